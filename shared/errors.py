@@ -1,0 +1,132 @@
+"""Everything that can go wrong, as one tree.
+
+ServiceError
+├── RequestError               the caller can mend it
+│   ├── InvalidRequest         a field is missing, unknown, of the wrong type or out of bounds
+│   ├── MalformedJson          the body is not a JSON object
+│   ├── NotJson                the body is not declared as JSON
+│   ├── BodyTooLarge           the body is over the limit
+│   ├── Unauthorized           no key, or a wrong one
+│   ├── NotFound               no such job, image or page
+│   ├── Gone                   the result has expired
+│   ├── ModelUnavailable       the model is known, but no worker here has its weights
+│   └── TooCostly              the request asks for more than one job may take
+├── ServiceUnavailable         Redis is away
+└── JobError                   a job was accepted and could not be finished
+    ├── JobCancelled           somebody asked for it
+    ├── LeaseLost              another attempt owns the row now; never shown to a client
+    ├── DeadlineExceeded       the job ran past its time limit
+    ├── OutOfMemory            the device cannot hold even this request alone
+    ├── AttemptsExhausted      its workers died as often as is allowed
+    ├── ResultMissing          a stored image cannot be read any more
+    └── InternalError          anything unforeseen; the details are in the worker's log
+
+Each class has a stable `code`, the word clients may test for. HTTP statuses are the API's matter (`api/errors.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+
+FieldErrors = Mapping[str, Sequence[str]]
+
+
+class ServiceError(Exception):
+    """Base of every error of ours: a sentence for a person, a code for a program, and the fields it is about."""
+
+    code = "service_error"
+
+    def __init__(self, message: str, fields: FieldErrors | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields: dict[str, list[str]] = {name: list(texts) for name, texts in (fields or {}).items()}
+
+
+class RequestError(ServiceError):
+    code = "request_error"
+
+
+class InvalidRequest(RequestError):
+    code = "invalid_request"
+
+
+class MalformedJson(RequestError):
+    code = "malformed_json"
+
+
+class NotJson(RequestError):
+    code = "not_json"
+
+
+class BodyTooLarge(RequestError):
+    code = "body_too_large"
+
+
+class Unauthorized(RequestError):
+    code = "unauthorized"
+
+
+class NotFound(RequestError):
+    code = "not_found"
+
+
+class Gone(RequestError):
+    code = "gone"
+
+
+class ModelUnavailable(RequestError):
+    code = "model_unavailable"
+
+
+class TooCostly(RequestError):
+    code = "too_costly"
+
+
+class ServiceUnavailable(ServiceError):
+    code = "service_unavailable"
+
+
+class JobError(ServiceError):
+    code = "job_error"
+
+
+class JobCancelled(JobError):
+    code = "cancelled"
+
+
+class LeaseLost(JobError):
+    code = "lease_lost"
+
+
+class DeadlineExceeded(JobError):
+    code = "deadline_exceeded"
+
+
+class OutOfMemory(JobError):
+    code = "out_of_memory"
+
+
+class AttemptsExhausted(JobError):
+    code = "attempts_exhausted"
+
+
+class ResultMissing(JobError):
+    code = "result_missing"
+
+
+class InternalError(JobError):
+    code = "internal_error"
+
+
+def all_errors(base: type[ServiceError] = ServiceError) -> list[type[ServiceError]]:
+    """`base` and every class below it, parents first."""
+    found = [base]
+    for child in base.__subclasses__():
+        found.extend(all_errors(child))
+    return found
+
+
+def error_from_code(code: str, message: str) -> ServiceError:
+    """The error that a stored job record names by its code; an unknown code gives an `InternalError`."""
+    for kind in all_errors():
+        if kind.code == code:
+            return kind(message)
+    return InternalError(message)

@@ -1,0 +1,107 @@
+"""Every environment variable of the service, typed, with its default. The only reader of the environment."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from environs import Env, EnvError
+from marshmallow.validate import OneOf, Range
+
+DUMMY_API_KEY = "lksalsdfjliadfds"
+VARIANTS = ("standard", "optimized", "cpu")
+_MIB = 1024 * 1024
+
+
+class SettingsError(ValueError):
+    """A variable has a value that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator can set. Durations in seconds, sizes in bytes unless the name says otherwise."""
+
+    # where things are
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    key_prefix: str = "pd:"
+    output_dir: str = "outputs"
+    models_dir: Path = Path("models")
+    prompts_dir: Path = Path("prompts")
+    host: str = "127.0.0.1"
+    port: int = 5001
+
+    # who may ask
+    api_keys: tuple[str, ...] = ()
+
+    # what may be asked for
+    default_model: str = "demo"
+    allow_downloads: bool = False
+    max_body_bytes: int = 32 * _MIB
+    max_input_pixels: int = 16_000_000
+    max_images_per_job: int = 64
+    max_prompt_chars: int = 10_000
+    sync_timeout_s: float = 120.0
+    sync_waiters: int = 4
+
+    # how long things live
+    result_ttl_s: int = 24 * 3600
+    tombstone_ttl_s: int = 7 * 24 * 3600
+    job_deadline_s: float = 3600.0
+
+    # workers
+    worker_variant: str = "cpu"
+    worker_slots: int = 2
+    worker_count: int = 1
+    device: str = "auto"
+    torch_threads: int = 0
+    model_cache_bytes: int = 8 * 1024 * _MIB
+    max_attempts: int = 3
+    visibility_timeout_s: float = 30.0
+    worker_beat_s: float = 3.0
+    log_level: str = "INFO"
+
+    redis_timeout_s: float = field(default=2.0)
+
+    @property
+    def accepted_keys(self) -> tuple[str, ...]:
+        """The keys that open the API: those that were set, else the documented dummy."""
+        return self.api_keys or (DUMMY_API_KEY,)
+
+
+def read_settings() -> Settings:
+    """Read the environment; raises SettingsError naming the variable that is wrong."""
+    env = Env()
+    default = Settings()
+    try:
+        return Settings(
+            redis_url=env.str("REDIS_URL", default.redis_url),
+            key_prefix=env.str("KEY_PREFIX", default.key_prefix),
+            output_dir=env.str("OUTPUT_DIR", default.output_dir),
+            models_dir=Path(env.str("MODELS_DIR", str(default.models_dir))),
+            prompts_dir=Path(env.str("PROMPTS_DIR", str(default.prompts_dir))),
+            host=env.str("HOST", default.host),
+            port=env.int("PORT", default.port, validate=Range(1, 65535)),
+            api_keys=tuple(key for key in (part.strip() for part in env.list("API_KEYS", [])) if key),
+            default_model=env.str("DEFAULT_MODEL", default.default_model),
+            allow_downloads=env.bool("ALLOW_DOWNLOADS", default.allow_downloads),
+            max_body_bytes=env.int("MAX_BODY_BYTES", default.max_body_bytes, validate=Range(1024)),
+            max_input_pixels=env.int("MAX_INPUT_PIXELS", default.max_input_pixels, validate=Range(64 * 64)),
+            max_images_per_job=env.int("MAX_IMAGES_PER_JOB", default.max_images_per_job, validate=Range(1)),
+            max_prompt_chars=env.int("MAX_PROMPT_CHARS", default.max_prompt_chars, validate=Range(1)),
+            sync_timeout_s=env.float("SYNC_TIMEOUT_S", default.sync_timeout_s, validate=Range(0)),
+            sync_waiters=env.int("SYNC_WAITERS", default.sync_waiters, validate=Range(0)),
+            result_ttl_s=env.int("RESULT_TTL_S", default.result_ttl_s, validate=Range(1)),
+            tombstone_ttl_s=env.int("TOMBSTONE_TTL_S", default.tombstone_ttl_s, validate=Range(1)),
+            job_deadline_s=env.float("JOB_DEADLINE_S", default.job_deadline_s, validate=Range(1)),
+            worker_variant=env.str("WORKER_VARIANT", default.worker_variant, validate=OneOf(VARIANTS)),
+            worker_slots=env.int("WORKER_SLOTS", default.worker_slots, validate=Range(1)),
+            worker_count=env.int("WORKER_COUNT", default.worker_count, validate=Range(1)),
+            device=env.str("DEVICE", default.device),
+            torch_threads=env.int("TORCH_THREADS", default.torch_threads, validate=Range(0)),
+            model_cache_bytes=env.int("MODEL_CACHE_BYTES", default.model_cache_bytes, validate=Range(0)),
+            max_attempts=env.int("MAX_ATTEMPTS", default.max_attempts, validate=Range(1)),
+            visibility_timeout_s=env.float("VISIBILITY_TIMEOUT_S", default.visibility_timeout_s, validate=Range(1)),
+            worker_beat_s=env.float("WORKER_BEAT_S", default.worker_beat_s, validate=Range(0.1)),
+            log_level=env.str("LOG_LEVEL", default.log_level, validate=OneOf(("DEBUG", "INFO", "WARNING", "ERROR"))),
+            redis_timeout_s=env.float("REDIS_TIMEOUT_S", default.redis_timeout_s, validate=Range(0.1)),
+        )
+    except EnvError as wrong:
+        raise SettingsError(str(wrong)) from None
