@@ -1,0 +1,1 @@
+"""Message in, stored images out. Knows no HTTP."""

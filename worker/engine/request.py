@@ -1,0 +1,78 @@
+"""What the engine is asked for, what it gives back, and the ticket that stands between the two."""
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from PIL import Image
+
+OnStep = Callable[[int, int], None]
+"""Called as `on_step(step, steps)` on the engine's thread after each model evaluation."""
+
+
+@dataclass(frozen=True)
+class DenoiseRequest:
+    """One image to make. `width` and `height` are pixels, multiples of 8; seeds are 0 to 2**63 - 1.
+
+    `noise_seed` draws the starting noise, `step_seed` the noise that stochastic samplers add on the way. Where they are
+    equal, one stream serves both, as in the stock diffusers pipelines. `init_image` (RGB, already `width` x `height`)
+    makes it image to image: then `strength` (0 < x <= 1) is the share of the steps that runs, and `noise_multiplier`
+    scales the added noise. The last four are wishes; None means no wish.
+    """
+
+    model: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    steps: int
+    guidance_scale: float
+    eta: float
+    sampler: str
+    noise_seed: int
+    step_seed: int
+    init_image: Image.Image | None = None
+    strength: float = 1.0
+    noise_multiplier: float = 1.0
+    precision: str | None = None
+    device: str | None = None
+    unet_bs: int | None = None
+    turbo: bool | None = None
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """The image (RGB), what was really used, and a sentence for every wish that could not be honoured.
+
+    `used` has the keys `device`, `precision`, `unet_bs` and `turbo`.
+    """
+
+    image: Image.Image
+    used: Mapping[str, object]
+    warnings: tuple[str, ...] = ()
+
+
+class Ticket:
+    """A request in the engine's hands. Safe to use from any thread."""
+
+    def __init__(self, request: DenoiseRequest, on_step: OnStep) -> None:
+        self.request = request
+        self.on_step = on_step
+        self.outcome: Future[Denoised] = Future()
+        self._cancelled = threading.Event()
+
+    def result(self, timeout: float | None = None) -> Denoised:
+        """Wait for the image, `timeout` seconds at most.
+
+        Raises the error that the request ended with (a `ServiceError`), or TimeoutError when it is still running.
+        """
+        return self.outcome.result(timeout)
+
+    def cancel(self) -> None:
+        """End the request with `JobCancelled` before its next model evaluation; no effect once it has ended."""
+        self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled.is_set()
