@@ -1,6 +1,6 @@
 """Every environment variable of the service, typed, with its default. The only reader of the environment."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from environs import Env, EnvError
@@ -27,6 +27,7 @@ class Settings:
     prompts_dir: Path = Path("prompts")
     host: str = "127.0.0.1"
     port: int = 5001
+    redis_timeout_s: float = 2.0
 
     # who may ask
     api_keys: tuple[str, ...] = ()
@@ -58,8 +59,6 @@ class Settings:
     worker_beat_s: float = 3.0
     log_level: str = "INFO"
 
-    redis_timeout_s: float = field(default=2.0)
-
     @property
     def accepted_keys(self) -> tuple[str, ...]:
         """The keys that open the API: those that were set, else the documented dummy."""
@@ -79,7 +78,7 @@ def read_settings() -> Settings:
             prompts_dir=Path(env.str("PROMPTS_DIR", str(default.prompts_dir))),
             host=env.str("HOST", default.host),
             port=env.int("PORT", default.port, validate=Range(1, 65535)),
-            api_keys=tuple(key for key in (part.strip() for part in env.list("API_KEYS", [])) if key),
+            api_keys=tuple(filter(None, map(str.strip, env.list("API_KEYS", [])))),
             default_model=env.str("DEFAULT_MODEL", default.default_model),
             allow_downloads=env.bool("ALLOW_DOWNLOADS", default.allow_downloads),
             max_body_bytes=env.int("MAX_BODY_BYTES", default.max_body_bytes, validate=Range(1024)),

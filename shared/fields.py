@@ -1,0 +1,142 @@
+"""marshmallow fields for JSON as clients really send it: strict about types, clear about what is wanted."""
+
+import math
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+from marshmallow import ValidationError, fields
+
+from shared.input_image import InputImage, decode_input_image
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_\- ][A-Za-z0-9._\- ]*")
+MAX_SEED = 2**32 - 1
+
+
+class WholeNumber(fields.Integer):
+    """An integer. `20.0` is one, because JavaScript writes it so; `"20"`, `true` and NaN are not."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        raise ValidationError("Must be a whole number.")
+
+
+class Number(fields.Float):
+    """A finite number; NaN, the infinities, booleans and strings are refused."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValidationError("Must be a number.")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise ValidationError("Must be a finite number.")
+        return number
+
+
+class Flag(fields.Boolean):
+    """`true` or `false`, and nothing that merely resembles them."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Must be true or false.")
+        return value
+
+
+class Text(fields.String):
+    """Text that can be stored, printed and put into a picture: valid Unicode without control characters."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError("Must be text.")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValidationError("Must be valid Unicode text.") from None
+        if _CONTROL.search(value):
+            raise ValidationError("Must not contain control characters.")
+        return value
+
+
+class Seed(WholeNumber):
+    """A seed from 0 to 2^32 - 1; null, false and -1 ask for a random one and load as None."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int | None:  # type: ignore[override]  # None stands for "draw one"
+        if value is False:
+            return None
+        number = super()._deserialize(value, *args, **kwargs)
+        if number == -1:
+            return None
+        if not 0 <= number <= MAX_SEED:
+            raise ValidationError(f"Must be from 0 to {MAX_SEED}, or null, false or -1 for a random seed.")
+        return number
+
+
+class EnlargeFactor(WholeNumber):
+    """How many times to enlarge: false is 1, true is 2, or a whole number from 1 to 4."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
+        if isinstance(value, bool):
+            return 2 if value else 1
+        number = super()._deserialize(value, *args, **kwargs)
+        if not 1 <= number <= 4:
+            raise ValidationError("Must be false, true (twice the size) or a factor from 1 to 4.")
+        return number
+
+
+class Folder(Text):
+    """A folder under the output root, as a relative path; one leading `outputs/` names the root itself."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, *args, **kwargs)
+        if text.startswith(("/", "\\", "~")) or re.match(r"[A-Za-z]:", text):
+            raise ValidationError("Must be a relative folder under the output root, not an absolute path.")
+        if len(text) > 200:
+            raise ValidationError("Must be at most 200 characters long.")
+        parts = [part for part in text.split("/") if part]
+        if parts[:1] == ["outputs"]:
+            parts = parts[1:]
+        for part in parts:
+            if part.strip(" .") != part or not _FOLDER_NAME.fullmatch(part):
+                raise ValidationError(
+                    "Must be folder names of letters, digits, '.', '_', '-' and spaces, separated by '/', without '..'."
+                )
+        return "/".join(parts)
+
+
+class FileName(Text):
+    """A bare file name, or false, null or "" for none (loads as None)."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str | None:  # type: ignore[override]  # None stands for "no file"
+        if value is False or value == "":
+            return None
+        if value is True:
+            raise ValidationError("Must be false or the name of a text file.")
+        text = super()._deserialize(value, *args, **kwargs)
+        if text != PurePosixPath(text).name or "\\" in text or text.startswith(".") or len(text) > 100:
+            raise ValidationError("Must be the bare name of a file in the prompts folder, without any folder.")
+        return text
+
+
+class Base64Image(fields.String):
+    """A picture as base64 text, with or without a `data:` prefix or line breaks; loads as an `InputImage`."""
+
+    def __init__(self, *, max_pixels: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.max_pixels = max_pixels
+
+    def _deserialize(  # type: ignore[override]  # a picture comes out of the text
+        self, value: Any, *args: Any, **kwargs: Any
+    ) -> InputImage:
+        if not isinstance(value, str):
+            raise ValidationError("Must be a picture as base64 text.")
+        try:
+            return decode_input_image(value, self.max_pixels)
+        except ValueError as wrong:
+            raise ValidationError(str(wrong)) from None

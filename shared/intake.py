@@ -1,0 +1,129 @@
+"""From a request body to the frozen request: validate, fill in, or say everything that is wrong."""
+
+import difflib
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import Schema, ValidationError
+from marshmallow.validate import Length
+
+from shared.errors import InvalidRequest, TooCostly
+from shared.fields import MAX_SEED, Text
+from shared.input_image import InputImage
+from shared.models import Model
+from shared.requests import ANY_VARIANT, ImageRequest
+from shared.samplers import canonical_name
+from shared.schemas import FORMATS, MIN_SIZE, SIZE_STEP, GenerateSchema, Limits, choose_model
+
+
+def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, InputImage | None]:
+    """Validate `body`; gives the request with every default filled in, and the input picture of an img2img.
+
+    Raises InvalidRequest with every bad field, TooCostly when the request is sound but asks for too many pictures.
+    """
+    try:
+        values = schema.load(body)
+    except ValidationError as wrong:
+        raise InvalidRequest(
+            "The request has fields that cannot be used; see 'fields'.", _field_errors(wrong, schema)
+        ) from None
+    prompts, warnings = _prompts(values, schema.limits)
+    model = schema.limits.catalogue.find(values["ckpt"])
+    if model is None:
+        raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue)]})
+    picture: InputImage | None = values.get("init_img")
+    width, height = _size(values, model, picture)
+    sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
+    if sampler is None:
+        raise InvalidRequest("No such sampler.", {"sampler": ["See GET /samplers."]})
+    seed = values["seed"]
+    request = ImageRequest(
+        kind=schema.kind,
+        model=model.name,
+        variant=values["type"] or ANY_VARIANT,
+        prompts=prompts,
+        negative_prompt=values["negative_prompt"],
+        width=width,
+        height=height,
+        steps=values["ddim_steps"],
+        scale=values["scale"],
+        eta=values["ddim_eta"],
+        sampler=sampler,
+        seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
+        n_iter=values["n_iter"],
+        n_samples=values["n_samples"],
+        fixed_code=values["fixed_code"],
+        skip_grid=values["skip_grid"],
+        n_rows=values["n_rows"],
+        skip_save=values["skip_save"],
+        outdir=f"{schema.kind}-samples" if values["outdir"] is None else values["outdir"],
+        format=FORMATS[values["format"]],
+        return_base64=values["return_base64"],
+        synchronous=values["synchronous_request"],
+        device=values["device"],
+        precision=values["precision"],
+        unet_bs=values["unet_bs"],
+        turbo=values["turbo"],
+        denoising_strength=values.get("denoising_strength"),
+        noise_multiplier=values.get("noise_multiplier", 1.0),
+        upscale=values.get("upscale", 1),
+        post_upscale=values.get("post_upscale", 1),
+        prompt_file=values["from_file"],
+        warnings=warnings,
+    )
+    if request.image_count > schema.limits.max_images:
+        raise TooCostly(
+            f"The request asks for {request.image_count} pictures; one job may make {schema.limits.max_images}.",
+            {"n_iter": ["Ask for fewer rows."], "n_samples": ["Ask for fewer pictures in a row."]},
+        )
+    return request, picture
+
+
+def _size(values: Mapping[str, Any], model: Model, picture: InputImage | None) -> tuple[int, int]:
+    """(width, height): as asked for, else the input picture's own shape within the model's limits, else native."""
+    width, height = values["W"], values["H"]
+    if picture and width is None and height is None:
+        enlarged = (picture.width * values["upscale"], picture.height * values["upscale"])
+        shrink = min(1.0, model.max_size / max(enlarged))
+        width, height = (max(MIN_SIZE, round(side * shrink) // SIZE_STEP * SIZE_STEP) for side in enlarged)
+    return width or model.native_size, height or model.native_size
+
+
+def _prompts(values: Mapping[str, Any], limits: Limits) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The prompts of the request and what is to be said about them."""
+    name = values["from_file"]
+    if name is None:
+        return (values["prompt"],), ()
+    try:
+        text = (limits.prompts_dir / name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InvalidRequest(
+            "The prompt file cannot be used.",
+            {"from-file": [f"No readable UTF-8 text file '{name}' in the prompts folder."]},
+        ) from None
+    field = Text(validate=Length(max=limits.max_prompt_chars))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        prompts = tuple(field.deserialize(line) for line in lines)
+    except ValidationError as wrong:
+        raise InvalidRequest("The prompt file cannot be used.", {"from-file": list(wrong.messages)}) from None
+    if not prompts:
+        raise InvalidRequest("The prompt file is empty.", {"from-file": ["Has no line with a prompt."]})
+    warnings = ("prompt was not used: from-file gives the prompts.",) if values["prompt"] else ()
+    return prompts, warnings
+
+
+def _field_errors(wrong: ValidationError, schema: Schema) -> dict[str, list[str]]:
+    """marshmallow's messages as field -> sentences, with a hint for what looks like a misspelling."""
+    known = [field.data_key or name for name, field in schema.fields.items()]
+    found: dict[str, list[str]] = {}
+    for name, texts in wrong.messages_dict.items():
+        sentences = [str(text) for text in texts] if isinstance(texts, list) else [str(texts)]
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            sentences = [f"Unknown field; did you mean '{close[0]}'?" if close else "Unknown field."]
+        elif name == "ckpt" and isinstance(schema, GenerateSchema):
+            sentences = [choose_model(schema.limits.catalogue)]
+        found[str(name)] = sentences
+    return found

@@ -1,0 +1,88 @@
+"""A validated request: what the API accepted, what the worker carries out, as one frozen JSON-able value."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+Kind = Literal["generate", "img2img"]
+ANY_VARIANT = "any"
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """Everything one job needs, with every default filled in.
+
+    `width`, `height` are the pixels of the pictures before `post_upscale`. `prompts` holds one prompt, or the lines of
+    a prompt file. `seed` is a number even where the client wanted a random one: it was drawn on acceptance, so that a
+    row that runs twice gives the same picture. Wishes to the worker (`device`, `precision`, `unet_bs`, `turbo`) are
+    None where the client stated none. `warnings` are what the API already has to say about the request.
+    """
+
+    kind: Kind
+    model: str
+    variant: str
+    prompts: tuple[str, ...]
+    negative_prompt: str
+    width: int
+    height: int
+    steps: int
+    scale: float
+    eta: float
+    sampler: str
+    seed: int
+    n_iter: int
+    n_samples: int
+    fixed_code: bool
+    skip_grid: bool
+    n_rows: int
+    skip_save: bool
+    outdir: str
+    format: str
+    return_base64: bool
+    synchronous: bool
+    device: str | None = None
+    precision: str | None = None
+    unet_bs: int | None = None
+    turbo: bool | None = None
+    denoising_strength: float | None = None
+    noise_multiplier: float = 1.0
+    upscale: int = 1
+    post_upscale: int = 1
+    prompt_file: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many row messages the job is made of: `n_iter` for each prompt."""
+        return self.n_iter * len(self.prompts)
+
+    @property
+    def image_count(self) -> int:
+        return self.rows * self.n_samples
+
+    def prompt_of_row(self, row: int) -> str:
+        """The prompt of row `row`; all prompts are drawn once before any is drawn again."""
+        return self.prompts[row % len(self.prompts)]
+
+    def seed_of(self, row: int, sample: int) -> int:
+        """The seed of one picture: the request's seed plus the picture's place in the job."""
+        return self.seed + row * self.n_samples + sample
+
+    @property
+    def result_size(self) -> tuple[int, int]:
+        """(width, height) of the delivered pictures, in pixels."""
+        return self.width * self.post_upscale, self.height * self.post_upscale
+
+    @property
+    def grid_columns(self) -> int:
+        return self.n_rows or self.n_samples
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        values: Mapping[str, Any] = json.loads(text)
+        tuples = {name: tuple(values[name]) for name in ("prompts", "warnings")}
+        return cls(**{**{field.name: values[field.name] for field in fields(cls)}, **tuples})

@@ -1,0 +1,220 @@
+"""One marshmallow class per request: every parameter declared once, with type, bounds, default and description."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marshmallow import Schema, ValidationError, validates_schema
+from marshmallow.validate import Length, OneOf, Range
+
+from shared.fields import MAX_SEED, Base64Image, EnlargeFactor, FileName, Flag, Folder, Number, Seed, Text, WholeNumber
+from shared.models import DEFAULT_ALIAS, DOWNSAMPLING_FACTOR, LATENT_CHANNELS, Catalogue, Model
+from shared.requests import Kind
+from shared.samplers import DEFAULT_SAMPLER, canonical_name, wire_names
+
+MIN_SIZE = 64
+SIZE_STEP = DOWNSAMPLING_FACTOR
+FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
+VARIANTS = ("standard", "optimized")
+DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
+PRECISIONS = ("autocast", "mixed", "full")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the operator allows: the models, the folder of prompt files, and the largest request."""
+
+    catalogue: Catalogue
+    prompts_dir: Path
+    max_input_pixels: int
+    max_prompt_chars: int
+    max_images: int
+
+
+def _about(description: str) -> dict[str, str]:
+    return {"description": description}
+
+
+class GenerateSchema(Schema):
+    """Text to image. Only `prompt` is required."""
+
+    kind: Kind = "generate"
+
+    type = Text(
+        load_default=None, allow_none=True, validate=OneOf(VARIANTS),
+        metadata=_about("Worker variant wanted. A CPU worker serves both; null: whichever variant is free."),
+    )  # fmt: skip
+    prompt = Text(
+        load_default=None,
+        metadata=_about(
+            "What to draw. `(x)` weighs x 1.1 times, `[x]` 1/1.1, `(x:1.3)` 1.3 times; `a cat:0.25 a duck:0.75` blends "
+            "sub-prompts. Required unless from-file is given."
+        ),
+    )
+    negative_prompt = Text(load_default="", metadata=_about("What to keep away from; same notation as prompt."))
+    ddim_steps = WholeNumber(load_default=20, validate=Range(1, 1000), metadata=_about("Denoising steps."))
+    scale = Number(
+        load_default=7.5, validate=Range(-50, 50),
+        metadata=_about("Guidance scale; 1 means no guidance, negative values lead away from the prompt."),
+    )  # fmt: skip
+    ddim_eta = Number(
+        load_default=0.0, validate=Range(0, 1), metadata=_about("Share of fresh noise in each step of sampler ddim.")
+    )
+    sampler = Text(
+        load_default=DEFAULT_SAMPLER, validate=OneOf(wire_names()), metadata=_about("Sampler; see GET /samplers.")
+    )
+    seed = Seed(
+        load_default=None, allow_none=True,
+        metadata=_about(
+            f"Seed from 0 to {MAX_SEED}; picture k uses seed + k. null, false or -1: a random one, which is reported."
+        ),
+    )  # fmt: skip
+    n_iter = WholeNumber(
+        load_default=1, validate=Range(1, 64), metadata=_about("Rows; each may run on another worker.")
+    )
+    n_samples = WholeNumber(load_default=1, validate=Range(1, 64), metadata=_about("Pictures in each row."))
+    H = WholeNumber(
+        load_default=None, allow_none=True, validate=Range(MIN_SIZE),
+        metadata=_about("Height in pixels, a multiple of 8 up to the model's limit; null: the model's native size."),
+    )  # fmt: skip
+    W = WholeNumber(
+        load_default=None, allow_none=True, validate=Range(MIN_SIZE),
+        metadata=_about("Width in pixels, a multiple of 8 up to the model's limit; null: the model's native size."),
+    )  # fmt: skip
+    C = WholeNumber(load_default=LATENT_CHANNELS, metadata=_about("Latent channels; must be the model's (4)."))
+    f = WholeNumber(load_default=DOWNSAMPLING_FACTOR, metadata=_about("Down-sampling factor; must be the model's (8)."))
+    skip_grid = Flag(load_default=True, metadata=_about("false: also make one grid of all pictures."))
+    n_rows = WholeNumber(
+        load_default=0, validate=Range(0, 64), metadata=_about("Pictures in a row of the grid; 0: n_samples.")
+    )
+    skip_save = Flag(
+        load_default=False,
+        metadata=_about("false: keep the pictures in outdir for good; true: they go when the result expires."),
+    )
+    outdir = Folder(load_default=None, allow_none=True, metadata=_about("Folder under the output root."))
+    return_base64 = Flag(
+        load_default=False, metadata=_about("true: answer JSON with base64 pictures; false: the picture itself.")
+    )
+    synchronous_request = Flag(load_default=False, metadata=_about("true: wait and answer with the result itself."))
+    format = Text(load_default="png", validate=OneOf(tuple(FORMATS)), metadata=_about("File format of the pictures."))
+    fixed_code = Flag(
+        load_default=False, metadata=_about("true: every picture of the request starts from the same noise.")
+    )
+    ckpt = Text(load_default=DEFAULT_ALIAS, metadata=_about("Model name or alias; see GET /models."))
+    config = Text(
+        load_default=None, allow_none=True,
+        metadata=_about("Inference yaml of older clients; must fit the model's family. null: the model's own."),
+    )  # fmt: skip
+    device = Text(
+        load_default=None, allow_none=True, validate=OneOf(DEVICES),
+        metadata=_about("Wish: device to run on. null: the worker's own."),
+    )  # fmt: skip
+    precision = Text(
+        load_default=None, allow_none=True, validate=OneOf(PRECISIONS),
+        metadata=_about("Wish: arithmetic precision. null: the worker's own."),
+    )  # fmt: skip
+    unet_bs = WholeNumber(
+        load_default=None, allow_none=True, validate=Range(1, 64),
+        metadata=_about("Wish: at most so many rows in one UNet call. null: the worker decides."),
+    )  # fmt: skip
+    turbo = Flag(
+        load_default=None, allow_none=True,
+        metadata=_about("Wish: keep all parts of the model on the device. null: the worker decides."),
+    )  # fmt: skip
+    from_file = FileName(
+        data_key="from-file", load_default=None, allow_none=True,
+        metadata=_about("Name of a text file in the prompts folder, one prompt a line; false: none."),
+    )  # fmt: skip
+    plms = Flag(load_default=False, metadata=_about("Older way to ask for sampler plms."))
+    laion400m = Flag(
+        load_default=False, validate=OneOf((False,), error="Must be false: the LAION-400M model is not supported."),
+        metadata=_about("Of an older template; must be false."),
+    )  # fmt: skip
+    api_key = Text(
+        load_default=None, allow_none=True,
+        metadata=_about("The key; may also come as header X-API-Key or Authorization: Bearer."),
+    )  # fmt: skip
+
+    def __init__(self, limits: Limits, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.limits = limits
+        self.fields["prompt"].validate = Length(max=limits.max_prompt_chars)
+        self.fields["negative_prompt"].validate = Length(max=limits.max_prompt_chars)
+        for field in self.fields.values():
+            # marshmallow collected the validators before the limits were known
+            if field.validate is not None:
+                field.validators = [field.validate]  # type: ignore[list-item]
+
+    @validates_schema(skip_on_field_errors=False)
+    def _fits_the_model(self, data: Mapping[str, Any], **_: Any) -> None:
+        """Everything that depends on the model asked for, so that all bad fields are named at once."""
+        problems: dict[str, list[str]] = {}
+        model = self.limits.catalogue.find(data["ckpt"]) if "ckpt" in data else None
+        if "ckpt" in data and model is None:
+            problems["ckpt"] = [choose_model(self.limits.catalogue)]
+        for side in ("H", "W"):
+            if size := data.get(side):
+                problems.update(_size_problem(side, size, model))
+        if data.get("C", LATENT_CHANNELS) != LATENT_CHANNELS:
+            problems["C"] = [f"Must be {LATENT_CHANNELS}, the latent channels of every model here."]
+        if data.get("f", DOWNSAMPLING_FACTOR) != DOWNSAMPLING_FACTOR:
+            problems["f"] = [f"Must be {DOWNSAMPLING_FACTOR}, the down-sampling factor of every model here."]
+        config = data.get("config")
+        if model and config is not None and not model.accepts_config(config):
+            problems["config"] = [f"Does not fit model '{model.name}'; use {' or '.join(model.configs)}, or null."]
+        if problems:
+            raise ValidationError(problems)
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _agrees_with_itself(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        if data.get("plms") and "sampler" in original and canonical_name(str(original["sampler"])) != "plms":
+            raise ValidationError("Is true, but sampler asks for another one; leave one of them out.", "plms")
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _has_a_prompt(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
+        if "from_file" in data and data["from_file"] is None and "prompt" not in original:
+            raise ValidationError("Missing data for required field.", "prompt")
+
+
+class Img2ImgSchema(GenerateSchema):
+    """Image to image. `prompt` and `init_img` are required."""
+
+    kind: Kind = "img2img"
+
+    init_img = Base64Image(
+        required=True, max_pixels=0,
+        metadata=_about("The picture to start from, as base64; a data: prefix and line breaks are tolerated."),
+    )  # fmt: skip
+    denoising_strength = Number(
+        load_default=0.75, validate=Range(0, 1, min_inclusive=False),
+        metadata=_about("How far to leave the input: near 0 keeps it, 1 starts from noise alone."),
+    )  # fmt: skip
+    noise_multiplier = Number(
+        load_default=1.0, validate=Range(0, 2), metadata=_about("Factor on the noise that is added to the input.")
+    )
+    upscale = EnlargeFactor(
+        load_default=1, metadata=_about("Enlarge the input first: false, true (twice) or a factor from 1 to 4.")
+    )
+    post_upscale = EnlargeFactor(
+        load_default=1, metadata=_about("Enlarge the result: false, true (twice) or a factor from 1 to 4.")
+    )
+
+    def __init__(self, limits: Limits, **kwargs: Any) -> None:
+        super().__init__(limits, **kwargs)
+        picture = self.fields["init_img"]
+        assert isinstance(picture, Base64Image)  # noqa: S101 - tells mypy what the class body says
+        picture.max_pixels = limits.max_input_pixels
+
+
+def choose_model(catalogue: Catalogue) -> str:
+    return f"Must be the name of a model, one of: {', '.join(catalogue.choices())}."
+
+
+def _size_problem(side: str, size: int, model: Model | None) -> dict[str, list[str]]:
+    texts = []
+    if size % SIZE_STEP:
+        texts.append(f"Must be a multiple of {SIZE_STEP}.")
+    if model and size > model.max_size:
+        texts.append(f"Must be at most {model.max_size} for model '{model.name}'.")
+    return {side: texts} if texts else {}
