@@ -1,0 +1,315 @@
+"""The job record in Redis: created by the API, worked on row by row by the workers, read by everybody.
+
+A job is a hash `job:<id>` with its request and one `row:<n>` field a row, changed only in optimistic transactions.
+A worker that claims a row gets a token; every later write of that row must show it, so that a worker that was
+given up for dead and wakes again changes nothing. Progress lives in a hash of its own, outside the transactions.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import redis
+
+from shared.errors import (
+    AttemptsExhausted,
+    DeadlineExceeded,
+    Gone,
+    JobCancelled,
+    LeaseLost,
+    NotFound,
+    ServiceError,
+    error_from_code,
+)
+from shared.records import Claim, Job, Row, State, StoredImage, expiring_folder, result_folder
+from shared.requests import ImageRequest
+
+T = TypeVar("T")
+RECENT_KEPT = 50
+DURATIONS_KEPT = 20
+
+
+class JobStore:
+    """All job records of one Redis. Every method may raise `redis.RedisError` when Redis is away."""
+
+    def __init__(
+        self,
+        client: Any,  # a decoding client: redis-py's types cannot tell it from one that answers bytes
+        prefix: str = "pd:",
+        *,
+        result_ttl_s: int = 24 * 3600,
+        tombstone_ttl_s: int = 7 * 24 * 3600,
+        deadline_s: float = 3600,
+        max_attempts: int = 3,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.redis = client
+        self.prefix = prefix
+        self.result_ttl_s = result_ttl_s
+        self.tombstone_ttl_s = tombstone_ttl_s
+        self.deadline_s = deadline_s
+        self.max_attempts = max_attempts
+        self.clock = clock
+
+    # ---- the life of a job, in order
+
+    def create(self, job_id: str, request: ImageRequest) -> None:
+        """Write the record of a job that is about to be queued."""
+        record: dict[str, Any] = {
+            "state": State.PENDING.value,
+            "request": request.to_json(),
+            "created": self.clock(),
+            **{f"row:{number}": Row().to_json() for number in range(request.rows)},
+        }
+        place = self.redis.incr(self._key("sequence"))
+        with self.redis.pipeline() as pipe:
+            pipe.hset(self._key("job", job_id), mapping=record)
+            pipe.zadd(self._key("waiting"), {job_id: float(place)})
+            pipe.execute()
+
+    def discard(self, job_id: str) -> None:
+        """Forget a job that could not be queued; its client was told so."""
+        with self.redis.pipeline() as pipe:
+            pipe.delete(self._key("job", job_id), self._key("steps", job_id))
+            pipe.zrem(self._key("waiting"), job_id)
+            pipe.execute()
+
+    def claim_row(self, job_id: str, number: int) -> Claim | None:
+        """Take a row for this attempt; None when there is nothing left to do for it.
+
+        The attempt that would be one too many ends the job with `AttemptsExhausted` instead.
+        """
+        token = secrets.token_hex(8)
+
+        def change(record: dict[str, str], pipe: Any) -> Claim | None:
+            if not record or State(record["state"]).final:
+                return None
+            request = ImageRequest.from_json(record["request"])
+            row = Row.from_json(record[f"row:{number}"])
+            started = float(record.get("started", self.clock()))
+            claim = Claim(job_id, number, token, row.attempt + 1, request, started + self.deadline_s)
+            if row.done:
+                unfinished = any(not other.done for other in _rows(record, request))
+                return None if unfinished else replace(claim, token=row.token, finished=True)
+            if row.attempt >= self.max_attempts:
+                lost = AttemptsExhausted(
+                    f"Row {number} was started {row.attempt} times and never finished: its workers died. "
+                    "Try a smaller request, or look into the workers' logs."
+                )
+                self._end(pipe, job_id, request, State.FAILURE, lost)
+                return None
+            taken = replace(row, state="running", attempt=row.attempt + 1, token=token)
+            pipe.hset(
+                self._key("job", job_id),
+                mapping={f"row:{number}": taken.to_json(), "state": State.PROGRESS.value, "started": started},
+            )
+            pipe.zrem(self._key("waiting"), job_id)
+            return claim
+
+        return self._transact(job_id, change)
+
+    def progress(self, claim: Claim, step: int, steps: int) -> None:
+        """Tell how far a row is: `step` of `steps` model evaluations.
+
+        Raises LeaseLost, JobCancelled or DeadlineExceeded when the row must not go on.
+        """
+        steps_key = self._key("steps", claim.job_id)
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.hset(steps_key, str(claim.row), f"{step}/{steps}")
+            pipe.expire(steps_key, self.result_ttl_s)
+            pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.row}")
+            state, row = pipe.execute()[-1]
+        if state is None or State(state).final:
+            raise JobCancelled("The job was ended.")
+        if Row.from_json(row).token != claim.token:
+            raise LeaseLost("Another attempt owns this row now.")
+        if self.clock() > claim.deadline:
+            raise DeadlineExceeded(
+                f"The job ran longer than {self.deadline_s:.0f} seconds; ask for fewer steps or pictures."
+            )
+
+    def finish_row(
+        self, claim: Claim, images: Sequence[StoredImage], used: Mapping[str, Any], warnings: Sequence[str]
+    ) -> bool:
+        """Mark a row as done; True when it was the last one, so that the caller closes the job.
+
+        Raises LeaseLost when another attempt owns the row, JobCancelled when the job has ended.
+        """
+
+        def change(record: dict[str, str], pipe: Any) -> bool:
+            row = self._owned_row(record, claim)
+            done = replace(row, state="done", images=tuple(images), used=used, warnings=tuple(warnings))
+            pipe.hset(self._key("job", claim.job_id), f"row:{claim.row}", done.to_json())
+            others = [other for n, other in enumerate(_rows(record, claim.request)) if n != claim.row]
+            return all(other.done for other in others)
+
+        return self._transact(claim.job_id, change)
+
+    def close(self, job_id: str, grid: str | None) -> bool:
+        """End a job whose rows are all done as a success; False when somebody else ended it before."""
+
+        def change(record: dict[str, str], pipe: Any) -> bool:
+            if not record or State(record["state"]).final:
+                return False
+            request = ImageRequest.from_json(record["request"])
+            if grid:
+                pipe.hset(self._key("job", job_id), "grid", grid)
+            self._end(pipe, job_id, request, State.SUCCESS)
+            pipe.lpush(self._key("recent"), job_id)
+            pipe.ltrim(self._key("recent"), 0, RECENT_KEPT - 1)
+            pipe.lpush(self._key("durations"), self.clock() - float(record.get("started", self.clock())))
+            pipe.ltrim(self._key("durations"), 0, DURATIONS_KEPT - 1)
+            return True
+
+        return self._transact(job_id, change)
+
+    def fail_row(self, claim: Claim, error: ServiceError) -> None:
+        """End the whole job with `error`, if this attempt still owns its row."""
+
+        def change(record: dict[str, str], pipe: Any) -> None:
+            self._owned_row(record, claim)
+            self._end(pipe, claim.job_id, claim.request, State.FAILURE, error)
+
+        self._transact(claim.job_id, change)
+
+    def cancel(self, job_id: str) -> State:
+        """Stop a job that waits or runs; gives the state it has then. Raises NotFound or Gone."""
+
+        def change(record: dict[str, str], pipe: Any) -> State:
+            if not record:
+                raise self._missing(job_id)
+            state = State(record["state"])
+            if state.final:
+                return state
+            self._end(pipe, job_id, ImageRequest.from_json(record["request"]), State.REVOKED)
+            return State.REVOKED
+
+        return self._transact(job_id, change)
+
+    # ---- reading
+
+    def get(self, job_id: str) -> Job:
+        """Read a job; raises NotFound for an id that never was, Gone for one that has expired."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(self._key("job", job_id))
+            pipe.hgetall(self._key("steps", job_id))
+            pipe.zrank(self._key("waiting"), job_id)
+            pipe.lrange(self._key("durations"), 0, -1)
+            record, steps, rank, durations = pipe.execute()
+        if not record:
+            raise self._missing(job_id)
+        request = ImageRequest.from_json(record["request"])
+        error = json.loads(record["error"]) if "error" in record else None
+        job = Job(
+            id=job_id,
+            state=State(record["state"]),
+            request=request,
+            rows=_rows(record, request),
+            created=float(record["created"]),
+            started=float(record["started"]) if "started" in record else None,
+            finished=float(record["finished"]) if "finished" in record else None,
+            grid=record.get("grid"),
+            error=error_from_code(**error) if error else None,
+            position=None if rank is None else rank + 1,
+        )
+        job = _with_steps(job, steps)
+        return replace(job, eta_s=self._eta(job, [float(text) for text in durations]))
+
+    def recent(self, count: int) -> list[Job]:
+        """The last `count` successful jobs that have not expired, newest first."""
+        jobs: list[Job] = []
+        for job_id in self.redis.lrange(self._key("recent"), 0, RECENT_KEPT - 1):
+            try:
+                jobs.append(self.get(job_id))
+            except (NotFound, Gone):
+                continue
+            if len(jobs) == count:
+                break
+        return jobs
+
+    def waiting(self) -> int:
+        """How many jobs wait for a worker."""
+        return int(self.redis.zcard(self._key("waiting")))
+
+    def expired_folders(self) -> list[str]:
+        """Folders of the result store whose time is over; `forget_folder` each once it is deleted."""
+        return list(self.redis.zrangebyscore(self._key("expiring"), 0, self.clock()))
+
+    def forget_folder(self, folder: str) -> None:
+        self.redis.zrem(self._key("expiring"), folder)
+
+    # ---- inside
+
+    def _key(self, *parts: str) -> str:
+        return self.prefix + ":".join(parts)
+
+    def _transact(self, job_id: str, change: Callable[[dict[str, str], Any], T]) -> T:
+        """Run `change(record, pipe)` so that its writes happen only if the record did not change meanwhile."""
+        key = self._key("job", job_id)
+        while True:
+            with self.redis.pipeline() as pipe:
+                try:
+                    pipe.watch(key)
+                    record = pipe.hgetall(key)
+                    pipe.multi()
+                    result = change(record, pipe)
+                    pipe.execute()
+                    return result
+                except redis.WatchError:
+                    continue
+
+    def _owned_row(self, record: Mapping[str, str], claim: Claim) -> Row:
+        if not record or State(record["state"]).final:
+            raise JobCancelled("The job was ended.")
+        row = Row.from_json(record[f"row:{claim.row}"])
+        if row.token != claim.token:
+            raise LeaseLost("Another attempt owns this row now.")
+        return row
+
+    def _end(
+        self, pipe: Any, job_id: str, request: ImageRequest, state: State, error: ServiceError | None = None
+    ) -> None:
+        """Queue the writes that every ending has: state, time, expiry, the tombstone, and what to clear away."""
+        key, now = self._key("job", job_id), self.clock()
+        pipe.hset(key, mapping={"state": state.value, "finished": now})
+        if error:
+            pipe.hset(key, "error", json.dumps({"code": error.code, "message": error.message}))
+        pipe.expire(key, self.result_ttl_s)
+        pipe.set(self._key("gone", job_id), "1", ex=self.result_ttl_s + self.tombstone_ttl_s)
+        pipe.zrem(self._key("waiting"), job_id)
+        folders = {expiring_folder(job_id)}
+        if state is not State.SUCCESS:
+            folders.add(result_folder(job_id, request))
+        pipe.zadd(self._key("expiring"), dict.fromkeys(folders, now + self.result_ttl_s))
+
+    def _missing(self, job_id: str) -> ServiceError:
+        if self.redis.exists(self._key("gone", job_id)):
+            return Gone("The result of this job has expired; pictures that were to be kept are still in outdir.")
+        return NotFound("There is no job with this id.")
+
+    def _eta(self, job: Job, durations: Sequence[float]) -> float | None:
+        """Seconds until the job is done, from its own pace or from that of the last jobs; None when unknown."""
+        if job.state is State.PROGRESS and job.started and job.progress > 0.02:
+            return (self.clock() - job.started) * (1 - job.progress) / job.progress
+        if job.state is State.PENDING and job.position and durations:
+            return job.position * sum(durations) / len(durations)
+        return None
+
+
+def _rows(record: Mapping[str, str], request: ImageRequest) -> tuple[Row, ...]:
+    return tuple(Row.from_json(record[f"row:{number}"]) for number in range(request.rows))
+
+
+def _with_steps(job: Job, steps: Mapping[str, str]) -> Job:
+    """Sum the rows' progress; a row that has not begun counts as many steps as the longest that has."""
+    known = {int(number): tuple(map(int, text.split("/"))) for number, text in steps.items()}
+    longest = max((total for _, total in known.values()), default=job.request.steps * job.request.n_samples)
+    done = total = 0
+    for number, row in enumerate(job.rows):
+        row_step, row_steps = known.get(number, (0, longest))
+        done += row_steps if row.done else row_step
+        total += row_steps
+    return replace(job, step=done, steps=total)

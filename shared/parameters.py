@@ -1,0 +1,50 @@
+"""What a job was made with, under the names of the wire: for `Parameters` in answers and for the pictures' metadata."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shared.requests import ANY_VARIANT, ImageRequest
+
+
+def wire_parameters(
+    request: ImageRequest, used: Mapping[str, Any] | None = None, warnings: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The request's parameters with defaults filled in; `used` replaces wishes by what the worker really did."""
+    parameters: dict[str, Any] = {
+        "type": None if request.variant == ANY_VARIANT else request.variant,
+        "prompt": request.prompts[0],
+        "negative_prompt": request.negative_prompt,
+        "ckpt": request.model,
+        "sampler": request.sampler,
+        "ddim_steps": request.steps,
+        "scale": request.scale,
+        "ddim_eta": request.eta,
+        "seed": request.seed,
+        "W": request.width,
+        "H": request.height,
+        "n_iter": request.n_iter,
+        "n_samples": request.n_samples,
+        "fixed_code": request.fixed_code,
+        "skip_grid": request.skip_grid,
+        "n_rows": request.grid_columns,
+        "skip_save": request.skip_save,
+        "outdir": request.outdir,
+        "format": request.format,
+        "return_base64": request.return_base64,
+        "synchronous_request": request.synchronous,
+        "device": request.device,
+        "precision": request.precision,
+        "unet_bs": request.unet_bs,
+        "turbo": request.turbo,
+        "from-file": request.prompt_file or False,
+    }
+    if request.prompt_file:
+        parameters["prompts"] = list(request.prompts)
+    if request.kind == "img2img":
+        parameters |= {
+            "denoising_strength": request.denoising_strength,
+            "noise_multiplier": request.noise_multiplier,
+            "upscale": request.upscale,
+            "post_upscale": request.post_upscale,
+        }
+    return parameters | dict(used or {}) | {"warnings": list(dict.fromkeys((*request.warnings, *warnings)))}

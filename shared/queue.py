@@ -1,0 +1,91 @@
+"""The queue: how a row of a job travels from the API to a worker, over Celery on Redis."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from shared.errors import ServiceUnavailable
+from shared.requests import ANY_VARIANT
+from shared.settings import Settings
+
+RUN_ROW = "worker.run_row"
+QUEUES = {ANY_VARIANT: "images.any", "standard": "images.standard", "optimized": "images.optimized"}
+# a CPU worker serves both kinds of request
+CONSUMED_BY = {
+    "standard": (QUEUES[ANY_VARIANT], QUEUES["standard"]),
+    "optimized": (QUEUES[ANY_VARIANT], QUEUES["optimized"]),
+    "cpu": tuple(QUEUES.values()),
+}
+
+
+@dataclass(frozen=True)
+class RowMessage:
+    """All that travels through the broker: which row of which job."""
+
+    job_id: str
+    row: int
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery app of either side. JSON only; no Celery results: the job record is ours."""
+    app = Celery("personal_diffusion", broker=settings.redis_url)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_default_queue=QUEUES[ANY_VARIANT],
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=settings.redis_timeout_s,
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout_s,
+            "unacked_restore_interval": 1,
+            "global_keyprefix": settings.key_prefix,
+            "socket_connect_timeout": settings.redis_timeout_s,
+            "max_retries": 1,
+            "interval_start": 0,
+        },
+    )
+    return app
+
+
+def connect(settings: Settings) -> Any:
+    """A Redis client that gives up after `redis_timeout_s` seconds instead of hanging."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        socket_timeout=settings.redis_timeout_s,
+        socket_connect_timeout=settings.redis_timeout_s,
+    )
+
+
+class RowQueue:
+    """The sending end."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def send(self, message: RowMessage, variant: str) -> None:
+        """Queue one row for the workers of `variant`; raises ServiceUnavailable when Redis is away."""
+        arguments: dict[str, Any] = {"message": message.to_json()}
+        try:
+            self._app.send_task(RUN_ROW, kwargs=arguments, queue=QUEUES[variant], ignore_result=True)
+        except (OperationalError, redis.RedisError, OSError):
+            raise ServiceUnavailable("The queue cannot be reached; try again in a moment.") from None
