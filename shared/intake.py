@@ -41,6 +41,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     request = ImageRequest(
         kind=schema.kind,
         model=model.name,
+        config=values["config"] or model.configs[0],
         variant=values["type"] or ANY_VARIANT,
         prompts=prompts,
         negative_prompt=values["negative_prompt"],

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from shared.requests import ANY_VARIANT, ImageRequest
 
 
@@ -15,6 +16,7 @@ def wire_parameters(
         "prompt": request.prompts[0],
         "negative_prompt": request.negative_prompt,
         "ckpt": request.model,
+        "config": request.config,
         "sampler": request.sampler,
         "ddim_steps": request.steps,
         "scale": request.scale,
@@ -22,6 +24,8 @@ def wire_parameters(
         "seed": request.seed,
         "W": request.width,
         "H": request.height,
+        "C": LATENT_CHANNELS,
+        "f": DOWNSAMPLING_FACTOR,
         "n_iter": request.n_iter,
         "n_samples": request.n_samples,
         "fixed_code": request.fixed_code,

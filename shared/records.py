@@ -10,6 +10,8 @@ from typing import Any, Self
 from shared.errors import ServiceError
 from shared.requests import ImageRequest
 
+INPUT_NAME = "input.png"
+
 
 class State(StrEnum):
     PENDING = "PENDING"

@@ -21,6 +21,7 @@ class ImageRequest:
 
     kind: Kind
     model: str
+    config: str
     variant: str
     prompts: tuple[str, ...]
     negative_prompt: str

@@ -41,6 +41,8 @@ class Settings:
     max_prompt_chars: int = 10_000
     sync_timeout_s: float = 120.0
     sync_waiters: int = 4
+    api_processes: int = 1
+    api_threads: int = 16
 
     # how long things live
     result_ttl_s: int = 24 * 3600
@@ -58,6 +60,11 @@ class Settings:
     visibility_timeout_s: float = 30.0
     worker_beat_s: float = 3.0
     log_level: str = "INFO"
+
+    @property
+    def worker_ttl_s(self) -> float:
+        """How long a worker counts as alive after it last said so."""
+        return 3 * self.worker_beat_s + 1
 
     @property
     def accepted_keys(self) -> tuple[str, ...]:
@@ -87,6 +94,8 @@ def read_settings() -> Settings:
             max_prompt_chars=env.int("MAX_PROMPT_CHARS", default.max_prompt_chars, validate=Range(1)),
             sync_timeout_s=env.float("SYNC_TIMEOUT_S", default.sync_timeout_s, validate=Range(0)),
             sync_waiters=env.int("SYNC_WAITERS", default.sync_waiters, validate=Range(0)),
+            api_processes=env.int("API_PROCESSES", default.api_processes, validate=Range(1)),
+            api_threads=env.int("API_THREADS", default.api_threads, validate=Range(1)),
             result_ttl_s=env.int("RESULT_TTL_S", default.result_ttl_s, validate=Range(1)),
             tombstone_ttl_s=env.int("TOMBSTONE_TTL_S", default.tombstone_ttl_s, validate=Range(1)),
             job_deadline_s=env.float("JOB_DEADLINE_S", default.job_deadline_s, validate=Range(1)),

@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out. Never imports torch, diffusers or the worker."""

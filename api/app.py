@@ -1,0 +1,35 @@
+"""The application factory."""
+
+import logging
+
+from flask import Flask
+from flask_smorest import Api
+
+from api.errors import register_error_handlers
+from api.routes.native import native_blueprint
+from api.routes.ops import ops_blueprint
+from api.services import Services
+from shared.settings import DUMMY_API_KEY
+
+log = logging.getLogger(__name__)
+
+
+def create_app(services: Services) -> Flask:
+    """A Flask application over these services; building it twice gives two that know nothing of each other."""
+    app = Flask(__name__, static_folder=None)
+    app.config.update(
+        MAX_CONTENT_LENGTH=services.settings.max_body_bytes,
+        API_TITLE="Personal Diffusion",
+        API_VERSION="1",
+        OPENAPI_VERSION="3.0.3",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
+    api = Api(app)
+    api.register_blueprint(native_blueprint(services))
+    api.register_blueprint(ops_blueprint(services))
+    register_error_handlers(app)
+    if not services.settings.api_keys:
+        log.warning("API_KEYS is not set: the public dummy key %s opens this server", DUMMY_API_KEY)
+    return app

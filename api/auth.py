@@ -1,0 +1,29 @@
+"""Who may ask: a key in the body, in X-API-Key, or as a bearer token."""
+
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Request
+
+from shared.errors import Unauthorized
+from shared.settings import Settings
+
+
+def require_key(settings: Settings, request: Request, body: Mapping[str, Any]) -> None:
+    """Raise Unauthorized unless one of the places for a key holds a right one."""
+    given = body.get("api_key") or request.headers.get("X-API-Key") or _bearer(request)
+    if not given:
+        raise Unauthorized("A key is needed: send api_key in the body, X-API-Key, or Authorization: Bearer.")
+    if not isinstance(given, str) or not any(_same(given, key) for key in settings.accepted_keys):
+        raise Unauthorized("This key is not accepted.")
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _same(given: str, key: str) -> bool:
+    # a lone surrogate is legal in JSON text and cannot be encoded strictly
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), key.encode())

@@ -1,0 +1,41 @@
+"""A request body as JSON: strict where a lenient reader would lose a parameter without a word."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Request
+
+from shared.errors import InvalidRequest, MalformedJson, NotJson
+
+
+class _DuplicateKey(ValueError):
+    pass
+
+
+def read_json_object(request: Request) -> dict[str, Any]:
+    """The body as a dict.
+
+    NaN and the infinities pass, so that the field they stand in can be named later. Raises NotJson, MalformedJson or,
+    for a key that stands twice, InvalidRequest.
+    """
+    if not request.is_json:
+        raise NotJson("Send the body as JSON, with the header Content-Type: application/json.")
+    try:
+        body = json.loads(request.get_data(cache=False), object_pairs_hook=_unique_keys)
+    except _DuplicateKey as key:
+        raise InvalidRequest("The body names a field twice.", {str(key): ["Stands more than once."]}) from None
+    except (ValueError, RecursionError):
+        raise MalformedJson("The body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise MalformedJson('The body must be a JSON object, such as {"prompt": "a red circle"}.')
+    return body
+
+
+def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _DuplicateKey(key)
+        found[key] = value
+    return found

@@ -1,0 +1,83 @@
+"""Errors to HTTP, in one place and in one shape: `{"error", "code", "fields"}`."""
+
+import logging
+from http import HTTPStatus
+
+import redis
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from shared import errors
+from shared.errors import ServiceError
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[ServiceError], HTTPStatus] = {
+    errors.ServiceError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.RequestError: HTTPStatus.BAD_REQUEST,
+    errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
+    errors.MalformedJson: HTTPStatus.BAD_REQUEST,
+    errors.NotJson: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Gone: HTTPStatus.GONE,
+    errors.ModelUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooCostly: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    # what a job died of, told to a client that waited for it
+    errors.JobError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.JobCancelled: HTTPStatus.CONFLICT,
+    errors.LeaseLost: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.DeadlineExceeded: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.OutOfMemory: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.AttemptsExhausted: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ResultMissing: HTTPStatus.GONE,
+    errors.InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+# what werkzeug and Flask raise by themselves, in our words
+_FOREIGN: dict[int, ServiceError] = {
+    404: errors.NotFound("There is nothing at this address."),
+    413: errors.BodyTooLarge("The body is over this server's limit; send a smaller picture."),
+    415: errors.NotJson("Send the body as JSON, with the header Content-Type: application/json."),
+}
+
+
+def error_response(error: ServiceError, status: int | None = None) -> Response:
+    """The one answer that every error gets."""
+    response = jsonify(error=error.message, code=error.code, fields=error.fields)
+    response.status_code = STATUS[type(error)] if status is None else status
+    if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Translate every exception that can leave a view; a stack trace goes to the log only."""
+
+    @app.errorhandler(ServiceError)
+    def ours(error: ServiceError) -> Response:
+        return error_response(error)
+
+    @app.errorhandler(redis.RedisError)
+    def redis_is_away(error: redis.RedisError) -> Response:
+        log.warning("Redis cannot be reached: %s", error)
+        return error_response(errors.ServiceUnavailable("Redis cannot be reached; try again in a moment."))
+
+    @app.errorhandler(HTTPException)
+    def foreign(error: HTTPException) -> Response:
+        status = error.code or 500
+        ready = _FOREIGN.get(status)
+        if ready is None:
+            kind = errors.RequestError if status < 500 else errors.InternalError
+            ready = kind(error.description or error.name)
+        response = error_response(ready, status)
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers.extend(item for item in error.get_headers() if item[0] == "Allow")
+        return response
+
+    @app.errorhandler(Exception)
+    def unforeseen(error: Exception) -> Response:
+        log.exception("unforeseen error", exc_info=error)
+        return error_response(errors.InternalError("Something went wrong here; the server's log says what."))

@@ -1,0 +1,15 @@
+"""gunicorn's settings, read from ours: `gunicorn --config python:api.gunicorn_conf api.wsgi:app`."""
+
+from shared.settings import read_settings
+
+_settings = read_settings()
+
+bind = f"{_settings.host}:{_settings.port}"
+workers = _settings.api_processes
+worker_class = "gthread"
+threads = _settings.api_threads
+timeout = 60
+graceful_timeout = 10
+accesslog = None
+errorlog = "-"
+loglevel = _settings.log_level.lower()

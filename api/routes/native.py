@@ -1,0 +1,118 @@
+"""The native dialect: generate, img2img, status, cancel, recent, images."""
+
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
+
+from api.answer_schemas import AcceptedAnswer, ErrorAnswer, RecentAnswer, StatusAnswer
+from api.answers import describe, finished_answer, image_link, image_response, main_image, status_link
+from api.auth import require_key
+from api.body import read_json_object
+from api.services import Services
+from api.submit import Waiters, accepted_body, submit
+from shared.errors import JobCancelled, NotFound
+from shared.intake import load_request
+from shared.records import State
+from shared.schemas import GenerateSchema, Img2ImgSchema
+
+RECENT_COUNT = 10
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_PICTURE = {
+    "description": "The picture itself",
+    "content": dict.fromkeys(("image/png", "image/jpeg", "image/webp"), _BINARY),
+}
+
+
+def native_blueprint(services: Services) -> Blueprint:
+    """The blueprint over these services."""
+    blp = Blueprint("native", __name__, description="Text to image, image to image, and the jobs they become")
+    waiters = Waiters(services.settings.sync_waiters)
+    generate_schema, img2img_schema = GenerateSchema(services.limits), Img2ImgSchema(services.limits)
+
+    def answer_request(schema: GenerateSchema) -> Response:
+        body = read_json_object(request)
+        require_key(services.settings, request, body)
+        wanted, picture = load_request(schema, body)
+        job_id = submit(services, wanted, picture)
+        if wanted.synchronous:
+            job = waiters.wait(services, job_id, services.settings.sync_timeout_s)
+            if job and job.state is State.SUCCESS:
+                return finished_answer(job, services.results)
+            if job:
+                raise job.error or JobCancelled("The job was cancelled while you waited.")
+        response = jsonify(accepted_body(services, job_id, wanted, status_link(job_id)))
+        response.status_code = 202
+        response.headers["Location"] = status_link(job_id)
+        return response
+
+    def takes(schema: GenerateSchema) -> Any:
+        return blp.doc(
+            requestBody={"required": True, "content": {"application/json": {"schema": schema}}},
+            responses={"200": _PICTURE | {"description": "With synchronous_request: the result itself"}},
+        )
+
+    @blp.route("/generate", methods=["POST"])
+    @blp.alt_response(202, schema=AcceptedAnswer)
+    @blp.alt_response(400, schema=ErrorAnswer)
+    @takes(generate_schema)
+    def generate() -> Response:
+        """Draw pictures from a prompt."""
+        return answer_request(generate_schema)
+
+    @blp.route("/img2img", methods=["POST"])
+    @blp.alt_response(202, schema=AcceptedAnswer)
+    @blp.alt_response(400, schema=ErrorAnswer)
+    @takes(img2img_schema)
+    def img2img() -> Response:
+        """Redraw a picture after a prompt."""
+        return answer_request(img2img_schema)
+
+    @blp.route("/status/<job_id>")
+    @blp.alt_response(200, schema=StatusAnswer)
+    @blp.alt_response(404, schema=ErrorAnswer)
+    @blp.alt_response(410, schema=ErrorAnswer)
+    def status(job_id: str) -> Response:
+        """The state of a job; once it is done, its result."""
+        job = services.jobs.get(job_id)
+        if job.state is State.SUCCESS:
+            return finished_answer(job, services.results)
+        return jsonify(describe(job))
+
+    @blp.route("/cancel/<job_id>", methods=["POST"])
+    @blp.alt_response(200, schema=StatusAnswer)
+    @blp.alt_response(404, schema=ErrorAnswer)
+    def cancel(job_id: str) -> Response:
+        """Stop a job that waits or runs; one that has ended stays as it is."""
+        services.jobs.cancel(job_id)
+        return jsonify(describe(services.jobs.get(job_id)))
+
+    @blp.route("/recent")
+    @blp.alt_response(200, schema=RecentAnswer)
+    @blp.alt_response(401, schema=ErrorAnswer)
+    def recent() -> Response:
+        """The last ten successful jobs of the whole service."""
+        require_key(services.settings, request, read_json_object(request) if request.is_json else {})
+        jobs = services.jobs.recent(RECENT_COUNT)
+        return jsonify(
+            Recent_finished_images=[status_link(job.id) for job in jobs],
+            Images=[image_link(job.id, main_image(job)) for job in jobs],
+        )
+
+    @blp.route("/images/<job_id>/<name>")
+    @blp.alt_response(404, schema=ErrorAnswer)
+    @blp.doc(responses={"200": _PICTURE})
+    def image(job_id: str, name: str) -> Response:
+        """One stored picture."""
+        job = services.jobs.get(job_id)
+        if name not in {stored.name for stored in job.images} | {job.grid}:
+            raise NotFound("This job has no picture of that name.")
+        response = image_response(services.results.read(job.folder, name), job.request.format)
+        response.cache_control.private = True
+        response.cache_control.max_age = 365 * 24 * 3600
+        response.cache_control.immutable = True
+        response.add_etag()
+        response.make_conditional(request)
+        return response
+
+    return blp

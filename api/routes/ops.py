@@ -1,0 +1,72 @@
+"""For operators and for clients that want to know what they can ask for: health, ready, models, samplers."""
+
+import redis
+from flask import Response, jsonify
+from flask_smorest import Blueprint
+
+from api.services import Services
+from shared.samplers import DEFAULT_SAMPLER, SAMPLERS
+
+
+def ops_blueprint(services: Services) -> Blueprint:
+    """The blueprint over these services."""
+    blp = Blueprint("ops", __name__, description="What is here, and whether it works")
+
+    @blp.route("/health")
+    @blp.doc(responses={"200": {"description": "The API process answers"}})
+    def health() -> Response:
+        """Whether this process lives; asks nobody else."""
+        return jsonify(status="ok")
+
+    @blp.route("/ready")
+    @blp.doc(responses={"200": {"description": "Jobs are taken and done"}, "503": {"description": "They are not"}})
+    def ready() -> Response:
+        """Whether Redis answers and at least one worker lives."""
+        try:
+            workers = services.workers.live()
+            waiting = services.jobs.waiting()
+        except redis.RedisError:
+            response = jsonify(ready=False, redis=False, workers=[], waiting=None)
+            response.status_code = 503
+            return response
+        cards = [{"name": card.name, "variant": card.variant, "device": card.device} for card in workers]
+        response = jsonify(ready=bool(workers), redis=True, workers=cards, waiting=waiting)
+        response.status_code = 200 if workers else 503
+        return response
+
+    @blp.route("/models")
+    @blp.doc(responses={"200": {"description": "Every model, whether a worker has it, and where it is warm"}})
+    def models() -> Response:
+        """What `ckpt` can be."""
+        cards = services.workers.live()
+        return jsonify(
+            default=services.catalogue.default.name,
+            models=[
+                {
+                    "name": model.name,
+                    "label": model.label,
+                    "aliases": list(model.aliases),
+                    "family": model.family,
+                    "configs": list(model.configs),
+                    "native_size": model.native_size,
+                    "max_size": model.max_size,
+                    "available": any(model.name in card.available_models for card in cards),
+                    "warm_on": [card.name for card in cards if model.name in card.warm_models],
+                }
+                for model in services.catalogue
+            ],
+        )
+
+    @blp.route("/samplers")
+    @blp.doc(responses={"200": {"description": "Every sampler with its label and aliases"}})
+    def samplers() -> Response:
+        """What `sampler` can be."""
+        return jsonify(
+            default=DEFAULT_SAMPLER,
+            samplers=[
+                {"name": name, "label": row.label, "aliases": list(row.aliases), "uses_eta": row.uses_eta}
+                for name, row in SAMPLERS.items()
+            ],
+        )
+
+    return blp

@@ -1,0 +1,52 @@
+"""What the views work with: built once a process, handed to the factory, replaced by fakes in tests."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.jobs import JobStore
+from shared.models import Catalogue, load_catalogue
+from shared.queue import RowQueue, connect, make_celery
+from shared.results import ResultStore
+from shared.schemas import Limits
+from shared.settings import Settings
+from shared.workers import WorkerRegister
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    catalogue: Catalogue
+    jobs: JobStore
+    results: ResultStore
+    queue: RowQueue
+    workers: WorkerRegister
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            catalogue=self.catalogue,
+            prompts_dir=Path(self.settings.prompts_dir),
+            max_input_pixels=self.settings.max_input_pixels,
+            max_prompt_chars=self.settings.max_prompt_chars,
+            max_images=self.settings.max_images_per_job,
+        )
+
+
+def build_services(settings: Settings) -> Services:
+    """The real collaborators; nothing connects before the first request."""
+    client = connect(settings)
+    return Services(
+        settings=settings,
+        catalogue=load_catalogue(settings.default_model),
+        jobs=JobStore(
+            client,
+            settings.key_prefix,
+            result_ttl_s=settings.result_ttl_s,
+            tombstone_ttl_s=settings.tombstone_ttl_s,
+            deadline_s=settings.job_deadline_s,
+            max_attempts=settings.max_attempts,
+        ),
+        results=ResultStore(settings.output_dir),
+        queue=RowQueue(make_celery(settings)),
+        workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s),
+    )

@@ -1,0 +1,88 @@
+"""From a validated request to a queued job, and waiting for it where the client asked to."""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from api.services import Services
+from shared.errors import ModelUnavailable, ServiceUnavailable
+from shared.input_image import InputImage
+from shared.queue import RowMessage
+from shared.records import INPUT_NAME, Job, expiring_folder, new_job_id
+from shared.requests import ImageRequest
+
+_POLL_S = 0.05
+
+
+def submit(services: Services, request: ImageRequest, picture: InputImage | None) -> str:
+    """Record the job, store its input picture, queue its rows; gives the job's id.
+
+    Raises ModelUnavailable when workers are here and none has the model, ServiceUnavailable when the queue is away:
+    then nothing is left behind.
+    """
+    _require_model(services, request)
+    job_id = new_job_id()
+    try:
+        if picture:
+            services.results.write(expiring_folder(job_id), INPUT_NAME, picture.png)
+        services.jobs.create(job_id, request)
+        for row in range(request.rows):
+            services.queue.send(RowMessage(job_id, row), request.variant)
+    except (redis.RedisError, ServiceUnavailable):
+        _take_back(services, job_id)
+        raise
+    return job_id
+
+
+def _take_back(services: Services, job_id: str) -> None:
+    """The client hears 503: rows that did get queued must find no job."""
+    services.results.delete_folder(expiring_folder(job_id))
+    try:
+        services.jobs.discard(job_id)
+    except redis.RedisError:
+        return  # Redis is away altogether; a record without rows is never worked on
+
+
+def _require_model(services: Services, request: ImageRequest) -> None:
+    serving = [card for card in services.workers.live() if card.serves(request.variant)]
+    if serving and not any(request.model in card.available_models for card in serving):
+        here = sorted({name for card in serving for name in card.available_models})
+        raise ModelUnavailable(
+            f"No worker here has the weights of '{request.model}'; available now: {', '.join(here) or 'none'}.",
+            {"ckpt": [f"Put the weights into the models folder as '{request.model}', or ask for another model."]},
+        )
+
+
+class Waiters:
+    """Lets a bounded number of synchronous clients wait, because each holds a thread of the server."""
+
+    def __init__(self, most: int) -> None:
+        self._places = threading.Semaphore(most)
+
+    def wait(self, services: Services, job_id: str, timeout_s: float) -> Job | None:
+        """The finished job; None when all places are taken or the time is up."""
+        if not self._places.acquire(blocking=False):
+            return None
+        try:
+            end = time.monotonic() + timeout_s
+            while time.monotonic() < end:
+                job = services.jobs.get(job_id)
+                if job.state.final:
+                    return job
+                time.sleep(_POLL_S)
+            return None
+        finally:
+            self._places.release()
+
+
+def accepted_body(services: Services, job_id: str, request: ImageRequest, location: str) -> Mapping[str, Any]:
+    """The 202 answer."""
+    return {
+        "task_id": job_id,
+        "Location": location,
+        "active_model": request.model,
+        "Position": services.jobs.get(job_id).position,
+    }
