@@ -111,6 +111,16 @@ class JobStore:
 
         return self._transact(job_id, change)
 
+    def release_row(self, claim: Claim) -> None:
+        """Give a row back untouched, as if it had never been claimed: its worker shuts down in good order."""
+
+        def change(record: dict[str, str], pipe: Any) -> None:
+            row = self._owned_row(record, claim)
+            returned = replace(row, state="queued", attempt=row.attempt - 1, token="")
+            pipe.hset(self._key("job", claim.job_id), f"row:{claim.row}", returned.to_json())
+
+        self._transact(claim.job_id, change)
+
     def progress(self, claim: Claim, step: int, steps: int) -> None:
         """Tell how far a row is: `step` of `steps` model evaluations.
 

@@ -52,3 +52,19 @@ def wire_parameters(
             "post_upscale": request.post_upscale,
         }
     return parameters | dict(used or {}) | {"warnings": list(dict.fromkeys((*request.warnings, *warnings)))}
+
+
+# how an answer travels and where it is kept says nothing about a picture
+_NOT_OF_A_PICTURE = (
+    "type", "n_iter", "n_samples", "skip_grid", "n_rows", "skip_save", "outdir", "return_base64",
+    "synchronous_request", "from-file", "prompts",
+)  # fmt: skip
+
+
+def picture_parameters(
+    request: ImageRequest, row: int, seed: int, used: Mapping[str, Any], warnings: Sequence[str]
+) -> dict[str, Any]:
+    """What one picture was made with: enough to make it again, and nothing that differs between two equal ones."""
+    parameters = wire_parameters(request, used, warnings)
+    kept = {name: value for name, value in parameters.items() if name not in _NOT_OF_A_PICTURE}
+    return kept | {"prompt": request.prompt_of_row(row), "seed": seed}

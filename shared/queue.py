@@ -14,6 +14,8 @@ from shared.settings import Settings
 
 RUN_ROW = "worker.run_row"
 QUEUES = {ANY_VARIANT: "images.any", "standard": "images.standard", "optimized": "images.optimized"}
+# where kombu's Redis transport notes when a delivery not yet acknowledged was handed out
+DELIVERIES_KEY = "unacked_index"
 # a CPU worker serves both kinds of request
 CONSUMED_BY = {
     "standard": (QUEUES[ANY_VARIANT], QUEUES["standard"]),
@@ -57,6 +59,7 @@ def make_celery(settings: Settings) -> Celery:
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_s,
             "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
             "global_keyprefix": settings.key_prefix,
             "socket_connect_timeout": settings.redis_timeout_s,
             "max_retries": 1,

@@ -1,0 +1,23 @@
+"""`python -m worker`: start a worker with the settings of the environment."""
+
+import logging
+import sys
+
+from shared.settings import SettingsError, read_settings
+from worker.app import Worker
+
+
+def main() -> None:
+    """Run one worker; a setting that cannot be used is one line on standard error and exit status 2."""
+    try:
+        settings = read_settings()
+        worker = Worker(settings)
+    except (SettingsError, ValueError) as wrong:
+        sys.stderr.write(f"worker: {wrong}\n")
+        raise SystemExit(2) from None
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    worker.run()
+
+
+if __name__ == "__main__":
+    main()

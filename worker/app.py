@@ -1,0 +1,90 @@
+"""A worker process put together: engine, task, beat, under Celery's threads pool."""
+
+import logging
+import os
+import platform
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_init, worker_shutdown
+
+from shared.jobs import JobStore
+from shared.models import load_catalogue
+from shared.queue import CONSUMED_BY, connect, make_celery
+from shared.results import ResultStore
+from shared.settings import Settings
+from shared.workers import WorkerCard, WorkerRegister
+from worker.beat import Beat, sweep
+from worker.deliveries import Deliveries
+from worker.devices import pick_device
+from worker.engine import Engine
+from worker.rows import RowRunner
+from worker.tasks import register_tasks
+
+log = logging.getLogger(__name__)
+
+_SWEEP_S = 30.0
+
+
+class Worker:
+    """One process, one device, one engine; `settings.worker_slots` rows at a time wait on it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.name = f"{settings.worker_variant}-{platform.node()}-{os.getpid()}"
+        self._device_name = pick_device(settings.device).name
+        client = connect(settings)
+        self._jobs = JobStore(
+            client,
+            settings.key_prefix,
+            result_ttl_s=settings.result_ttl_s,
+            tombstone_ttl_s=settings.tombstone_ttl_s,
+            deadline_s=settings.job_deadline_s,
+            max_attempts=settings.max_attempts,
+        )
+        self._results = ResultStore(settings.output_dir)
+        self._engine = Engine(settings, load_catalogue(settings.default_model))
+        self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
+        self._deliveries = Deliveries(client, settings.key_prefix)
+        self._beat = Beat([
+            (settings.visibility_timeout_s / 3, self._deliveries.renew),
+            (settings.worker_beat_s, self._announce),
+            (_SWEEP_S, lambda: sweep(self._jobs, self._results)),
+        ])  # fmt: skip
+        self.app: Celery = make_celery(settings)
+        register_tasks(self.app, RowRunner(self._jobs, self._results, self._engine), self._deliveries)
+
+    def run(self) -> None:
+        """Serve until SIGTERM; then finish the rows in progress and leave."""
+        worker_init.connect(self._start)
+        worker_shutdown.connect(self._stop)
+        settings = self.settings
+        self.app.worker_main([
+            "worker",
+            "--pool", "threads",
+            "--concurrency", str(settings.worker_slots),
+            "--queues", ",".join(CONSUMED_BY[settings.worker_variant]),
+            "--hostname", f"{self.name}@%h",
+            "--loglevel", settings.log_level,
+            "--without-gossip", "--without-mingle", "--without-heartbeat",
+        ])  # fmt: skip
+
+    def _start(self, **_: Any) -> None:
+        self._engine.start()
+        self._beat.start()
+
+    def _stop(self, **_: Any) -> None:
+        self._beat.stop()
+        self._engine.stop()
+        self._register.leave(self.name)
+
+    def _announce(self) -> None:
+        card = WorkerCard(
+            name=self.name,
+            variant=self.settings.worker_variant,
+            device=self._device_name,
+            slots=self.settings.worker_slots,
+            warm_models=tuple(self._engine.warm_models()),
+            available_models=tuple(self._engine.available_models()),
+        )
+        self._register.announce(card)

@@ -1,0 +1,56 @@
+"""What a worker process does at intervals: renew deliveries, say that it lives, clear away what has expired."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+
+from shared.jobs import JobStore
+from shared.results import ResultStore
+
+log = logging.getLogger(__name__)
+
+
+class Beat:
+    """A thread that calls each duty at its own interval, in seconds; a failing duty is tried again next time."""
+
+    def __init__(self, duties: list[tuple[float, Callable[[], None]]]) -> None:
+        self._duties = duties
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = [0.0] * len(self._duties)
+        while True:
+            now = time.monotonic()
+            for index, (interval, duty) in enumerate(self._duties):
+                if now >= due[index]:
+                    due[index] = now + interval
+                    self._do(duty)
+            if self._stop.wait(max(0.05, min(due) - time.monotonic())):
+                return
+
+    @staticmethod
+    def _do(duty: Callable[[], None]) -> None:
+        try:
+            duty()
+        except redis.RedisError as away:
+            log.warning("Redis cannot be reached: %s", away)
+        except Exception:
+            log.exception("a duty of the worker failed; it will be tried again")
+
+
+def sweep(jobs: JobStore, results: ResultStore) -> None:
+    """Delete the folders whose time is over."""
+    for folder in jobs.expired_folders():
+        results.delete_folder(folder)
+        jobs.forget_folder(folder)

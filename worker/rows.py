@@ -1,0 +1,184 @@
+"""One row of a job, from its message to its stored pictures: claim, denoise, store, mark, and close the job."""
+
+import io
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import redis
+from PIL import Image
+
+from shared.errors import InternalError, JobCancelled, LeaseLost, ServiceError, WorkerStopping
+from shared.jobs import JobStore
+from shared.parameters import picture_parameters, wire_parameters
+from shared.queue import RowMessage
+from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
+from shared.results import ResultStore
+from worker import images
+from worker.engine import Denoised, DenoiseRequest, Engine
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_RETRY_S = 0.5
+# while Redis is away a step must not wait for it each time
+_PROGRESS_PAUSE_S = 1.0
+
+
+class RowRunner:
+    """Carries out row messages. Safe to use from many threads at once; the engine does the sharing."""
+
+    def __init__(self, jobs: JobStore, results: ResultStore, engine: Engine) -> None:
+        self._jobs = jobs
+        self._results = results
+        self._engine = engine
+
+    def run(self, message: RowMessage) -> None:
+        """Do one row. Whatever goes wrong with the job is written into its record, not raised.
+
+        Raises WorkerStopping when the row was given back and its message must go back to the queue.
+        """
+        claim = self._patiently(lambda: self._jobs.claim_row(message.job_id, message.row))
+        if claim is None:
+            return
+        try:
+            if claim.finished or self._make(claim):
+                self._close(claim)
+        except (JobCancelled, LeaseLost) as reason:
+            log.info("row %d of job %s is not continued: %s", claim.row, claim.job_id, reason)
+        except WorkerStopping:
+            self._jobs.release_row(claim)
+            raise
+        except ServiceError as error:
+            self._fail(claim, error)
+        except Exception:
+            log.exception("row %d of job %s failed", claim.row, claim.job_id)
+            self._fail(claim, InternalError("The worker failed at this request; its log says why."))
+
+    def _make(self, claim: Claim) -> bool:
+        """Make and store the pictures of a row; True when it was the last row of the job."""
+        request = claim.request
+        progress = _RowProgress(self._jobs, claim, request.n_samples)
+        start = self._input_picture(claim)
+        tickets = [
+            self._engine.submit(_denoise_request(claim, sample, start), progress.of_sample(sample))
+            for sample in range(request.n_samples)
+        ]
+        try:
+            finished = [ticket.result() for ticket in tickets]
+        except BaseException:
+            for ticket in tickets:
+                ticket.cancel()
+            raise
+        stored = [self._store(claim, sample, picture) for sample, picture in enumerate(finished)]
+        warnings = [warning for picture in finished for warning in picture.warnings]
+        return self._patiently(lambda: self._jobs.finish_row(claim, stored, finished[0].used, warnings))
+
+    def _input_picture(self, claim: Claim) -> Image.Image | None:
+        """The picture to start from at the request's size, (W, H) RGB; None for text to image."""
+        request = claim.request
+        if request.kind != "img2img":
+            return None
+        data = self._results.read(expiring_folder(claim.job_id), INPUT_NAME)
+        with Image.open(io.BytesIO(data)) as opened:
+            picture = images.upscale(opened.convert("RGB"), request.upscale)
+        return picture.resize((request.width, request.height), Image.Resampling.LANCZOS)
+
+    def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
+        request = claim.request
+        seed = _noise_seed(claim, sample)
+        picture = images.upscale(finished.image, request.post_upscale)
+        parameters = picture_parameters(request, claim.row, seed, finished.used, finished.warnings)
+        name = f"{claim.row * request.n_samples + sample:04d}-{seed}.{request.format}"
+        data = images.encode(picture, request.format, parameters)
+        self._results.write(result_folder(claim.job_id, request), name, data)
+        return StoredImage(name=name, seed=seed, prompt=request.prompt_of_row(claim.row))
+
+    def _close(self, claim: Claim) -> None:
+        """All rows are done: assemble the grid where one was asked for, and end the job."""
+        request = claim.request
+        grid = None if request.skip_grid else f"grid.{request.format}"
+        if grid:
+            job = self._patiently(lambda: self._jobs.get(claim.job_id))
+            pictures = [self._read_picture(job.folder, stored.name) for stored in job.images]
+            sheet = images.grid(pictures, request.grid_columns)
+            parameters = wire_parameters(request, job.rows[0].used, ())
+            self._results.write(job.folder, grid, images.encode(sheet, request.format, parameters))
+        self._patiently(lambda: self._jobs.close(claim.job_id, grid))
+
+    def _read_picture(self, folder: str, name: str) -> Image.Image:
+        with Image.open(io.BytesIO(self._results.read(folder, name))) as opened:
+            return opened.convert("RGB")
+
+    def _fail(self, claim: Claim, error: ServiceError) -> None:
+        log.warning("job %s failed: %s", claim.job_id, error)
+        try:
+            self._patiently(lambda: self._jobs.fail_row(claim, error))
+        except (JobCancelled, LeaseLost) as reason:
+            log.info("the failure of job %s changes nothing: %s", claim.job_id, reason)
+
+    @staticmethod
+    def _patiently(call: Callable[[], T]) -> T:
+        """Call until Redis answers: finished work must not be thrown away because Redis restarts."""
+        while True:
+            try:
+                return call()
+            except (redis.ConnectionError, redis.TimeoutError) as away:
+                log.warning("Redis cannot be reached, trying again: %s", away)
+                time.sleep(_RETRY_S)
+
+
+class _RowProgress:
+    """Adds up the progress of a row's samples and reports it; what the report raises ends the sample."""
+
+    def __init__(self, jobs: JobStore, claim: Claim, samples: int) -> None:
+        self._jobs = jobs
+        self._claim = claim
+        self._step = [0] * samples
+        self._steps = [0] * samples
+        self._silent_until = 0.0
+
+    def of_sample(self, sample: int) -> Callable[[int, int], None]:
+        def on_step(step: int, steps: int) -> None:
+            self._step[sample], self._steps[sample] = step, steps
+            known = max(self._steps)
+            self._report(sum(self._step), sum(total or known for total in self._steps))
+
+        return on_step
+
+    def _report(self, step: int, steps: int) -> None:
+        if time.monotonic() < self._silent_until:
+            return
+        try:
+            self._jobs.progress(self._claim, step, steps)
+        except (redis.ConnectionError, redis.TimeoutError):
+            self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
+
+
+def _noise_seed(claim: Claim, sample: int) -> int:
+    return claim.request.seed if claim.request.fixed_code else claim.request.seed_of(claim.row, sample)
+
+
+def _denoise_request(claim: Claim, sample: int, start: Image.Image | None) -> DenoiseRequest:
+    request = claim.request
+    return DenoiseRequest(
+        model=request.model,
+        prompt=request.prompt_of_row(claim.row),
+        negative_prompt=request.negative_prompt,
+        width=request.width,
+        height=request.height,
+        steps=request.steps,
+        guidance_scale=request.scale,
+        eta=request.eta,
+        sampler=request.sampler,
+        noise_seed=_noise_seed(claim, sample),
+        step_seed=request.seed_of(claim.row, sample),
+        init_image=start,
+        strength=1.0 if request.denoising_strength is None else request.denoising_strength,
+        noise_multiplier=request.noise_multiplier,
+        precision=request.precision,
+        device=request.device,
+        unet_bs=request.unet_bs,
+        turbo=request.turbo,
+    )
