@@ -1,0 +1,1 @@
+"""The command line: for now the launcher behind `make run`. Imports shared only."""

@@ -1,0 +1,106 @@
+"""A program running as our child: in its own process group, its output in a log file, gone when we are gone."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_LEASH = Path(__file__).with_name("leash.py")
+_TAIL_BYTES = 16 * 1024
+_POLL_S = 0.05
+
+
+@dataclass
+class Child:
+    """One running program, in a process group of its own: a Ctrl-C in the terminal does not reach it."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    started: float
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the program itself; one that has ended is left in peace."""
+        if self.alive:
+            self.process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it ended within that time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout_s)
+        return not self.alive
+
+    def kill(self) -> None:
+        """End it and all that it started, now."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def last_line(self) -> str:
+        """The last line of its log that says something; "" when there is none."""
+        return last_line(self.log)
+
+
+def start_child(
+    name: str,
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    log: Path,
+    cwd: Path | None = None,
+    when_orphaned: signal.Signals = signal.SIGTERM,
+) -> Child:
+    """Start a program whose output is appended to `log`.
+
+    Should this process die without a word, the child gets the signal `when_orphaned` (Linux). The kernel watches the
+    thread that starts the child: call this from a thread that lives as long as the process.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        leash = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), str(int(when_orphaned))]
+        process = subprocess.Popen(
+            [*leash, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd=cwd,
+            process_group=0,
+        )
+    return Child(name, process, log, time.monotonic())
+
+
+def stop_children(children: Iterable[Child], grace_s: float) -> list[Child]:
+    """Ask them to end (SIGTERM), wait for all together, kill the rest; gives those that had to be killed."""
+    asked = list(children)
+    for child in asked:
+        child.signal(signal.SIGTERM)
+    end = time.monotonic() + grace_s
+    stubborn = [child for child in asked if not child.wait(max(end - time.monotonic(), _POLL_S))]
+    for child in asked:
+        child.kill()  # also what an ended child may have left in its group
+    return stubborn
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log file that says something; "" when there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
