@@ -1,0 +1,168 @@
+"""Tiny models with random but fixed weights, in the real diffusers layout, so that tests run the real code path."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shared.models import Catalogue, Model
+from shared.settings import Settings
+from worker.engine import DenoiseRequest, Engine
+
+WIDTH = 16
+# the whole words of the tests; any other text is spelled out letter by letter
+WORDS = ("cat", "dog", "red", "blue", "the", "photo", "white", "duck", "tabby")
+SCHEDULER = {
+    "_class_name": "PNDMScheduler",
+    "_diffusers_version": "0.42.1",
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "trained_betas": None,
+    "skip_prk_steps": True,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "clip_sample": False,
+}
+# name -> family, padding token, prediction type: what tells the two families apart
+MODELS = {"tiny-sd1": ("sd1", "<|endoftext|>", "epsilon"), "tiny-sd2": ("sd2", "!", "v_prediction")}
+
+
+def _write_tokenizer(folder: Path, pad_token: str) -> None:
+    """A CLIP tokenizer with a small vocabulary: all printable ASCII, and the merges that make up `WORDS`."""
+    letters = [chr(code) for code in range(33, 127)]
+    merges: list[tuple[str, str]] = []
+    for word in WORDS:
+        parts = [*word[:-1], word[-1] + "</w>"]
+        while len(parts) > 1:
+            pair = (parts[0], parts[1])
+            if pair not in merges:
+                merges.append(pair)
+            parts = [pair[0] + pair[1], *parts[2:]]
+    entries = [*letters, *(letter + "</w>" for letter in letters), *(a + b for a, b in merges)]
+    entries += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}
+    folder.mkdir(parents=True)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges))
+    marks = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": pad_token, **marks}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def write_tiny_model(folder: Path, pad_token: str, prediction_type: str, seed: int = 0) -> None:
+    """Write a complete model folder: tokenizer, text encoder, UNet, VAE, scheduler config."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    _write_tokenizer(folder / "tokenizer", pad_token)
+    vocabulary = json.loads((folder / "tokenizer" / "vocab.json").read_text())
+    torch.manual_seed(seed)
+    text_config = CLIPTextConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=77,
+        bos_token_id=vocabulary["<|startoftext|>"],
+        eos_token_id=vocabulary["<|endoftext|>"],
+        pad_token_id=vocabulary[pad_token],
+    )
+    text_encoder = CLIPTextModel(text_config)
+    # the stock initialisation is so small that prompts would hardly matter
+    with torch.no_grad():
+        for weight in text_encoder.parameters():
+            weight.mul_(3)
+    text_encoder.save_pretrained(folder / "text_encoder")
+    UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+        sample_size=64,
+    ).save_pretrained(folder / "vae")
+    (folder / "scheduler").mkdir()
+    scheduler = {**SCHEDULER, "prediction_type": prediction_type}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MODELS_DIR with both tiny models."""
+    root = tmp_path_factory.mktemp("models")
+    for name, (_, pad_token, prediction_type) in MODELS.items():
+        write_tiny_model(root / name, pad_token, prediction_type)
+    return root
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    """Both tiny models, and one whose weights are nowhere."""
+    families = {name: family for name, (family, _, _) in MODELS.items()} | {"absent": "sd1"}
+    models = {
+        name: Model(name, name, (), f"hub:nobody/{name}", family, ("v1-inference.yaml",), 64, 512)
+        for name, family in families.items()
+    }
+    return Catalogue(models, "tiny-sd1")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Sums split over another number of threads differ in their last bit; the engine of the tests has one."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def settings(models_dir: Path) -> Settings:
+    return Settings(models_dir=models_dir, device="cpu", torch_threads=1, default_model="tiny-sd1")
+
+
+@pytest.fixture(scope="session")
+def engine(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
+    """A running engine, shared by all tests that leave it as it was."""
+    engine = Engine(settings, catalogue)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+PLAIN = DenoiseRequest(
+    model="tiny-sd1",
+    prompt="a photo of the red cat",
+    negative_prompt="blue dog",
+    width=64,
+    height=64,
+    steps=4,
+    guidance_scale=7.5,
+    eta=0.0,
+    sampler="ddim",
+    noise_seed=42,
+    step_seed=42,
+)
+
+
+@pytest.fixture
+def request_for() -> Callable[..., DenoiseRequest]:
+    """A small request, with whatever a test wants different."""
+
+    def build(**different: Any) -> DenoiseRequest:
+        return replace(PLAIN, **different)
+
+    return build

@@ -1,0 +1,104 @@
+"""The questions a model family answers, and the text conditioning that the families with one CLIP encoder share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from worker.checkpoints import Checkpoint
+from worker.prompts import Chunk, chunks, normalised, parse_emphasis, split_subprompts
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the UNet is told, each `(1, 77 * chunks, D)` and of equal length: what to draw, and what to avoid."""
+
+    positive: torch.Tensor
+    negative: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Family:
+    """`encode(checkpoint, prompt, negative_prompt)` gives the conditioning, on the checkpoint's device.
+
+    `to_latents(vae, pixels, generator)` takes `(1, 3, H, W)` in -1..1 to scaled latents `(1, 4, H/8, W/8)`;
+    `to_pixels(vae, latents)` is its inverse.
+    """
+
+    encode: Callable[[Checkpoint, str, str], Conditioning]
+    to_latents: Callable[[Any, torch.Tensor, torch.Generator], torch.Tensor]
+    to_pixels: Callable[[Any, torch.Tensor], torch.Tensor]
+
+
+def to_latents(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw from the encoder's posterior, as the stock image-to-image pipeline does."""
+    posterior = vae.encode(pixels).latent_dist
+    scaled: torch.Tensor = vae.config.scaling_factor * posterior.sample(generator)
+    return scaled
+
+
+def to_pixels(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Decode scaled latents; the values may leave -1..1 a little."""
+    pixels: torch.Tensor = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+    return pixels
+
+
+def encode_with_clip(checkpoint: Checkpoint, prompt: str, negative_prompt: str) -> Conditioning:
+    """Emphasis, chunks and weighted sub-prompts through one CLIP text encoder; both sides padded to as many chunks."""
+    sides = [_tokenized(checkpoint, text) for text in (prompt, negative_prompt)]
+    longest = max(len(part) for side in sides for _, part in side)
+    with checkpoint.in_use(checkpoint.text_encoder):
+        positive, negative = (_blended(checkpoint, side, longest) for side in sides)
+    return Conditioning(positive, negative)
+
+
+_Side = list[tuple[float, list[Chunk]]]
+
+
+def _tokenized(checkpoint: Checkpoint, text: str) -> _Side:
+    def tokenize(piece: str) -> list[int]:
+        # verbose off: a long text is no mistake here, it goes on in the next chunk
+        ids: list[int] = checkpoint.tokenizer(piece, add_special_tokens=False, verbose=False).input_ids
+        return ids
+
+    parts = split_subprompts(text)
+    shares = normalised([part.weight for part in parts])
+    return [(share, chunks(parse_emphasis(part.text), tokenize)) for share, part in zip(shares, parts, strict=True)]
+
+
+def _blended(checkpoint: Checkpoint, side: _Side, length: int) -> torch.Tensor:
+    """`sum(share * encoding)` over the sub-prompts, each padded with empty chunks to `length`."""
+    encoded = []
+    for share, part in side:
+        padded = [*part, *[Chunk((), ())] * (length - len(part))]
+        row = torch.cat([_encode_chunk(checkpoint, chunk) for chunk in padded], dim=1)
+        encoded.append(row if len(side) == 1 else row * share)
+    return torch.stack(encoded).sum(dim=0) if len(encoded) > 1 else encoded[0]
+
+
+def _encode_chunk(checkpoint: Checkpoint, chunk: Chunk) -> torch.Tensor:
+    """One chunk between its begin and end marks, `(1, 77, D)`; one at a time, so that a long neighbour changes nothing.
+
+    Weights multiply the encoding of their token; then its mean over the chunk is restored, as the A1111 web UI does.
+    """
+    tokenizer, encoder = checkpoint.tokenizer, checkpoint.text_encoder
+    room = tokenizer.model_max_length
+    ids = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id]
+    mask = [1] * len(ids) + [0] * (room - len(ids))
+    ids += [tokenizer.pad_token_id] * (room - len(ids))
+    tokens = torch.tensor([ids], device=checkpoint.device.name)
+    attention = torch.tensor([mask], device=tokens.device) if _uses_mask(encoder) else None
+    encoding: torch.Tensor = encoder(tokens, attention_mask=attention)[0]
+    if all(weight == 1.0 for weight in chunk.weights):
+        return encoding
+    weights = torch.ones(room, dtype=encoding.dtype, device=encoding.device)
+    weights[1 : 1 + len(chunk.ids)] = torch.tensor(chunk.weights, dtype=encoding.dtype)
+    weighted = encoding * weights[None, :, None]
+    before, after = encoding.mean(), weighted.mean()
+    # a mean of nearly nothing would turn the restoration into an explosion
+    return weighted * (before / after) if after.abs() > 1e-6 else weighted
+
+
+def _uses_mask(encoder: torch.nn.Module) -> bool:
+    return bool(getattr(encoder.config, "use_attention_mask", False))

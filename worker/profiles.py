@@ -1,0 +1,64 @@
+"""The worker variants: which precision they prefer, and where the parts of a model live."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+
+from worker.devices import Device
+
+FULL = "full"
+HALF_WORDS = ("autocast", "mixed")
+_CPU = "cpu"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One variant. `precision` applies when a request has no wish.
+
+    `offload` keeps each part in host memory except while it is in use; `turbo` in a request keeps the UNet on the
+    device between steps.
+    `slicing` computes attention in slices and decodes one picture at a time: slower, with a lower peak.
+    """
+
+    precision: str
+    offload: bool
+    slicing: bool
+
+
+PROFILES = MappingProxyType({
+    "standard": Profile(precision="autocast", offload=False, slicing=False),
+    "optimized": Profile(precision="autocast", offload=True, slicing=True),
+    "cpu": Profile(precision=FULL, offload=False, slicing=False),
+})  # fmt: skip
+
+
+def profile_for(variant: str, device: Device) -> Profile:
+    """The profile of a variant; on a CPU there is only one, whatever the variant is called."""
+    return PROFILES[_CPU if device.kind == _CPU else variant]
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The word reported for a precision, and the types behind it: the UNet's, and that of the other parts."""
+
+    word: str
+    unet: torch.dtype
+    others: torch.dtype
+
+
+def choose_precision(wish: str | None, profile: Profile, device: Device) -> Precision:
+    """What is used for a wish (None: the profile's own). 16-bit words fall back to `full` where that is not faster.
+
+    On a CPU only the UNet is lowered: it is nearly all of the time, and the decoder shows bands in bfloat16.
+    """
+    word, half = wish or profile.precision, device.half
+    if word not in HALF_WORDS or half is None:
+        return Precision(FULL, torch.float32, torch.float32)
+    return Precision(word, half, torch.float32 if device.kind == _CPU else half)
+
+
+def thread_count(wanted: int, cores: int, workers: int) -> int:
+    """CPU threads for torch: `wanted`, or when that is 0 an equal share of the cores (two workers on the same cores
+    lose 40 % of the throughput to each other)."""
+    return wanted or max(1, cores // max(1, workers))

@@ -1,0 +1,65 @@
+"""A model's noise levels, for the samplers written here.
+
+They work in the coordinates of Karras et al. (arXiv 2206.00364): `x = x0 + sigma * n`, where sigma is
+`sqrt((1 - a) / a)` for a cumulative alpha `a`, and the model sees `x / sqrt(sigma^2 + 1)`.
+"""
+
+import math
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+
+from worker.samplers.base import Evaluation
+
+_RHO = 7.0  # Karras et al., section 3, "Discretization"
+_SMALLEST_ALPHA = 2.0**-24  # where a schedule ends in pure noise, sigma would be infinite
+
+# model output at x and sigma -> x0. Velocity: Salimans and Ho, arXiv 2202.00512, appendix D.
+_TO_X0: Mapping[str, Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]] = {
+    "epsilon": lambda x, output, sigma: x - sigma * output,
+    "v_prediction": lambda x, output, sigma: x / (sigma**2 + 1) - output * (sigma / math.sqrt(sigma**2 + 1)),
+    "sample": lambda _x, output, _sigma: output,
+}
+
+
+class NoiseSchedule:
+    """Noise levels from a model's scheduler config: sigma against timestep, interpolated in log sigma."""
+
+    def __init__(self, scheduler_config: Mapping[str, Any]) -> None:
+        base = DDIMScheduler.from_config(dict(scheduler_config))
+        alphas = base.alphas_cumprod.double().clamp(min=_SMALLEST_ALPHA).numpy()
+        self._log_sigmas = np.log((1 - alphas) / alphas) / 2
+        self._to_x0 = _TO_X0[base.config.prediction_type]
+        self.sigma_min = float(np.exp(self._log_sigmas[0]))
+        self.sigma_max = float(np.exp(self._log_sigmas[-1]))
+
+    def timestep(self, sigma: float) -> float:
+        """The (fractional) timestep with this noise level."""
+        return float(np.interp(math.log(sigma), self._log_sigmas, np.arange(len(self._log_sigmas))))
+
+    def sigmas(self, steps: int, use_karras_sigmas: bool = False) -> list[float]:
+        """`steps` falling noise levels from the highest on, then 0.
+
+        Evenly spaced in time, or as Karras et al. space them (equation 5).
+        """
+        if use_karras_sigmas:
+            ramp = np.linspace(self.sigma_max ** (1 / _RHO), self.sigma_min ** (1 / _RHO), steps)
+            levels = ramp**_RHO
+        else:
+            last = len(self._log_sigmas) - 1
+            levels = np.exp(np.interp(np.linspace(last, 0, steps), np.arange(last + 1), self._log_sigmas))
+        return [*(float(level) for level in levels), 0.0]
+
+    def denoise(self, x: torch.Tensor, sigma: float) -> Generator[Evaluation, torch.Tensor, torch.Tensor]:
+        """Ask for one evaluation and return the model's idea of the clean latents x0."""
+        timestep = torch.tensor(self.timestep(sigma), dtype=torch.float32)
+        output = yield x / math.sqrt(sigma**2 + 1), timestep
+        return self._to_x0(x, output, sigma)
+
+    def noise_direction(self, x: torch.Tensor, sigma: float) -> Generator[Evaluation, torch.Tensor, torch.Tensor]:
+        """Ask for one evaluation and return the model's idea of the noise, `(x - x0) / sigma`."""
+        x0 = yield from self.denoise(x, sigma)
+        return (x - x0) / sigma
