@@ -154,7 +154,7 @@ class Engine:
         with flight.checkpoint.in_use(unet, keep=flight.terms.turbo):
             for first in range(0, len(rows), at_most):
                 context = torch.cat(rows[first : first + at_most]).to(unet.dtype)
-                samples = latents.to(name, unet.dtype).repeat(len(context), 1, 1, 1)
+                samples = torch.cat([latents] * len(context)).to(name, unet.dtype)
                 timesteps = timestep.float().to(name).expand(len(context))
                 done.append(unet(samples, timesteps, encoder_hidden_states=context, return_dict=False)[0])
         return torch.cat(done).float().cpu()
