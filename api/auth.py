@@ -12,10 +12,11 @@ from shared.settings import Settings
 
 def require_key(settings: Settings, request: Request, body: Mapping[str, Any]) -> None:
     """Raise Unauthorized unless one of the places for a key holds a right one."""
-    given = body.get("api_key") or request.headers.get("X-API-Key") or _bearer(request)
-    if not given:
+    given = [body.get("api_key"), request.headers.get("X-API-Key"), _bearer(request)]
+    if not any(given):
         raise Unauthorized("A key is needed: send api_key in the body, X-API-Key, or Authorization: Bearer.")
-    if not isinstance(given, str) or not any(_same(given, key) for key in settings.accepted_keys):
+    texts = [text for text in given if isinstance(text, str)]
+    if not any(_same(text, key) for text in texts for key in settings.accepted_keys):
         raise Unauthorized("This key is not accepted.")
 
 

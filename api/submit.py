@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import redis
 
 from api.services import Services
-from shared.errors import ModelUnavailable, ServiceUnavailable
+from shared.errors import ModelUnavailable
 from shared.input_image import InputImage
 from shared.queue import RowMessage
 from shared.records import INPUT_NAME, Job, expiring_folder, new_job_id
@@ -31,7 +32,7 @@ def submit(services: Services, request: ImageRequest, picture: InputImage | None
         services.jobs.create(job_id, request)
         for row in range(request.rows):
             services.queue.send(RowMessage(job_id, row), request.variant)
-    except (redis.RedisError, ServiceUnavailable):
+    except Exception:
         _take_back(services, job_id)
         raise
     return job_id
@@ -69,9 +70,10 @@ class Waiters:
         try:
             end = time.monotonic() + timeout_s
             while time.monotonic() < end:
-                job = services.jobs.get(job_id)
-                if job.state.final:
-                    return job
+                with suppress(redis.RedisError):  # the job is queued: a moment without Redis does not end it
+                    job = services.jobs.get(job_id)
+                    if job.state.final:
+                        return job
                 time.sleep(_POLL_S)
             return None
         finally:
@@ -79,10 +81,13 @@ class Waiters:
 
 
 def accepted_body(services: Services, job_id: str, request: ImageRequest, location: str) -> Mapping[str, Any]:
-    """The 202 answer."""
+    """The 202 answer; without a position if Redis went away after the job was queued."""
+    position = None
+    with suppress(redis.RedisError):
+        position = services.jobs.get(job_id).position
     return {
         "task_id": job_id,
         "Location": location,
         "active_model": request.model,
-        "Position": services.jobs.get(job_id).position,
+        "Position": position,
     }

@@ -2,16 +2,17 @@
 
 import math
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from marshmallow import ValidationError, fields
 
 from shared.input_image import InputImage, decode_input_image
+from shared.prompt_file import PromptFile, read_prompt_file
+from shared.requests import MAX_SEED
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_\- ][A-Za-z0-9._\- ]*")
-MAX_SEED = 2**32 - 1
 
 
 class WholeNumber(fields.Integer):
@@ -110,10 +111,17 @@ class Folder(Text):
         return "/".join(parts)
 
 
-class FileName(Text):
-    """A bare file name, or false, null or "" for none (loads as None)."""
+class PromptFileName(Text):
+    """The bare name of a file in the prompts folder, which is read; false, null or "" for none (loads as None)."""
 
-    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str | None:  # type: ignore[override]  # None stands for "no file"
+    def __init__(self, *, folder: Path, max_chars: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.folder = folder
+        self.max_chars = max_chars
+
+    def _deserialize(  # type: ignore[override]  # prompts come out of the name
+        self, value: Any, *args: Any, **kwargs: Any
+    ) -> PromptFile | None:
         if value is False or value == "":
             return None
         if value is True:
@@ -121,7 +129,13 @@ class FileName(Text):
         text = super()._deserialize(value, *args, **kwargs)
         if text != PurePosixPath(text).name or "\\" in text or text.startswith(".") or len(text) > 100:
             raise ValidationError("Must be the bare name of a file in the prompts folder, without any folder.")
-        return text
+        try:
+            file = read_prompt_file(self.folder, text, self.max_chars)
+        except ValueError as wrong:
+            raise ValidationError(str(wrong)) from None
+        for prompt in file.prompts:
+            super()._deserialize(prompt, *args, **kwargs)
+        return file
 
 
 class Base64Image(fields.String):

@@ -64,6 +64,10 @@ class _Refused(ValueError):
 
 def _as_png(image: Image.Image) -> InputImage:
     upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        # 16 bits of grey: Pillow's own conversion cuts them off instead of scaling them down
+        upright = upright.point(lambda level: level * (1 / 256)).convert("L")
+        upright.info.pop("transparency", None)  # a 16-bit level that means nothing among 8-bit ones
     if upright.has_transparency_data:
         layered = upright.convert("RGBA")
         flat = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")

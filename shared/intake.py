@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import Schema, ValidationError
-from marshmallow.validate import Length
 
 from shared.errors import InvalidRequest, TooCostly
-from shared.fields import MAX_SEED, Text
 from shared.input_image import InputImage
 from shared.models import Model
-from shared.requests import ANY_VARIANT, ImageRequest
+from shared.prompt_file import PromptFile
+from shared.requests import ANY_VARIANT, MAX_SEED, ImageRequest
 from shared.samplers import canonical_name
-from shared.schemas import FORMATS, MIN_SIZE, SIZE_STEP, GenerateSchema, Limits, choose_model
+from shared.schemas import FORMATS, MIN_SIZE, SIZE_STEP, GenerateSchema, choose_model
+
+_MOST_HINTS = 20  # looking for a likeness is slow, and a hostile body can hold a million unknown fields
 
 
 def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, InputImage | None]:
@@ -28,7 +29,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         raise InvalidRequest(
             "The request has fields that cannot be used; see 'fields'.", _field_errors(wrong, schema)
         ) from None
-    prompts, warnings = _prompts(values, schema.limits)
+    prompts, warnings = _prompts(values)
     model = schema.limits.catalogue.find(values["ckpt"])
     if model is None:
         raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue)]})
@@ -70,7 +71,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         noise_multiplier=values.get("noise_multiplier", 1.0),
         upscale=values.get("upscale", 1),
         post_upscale=values.get("post_upscale", 1),
-        prompt_file=values["from_file"],
+        prompt_file=values["from_file"].name if values["from_file"] else None,
         warnings=warnings,
     )
     if request.image_count > schema.limits.max_images:
@@ -91,38 +92,25 @@ def _size(values: Mapping[str, Any], model: Model, picture: InputImage | None) -
     return width or model.native_size, height or model.native_size
 
 
-def _prompts(values: Mapping[str, Any], limits: Limits) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _prompts(values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The prompts of the request and what is to be said about them."""
-    name = values["from_file"]
-    if name is None:
+    prompt_file: PromptFile | None = values["from_file"]
+    if prompt_file is None:
         return (values["prompt"],), ()
-    try:
-        text = (limits.prompts_dir / name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise InvalidRequest(
-            "The prompt file cannot be used.",
-            {"from-file": [f"No readable UTF-8 text file '{name}' in the prompts folder."]},
-        ) from None
-    field = Text(validate=Length(max=limits.max_prompt_chars))
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    try:
-        prompts = tuple(field.deserialize(line) for line in lines)
-    except ValidationError as wrong:
-        raise InvalidRequest("The prompt file cannot be used.", {"from-file": list(wrong.messages)}) from None
-    if not prompts:
-        raise InvalidRequest("The prompt file is empty.", {"from-file": ["Has no line with a prompt."]})
     warnings = ("prompt was not used: from-file gives the prompts.",) if values["prompt"] else ()
-    return prompts, warnings
+    return prompt_file.prompts, warnings
 
 
 def _field_errors(wrong: ValidationError, schema: Schema) -> dict[str, list[str]]:
     """marshmallow's messages as field -> sentences, with a hint for what looks like a misspelling."""
     known = [field.data_key or name for name, field in schema.fields.items()]
     found: dict[str, list[str]] = {}
+    hints = _MOST_HINTS
     for name, texts in wrong.messages_dict.items():
         sentences = [str(text) for text in texts] if isinstance(texts, list) else [str(texts)]
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
+            close = difflib.get_close_matches(str(name), known, n=1) if hints else []
+            hints -= bool(hints)
             sentences = [f"Unknown field; did you mean '{close[0]}'?" if close else "Unknown field."]
         elif name == "ckpt" and isinstance(schema, GenerateSchema):
             sentences = [choose_model(schema.limits.catalogue)]

@@ -128,7 +128,8 @@ class JobStore:
         """
         steps_key = self._key("steps", claim.job_id)
         with self.redis.pipeline(transaction=False) as pipe:
-            pipe.hset(steps_key, str(claim.row), f"{step}/{steps}")
+            # the token in the name keeps an attempt that was given up from overwriting its successor's progress
+            pipe.hset(steps_key, f"{claim.row}:{claim.token}", f"{step}/{steps}")
             pipe.expire(steps_key, self.result_ttl_s)
             pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.row}")
             state, row = pipe.execute()[-1]
@@ -315,11 +316,11 @@ def _rows(record: Mapping[str, str], request: ImageRequest) -> tuple[Row, ...]:
 
 def _with_steps(job: Job, steps: Mapping[str, str]) -> Job:
     """Sum the rows' progress; a row that has not begun counts as many steps as the longest that has."""
-    known = {int(number): tuple(map(int, text.split("/"))) for number, text in steps.items()}
+    known = {attempt: tuple(map(int, text.split("/"))) for attempt, text in steps.items()}
     longest = max((total for _, total in known.values()), default=job.request.steps * job.request.n_samples)
     done = total = 0
     for number, row in enumerate(job.rows):
-        row_step, row_steps = known.get(number, (0, longest))
+        row_step, row_steps = known.get(f"{number}:{row.token}", (0, longest))
         done += row_steps if row.done else row_step
         total += row_steps
     return replace(job, step=done, steps=total)

@@ -4,7 +4,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 CATALOGUE_FILE = Path(__file__).with_name("models.toml")
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_ALIAS = "default"
@@ -80,20 +82,21 @@ class Catalogue:
 def load_catalogue(default: str, file: Path = CATALOGUE_FILE) -> Catalogue:
     """Read the catalogue; raises ValueError naming the entry and the key that is wrong."""
     models = {}
-    for name, entry in tomllib.loads(file.read_text()).items():
-        try:
-            model = Model(
-                name=name,
-                label=entry["label"],
-                aliases=tuple(entry["aliases"]),
-                source=entry["source"],
-                family=entry["family"],
-                configs=tuple(entry["configs"]),
-                native_size=int(entry["native_size"]),
-                max_size=int(entry["max_size"]),
-            )
-        except KeyError as missing:
-            raise ValueError(f"models.toml: [{name}] lacks {missing}") from None
+    for name, entry in tomllib.loads(file.read_text(encoding="utf-8")).items():
+        if not isinstance(entry, dict):
+            raise ValueError(f"models.toml: '{name}' stands outside of any [model]")
+        model = Model(
+            name=name,
+            label=_read(name, entry, "label", str),
+            aliases=_read_names(name, entry, "aliases"),
+            source=_read(name, entry, "source", str),
+            family=_read(name, entry, "family", str),
+            configs=_read_names(name, entry, "configs"),
+            native_size=_read(name, entry, "native_size", int),
+            max_size=_read(name, entry, "max_size", int),
+        )
+        if not model.configs:
+            raise ValueError(f"models.toml: [{name}] configs must name at least one file")
         if model.family not in FAMILIES:
             raise ValueError(f"models.toml: [{name}] family must be one of {', '.join(FAMILIES)}")
         if not model.source.startswith(("bundled:", "hub:")):
@@ -102,3 +105,19 @@ def load_catalogue(default: str, file: Path = CATALOGUE_FILE) -> Catalogue:
             raise ValueError(f"models.toml: [{name}] native_size must be a multiple of 8 from 64 to max_size")
         models[name] = model
     return Catalogue(models, default)
+
+
+def _read(name: str, entry: Mapping[str, Any], key: str, kind: type[T]) -> T:
+    if key not in entry:
+        raise ValueError(f"models.toml: [{name}] lacks '{key}'")
+    value = entry[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"models.toml: [{name}] {key} must be of type {kind.__name__}, not {value!r}")
+    return value
+
+
+def _read_names(name: str, entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    names = _read(name, entry, key, list)
+    if not all(isinstance(each, str) for each in names):
+        raise ValueError(f"models.toml: [{name}] {key} must be a list of names")
+    return tuple(names)

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 Kind = Literal["generate", "img2img"]
 ANY_VARIANT = "any"
+MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,11 @@ class ImageRequest:
         return self.prompts[row % len(self.prompts)]
 
     def seed_of(self, row: int, sample: int) -> int:
-        """The seed of one picture: the request's seed plus the picture's place in the job."""
-        return self.seed + row * self.n_samples + sample
+        """The seed of one picture: the request's seed plus the picture's place in the job.
+
+        After the highest seed comes 0, so that every seed that is reported can be asked for again.
+        """
+        return (self.seed + row * self.n_samples + sample) % (MAX_SEED + 1)
 
     @property
     def result_size(self) -> tuple[int, int]:

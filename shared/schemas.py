@@ -8,9 +8,19 @@ from typing import Any
 from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
-from shared.fields import MAX_SEED, Base64Image, EnlargeFactor, FileName, Flag, Folder, Number, Seed, Text, WholeNumber
+from shared.fields import (
+    Base64Image,
+    EnlargeFactor,
+    Flag,
+    Folder,
+    Number,
+    PromptFileName,
+    Seed,
+    Text,
+    WholeNumber,
+)
 from shared.models import DEFAULT_ALIAS, DOWNSAMPLING_FACTOR, LATENT_CHANNELS, Catalogue, Model
-from shared.requests import Kind
+from shared.requests import MAX_SEED, Kind
 from shared.samplers import DEFAULT_SAMPLER, canonical_name, wire_names
 
 MIN_SIZE = 64
@@ -122,8 +132,8 @@ class GenerateSchema(Schema):
         load_default=None, allow_none=True,
         metadata=_about("Wish: keep all parts of the model on the device. null: the worker decides."),
     )  # fmt: skip
-    from_file = FileName(
-        data_key="from-file", load_default=None, allow_none=True,
+    from_file = PromptFileName(
+        data_key="from-file", load_default=None, allow_none=True, folder=Path(), max_chars=0,
         metadata=_about("Name of a text file in the prompts folder, one prompt a line; false: none."),
     )  # fmt: skip
     plms = Flag(load_default=False, metadata=_about("Older way to ask for sampler plms."))
@@ -145,6 +155,9 @@ class GenerateSchema(Schema):
             # marshmallow collected the validators before the limits were known
             if field.validate is not None:
                 field.validators = [field.validate]  # type: ignore[list-item]
+        prompt_file = self.fields["from_file"]
+        assert isinstance(prompt_file, PromptFileName)  # noqa: S101 - tells mypy what the class body says
+        prompt_file.folder, prompt_file.max_chars = limits.prompts_dir, limits.max_prompt_chars
 
     @validates_schema(skip_on_field_errors=False)
     def _fits_the_model(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -168,12 +181,12 @@ class GenerateSchema(Schema):
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _agrees_with_itself(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
-        if data.get("plms") and "sampler" in original and canonical_name(str(original["sampler"])) != "plms":
+        if data.get("plms") and "sampler" in original and canonical_name(data.get("sampler", "plms")) != "plms":
             raise ValidationError("Is true, but sampler asks for another one; leave one of them out.", "plms")
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _has_a_prompt(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
-        if "from_file" in data and data["from_file"] is None and "prompt" not in original:
+        if "from_file" in data and data["from_file"] is None and original.get("prompt") is None:
             raise ValidationError("Missing data for required field.", "prompt")
 
 

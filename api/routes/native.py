@@ -92,7 +92,8 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(401, schema=ErrorAnswer)
     def recent() -> Response:
         """The last ten successful jobs of the whole service."""
-        require_key(services.settings, request, read_json_object(request) if request.is_json else {})
+        has_body = request.is_json and request.content_length
+        require_key(services.settings, request, read_json_object(request) if has_body else {})
         jobs = services.jobs.recent(RECENT_COUNT)
         return jsonify(
             Recent_finished_images=[status_link(job.id) for job in jobs],
