@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +36,6 @@ class Child:
         """Signal the program itself; one that has ended is left in peace."""
         if self.alive:
             self.process.send_signal(number)
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it ended within that time."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout_s)
-        return not self.alive
 
     def kill(self) -> None:
         """End it and all that it started, now."""
@@ -83,13 +77,18 @@ def start_child(
     return Child(name, process, log, time.monotonic())
 
 
-def stop_children(children: Iterable[Child], grace_s: float) -> list[Child]:
-    """Ask them to end (SIGTERM), wait for all together, kill the rest; gives those that had to be killed."""
+def stop_children(children: Iterable[Child], grace_s: float, hurry: Callable[[], bool] = lambda: False) -> list[Child]:
+    """Ask them to end (SIGTERM), wait for all together, kill the rest; gives those that had to be killed.
+
+    The wait ends early once `hurry()` is true.
+    """
     asked = list(children)
     for child in asked:
         child.signal(signal.SIGTERM)
     end = time.monotonic() + grace_s
-    stubborn = [child for child in asked if not child.wait(max(end - time.monotonic(), _POLL_S))]
+    while any(child.alive for child in asked) and time.monotonic() < end and not hurry():
+        time.sleep(_POLL_S)
+    stubborn = [child for child in asked if child.alive]
     for child in asked:
         child.kill()  # also what an ended child may have left in its group
     return stubborn

