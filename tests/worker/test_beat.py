@@ -1,0 +1,49 @@
+"""The worker's duties at intervals."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from shared.jobs import JobStore
+from shared.results import ResultStore
+from worker.beat import Beat, sweep
+
+
+def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
+    """Given duties that fail, when the beat runs, then it goes on with all of them, again and again."""
+    enough = threading.Event()
+    calls: list[str] = []
+
+    def away() -> None:
+        calls.append("away")
+        raise redis.ConnectionError("away")
+
+    def broken() -> None:
+        calls.append("broken")
+        raise RuntimeError("broken")
+
+    def fine() -> None:
+        calls.append("fine")
+        if calls.count("fine") == 2:
+            enough.set()
+
+    beat = Beat([(0.01, away), (0.01, broken), (0.01, fine)])
+    beat.start()
+    assert enough.wait(30)
+    beat.stop()
+    assert calls.count("away") >= 2
+    assert calls.count("broken") >= 2
+
+
+def test_the_sweep_deletes_what_has_expired_and_nothing_else(redis_client: Any, tmp_path: Path) -> None:
+    """Given one folder whose time is over and one whose is not, when swept, then only the first is gone."""
+    jobs, results = JobStore(redis_client, "t:", clock=lambda: 100.0), ResultStore(str(tmp_path))
+    for name, time in (("old", 99.0), ("young", 101.0)):
+        results.write(f".expiring/{name}", "picture.png", b"x")
+        redis_client.zadd("t:expiring", {f".expiring/{name}": time})
+    sweep(jobs, results)
+    assert not (tmp_path / ".expiring/old").exists()
+    assert (tmp_path / ".expiring/young").exists()
+    assert redis_client.zrange("t:expiring", 0, -1) == [".expiring/young"]

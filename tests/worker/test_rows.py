@@ -1,0 +1,255 @@
+"""A row from its message to its pictures, with a real Redis and an engine that draws plain colours."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from PIL import Image
+
+from shared.errors import InternalError, JobCancelled, OutOfMemory, ServiceError, WorkerStopping
+from shared.jobs import JobStore
+from shared.queue import RowMessage
+from shared.records import INPUT_NAME, State, expiring_folder
+from shared.requests import ImageRequest
+from shared.results import ResultStore
+from worker.engine import Denoised, DenoiseRequest, OnStep, Ticket
+from worker.rows import RowRunner
+
+
+class FakeEngine:
+    """Answers at once with a picture whose colour is its seed, or with the errors it was given."""
+
+    def __init__(self) -> None:
+        self.requests: list[DenoiseRequest] = []
+        self.errors: list[Exception | None] = []
+        self.before_result: Callable[[], object] = lambda: None
+
+    def submit(self, request: DenoiseRequest, on_step: OnStep) -> Ticket:
+        self.requests.append(request)
+        ticket = Ticket(request, on_step)
+        error = self.errors.pop(0) if self.errors else None
+        try:
+            for step in range(1, request.steps + 1):
+                self.before_result()
+                on_step(step, request.steps)
+        except ServiceError as stopped:
+            error = stopped
+        if error:
+            ticket.outcome.set_exception(error)
+        else:
+            colour = (request.noise_seed % 256, 100, 0)
+            picture = Image.new("RGB", (request.width, request.height), colour)
+            ticket.outcome.set_result(Denoised(picture, {"device": "cpu"}, ("a warning",)))
+        return ticket
+
+
+def request_of(**changes: Any) -> ImageRequest:
+    values: dict[str, Any] = {
+        "kind": "generate", "model": "demo", "config": "v1-inference.yaml", "variant": "any", "prompts": ("a cat",),
+        "negative_prompt": "", "width": 64, "height": 64, "steps": 3, "scale": 7.5, "eta": 0.0, "sampler": "ddim",
+        "seed": 10, "n_iter": 1, "n_samples": 1, "fixed_code": False, "skip_grid": True, "n_rows": 0,
+        "skip_save": False, "outdir": "kept", "format": "png", "return_base64": False, "synchronous": False,
+    }  # fmt: skip
+    return ImageRequest(**values | changes)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def jobs(redis_client: Any) -> JobStore:
+    return JobStore(redis_client, "test:", max_attempts=2)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> ResultStore:
+    return ResultStore(str(tmp_path / "out"))
+
+
+@pytest.fixture
+def runner(jobs: JobStore, results: ResultStore, engine: FakeEngine) -> RowRunner:
+    return RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+
+
+def colours(results: ResultStore, folder: str, names: list[str]) -> list[int]:
+    """The red value of the first pixel of each stored picture."""
+    pixels = [Image.open(io.BytesIO(results.read(folder, name))).convert("RGB").getpixel((0, 0)) for name in names]
+    return [pixel[0] for pixel in pixels if isinstance(pixel, tuple)]
+
+
+def test_rows_make_the_pictures_of_their_seeds(runner: RowRunner, jobs: JobStore, results: ResultStore) -> None:
+    """Given 2 rows of 2, when both are run, then the job succeeds with pictures of the seeds 10 to 13."""
+    jobs.create("j", request_of(n_iter=2, n_samples=2))
+    runner.run(RowMessage("j", 1))
+    assert jobs.get("j").state is State.PROGRESS
+    runner.run(RowMessage("j", 0))
+    job = jobs.get("j")
+    assert job.state is State.SUCCESS
+    assert [image.seed for image in job.images] == [10, 11, 12, 13]
+    assert colours(results, "kept/j", [image.name for image in job.images]) == [10, 11, 12, 13]
+    assert job.rows[0].used == {"device": "cpu"}
+    assert job.rows[0].warnings == ("a warning", "a warning")
+
+
+def test_a_row_that_ran_before_changes_nothing(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a finished job, when its message comes again, then the engine is not asked and the record is the same."""
+    jobs.create("j", request_of())
+    runner.run(RowMessage("j", 0))
+    before = jobs.get("j")
+    runner.run(RowMessage("j", 0))
+    assert jobs.get("j") == before
+    assert len(engine.requests) == 1
+
+
+def test_a_job_left_unclosed_is_closed_by_the_redelivered_row(
+    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+) -> None:
+    """Given the last row done by a worker that died before closing, when redelivered, then the job is only closed."""
+    jobs.create("j", request_of(skip_grid=False, n_samples=2))
+    runner.run(RowMessage("j", 0))
+    jobs.redis.hset("test:job:j", "state", State.PROGRESS.value)
+    runner.run(RowMessage("j", 0))
+    assert jobs.get("j").state is State.SUCCESS
+    assert len(engine.requests) == 2
+
+
+def test_the_grid_has_the_pictures_in_order(runner: RowRunner, jobs: JobStore, results: ResultStore) -> None:
+    """Given 2 rows of 2 with a grid, when done, then its cells are the pictures in the order of their seeds."""
+    jobs.create("j", request_of(n_iter=2, n_samples=2, skip_grid=False))
+    for row in (1, 0):
+        runner.run(RowMessage("j", row))
+    grid = Image.open(io.BytesIO(results.read("kept/j", "grid.png"))).convert("RGB")
+    assert grid.size == (128, 128)
+    cells = [grid.getpixel(corner) for corner in ((0, 0), (64, 0), (0, 64), (64, 64))]
+    assert cells == [(seed, 100, 0) for seed in (10, 11, 12, 13)]
+
+
+def test_fixed_code_shares_the_starting_noise_only(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given fixed_code, when 2 pictures are made, then their noise seeds are equal and their step seeds are not."""
+    jobs.create("j", request_of(n_samples=2, fixed_code=True))
+    runner.run(RowMessage("j", 0))
+    assert [request.noise_seed for request in engine.requests] == [10, 10]
+    assert [request.step_seed for request in engine.requests] == [10, 11]
+
+
+def test_img2img_reads_its_input_at_the_size_asked_for(
+    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
+) -> None:
+    """Given a stored 10x20 input, when the row runs, then the engine gets it at 64x64, and the result is enlarged."""
+    data = io.BytesIO()
+    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
+    results.write(expiring_folder("j"), INPUT_NAME, data.getvalue())
+    jobs.create("j", request_of(kind="img2img", denoising_strength=0.5, post_upscale=2))
+    runner.run(RowMessage("j", 0))
+    start = engine.requests[0].init_image
+    assert start is not None
+    assert (start.size, start.getpixel((5, 5))) == ((64, 64), (0, 0, 255))
+    assert engine.requests[0].strength == 0.5
+    name = jobs.get("j").images[0].name
+    assert Image.open(io.BytesIO(results.read("kept/j", name))).size == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [(OutOfMemory("too big"), "out_of_memory"), (RuntimeError("secret detail"), "internal_error")],
+)
+def test_an_error_ends_the_job_with_its_reason(
+    runner: RowRunner, jobs: JobStore, engine: FakeEngine, raised: Exception, code: str
+) -> None:
+    """Given an engine that fails, when the row runs, then the job is a FAILURE with a stable code and no details."""
+    jobs.create("j", request_of(n_samples=2))
+    engine.errors = [None, raised]
+    runner.run(RowMessage("j", 0))
+    job = jobs.get("j")
+    assert job.state is State.FAILURE
+    assert job.error
+    assert job.error.code == code
+    assert "secret" not in job.error.message
+
+
+def test_a_cancelled_job_stops_at_the_next_step(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a job cancelled after its first step, when the next step is reported, then it ends REVOKED, unstored."""
+    jobs.create("j", request_of(steps=50))
+    calls = []
+
+    def cancel_once() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            jobs.cancel("j")
+
+    engine.before_result = cancel_once
+    runner.run(RowMessage("j", 0))
+    assert jobs.get("j").state is State.REVOKED
+    assert jobs.get("j").images == ()
+    assert len(calls) == 2
+
+
+def test_a_worker_that_was_given_up_changes_nothing(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a row that another attempt took over, when the old one goes on, then it stops and the new one counts."""
+    jobs.create("j", request_of())
+    taken = []
+
+    def take_over() -> None:
+        if not taken:
+            taken.append(jobs.claim_row("j", 0))
+
+    engine.before_result = take_over
+    runner.run(RowMessage("j", 0))
+    job = jobs.get("j")
+    assert job.state is State.PROGRESS
+    assert job.rows[0].token == taken[0].token
+    assert not job.rows[0].done
+
+
+def test_a_stopping_worker_gives_the_row_back_uncounted(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a worker that shuts down, when its row is interrupted, then the row waits again with no attempt counted."""
+    jobs.create("j", request_of())
+    engine.errors = [WorkerStopping("stopping")]
+    with pytest.raises(WorkerStopping):
+        runner.run(RowMessage("j", 0))
+    assert jobs.get("j").rows[0].attempt == 0
+    runner.run(RowMessage("j", 0))
+    assert jobs.get("j").state is State.SUCCESS
+
+
+def test_redis_going_away_for_a_while_loses_no_work(
+    runner: RowRunner, jobs: JobStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given Redis fails during the steps and at the end, when it is back, then the row is marked done."""
+    jobs.create("j", request_of())
+    failures = iter([redis.ConnectionError("away"), redis.TimeoutError("away")])
+    real = jobs.finish_row
+
+    def flaky(*args: Any) -> bool:
+        for failure in failures:
+            raise failure
+        return real(*args)
+
+    def no_progress(*_: Any) -> None:
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(jobs, "finish_row", flaky)
+    monkeypatch.setattr(jobs, "progress", no_progress)
+    monkeypatch.setattr("worker.rows._RETRY_S", 0.001)
+    runner.run(RowMessage("j", 0))
+    assert jobs.get("j").state is State.SUCCESS
+
+
+def test_an_engine_that_refuses_ends_the_job(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given submit raises, when the row runs, then the job fails with that reason and nothing is left running."""
+
+    def refuse(*_: Any) -> Ticket:
+        raise InternalError("no")
+
+    engine.submit = refuse  # type: ignore[method-assign]
+    jobs.create("j", request_of())
+    runner.run(RowMessage("j", 0))
+    error = jobs.get("j").error
+    assert error is not None
+    assert error.message == "no"
+    assert not isinstance(error, JobCancelled)
