@@ -7,7 +7,7 @@ from collections import deque
 
 import torch
 
-from shared.errors import InternalError, InvalidRequest, JobCancelled, OutOfMemory, ServiceError
+from shared.errors import InternalError, InvalidRequest, JobCancelled, OutOfMemory, ServiceError, WorkerStopping
 from shared.models import DOWNSAMPLING_FACTOR, Catalogue
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
@@ -46,7 +46,7 @@ class Engine:
         self._thread.start()
 
     def stop(self) -> None:
-        """End what is waiting or in flight with `JobCancelled`, then the thread; returns when it is gone."""
+        """End what is waiting or in flight with `WorkerStopping`, then the thread; returns when it is gone."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -63,7 +63,7 @@ class Engine:
         ticket = Ticket(request, on_step)
         with self._changed:
             if self._stopping:
-                ticket.outcome.set_exception(JobCancelled("The worker is stopping."))
+                ticket.outcome.set_exception(WorkerStopping("The worker is stopping."))
             else:
                 self._waiting.append(ticket)
                 self._changed.notify()
@@ -85,7 +85,7 @@ class Engine:
             while self._wait_for_work():
                 self._turn()
         for ticket in [*self._waiting, *(flight.ticket for flight in self._flights)]:
-            ticket.outcome.set_exception(JobCancelled("The worker is stopping."))
+            ticket.outcome.set_exception(WorkerStopping("The worker is stopping."))
 
     def _wait_for_work(self) -> bool:
         with self._changed:

@@ -1,0 +1,110 @@
+"""Encoding, infotext, grids and enlarging."""
+
+import io
+import json
+import re
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from worker.images import encode, grid, infotext, upscale
+
+PARAMETERS: dict[str, Any] = {
+    "prompt": "a (red:1.2) cat, sitting",
+    "negative_prompt": "dog",
+    "ddim_steps": 20,
+    "sampler": "k_euler_a",
+    "scale": 7.5,
+    "seed": 42,
+    "W": 64,
+    "H": 48,
+    "ckpt": "demo",
+    "ddim_eta": 0.0,
+}
+RED = Image.new("RGB", (64, 48), (200, 10, 10))
+MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "jpg": b"\xff\xd8\xff", "webp": b"RIFF"}
+
+
+def parse_infotext(text: str) -> dict[str, str]:
+    """Read infotext back: the prompts, and the values of the last line."""
+    *head, last = text.split("\n")
+    found = dict(re.findall(r'\s*(\w[\w ]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', last))
+    values = {name: json.loads(value) if value.startswith('"') else value for name, value in found.items()}
+    prompt, _, negative = "\n".join(head).partition("\nNegative prompt: ")
+    return {"prompt": prompt, "negative_prompt": negative, **values}
+
+
+@pytest.mark.parametrize("format", MAGIC)
+def test_bytes_are_of_the_format_they_are_labelled_with(format: str) -> None:
+    """Given a format, when a picture is encoded twice, then the bytes are that format's, equal, and decodable."""
+    data = encode(RED, format, PARAMETERS)
+    assert data.startswith(MAGIC[format])
+    assert data == encode(RED, format, PARAMETERS)
+    with Image.open(io.BytesIO(data)) as opened:
+        assert opened.size == RED.size
+        channels = opened.convert("RGB").getpixel((5, 5))
+    assert all(abs(a - b) <= 4 for a, b in zip(channels, (200, 10, 10), strict=True))
+
+
+def test_infotext_is_what_the_web_ui_writes() -> None:
+    """Given parameters by wire name, when infotext is written, then it has the A1111 layout and labels."""
+    assert infotext(PARAMETERS) == (
+        "a (red:1.2) cat, sitting\nNegative prompt: dog\n"
+        "Steps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 64x48, Model: demo, Eta: 0"
+    )
+
+
+def test_infotext_survives_a_round_trip() -> None:
+    """Given values with separators in them, when infotext is read back, then every value is as it was."""
+    odd = PARAMETERS | {"ckpt": 'my "model", v: 2', "prompt": "two\nlines", "denoising_strength": 0.25}
+    read = parse_infotext(infotext(odd))
+    assert read["Model"] == 'my "model", v: 2'
+    assert read["prompt"] == "two\nlines"
+    assert read["negative_prompt"] == "dog"
+    assert (read["Steps"], read["Denoising strength"], read["Size"]) == ("20", "0.25", "64x48")
+
+
+@pytest.mark.parametrize("prompt", ["plain", "Käse, 猫 😀", "half a pair \ud83d", "with a \0 in it", "long " * 30_000])
+@pytest.mark.parametrize("format", MAGIC)
+def test_any_prompt_can_be_stored(format: str, prompt: str) -> None:
+    """Given a prompt in any script or length, when a picture is encoded, then its start can be read back."""
+    data = encode(RED, format, PARAMETERS | {"prompt": prompt})
+    with Image.open(io.BytesIO(data)) as opened:
+        opened.load()
+        if format == "png":
+            stored = str(opened.info["parameters"])  # type: ignore[attr-defined]
+        else:
+            comment = opened.getexif().get_ifd(0x8769)[0x9286]
+            assert comment.startswith(b"UNICODE\0")
+            stored = comment[8:].decode("utf-16-be")
+    readable = prompt.replace("\0", "").encode("utf-8", "replace").decode()
+    assert stored.startswith(readable[:1000])
+
+
+def test_png_carries_its_parameters_as_json() -> None:
+    """Given parameters, when a PNG is written, then they can be read back from it as JSON, unchanged."""
+    with Image.open(io.BytesIO(encode(RED, "png", PARAMETERS))) as opened:
+        opened.load()
+        assert json.loads(opened.info["personal_diffusion"]) == PARAMETERS
+
+
+def test_grid_fills_rows_and_leaves_the_rest_black() -> None:
+    """Given three pictures, when two go in a row, then the third starts the second row and the last cell is black."""
+    colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
+    sheet = grid([Image.new("RGB", (8, 6), colour) for colour in colours], 2)
+    assert sheet.size == (16, 12)
+    corners = [sheet.getpixel(place) for place in ((0, 0), (8, 0), (0, 6), (8, 6))]
+    assert corners == [*colours, (0, 0, 0)]
+
+
+def test_grid_without_pictures_is_refused() -> None:
+    """Given no pictures, when a grid is asked for, then it is an error with a reason."""
+    with pytest.raises(ValueError, match="at least one"):
+        grid([], 2)
+
+
+@pytest.mark.parametrize(("factor", "size"), [(1, (64, 48)), (2, (128, 96)), (1.5, (96, 72))])
+def test_upscale_multiplies_the_size(factor: float, size: tuple[int, int]) -> None:
+    """Given a factor, when a picture is enlarged, then both sides grow by it."""
+    assert upscale(RED, factor).size == size

@@ -1,0 +1,137 @@
+"""Pictures and bytes: encoding with the parameters inside, grids, enlarging."""
+
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from shared.samplers import SAMPLERS
+
+PNG_TEXT = "parameters"
+PNG_JSON = "personal_diffusion"
+_EXIF_IFD = 0x8769
+_USER_COMMENT = 0x9286
+_COMMENT_CODE = b"UNICODE\0"  # EXIF 2.32, section 4.6.5: the first eight bytes name the character code
+_COMMENT_LIMIT = 60_000  # a JPEG keeps its EXIF in one segment of 65,533 bytes
+_QUALITY = 95
+_BACKGROUND = (0, 0, 0)
+
+
+def encode(image: Image.Image, format: str, parameters: Mapping[str, Any]) -> bytes:
+    """The picture as `png`, `jpg` or `webp`, with `parameters` (wire names) in its metadata; equal input, equal bytes.
+
+    A PNG carries them as A1111 infotext in the chunk `parameters` and as JSON in `personal_diffusion`; JPEG and WebP
+    carry the infotext as the EXIF user comment. Raises KeyError for another format.
+    """
+    return _ENCODERS[format](image.convert("RGB"), parameters)
+
+
+def _png(image: Image.Image, parameters: Mapping[str, Any]) -> bytes:
+    chunks = PngInfo()
+    chunks.add_text(PNG_TEXT, infotext(parameters))
+    chunks.add_text(PNG_JSON, json.dumps(dict(parameters), sort_keys=True, default=str))
+    return _saved(image, "PNG", pnginfo=chunks)
+
+
+def _jpg(image: Image.Image, parameters: Mapping[str, Any]) -> bytes:
+    return _saved(image, "JPEG", quality=_QUALITY, subsampling=0, exif=_exif(parameters))
+
+
+def _webp(image: Image.Image, parameters: Mapping[str, Any]) -> bytes:
+    return _saved(image, "WEBP", quality=_QUALITY, exif=_exif(parameters))
+
+
+_ENCODERS: Mapping[str, Callable[[Image.Image, Mapping[str, Any]], bytes]] = MappingProxyType({
+    "png": _png,
+    "jpg": _jpg,
+    "webp": _webp,
+})  # fmt: skip
+
+
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def _exif(parameters: Mapping[str, Any]) -> Image.Exif:
+    exif = Image.Exif()
+    comment = infotext(parameters).encode("utf-16-be")[:_COMMENT_LIMIT]
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _COMMENT_CODE + comment
+    return exif
+
+
+def infotext(parameters: Mapping[str, Any]) -> str:
+    """The parameters as the A1111 web UI writes them: prompt, `Negative prompt: ...`, then `Name: value, ...`."""
+    lines = [str(parameters.get("prompt") or "")]
+    if negative := parameters.get("negative_prompt"):
+        lines.append(f"Negative prompt: {negative}")
+    values = [(label, value(parameters)) for label, value in _INFOTEXT]
+    lines.append(", ".join(f"{label}: {_quoted(text)}" for label, text in values if text is not None))
+    # no NUL fits into a PNG's text, and a half of a surrogate pair into no encoding
+    return "\n".join(lines).replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _plain(name: str) -> Callable[[Mapping[str, Any]], str | None]:
+    def value(parameters: Mapping[str, Any]) -> str | None:
+        found = parameters.get(name)
+        if isinstance(found, float) and found.is_integer():
+            found = int(found)
+        return None if found is None else str(found)
+
+    return value
+
+
+def _sampler(parameters: Mapping[str, Any]) -> str | None:
+    name = parameters.get("sampler")
+    return SAMPLERS[name].label if name in SAMPLERS else name
+
+
+def _size(parameters: Mapping[str, Any]) -> str | None:
+    width, height = parameters.get("W"), parameters.get("H")
+    return f"{width}x{height}" if width and height else None
+
+
+_INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
+    ("Steps", _plain("ddim_steps")),
+    ("Sampler", _sampler),
+    ("CFG scale", _plain("scale")),
+    ("Seed", _plain("seed")),
+    ("Size", _size),
+    ("Model", _plain("ckpt")),
+    ("Denoising strength", _plain("denoising_strength")),
+    ("Noise multiplier", _plain("noise_multiplier")),
+    ("Eta", _plain("ddim_eta")),
+)
+
+
+def _quoted(text: str) -> str:
+    """In quotation marks, as JSON, where the text holds what separates one value from the next."""
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
+
+
+def grid(images: Sequence[Image.Image], per_row: int) -> Image.Image:
+    """All pictures on one sheet, `per_row` in a row, left to right; black where the last row is not full.
+
+    Every cell has the size of the largest picture. Raises ValueError without pictures.
+    """
+    if not images:
+        raise ValueError("a grid needs at least one picture")
+    columns = max(1, per_row)
+    width, height = max(image.width for image in images), max(image.height for image in images)
+    sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * height), _BACKGROUND)
+    for number, image in enumerate(images):
+        sheet.paste(image, (number % columns * width, number // columns * height))
+    return sheet
+
+
+def upscale(image: Image.Image, factor: float) -> Image.Image:
+    """The picture enlarged by `factor` in both directions with a Lanczos filter; 1 changes nothing."""
+    if factor == 1:
+        return image
+    return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
