@@ -22,7 +22,6 @@ class Child:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
-    started: float
 
     @property
     def pid(self) -> int:
@@ -74,7 +73,7 @@ def start_child(
             cwd=cwd,
             process_group=0,
         )
-    return Child(name, process, log, time.monotonic())
+    return Child(name, process, log)
 
 
 def stop_children(children: Iterable[Child], grace_s: float, hurry: Callable[[], bool] = lambda: False) -> list[Child]:

@@ -35,6 +35,7 @@ class Program:
 class _Kept:
     program: Program
     child: Child
+    started: float
     deaths: int = 0
     restart_at: float | None = None
 
@@ -53,7 +54,7 @@ class Household:
         if program.log.exists():
             program.log.replace(program.log.with_suffix(".log.old"))
         child = self._run(program)
-        self._kept.append(_Kept(program, child))
+        self._kept.append(_Kept(program, child, self.clock()))
         return child
 
     def watch(self, *, starting: bool = False) -> None:
@@ -68,14 +69,14 @@ class Household:
                 raise LaunchError(_obituary(kept))
             now = self.clock()
             if kept.restart_at is None:
-                kept.deaths = 1 if now - kept.child.started > _STABLE_S else kept.deaths + 1
+                kept.deaths = 1 if now - kept.started > _STABLE_S else kept.deaths + 1
                 delay = _BACKOFF_S[min(kept.deaths, len(_BACKOFF_S)) - 1]
                 kept.restart_at = now + delay
                 self.say(f"{_obituary(kept)} Starting it again in {delay:.0f} s.")
             elif now >= kept.restart_at:
                 kept.restart_at = None
                 kept.child.kill()  # whatever it may have left in its process group
-                kept.child = self._run(kept.program)
+                kept.child, kept.started = self._run(kept.program), now
                 self.say(f"{kept.program.name} runs again.")
 
     def stop(self, hurry: Callable[[], bool] = lambda: False) -> None:
