@@ -1,0 +1,197 @@
+"""The UNet: its shape, and its training on the latent code by v-prediction."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from demo_model.captions import caption
+from demo_model.drawing import draw
+from demo_model.latents import FACTOR, to_tensor, world_code
+from demo_model.progress import Budget, Stage, cosine_tail, generator
+from demo_model.text import WIDTH, token_ids
+from demo_model.world import sample_scene
+
+log = logging.getLogger("demo_model")
+SEED = 33
+#: Share of captions left empty, for guidance.
+EMPTY = 0.1
+#: From this timestep on, half of the noisy latents are replaced by pure noise. SD's betas leave a trace of the
+#: picture at the last timestep, which sampling from pure noise never has (arXiv 2305.08891): without this the
+#: layout would be read off the trace and not off the text.
+BLIND = 850
+#: Picture sizes and the chance of each: width, height, batch.
+Sizes = tuple[tuple[float, int, int, int], ...]
+SMALL: Sizes = ((1.0, 64, 64, 64),)
+NATIVE: Sizes = (
+    (0.62, 128, 128, 32),
+    (0.12, 64, 64, 64),
+    (0.05, 96, 96, 48),
+    (0.04, 128, 192, 20),
+    (0.04, 192, 128, 20),
+    (0.10, 256, 256, 8),
+    (0.03, 384, 256, 4),
+)
+LARGE: Sizes = (
+    (0.50, 128, 128, 32),
+    (0.08, 64, 64, 64),
+    (0.05, 128, 192, 20),
+    (0.05, 192, 128, 20),
+    (0.16, 256, 256, 8),
+    (0.03, 256, 384, 4),
+    (0.03, 384, 256, 4),
+    (0.06, 512, 512, 2),
+    (0.02, 512, 344, 2),
+    (0.02, 344, 512, 2),
+)
+
+
+def new_unet() -> UNet2DConditionModel:
+    """Three levels, attention on the lower two: at 128x128 these are 8x8 and 4x4."""
+    return UNet2DConditionModel(
+        sample_size=128 // FACTOR,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=(48, 96, 192),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        # In SD 1.x configurations this is the number of heads.
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def new_scheduler() -> DDIMScheduler:
+    """SD 1.x's noise schedule with v-prediction (arXiv 2202.00512)."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing="leading",
+        prediction_type="v_prediction",
+    )
+
+
+class Average:
+    """The exponential moving average of modules' weights; young averages forget faster."""
+
+    def __init__(self, modules: Iterable[nn.Module], decay: float = 0.9985) -> None:
+        self.live = list(modules)
+        self.kept = [copy.deepcopy(module).eval().requires_grad_(False) for module in self.live]
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move the average a step towards the live weights."""
+        self.updates += 1
+        keep = min(self.decay, self.updates / (self.updates + 10))
+        for live, kept in zip(self.live, self.kept, strict=True):
+            for new, old in zip(live.parameters(), kept.parameters(), strict=True):
+                old.lerp_(new, 1 - keep)
+
+    def state_dict(self) -> dict[str, object]:
+        """The averages and their age."""
+        return {"updates": self.updates, "kept": [module.state_dict() for module in self.kept]}
+
+    def load_state_dict(self, saved: dict[str, object]) -> None:
+        """Take over saved averages."""
+        self.updates = saved["updates"]  # type: ignore[assignment]
+        for module, weights in zip(self.kept, saved["kept"], strict=True):  # type: ignore[call-overload]
+            module.load_state_dict(weights)
+
+
+def batch(seed: int, sizes: Sizes) -> tuple[list[str], torch.Tensor]:
+    """Captions (a share of them empty) and latents (B, 4, H/8, W/8) of fresh scenes, all of one size."""
+    rng = random.Random(seed)
+    _, width, height, count = rng.choices(sizes, weights=[size[0] for size in sizes])[0]
+    texts, pictures = [], []
+    for _ in range(count):
+        scene = sample_scene(rng.getrandbits(40))
+        texts.append("" if rng.random() < EMPTY else caption(scene, rng))
+        # A cell averages 64 pixels, so larger pictures need no supersampling.
+        pictures.append(np.asarray(draw(scene, width, height, 2 if width * height <= 128 * 128 else 1)))
+    return texts, world_code()(to_tensor(np.stack(pictures)))
+
+
+def noised(latents: torch.Tensor, alphas: torch.Tensor, draw_from: torch.Generator) -> tuple[torch.Tensor, ...]:
+    """Timesteps, noisy latents and the v they call for; six in ten timesteps lie in 500..999."""
+    count = latents.shape[0]
+    high = torch.rand(count, generator=draw_from) < 0.6
+    low_t = torch.randint(0, 500, (count,), generator=draw_from)
+    high_t = torch.randint(500, 1000, (count,), generator=draw_from)
+    timesteps = torch.where(high, high_t, low_t)
+    noise = torch.randn(latents.shape, generator=draw_from)
+    kept = alphas[timesteps].sqrt().view(-1, 1, 1, 1)
+    added = (1 - alphas[timesteps]).sqrt().view(-1, 1, 1, 1)
+    noisy = kept * latents + added * noise
+    blind = (timesteps >= BLIND) & (torch.rand(count, generator=draw_from) < 0.5)
+    noisy = torch.where(blind.view(-1, 1, 1, 1), noise, noisy)
+    return timesteps, noisy, kept * noise - added * latents
+
+
+def train_unet(
+    unet: UNet2DConditionModel,
+    text: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    state: Path,
+    budget: Budget,
+    device: torch.device,
+    small: float = 0.35,
+    large: float = 0.75,
+    limit: int | None = None,
+    small_sizes: Sizes = SMALL,
+) -> Average:
+    """Train UNet and text encoder together; returns their running averages (UNet first).
+
+    The first `small` of the budget goes to 64x64 pictures, which cost a quarter and teach what words mean; then
+    come 128x128 and some larger ones, and from `large` on more of the largest.
+    """
+    unet.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    text.to(device).train()
+    average = Average([unet, text])
+    groups = [{"params": list(unet.parameters()), "top": 1e-3}, {"params": list(text.parameters()), "top": 2e-4}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    parts = {"unet": unet, "text": text, "optimizer": optimizer, "average": average}
+    stage = Stage("unet", state, parts, budget)
+    alphas = new_scheduler().alphas_cumprod
+    seen, running = 0, 0.0
+    for step in stage.steps(limit):
+        spent = stage.fraction
+        for group in optimizer.param_groups:
+            group["lr"] = group["top"] * cosine_tail(spent, step, warmup=150, flat=0.6)
+        texts, latents = batch(
+            SEED * 10**9 + step, small_sizes if spent < small else NATIVE if spent < large else LARGE
+        )
+        timesteps, noisy, target = (x.to(device) for x in noised(latents, alphas, generator(SEED, step)))
+        states = text(input_ids=token_ids(tokenizer, texts).to(device)).last_hidden_state
+        guess = unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, states).sample
+        loss = F.mse_loss(guess, target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
+        optimizer.step()
+        average.update()
+        seen += len(texts)
+        running = loss.item() if not running else 0.98 * running + 0.02 * loss.item()
+        if step % 50 == 0:
+            log.info(
+                "unet %d  %.1f%%  %.1f min  loss %.4f  size %dx%d  samples this run %d",
+                step, 100 * spent, stage.seconds / 60, running, latents.shape[-1] * 8, latents.shape[-2] * 8, seen,
+            )  # fmt: skip
+    return average
