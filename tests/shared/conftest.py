@@ -1,0 +1,98 @@
+"""What the tests of `shared/` stand on: small limits, valid requests, a Redis in memory and a clock that obeys."""
+
+import base64
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+from PIL import Image
+
+from shared.input_image import InputImage
+from shared.intake import load_request
+from shared.jobs import JobStore
+from shared.models import load_catalogue
+from shared.requests import ImageRequest
+from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
+
+REAL_BODIES = Path(__file__).parents[1] / "requests"
+
+
+class Clock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limits(tmp_path: Path) -> Limits:
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    return Limits(
+        catalogue=load_catalogue("demo"),
+        prompts_dir=prompts,
+        max_input_pixels=1_000_000,
+        max_prompt_chars=1000,
+        max_images=16,
+    )
+
+
+@pytest.fixture
+def picture_text() -> str:
+    """A valid `init_img`: a red picture of 96x64 pixels."""
+    out = io.BytesIO()
+    Image.new("RGB", (96, 64), "red").save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+@pytest.fixture
+def generate(limits: Limits) -> Callable[..., ImageRequest]:
+    """Load a /generate body, given over a valid minimum."""
+
+    def load(body: Mapping[str, Any] | None = None, **fields: Any) -> ImageRequest:
+        return load_request(GenerateSchema(limits), {"prompt": "a cat"} | dict(body or {}) | fields)[0]
+
+    return load
+
+
+@pytest.fixture
+def img2img(limits: Limits, picture_text: str) -> Callable[..., tuple[ImageRequest, InputImage]]:
+    """Load an /img2img body, given over a valid minimum."""
+
+    def load(body: Mapping[str, Any] | None = None, **fields: Any) -> tuple[ImageRequest, InputImage]:
+        full = {"prompt": "a cat", "init_img": picture_text} | dict(body or {}) | fields
+        request, picture = load_request(Img2ImgSchema(limits), full)
+        assert picture is not None
+        return request, picture
+
+    return load
+
+
+@pytest.fixture
+def real_body() -> Callable[[str], dict[str, Any]]:
+    """A body as a real client sends it: `generate` or `img2img`."""
+    return lambda name: json.loads((REAL_BODIES / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def redis_client() -> fakeredis.FakeRedis:
+    return fakeredis.FakeRedis(decode_responses=True)
+
+
+@pytest.fixture
+def jobs(redis_client: fakeredis.FakeRedis, clock: Clock) -> JobStore:
+    return JobStore(
+        redis_client, result_ttl_s=100, tombstone_ttl_s=1000, deadline_s=60, max_attempts=3, clock=clock
+    )  # fmt: skip

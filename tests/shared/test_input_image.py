@@ -1,0 +1,323 @@
+"""The picture a client sends: every sort of good one, every sort of bad one."""
+
+import base64
+import io
+import random
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from shared.input_image import decode_input_image
+
+LIMIT = 1_000_000
+WHITE, RED, GREEN = (255, 255, 255), (255, 0, 0), (0, 255, 0)
+
+
+def to_bytes(image, form="PNG", **options):
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+def to_text(data):
+    return base64.b64encode(data).decode()
+
+
+def decoded(data):
+    """What becomes of these file bytes, as a Pillow image."""
+    result = decode_input_image(to_text(data), LIMIT)
+    image = Image.open(io.BytesIO(result.png))
+    assert (image.format, image.mode, image.size) == ("PNG", "RGB", (result.width, result.height))
+    return image
+
+
+def noise(form, size=(64, 64), **options):
+    image = Image.frombytes("RGB", size, bytes((17 * n * n + 31 * n) % 256 for n in range(size[0] * size[1] * 3)))
+    return to_bytes(image, form, **options)
+
+
+def png_with_header(width, height):
+    """A PNG that claims a size and holds no pixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        + struct.pack(">I", len(data)) + b"IDAT" + data + struct.pack(">I", zlib.crc32(b"IDAT" + data))
+        + struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    )  # fmt: skip
+
+
+def bmp_with_header(width, height):
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + len(info), 0, 0, 54) + info
+
+
+def gif_with_header(width, height):
+    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0) + b";"
+
+
+def webp_with_header(width, height):
+    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\x00\x00\x00\x00" + canvas
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_every_common_format_is_read(form):
+    """Given a picture in a common format, when decoded, then its pixels arrive."""
+    image = decoded(to_bytes(Image.new("RGB", (24, 16), RED), form))
+
+    assert image.size == (24, 16)
+    red, green, blue = image.getpixel((12, 8))
+    assert red > 245
+    assert max(green, blue) < 10
+
+
+@pytest.mark.parametrize(
+    "dress",
+    [
+        lambda text: f"data:image/png;base64,{text}",
+        lambda text: f"DATA:image/PNG;charset=utf-8;base64,{text}",
+        lambda text: f"data:;base64,\n{text}",
+        lambda text: f"  data:image/jpeg;base64,{text}\n",
+        lambda text: "\n".join(text[n : n + 76] for n in range(0, len(text), 76)),
+        lambda text: "\r\n".join(text[n : n + 64] for n in range(0, len(text), 64)) + "\r\n",
+        lambda text: "\t " + text + " ",
+    ],
+    ids=["data", "DATA", "bare-data", "spaced-data", "lines", "crlf", "spaces"],
+)
+def test_base64_is_taken_in_every_dress(dress):
+    """Given base64 with a data: prefix or white space, when decoded, then it is the same picture."""
+    text = to_text(noise("PNG"))
+
+    assert decode_input_image(dress(text), LIMIT) == decode_input_image(text, LIMIT)
+
+
+def test_the_same_picture_gives_the_same_bytes():
+    """Given one picture with different metadata, when decoded, then the kept PNG has the pixels alone."""
+    plain = Image.new("RGB", (16, 16), GREEN)
+    info = io.BytesIO()
+    plain.save(info, "PNG", dpi=(300, 300))
+
+    assert decode_input_image(to_text(info.getvalue()), LIMIT) == decode_input_image(to_text(to_bytes(plain)), LIMIT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \n",
+        "data:image/png;base64,",
+        "!!!!",
+        "abc",
+        "=",
+        "ä" * 8,
+        "\ud800" * 4,
+        "data:image/png;base64",
+        "data:,%89PNG",
+        "https://example.org/cat.png",
+        "_-_-" * 8,
+    ],
+)
+def test_text_that_is_no_base64_is_refused(text):
+    """Given text that holds no base64 (the URL alphabet included), when decoded, then a sentence says so."""
+    with pytest.raises(ValueError, match="base64"):
+        decode_input_image(text, LIMIT)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hello, world",
+        b"\x00" * 64,
+        b"%PDF-1.4 etc",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n",
+        to_bytes(Image.new("RGB", (16, 16)), "TIFF"),
+        to_bytes(Image.new("RGB", (16, 16)), "PPM"),
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff\xe0",
+        b"GIF89a",
+        b"BM",
+        b"RIFF\x00\x00\x00\x00WEBP",
+    ],
+    ids=[
+        "text",
+        "zeros",
+        "pdf",
+        "svg",
+        "eps",
+        "tiff",
+        "ppm",
+        "png-magic",
+        "jpeg-magic",
+        "gif-magic",
+        "bmp-magic",
+        "webp-magic",
+    ],
+)
+def test_what_is_no_picture_is_refused(data):
+    """Given bytes of another kind, or a magic number alone, when decoded, then a sentence names what is taken."""
+    with pytest.raises(ValueError, match="not a readable PNG, JPEG, WebP, GIF or BMP"):
+        decode_input_image(to_text(data), LIMIT)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_picture_that_was_cut_off_is_refused(form, share):
+    """Given the first part of a file, when decoded, then it is refused: no grey half is drawn upon."""
+    data = noise(form)
+
+    with pytest.raises(ValueError, match="broken or cut off"):
+        decode_input_image(to_text(data[: int(len(data) * share)]), LIMIT)
+
+
+def test_a_png_with_a_flipped_bit_is_refused():
+    """Given a PNG whose checksum does not fit, when decoded, then it is refused."""
+    data = bytearray(noise("PNG"))
+    data[20] ^= 1
+
+    with pytest.raises(ValueError, match="broken or cut off"):
+        decode_input_image(to_text(bytes(data)), LIMIT)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_mangled_files_never_raise_anything_but_value_error(seed):
+    """Given a file with mangled bytes, when decoded, then it is a picture or a ValueError, nothing else."""
+    chance = random.Random(seed)
+    data = bytearray(noise(chance.choice(["PNG", "JPEG", "WEBP", "GIF", "BMP"]), (16, 16)))
+    for _ in range(chance.randrange(1, 20)):
+        data[chance.randrange(len(data))] = chance.randrange(256)
+    try:
+        decode_input_image(to_text(bytes(data)), LIMIT)
+    except ValueError as refused:
+        said = str(refused)
+    else:
+        said = "Is a picture."
+    assert said.endswith(".")
+
+
+@pytest.mark.parametrize("claim", [png_with_header, bmp_with_header, gif_with_header, webp_with_header])
+@pytest.mark.parametrize("size", [(1001, 1000), (16000, 16000), (8, 16000 * 8)])
+def test_an_enormous_picture_is_refused_by_its_header(claim, size):
+    """Given a header that claims more pixels than allowed, when decoded, then it is refused."""
+    if claim in (gif_with_header, webp_with_header) and max(size) > 16384:
+        size = (16383, 62)
+
+    with pytest.raises(ValueError, match=r"pixels|not a readable"):
+        decode_input_image(to_text(claim(*size)), LIMIT)
+
+
+@pytest.mark.parametrize("size", [(1001, 1000), (20000, 20000), (2**31 - 1, 2**31 - 1)])
+def test_a_decompression_bomb_is_refused_as_too_large(size):
+    """Given a PNG header of any enormous size, when decoded, then the answer speaks of pixels and of the limit."""
+    with pytest.raises(ValueError, match=f"pixels.*at most {LIMIT}"):
+        decode_input_image(to_text(png_with_header(*size)), LIMIT)
+
+
+def test_the_limit_itself_is_taken():
+    """Given a picture of exactly the limit, when decoded, then it is taken; one row more is not."""
+    assert decode_input_image(to_text(to_bytes(Image.new("1", (1000, 1000)))), LIMIT).width == 1000
+    with pytest.raises(ValueError, match="1000x1001"):
+        decode_input_image(to_text(to_bytes(Image.new("1", (1000, 1001)))), LIMIT)
+
+
+@pytest.mark.parametrize(("size", "taken"), [((8, 8), True), ((7, 8), False), ((8, 7), False), ((1, 1), False)])
+def test_a_tiny_picture_needs_eight_pixels_a_side(size, taken):
+    """Given a tiny picture, when decoded, then one latent is the least."""
+    text = to_text(to_bytes(Image.new("RGB", size)))
+    if taken:
+        assert decode_input_image(text, LIMIT).width == 8
+    else:
+        with pytest.raises(ValueError, match="at least 8"):
+            decode_input_image(text, LIMIT)
+
+
+def test_16_bits_of_grey_are_scaled_not_cut_off():
+    """Given a 16-bit PNG, when decoded, then half of the range is half grey, not white."""
+    halves = Image.frombytes("I;16", (16, 8), (b"\x00\x80" * 8 + b"\xff\xff" * 8) * 8)
+
+    image = decoded(to_bytes(halves))
+
+    assert (image.getpixel((0, 0)), image.getpixel((15, 0))) == ((128,) * 3, WHITE)
+
+
+def palette(*colours):
+    """A picture of two halves, in the first two colours of a palette."""
+    image = Image.new("P", (16, 8), 0)
+    image.putpalette([level for colour in colours for level in colour])
+    image.paste(1, (8, 0, 16, 8))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("data", "left", "right"),
+    [
+        (to_bytes(palette(RED, GREEN)), RED, GREEN),
+        (to_bytes(palette(RED, GREEN), transparency=0), WHITE, GREEN),
+        (to_bytes(palette(RED, GREEN), "GIF", transparency=0), WHITE, GREEN),
+        (to_bytes(Image.new("RGBA", (16, 8), (255, 0, 0, 0))), WHITE, WHITE),
+        (to_bytes(Image.new("RGBA", (16, 8), (0, 0, 0, 127))), (128,) * 3, (128,) * 3),
+        (to_bytes(Image.new("RGBA", (16, 8), (0, 255, 0, 0)), "WEBP", lossless=True), WHITE, WHITE),
+        (to_bytes(Image.new("LA", (16, 8), (9, 0))), WHITE, WHITE),
+        (to_bytes(Image.new("RGB", (16, 8), RED), transparency=RED), WHITE, WHITE),
+        (to_bytes(Image.new("L", (16, 8), 7), transparency=7), WHITE, WHITE),
+        (to_bytes(Image.new("L", (16, 8), 7)), (7,) * 3, (7,) * 3),
+        (to_bytes(Image.new("1", (16, 8), 1)), WHITE, WHITE),
+    ],
+    ids=[
+        "palette",
+        "palette-key",
+        "gif-key",
+        "rgba-clear",
+        "rgba-half",
+        "webp-clear",
+        "la",
+        "rgb-key",
+        "l-key",
+        "grey",
+        "1-bit",
+    ],
+)
+def test_every_mode_becomes_rgb_and_transparency_becomes_white(data, left, right):
+    """Given a palette, grey, 1-bit or transparent picture, when decoded, then it is RGB laid on white."""
+    image = decoded(data)
+
+    assert (image.getpixel((0, 0)), image.getpixel((15, 7))) == (left, right)
+
+
+def test_cmyk_becomes_rgb():
+    """Given a CMYK JPEG, when decoded, then its colours are right."""
+    red, green, blue = decoded(to_bytes(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG")).getpixel((8, 8))
+
+    assert red > 250
+    assert max(green, blue) < 5
+
+
+def test_an_animation_gives_its_first_picture():
+    """Given an animated GIF, when decoded, then the first frame is taken."""
+    frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN)]
+
+    assert decoded(to_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])).getpixel((0, 0)) == RED
+
+
+def test_the_camera_s_orientation_is_applied():
+    """Given a JPEG to be turned by a quarter, when decoded, then width and height are swapped and the top is right."""
+    image = Image.new("RGB", (32, 16), WHITE)
+    image.paste((0, 0, 0), (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the left side of the file is the top of the picture
+
+    turned = decoded(to_bytes(image, "JPEG", exif=exif, quality=95))
+
+    assert turned.size == (16, 32)
+    assert turned.getpixel((8, 4))[0] < 10
+    assert turned.getpixel((8, 28))[0] > 245
+
+
+def test_broken_camera_data_does_not_spoil_the_picture():
+    """Given a JPEG with garbage for EXIF, when decoded, then the picture is taken all the same."""
+    assert decoded(to_bytes(Image.new("RGB", (16, 24)), "JPEG", exif=b"Exif\0\0garbage garbage")).size == (16, 24)
