@@ -5,6 +5,7 @@ import logging
 from flask import Flask
 from flask_smorest import Api
 
+from api.answer_schemas import ErrorAnswer
 from api.errors import register_error_handlers
 from api.routes.native import native_blueprint
 from api.routes.ops import ops_blueprint
@@ -12,6 +13,10 @@ from api.services import Services
 from shared.settings import DUMMY_API_KEY
 
 log = logging.getLogger(__name__)
+
+
+class _Api(Api):  # type: ignore[misc]  # flask-smorest ships no types
+    ERROR_SCHEMA = ErrorAnswer
 
 
 def create_app(services: Services) -> Flask:
@@ -26,7 +31,7 @@ def create_app(services: Services) -> Flask:
         OPENAPI_JSON_PATH="openapi.json",
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
-    api = Api(app)
+    api = _Api(app)
     api.register_blueprint(native_blueprint(services))
     api.register_blueprint(ops_blueprint(services))
     register_error_handlers(app)

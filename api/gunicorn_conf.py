@@ -11,5 +11,6 @@ threads = _settings.api_threads
 timeout = 60
 graceful_timeout = 10
 accesslog = None
+control_socket_disable = True  # one socket for all servers of a user, and nobody here uses it
 errorlog = "-"
 loglevel = _settings.log_level.lower()

@@ -33,7 +33,7 @@ def result_of(service: Service, **body: Any) -> dict[str, Any]:
 
 def test_an_older_clients_body_works_as_it_is(service: Service) -> None:
     """Given a real request body of an older client, when it is posted unchanged, then 202 and at last its picture."""
-    body = json.loads((REPOSITORY / "tests/e2e/bodies/generate.json").read_text())
+    body = json.loads((REPOSITORY / "tests/requests/generate.json").read_text())
     answer = service.post("/generate", body, key=None)
     assert answer.status_code == 202, answer.text
     accepted = answer.json()

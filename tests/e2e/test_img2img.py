@@ -39,7 +39,7 @@ def pixels(result: dict[str, Any]) -> np.ndarray:
 
 def test_an_older_clients_body_works_with_a_model_name(service: Service) -> None:
     """Given the older body, when ckpt is its alias table, then 400 names the choices; with a name, it is done."""
-    body = json.loads((REPOSITORY / "tests/e2e/bodies/img2img.json").read_text())
+    body = json.loads((REPOSITORY / "tests/requests/img2img.json").read_text())
     refused = service.post("/img2img", body, key=None)
     assert refused.status_code == 400
     assert list(refused.json()["fields"]) == ["ckpt"]

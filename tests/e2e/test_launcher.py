@@ -1,0 +1,155 @@
+"""What `make run` starts: it serves, its printed command works, and it leaves nothing behind, however it ends."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from shared.settings import DUMMY_API_KEY
+from tests.e2e.service import REPOSITORY, START_S, clean_environment, free_port
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="counts processes through /proc")
+
+
+class Launcher:
+    """`python -m client serve` on a port and in folders of its own; its words are collected in a file."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{environment.get('PORT') or (port := free_port())}"
+        self.mark = f"KEY_PREFIX=launcher-{secrets.token_hex(6)}:"
+        self._words = folder / f"words-{secrets.token_hex(3)}"
+        key, _, value = self.mark.partition("=")
+        everything = clean_environment() | {
+            "PORT": environment.get("PORT") or str(port),
+            "OUTPUT_DIR": str(folder / "outputs"),
+            "TORCH_THREADS": "1",
+            key: value,
+            **environment,
+        }
+        with self._words.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "client", "serve", "--state-dir", str(folder / "state")],
+                env=everything,
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def words(self) -> str:
+        return self._words.read_text()
+
+    def wait_until_it_serves(self) -> None:
+        until(lambda: "Ctrl-C stops everything." in self.words or self.process.poll() is not None)
+        assert self.process.poll() is None, self.words
+
+    def processes(self) -> list[int]:
+        """Every living process with this launcher's mark in its environment, itself included."""
+        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and self._marked(entry)]
+
+    def recent(self) -> list[str]:
+        answer = requests.get(self.url + "/recent", headers={"X-API-Key": DUMMY_API_KEY}, timeout=30)
+        return list(answer.json()["Recent_finished_images"])
+
+    def _marked(self, entry: Path) -> bool:
+        try:
+            return self.mark.encode() in (entry / "environ").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            return False
+
+
+def until(condition: Callable[[], bool], timeout_s: float = START_S) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"waited {timeout_s} s"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
+    """Starts launchers in one folder, one after the other; what still runs after the test is ended."""
+    started: list[Launcher] = []
+
+    def start(**environment: str) -> Launcher:
+        started.append(Launcher(tmp_path, **environment))
+        return started[-1]
+
+    yield start
+    for launcher in started:
+        if launcher.process.poll() is None:
+            launcher.process.send_signal(signal.SIGTERM)
+            launcher.process.wait(60)
+        for pid in launcher.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("redis_server")
+def test_from_the_start_to_a_picture_and_back_to_nothing(launch: Callable[..., Launcher], tmp_path: Path) -> None:
+    """Given a start, then the printed line draws a picture as it stands; Ctrl-C ends every process; the next start still
+    knows the picture; and when that launcher is killed outright, its children go with it.
+    """
+    assert shutil.which("curl"), "the printed line needs curl"
+    first = launch()
+    first.wait_until_it_serves()
+    assert len(first.processes()) >= 4  # itself, Redis, a worker, gunicorn
+    line = next(line for line in first.words.splitlines() if line.startswith("curl "))
+    subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=150)  # noqa: S603 - the line under test
+    assert (tmp_path / "circle.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    drawn = first.recent()
+    assert len(drawn) == 1
+
+    first.process.send_signal(signal.SIGINT)
+    assert first.process.wait(60) == 0
+    assert first.processes() == []
+    assert first.words.rstrip().endswith("Stopped; nothing is left running.")
+
+    key, _, value = first.mark.partition("=")
+    second = launch(**{key: value})
+    second.mark = first.mark
+    second.wait_until_it_serves()
+    assert second.recent() == drawn
+    second.process.kill()
+    second.process.wait()
+    until(lambda: second.processes() == [], 30)
+
+
+def test_a_port_in_use_is_one_line(launch: Callable[..., Launcher]) -> None:
+    """Given a port that somebody uses, when it should serve there, then one line says so and nothing was started."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        launcher = launch(PORT=str(port))
+        assert launcher.process.wait(60) == 1
+    assert launcher.words.startswith(f"Error: Port {port} on 127.0.0.1 is in use.")
+    assert len(launcher.words.splitlines()) == 1
+    assert launcher.processes() == []
+
+
+def test_a_dead_redis_is_one_line(launch: Callable[..., Launcher]) -> None:
+    """Given a REDIS_URL where nobody answers, then one line says so and nothing was started."""
+    url = f"redis://127.0.0.1:{free_port()}/0"
+    launcher = launch(REDIS_URL=url)
+    assert launcher.process.wait(60) == 1
+    assert launcher.words.startswith(f"Error: Redis at {url} does not answer: ")
+    assert len(launcher.words.splitlines()) == 1
+    assert launcher.processes() == []
+
+
+def test_a_worker_that_cannot_start_is_one_line_with_its_reason(launch: Callable[..., Launcher]) -> None:
+    """Given a model that no catalogue knows, then the start ends with the child's own reason and leaves nothing."""
+    launcher = launch(DEFAULT_MODEL="no-such-model")
+    assert launcher.process.wait(120) == 1
+    last = launcher.words.splitlines()[-1]
+    assert "no model is called 'no-such-model'" in last
+    assert launcher.processes() == []
