@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 _LEASH = Path(__file__).with_name("leash.py")
 _TAIL_BYTES = 16 * 1024
+_TAIL_LINES = 20
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): ")  # how a traceback ends
 _POLL_S = 0.05
 
 
@@ -42,9 +45,9 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
 
-    def last_line(self) -> str:
-        """The last line of its log that says something; "" when there is none."""
-        return last_line(self.log)
+    def last_words(self) -> str:
+        """The line of its log that tells best why it ended; "" when the log is empty."""
+        return last_words(self.log)
 
 
 def start_child(
@@ -93,12 +96,14 @@ def stop_children(children: Iterable[Child], grace_s: float, hurry: Callable[[],
     return stubborn
 
 
-def last_line(log: Path) -> str:
-    """The last line of a log file that says something; "" when there is none."""
+def last_words(log: Path) -> str:
+    """The last exception near the end of a log file, else its last line that says something; "" when there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    lines = [line for line in text.splitlines() if line.strip()][-_TAIL_LINES:]
+    exceptions = [line for line in lines if _EXCEPTION.match(line)]
+    return (exceptions or lines or [""])[-1].strip()

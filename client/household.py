@@ -101,5 +101,5 @@ class Household:
 def _obituary(kept: _Kept) -> str:
     code = kept.child.process.returncode
     how = f"by signal {-code}" if code < 0 else f"with status {code}"
-    line = kept.child.last_line()
+    line = kept.child.last_words()
     return f"{kept.program.name} ended {how}{f': {line}' if line else ''} (log: {kept.program.log})."

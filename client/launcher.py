@@ -17,6 +17,7 @@ from client import embedded_redis
 from client.addresses import base_url, check_free, free_port
 from client.errors import LaunchError
 from client.household import Household, Program, Say
+from shared.models import load_catalogue
 from shared.settings import Settings
 
 _READY_S = 180.0  # importing torch on a loaded machine takes its time
@@ -52,6 +53,7 @@ def serve(launch: Launch) -> None:
     Whatever happens, no process is left behind. Raises LaunchError with one line when it cannot start or go on.
     """
     settings = launch.settings
+    _check_model(settings)
     check_free(settings.host, settings.port)
     with _alone_in(launch.state_dir):
         url, own_redis = _choose_redis(launch)
@@ -98,6 +100,13 @@ def masked(url: str) -> str:
     except ValueError:
         return url
     return url.replace(f":{password}@", ":***@") if password else url
+
+
+def _check_model(settings: Settings) -> None:
+    try:
+        load_catalogue(settings.default_model)
+    except ValueError as wrong:
+        raise LaunchError(f"{wrong}.") from None
 
 
 def _choose_redis(launch: Launch) -> tuple[str, Program | None]:

@@ -40,7 +40,7 @@ def redis_url(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     url = f"redis://127.0.0.1:{port}/0"
     try:
         while answers(url):
-            assert child.alive, child.last_line()
+            assert child.alive, child.last_words()
         yield url
     finally:
         stop_children([child], 10)

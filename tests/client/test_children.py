@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client.children import Child, last_line, start_child, stop_children
+from client.children import Child, last_words, start_child, stop_children
 
 StartPython = Callable[[str], Child]
 _STUBBORN = (
@@ -51,7 +51,7 @@ def _exists(pid: int) -> bool:
 def test_a_child_ends_when_asked(start_python: StartPython) -> None:
     """Given a running program, when it is stopped, then it is gone and did not have to be killed."""
     child = start_python("import time; print('up', flush=True); time.sleep(60)")
-    _until(lambda: child.last_line() == "up")
+    _until(lambda: child.last_words() == "up")
     assert stop_children([child], grace_s=10) == []
     assert not child.alive
 
@@ -59,7 +59,7 @@ def test_a_child_ends_when_asked(start_python: StartPython) -> None:
 def test_a_child_that_ignores_the_request_is_killed(start_python: StartPython) -> None:
     """Given a program that ignores SIGTERM, when its grace is over, then it is killed and named."""
     child = start_python(_STUBBORN)
-    _until(lambda: child.last_line() == "up")
+    _until(lambda: child.last_words() == "up")
     assert stop_children([child], grace_s=0.2) == [child]
     assert not child.alive
 
@@ -67,7 +67,7 @@ def test_a_child_that_ignores_the_request_is_killed(start_python: StartPython) -
 def test_hurry_cuts_the_grace_short(start_python: StartPython) -> None:
     """Given a stubborn program and a long grace, when there is a hurry, then it is killed at once."""
     child = start_python(_STUBBORN)
-    _until(lambda: child.last_line() == "up")
+    _until(lambda: child.last_words() == "up")
     begin = time.monotonic()
     stop_children([child], grace_s=60, hurry=lambda: True)
     assert time.monotonic() - begin < 10
@@ -80,8 +80,8 @@ def test_what_a_child_started_goes_with_it(start_python: StartPython) -> None:
         "print(subprocess.Popen(['sleep', '60']).pid, flush=True)\n"
         "time.sleep(60)"
     )  # fmt: skip
-    _until(lambda: child.last_line() != "")
-    grandchild = int(child.last_line())
+    _until(lambda: child.last_words() != "")
+    grandchild = int(child.last_words())
     stop_children([child], grace_s=10)
     _until(lambda: not _exists(grandchild))
 
@@ -114,9 +114,22 @@ def test_a_child_does_not_outlive_a_killed_parent(tmp_path: Path, when_orphaned:
     _until(lambda: not _exists(child))
 
 
-def test_the_last_line_is_the_last_that_says_something(tmp_path: Path) -> None:
-    """Given a log that ends with blank lines, then its last line is the one before them; no log has none."""
-    log = tmp_path / "some.log"
-    assert last_line(log) == ""
-    log.write_text("first\nValueError: what happened\n\n  \n")
-    assert last_line(log) == "ValueError: what happened"
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", ""),
+        ("first\nlast\n\n  \n", "last"),
+        (
+            "Traceback:\n  File ...\nValueError: what happened\n[ERROR] Worker failed to boot.\n",
+            "ValueError: what happened",
+        ),
+        ("OSError: long ago\n" + "fine\n" * 30, "fine"),
+    ],
+    ids=["empty", "blank lines", "an exception and what follows it", "an exception of long ago"],
+)
+def test_the_last_words_tell_why(tmp_path: Path, log: str, words: str) -> None:
+    """Given a log, then its last words are the exception near its end, else the last line that says something."""
+    file = tmp_path / "some.log"
+    assert last_words(file) == ""
+    file.write_text(log)
+    assert last_words(file) == words

@@ -109,7 +109,7 @@ def test_the_end_comes_in_order_of_rank(tmp_path: Path, household: Household) ->
         household.start(_program(tmp_path, f"NAME = {name!r}\n{code}", name=name, rank=rank))
         for name, rank in [("Redis", 3), ("API", 1), ("worker", 2)]
     ]
-    while not all(child.last_line() == "up" for child in children):
+    while not all(child.last_words() == "up" for child in children):
         time.sleep(0.02)
     household.stop()
     assert order.read_text().split() == ["API", "worker", "Redis"]

@@ -208,6 +208,6 @@ def _until(what: str, condition: Any, *children: Child, timeout_s: float = START
     end = time.monotonic() + timeout_s
     while not condition():
         for child in children:
-            assert child.alive, f"{child.name} ended while waiting until {what}: {child.last_line()}"
+            assert child.alive, f"{child.name} ended while waiting until {what}: {child.last_words()}"
         assert time.monotonic() < end, f"waited {timeout_s} s until {what}"
         time.sleep(0.1)

@@ -97,15 +97,15 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
 
 @pytest.mark.usefixtures("redis_server")
 def test_from_the_start_to_a_picture_and_back_to_nothing(launch: Callable[..., Launcher], tmp_path: Path) -> None:
-    """Given a start, then the printed line draws a picture as it stands; Ctrl-C ends every process; the next start still
-    knows the picture; and when that launcher is killed outright, its children go with it.
+    """Given a start, then the printed line draws a picture as it stands; Ctrl-C ends every process; the next start
+    still knows the picture; and when that launcher is killed outright, its children go with it.
     """
     assert shutil.which("curl"), "the printed line needs curl"
     first = launch()
     first.wait_until_it_serves()
     assert len(first.processes()) >= 4  # itself, Redis, a worker, gunicorn
     line = next(line for line in first.words.splitlines() if line.startswith("curl "))
-    subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=150)  # noqa: S603 - the line under test
+    subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=150)
     assert (tmp_path / "circle.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     drawn = first.recent()
     assert len(drawn) == 1
@@ -146,10 +146,22 @@ def test_a_dead_redis_is_one_line(launch: Callable[..., Launcher]) -> None:
     assert launcher.processes() == []
 
 
-def test_a_worker_that_cannot_start_is_one_line_with_its_reason(launch: Callable[..., Launcher]) -> None:
-    """Given a model that no catalogue knows, then the start ends with the child's own reason and leaves nothing."""
-    launcher = launch(DEFAULT_MODEL="no-such-model")
+@pytest.mark.usefixtures("redis_server")
+def test_a_child_that_cannot_start_is_one_line_with_its_reason(launch: Callable[..., Launcher], tmp_path: Path) -> None:
+    """Given Redis data that Redis refuses, then the start ends with Redis' own reason and nothing is left."""
+    (tmp_path / "state" / "redis").mkdir(parents=True)
+    (tmp_path / "state" / "redis" / "appendonly.aof").write_text("not a file of Redis")
+    launcher = launch()
     assert launcher.process.wait(120) == 1
     last = launcher.words.splitlines()[-1]
-    assert "no model is called 'no-such-model'" in last
+    assert last.startswith("Error: Redis ended with status 1: ")
+    assert "Bad file format" in last
     assert launcher.processes() == []
+
+
+def test_an_unknown_default_model_is_one_line(launch: Callable[..., Launcher]) -> None:
+    """Given a DEFAULT_MODEL that the catalogue does not know, then one line says so and nothing was started."""
+    launcher = launch(DEFAULT_MODEL="no-such-model")
+    assert launcher.process.wait(60) == 1
+    assert launcher.words.startswith("Error: DEFAULT_MODEL: no model is called 'no-such-model'")
+    assert len(launcher.words.splitlines()) == 1
