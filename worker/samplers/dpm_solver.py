@@ -25,22 +25,24 @@ _EXPECTED_EVALUATIONS = 90
 
 def dpm_fast(schedule: NoiseSchedule, steps: int, start: Start, generator: torch.Generator) -> Sampling:
     """DPM-Solver-fast: exactly `steps` evaluations (section 3.4), third-order steps first, the rest at the end."""
-    x, sigma = _begin(schedule, steps, start)
+    x, sigma = _begin(schedule, start)
     evaluations = steps - start.skipped(steps)
     return Sampling(_fast(schedule, evaluations, x, -math.log(sigma)), evaluations, evaluations)
 
 
 def dpm_adaptive(schedule: NoiseSchedule, steps: int, start: Start, generator: torch.Generator) -> Sampling:
-    """DPM-Solver-23 with adaptive step size (appendix C): `steps` only places the start of image to image."""
-    x, sigma = _begin(schedule, steps, start)
+    """DPM-Solver-23 with adaptive step size (appendix C): it chooses the number of its evaluations, and `steps` means
+    nothing to it."""
+    x, sigma = _begin(schedule, start)
     share = math.log(sigma / schedule.sigma_min) / math.log(schedule.sigma_max / schedule.sigma_min)
     return Sampling(_adaptive(schedule, x, -math.log(sigma)), None, max(3, round(_EXPECTED_EVALUATIONS * share)))
 
 
-def _begin(schedule: NoiseSchedule, steps: int, start: Start) -> tuple[torch.Tensor, float]:
-    sigma = schedule.sigmas(steps)[start.skipped(steps)]
+def _begin(schedule: NoiseSchedule, start: Start) -> tuple[torch.Tensor, float]:
+    """The first latents and their noise level; `strength` sets it directly, there being no grid of steps to land on."""
     if start.picture is None:
-        return start.noise * sigma, sigma
+        return start.noise * schedule.sigma_max, schedule.sigma_max
+    sigma = schedule.sigma_at(start.strength)
     return start.picture + start.added_noise() * sigma, sigma
 
 

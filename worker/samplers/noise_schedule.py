@@ -40,6 +40,11 @@ class NoiseSchedule:
         """The (fractional) timestep with this noise level."""
         return float(np.interp(math.log(sigma), self._log_sigmas, np.arange(len(self._log_sigmas))))
 
+    def sigma_at(self, share: float) -> float:
+        """The noise level at this share of the whole time: 1 gives the highest."""
+        last = len(self._log_sigmas) - 1
+        return float(np.exp(np.interp(share * last, np.arange(last + 1), self._log_sigmas)))
+
     def sigmas(self, steps: int, use_karras_sigmas: bool = False) -> list[float]:
         """`steps` falling noise levels from the highest on, then 0.
 
