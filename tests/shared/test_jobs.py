@@ -1,0 +1,587 @@
+"""The job record: its life, who may write, and what readers see."""
+
+import fakeredis
+import pytest
+import redis as redis_library
+
+from shared.errors import (
+    DeadlineExceeded,
+    Gone,
+    JobCancelled,
+    LeaseLost,
+    NotFound,
+    OutOfMemory,
+    ServiceError,
+)
+from shared.jobs import RECENT_KEPT, JobStore
+from shared.records import Row, State, StoredImage, expiring_folder, new_job_id, result_folder
+
+
+def picture(number=0):
+    return StoredImage(name=f"{number:04d}-{number}.png", seed=number, prompt="a cat")
+
+
+@pytest.fixture
+def create(jobs, generate):
+    """Write the record of a new job; gives its id."""
+
+    def make(job_id="one", **fields):
+        jobs.create(job_id, generate(**fields))
+        return job_id
+
+    return make
+
+
+@pytest.fixture
+def finish(jobs):
+    """Carry a job to its success; gives its id."""
+
+    def run(job_id):
+        for number in range(jobs.get(job_id).request.rows):
+            jobs.finish_row(jobs.claim_row(job_id, number), [picture(number)], {}, [])
+        jobs.close(job_id, None)
+        return job_id
+
+    return run
+
+
+# ---- a whole life
+
+
+def test_a_job_lives_from_waiting_to_success(jobs, create, clock):
+    """Given a job of one row, when it is claimed, worked on, finished and closed, then readers see each step."""
+    create(ddim_steps=20)
+    waiting = jobs.get("one")
+    assert (waiting.state, waiting.position, waiting.progress, waiting.steps) == (State.PENDING, 1, 0.0, 20)
+    assert waiting.started is waiting.finished is waiting.error is waiting.grid is None
+
+    clock.now += 5
+    claim = jobs.claim_row("one", 0)
+    assert (claim.attempt, claim.finished, claim.deadline) == (1, False, clock.now + 60)
+    running = jobs.get("one")
+    assert (running.state, running.position, running.started) == (State.PROGRESS, None, clock.now)
+
+    jobs.progress(claim, 5, 20)
+    assert (jobs.get("one").step, jobs.get("one").steps, jobs.get("one").progress) == (5, 20, 0.25)
+
+    clock.now += 5
+    assert jobs.finish_row(claim, [picture()], {"device": "cpu"}, ["a word"]) is True
+    assert jobs.get("one").state is State.PROGRESS, "only closing ends the job"
+    assert jobs.close("one", "grid.png") is True
+
+    done = jobs.get("one")
+    assert (done.state, done.progress, done.finished, done.grid) == (State.SUCCESS, 1.0, clock.now, "grid.png")
+    assert done.images == (picture(),)
+    assert (done.rows[0].used, done.rows[0].warnings) == ({"device": "cpu"}, ("a word",))
+    assert done.request.steps == 20
+
+
+def test_only_the_last_row_to_finish_closes(jobs, create):
+    """Given three rows finished out of order, when each is finished, then the last one alone says so."""
+    create(n_iter=3)
+    claims = [jobs.claim_row("one", number) for number in range(3)]
+
+    last = [jobs.finish_row(claims[number], [picture(number)], {}, []) for number in (2, 0, 1)]
+
+    assert last == [False, False, True]
+    assert [image.seed for image in jobs.get("one").images] == [0, 1, 2], "in the order of the rows"
+
+
+def test_a_job_is_closed_once(jobs, create):
+    """Given two workers that both close, when the second one does, then nothing is written again."""
+    create()
+    jobs.finish_row(jobs.claim_row("one", 0), [picture()], {}, [])
+
+    assert [jobs.close("one", "grid.png"), jobs.close("one", "other.png")] == [True, False]
+
+    assert jobs.get("one").grid == "grid.png"
+    assert [job.id for job in jobs.recent(10)] == ["one"]
+    assert jobs.redis.llen("pd:recent") == 1
+    assert jobs.redis.llen("pd:durations") == 1
+
+
+def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock):
+    """Given a second worker that changes the record in between, when both close, then one of them wins."""
+    create()
+    jobs.finish_row(jobs.claim_row("one", 0), [picture()], {}, [])
+    other = JobStore(redis_client, clock=clock)
+    answers = []
+    read = jobs.redis.pipeline
+
+    def pipeline(*args, **kwargs):
+        # the moment between reading the record and writing it
+        pipe = read(*args, **kwargs)
+        hgetall = pipe.hgetall
+
+        def hgetall_then_lose(key):
+            record = hgetall(key)
+            if not answers:
+                answers.append(other.close("one", None))
+            return record
+
+        pipe.hgetall = hgetall_then_lose
+        return pipe
+
+    first = JobStore(_With(redis_client, pipeline), clock=clock)
+
+    assert first.close("one", None) is False
+    assert answers == [True]
+    assert redis_client.lrange("pd:recent", 0, -1) == ["one"]
+
+
+class _With:
+    """A client whose pipelines are made by somebody else."""
+
+    def __init__(self, client, pipeline):
+        self._client = client
+        self.pipeline = pipeline
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+
+# ---- claims and fencing
+
+
+def test_rows_of_one_job_are_claimed_apart(jobs, create):
+    """Given two rows, when two workers claim one each, then they hold different tokens of one job."""
+    create(n_iter=2)
+    first, second = jobs.claim_row("one", 0), jobs.claim_row("one", 1)
+
+    assert first.token != second.token
+    assert (first.row, second.row, first.deadline) == (0, 1, second.deadline)
+
+
+def test_the_deadline_counts_from_the_first_start(jobs, create, clock):
+    """Given a second attempt, when it claims later, then it does not get more time."""
+    create()
+    first = jobs.claim_row("one", 0)
+    clock.now += 30
+
+    assert jobs.claim_row("one", 0).deadline == first.deadline
+
+
+def test_a_stale_attempt_changes_nothing(jobs, create):
+    """Given a worker whose row was given to another, when it reports, finishes or fails, then it is told and undone."""
+    create(ddim_steps=20)
+    stale, fresh = jobs.claim_row("one", 0), jobs.claim_row("one", 0)
+    assert fresh.attempt == 2
+    jobs.progress(fresh, 10, 20)
+    before = jobs.redis.hgetall("pd:job:one")
+
+    with pytest.raises(LeaseLost):
+        jobs.progress(stale, 1, 20)
+    with pytest.raises(LeaseLost):
+        jobs.finish_row(stale, [picture(9)], {}, [])
+    with pytest.raises(LeaseLost):
+        jobs.fail_row(stale, OutOfMemory("too big"))
+
+    assert jobs.redis.hgetall("pd:job:one") == before
+    assert jobs.get("one").step == 10, "the successor's progress stands"
+
+
+def test_a_new_attempt_begins_at_zero(jobs, create):
+    """Given an attempt that died at half, when another claims, then readers see its own progress."""
+    create(ddim_steps=20)
+    jobs.progress(jobs.claim_row("one", 0), 10, 20)
+
+    fresh = jobs.claim_row("one", 0)
+
+    assert jobs.get("one").step == 0
+    jobs.progress(fresh, 1, 20)
+    assert jobs.get("one").step == 1
+
+
+def test_a_row_that_was_done_is_not_claimed_again(jobs, create):
+    """Given a row that is delivered twice, when it is claimed after it was done, then there is nothing to do."""
+    create(n_iter=2)
+    jobs.finish_row(jobs.claim_row("one", 0), [picture()], {}, [])
+    before = jobs.redis.hgetall("pd:job:one")
+
+    assert jobs.claim_row("one", 0) is None
+    assert jobs.redis.hgetall("pd:job:one") == before
+
+
+def test_a_job_whose_closer_died_is_closed_by_the_next_delivery(jobs, create):
+    """Given all rows done and nobody closed, when a row is delivered again, then only the closing is claimed."""
+    create(n_iter=2)
+    for number in range(2):
+        jobs.finish_row(jobs.claim_row("one", number), [picture(number)], {}, [])
+
+    claim = jobs.claim_row("one", 1)
+
+    assert claim.finished is True
+    assert jobs.close("one", None) is True
+    assert jobs.claim_row("one", 1) is None
+
+
+def test_finishing_the_same_row_twice_changes_nothing(jobs, create):
+    """Given a worker that repeats itself after a lost answer, when it finishes again, then the answer is the same."""
+    create(n_iter=2)
+    claim = jobs.claim_row("one", 0)
+    jobs.finish_row(claim, [picture()], {}, [])
+    before = jobs.redis.hgetall("pd:job:one")
+
+    assert jobs.finish_row(claim, [picture()], {}, []) is False
+    assert jobs.redis.hgetall("pd:job:one") == before
+
+
+def test_attempts_are_counted_and_end_the_job(jobs, create):
+    """Given a row whose workers die each time, when it is delivered once too often, then the job fails, saying why."""
+    create(n_iter=2)
+    assert [jobs.claim_row("one", 1).attempt for _ in range(3)] == [1, 2, 3]
+
+    assert jobs.claim_row("one", 1) is None
+
+    job = jobs.get("one")
+    assert (job.state, job.error.code) == (State.FAILURE, "attempts_exhausted")
+    assert "Row 1 was started 3 times" in job.error.message
+    assert jobs.claim_row("one", 0) is None, "the other row is not begun any more"
+
+
+@pytest.mark.parametrize("job_id", ["never", "", "a:b", "ü", "x" * 5000])
+def test_an_unknown_job_is_claimed_by_nobody(jobs, job_id):
+    """Given a message without a record, when it is claimed, then there is nothing to do, and nothing is written."""
+    assert jobs.claim_row(job_id, 0) is None
+    assert jobs.redis.keys() == []
+
+
+def test_the_deadline_ends_a_row(jobs, create, clock):
+    """Given a row that runs, when the deadline has passed, then the next report says so; just before it does not."""
+    create()
+    claim = jobs.claim_row("one", 0)
+
+    clock.now = claim.deadline
+    jobs.progress(claim, 1, 2)
+    clock.now += 0.1
+
+    with pytest.raises(DeadlineExceeded, match="60 seconds"):
+        jobs.progress(claim, 2, 2)
+
+
+def test_a_failure_is_told_to_readers(jobs, create):
+    """Given a row that cannot be done, when its worker fails it, then the job has the error's code and sentence."""
+    create(n_iter=2)
+    claim, other = jobs.claim_row("one", 0), jobs.claim_row("one", 1)
+
+    jobs.fail_row(claim, OutOfMemory("The device cannot hold it."))
+
+    job = jobs.get("one")
+    assert (job.state, type(job.error), job.error.message) == (
+        State.FAILURE, OutOfMemory, "The device cannot hold it.",
+    )  # fmt: skip
+    for write in (
+        lambda: jobs.progress(other, 1, 2),
+        lambda: jobs.finish_row(other, [picture()], {}, []),
+        lambda: jobs.fail_row(other, OutOfMemory("again")),
+    ):
+        with pytest.raises(JobCancelled):
+            write()
+    assert jobs.close("one", None) is False
+    assert jobs.recent(10) == []
+
+
+# ---- cancelling
+
+
+def test_a_waiting_job_is_cancelled(jobs, create):
+    """Given a job that waits, when it is cancelled, then it leaves the queue and no worker begins it."""
+    create()
+
+    assert jobs.cancel("one") is State.REVOKED
+
+    assert jobs.waiting() == 0
+    assert jobs.get("one").state is State.REVOKED
+    assert jobs.claim_row("one", 0) is None
+
+
+def test_a_running_job_is_cancelled_at_its_next_step(jobs, create):
+    """Given a job that runs, when it is cancelled, then its worker hears it at the next step and can write nothing."""
+    create()
+    claim = jobs.claim_row("one", 0)
+
+    assert jobs.cancel("one") is State.REVOKED
+
+    with pytest.raises(JobCancelled):
+        jobs.progress(claim, 1, 2)
+    with pytest.raises(JobCancelled):
+        jobs.finish_row(claim, [picture()], {}, [])
+    assert jobs.close("one", None) is False
+    assert jobs.get("one").state is State.REVOKED
+
+
+def test_a_job_that_has_ended_stays_as_it_is(jobs, create, finish):
+    """Given a success, a failure and a cancelled job, when each is cancelled, then its state stands."""
+    finish(create("good"))
+    create("bad")
+    jobs.fail_row(jobs.claim_row("bad", 0), OutOfMemory("no"))
+    create("gone")
+    jobs.cancel("gone")
+
+    assert [jobs.cancel(job_id) for job_id in ("good", "bad", "gone")] == [State.SUCCESS, State.FAILURE, State.REVOKED]
+    assert jobs.get("good").images != ()
+
+
+# ---- what was never, and what is no more
+
+
+def test_an_unknown_id_is_not_found(jobs):
+    """Given an id that never was, when it is read or cancelled, then it is NotFound."""
+    for call in (jobs.get, jobs.cancel):
+        with pytest.raises(NotFound):
+            call("never")
+
+
+@pytest.mark.parametrize("ending", ["success", "cancel", "failure"])
+def test_an_expired_job_is_gone(jobs, create, finish, ending):
+    """Given a job that has ended, when its record has expired, then it is Gone, not NotFound."""
+    create()
+    if ending == "success":
+        finish("one")
+    elif ending == "cancel":
+        jobs.cancel("one")
+    else:
+        jobs.fail_row(jobs.claim_row("one", 0), OutOfMemory("no"))
+    assert jobs.redis.ttl("pd:job:one") == 100
+    assert jobs.redis.ttl("pd:gone:one") == 1100, "the tombstone outlives the record"
+
+    jobs.redis.delete("pd:job:one")
+
+    for call in (jobs.get, jobs.cancel):
+        with pytest.raises(Gone):
+            call("one")
+
+
+def test_a_job_in_the_queue_does_not_expire(jobs, create):
+    """Given a job that waits or runs, when its record is looked at, then it has no expiry."""
+    create()
+    assert jobs.redis.ttl("pd:job:one") == -1
+    jobs.claim_row("one", 0)
+    assert jobs.redis.ttl("pd:job:one") == -1
+
+
+def test_a_discarded_job_leaves_no_trace(jobs, create):
+    """Given a job that could not be queued, when it is discarded, then it never was."""
+    create()
+    jobs.discard("one")
+
+    with pytest.raises(NotFound):
+        jobs.get("one")
+    assert jobs.waiting() == 0
+    assert set(jobs.redis.keys()) <= {"pd:sequence"}
+
+
+# ---- order, position, ETA
+
+
+def test_positions_count_the_waiting_jobs(jobs, create):
+    """Given three waiting jobs, when the first is claimed and one is cancelled, then the others move up."""
+    for job_id in ("a", "b", "c", "d"):
+        create(job_id)
+    assert [jobs.get(job_id).position for job_id in ("a", "b", "c", "d")] == [1, 2, 3, 4]
+
+    jobs.claim_row("a", 0)
+    jobs.cancel("c")
+
+    assert [jobs.get(job_id).position for job_id in ("a", "b", "c", "d")] == [None, 1, None, 2]
+    assert jobs.waiting() == 2
+
+
+def test_a_second_row_does_not_disturb_the_queue(jobs, create):
+    """Given a job of two rows, when each is claimed, then the job leaves the queue once."""
+    create("a", n_iter=2)
+    create("b")
+    jobs.claim_row("a", 0)
+    jobs.claim_row("a", 1)
+
+    assert jobs.get("b").position == 1
+
+
+def test_a_waiting_job_s_eta_comes_from_the_last_jobs(jobs, create, finish, clock):
+    """Given jobs that took 10 seconds, when two wait, then the second has 20 seconds to go; before, nobody knows."""
+    create("first")
+    assert jobs.get("first").eta_s is None
+    claim = jobs.claim_row("first", 0)
+    clock.now += 10
+    jobs.finish_row(claim, [picture()], {}, [])
+    jobs.close("first", None)
+
+    create("a")
+    create("b")
+
+    assert [jobs.get(job_id).eta_s for job_id in ("a", "b")] == [10, 20]
+
+
+def test_a_running_job_s_eta_comes_from_its_own_pace(jobs, create, clock):
+    """Given a quarter done in 5 seconds, when it is read, then 15 seconds remain."""
+    create(ddim_steps=20)
+    claim = jobs.claim_row("one", 0)
+    clock.now += 5
+    jobs.progress(claim, 5, 20)
+
+    assert jobs.get("one").eta_s == 15
+
+
+def test_progress_sums_the_rows(jobs, create):
+    """Given four rows, when one is done and one at half, then a row that has not begun counts in full."""
+    create(n_iter=4, ddim_steps=20)
+    done, half = jobs.claim_row("one", 0), jobs.claim_row("one", 1)
+    jobs.progress(done, 40, 40)
+    jobs.progress(half, 20, 40)
+    jobs.finish_row(done, [picture()], {}, [])
+
+    job = jobs.get("one")
+
+    assert (job.step, job.steps, job.progress) == (60, 160, 0.375)
+
+
+def test_progress_never_says_done_before_it_is(jobs, create):
+    """Given all steps done and no result yet, when it is read, then progress is short of 1."""
+    create()
+    jobs.progress(jobs.claim_row("one", 0), 20, 20)
+
+    assert jobs.get("one").progress == 0.99
+
+
+# ---- recent
+
+
+def test_recent_lists_the_newest_successes_first(jobs, create, finish):
+    """Given successes and other jobs, when the last two are asked for, then they are the newest successes."""
+    for job_id in ("a", "b", "c"):
+        finish(create(job_id))
+    create("waiting")
+    create("cancelled")
+    jobs.cancel("cancelled")
+
+    assert [job.id for job in jobs.recent(2)] == ["c", "b"]
+    assert [job.id for job in jobs.recent(10)] == ["c", "b", "a"]
+
+
+def test_recent_skips_what_has_expired_and_fills_up(jobs, create, finish):
+    """Given an expired job among them, when two are asked for, then two living ones are given."""
+    for job_id in ("a", "b", "c"):
+        finish(create(job_id))
+    jobs.redis.delete("pd:job:c")
+
+    assert [job.id for job in jobs.recent(2)] == ["b", "a"]
+
+
+def test_recent_does_not_grow_for_ever(jobs, create, finish):
+    """Given more successes than are kept, when the list is looked at, then it is bounded."""
+    for number in range(RECENT_KEPT + 2):
+        finish(create(f"job{number}"))
+
+    assert jobs.redis.llen("pd:recent") == RECENT_KEPT
+    assert len(jobs.recent(10)) == 10
+
+
+def test_recent_is_one_list_for_everybody(jobs, create, finish, redis_client):
+    """Given two stores over one Redis, when one finishes a job, then the other lists it."""
+    finish(create())
+
+    assert [job.id for job in JobStore(redis_client).recent(10)] == ["one"]
+
+
+def test_prefixes_keep_services_apart(jobs, create, finish, redis_client):
+    """Given two services on one Redis, when one has jobs, then the other sees none."""
+    finish(create())
+    other = JobStore(redis_client, "other:")
+
+    assert other.recent(10) == []
+    with pytest.raises(NotFound):
+        other.get("one")
+
+
+# ---- what is to be cleared away
+
+
+@pytest.mark.parametrize(
+    ("skip_save", "ending", "folders"),
+    [
+        (True, "success", {".expiring/one"}),
+        (False, "success", {".expiring/one"}),
+        (True, "cancel", {".expiring/one"}),
+        (False, "cancel", {".expiring/one", "kept/one"}),
+    ],
+)
+def test_folders_expire_with_their_result(jobs, create, finish, clock, skip_save, ending, folders):
+    """Given a job that has ended, when its time is over, then what was not to be kept is listed until forgotten."""
+    create(skip_save=skip_save, outdir="kept")
+    if ending == "success":
+        finish("one")
+    else:
+        jobs.cancel("one")
+
+    clock.now += 99
+    assert jobs.expired_folders() == []
+    clock.now += 1
+    assert set(jobs.expired_folders()) == folders
+
+    for folder in folders:
+        jobs.forget_folder(folder)
+    assert jobs.expired_folders() == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "folder"),
+    [
+        ({"skip_save": True, "outdir": "kept"}, ".expiring/one"),
+        ({"outdir": "kept/cats"}, "kept/cats/one"),
+        ({"outdir": ""}, "one"),
+        ({"outdir": "outputs"}, "one"),
+        ({}, "generate-samples/one"),
+    ],
+)
+def test_pictures_lie_where_the_request_wants_them(generate, fields, folder):
+    """Given skip_save and outdir, when the folder is asked for, then each job has one of its own there."""
+    assert result_folder("one", generate(fields)) == folder
+    assert expiring_folder("one") == ".expiring/one"
+
+
+# ---- small things
+
+
+def test_ids_cannot_be_guessed():
+    """Given many ids, when compared, then they are long and differ."""
+    ids = {new_job_id() for _ in range(100)}
+
+    assert len(ids) == 100
+    assert {len(job_id) for job_id in ids} == {32}
+
+
+def test_a_row_survives_json():
+    """Given a row with pictures, when written and read again, then it is equal."""
+    row = Row("done", 2, "token", (picture(1), picture(2)), {"device": "cpu", "batch": 3}, ("a", "ä"))
+
+    assert Row.from_json(row.to_json()) == row
+    assert Row.from_json(Row().to_json()) == Row()
+
+
+def test_redis_away_is_said_as_such(generate):
+    """Given a Redis that is away, when the store is used, then it raises Redis' own error, never NotFound."""
+    server = fakeredis.FakeServer()
+    store = JobStore(fakeredis.FakeRedis(server=server, decode_responses=True))
+    store.create("one", generate())
+    server.connected = False
+    claimless = [
+        lambda: store.get("one"), lambda: store.create("two", generate()), lambda: store.cancel("one"), store.waiting,
+        lambda: store.recent(1), lambda: store.claim_row("one", 0), lambda: store.discard("one"), store.expired_folders,
+    ]  # fmt: skip
+
+    for call in claimless:
+        with pytest.raises(redis_library.RedisError):
+            call()
+
+    server.connected = True
+    assert store.get("one").position == 1
+
+
+def test_an_error_without_its_class_is_still_told(jobs, create):
+    """Given a record with a code of a newer version, when it is read, then the sentence survives as InternalError."""
+    create()
+    newer = ServiceError("Something new.")
+    newer.code = "something_new"
+    jobs.fail_row(jobs.claim_row("one", 0), newer)
+
+    assert (jobs.get("one").error.code, jobs.get("one").error.message) == ("internal_error", "Something new.")

@@ -1,0 +1,54 @@
+"""The queue's sending end."""
+
+import json
+import socket
+
+import pytest
+
+from shared.errors import ServiceUnavailable
+from shared.queue import CONSUMED_BY, QUEUES, RowMessage, RowQueue, make_celery
+from shared.settings import VARIANTS, Settings
+
+
+@pytest.fixture
+def closed_port():
+    """A loopback port on which nobody listens: bound and never listened on."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def test_a_message_survives_json():
+    """Given a row message, when written and read again, then it is equal, and it is small."""
+    message = RowMessage("a" * 32, 63)
+
+    assert RowMessage.from_json(message.to_json()) == message
+    assert len(message.to_json()) < 100
+    assert json.loads(message.to_json()) == {"job_id": "a" * 32, "row": 63}
+
+
+def test_with_redis_away_sending_says_so(closed_port):
+    """Given nobody at the broker's address, when a row is sent, then it is ServiceUnavailable, again and again."""
+    queue = RowQueue(make_celery(Settings(redis_url=f"redis://127.0.0.1:{closed_port}/0", redis_timeout_s=0.5)))
+
+    for _ in range(2):
+        with pytest.raises(ServiceUnavailable, match="queue cannot be reached"):
+            queue.send(RowMessage("one", 0), "any")
+
+
+def test_each_variant_has_its_queue_and_somebody_who_reads_it():
+    """Given the variants, when the queues are compared, then every queue is read and a CPU worker reads all."""
+    assert set(CONSUMED_BY) == set(VARIANTS)
+    assert set(CONSUMED_BY["cpu"]) == set(QUEUES.values())
+    for variant in ("standard", "optimized"):
+        assert set(CONSUMED_BY[variant]) == {QUEUES["any"], QUEUES[variant]}
+
+
+def test_nothing_but_json_travels_and_deliveries_are_acknowledged_late():
+    """Given the Celery app, when its settings are read, then pickle is off and a dead worker's row comes back."""
+    conf = make_celery(Settings(visibility_timeout_s=7, key_prefix="x:")).conf
+
+    assert (conf.task_serializer, list(conf.accept_content)) == ("json", ["json"])
+    assert (conf.task_acks_late, conf.task_ignore_result, conf.worker_prefetch_multiplier) == (True, True, 1)
+    assert conf.broker_transport_options["visibility_timeout"] == 7
+    assert conf.broker_transport_options["global_keyprefix"] == "x:"

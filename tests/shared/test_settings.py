@@ -1,0 +1,112 @@
+"""The environment: every variable read, every wrong value named."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from shared.settings import DUMMY_API_KEY, Settings, SettingsError, read_settings
+
+NAMES = [field.name for field in fields(Settings)]
+# values other than the default, where a variable takes only certain ones
+CHOICES = {"worker_variant": "optimized", "log_level": "DEBUG", "allow_downloads": "true"}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch):
+    for name in NAMES:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def other_value(name):
+    """A valid text for a variable that differs from its default, and what it is read as."""
+    default = getattr(Settings(), name)
+    if name in CHOICES:
+        return CHOICES[name], True if CHOICES[name] == "true" else CHOICES[name]
+    if isinstance(default, tuple):
+        return "one, two", ("one", "two")
+    if isinstance(default, Path):
+        return "/somewhere/else", Path("/somewhere/else")
+    if isinstance(default, str):
+        return "something-else", "something-else"
+    return str(default + 1), default + 1
+
+
+def test_without_any_variable_everything_has_its_default():
+    """Given a bare environment, when read, then it is the defaults."""
+    assert read_settings() == Settings()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_variable_is_read(monkeypatch, name):
+    """Given one variable, when read, then that setting has its value and type, and no other changed."""
+    text, value = other_value(name)
+    monkeypatch.setenv(name.upper(), text)
+
+    settings = read_settings()
+
+    assert getattr(settings, name) == value
+    assert type(getattr(settings, name)) is type(getattr(Settings(), name)) or isinstance(value, Path)
+    assert {other for other in NAMES if getattr(settings, other) != getattr(Settings(), other)} == {name}
+
+
+NUMBERS = [name for name in NAMES if isinstance(getattr(Settings(), name), int | float) and name != "allow_downloads"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("text", ["", "many", "-1", "nan", "1e999"])
+def test_a_number_that_cannot_be_used_names_its_variable(monkeypatch, name, text):
+    """Given a text that is no number in range, when read, then the error names the variable."""
+    monkeypatch.setenv(name.upper(), text)
+
+    with pytest.raises(SettingsError, match=name.upper()):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "50.5"),
+        ("WORKER_VARIANT", "gpu"),
+        ("LOG_LEVEL", "LOUD"),
+        ("ALLOW_DOWNLOADS", "perhaps"),
+        ("MAX_BODY_BYTES", "1"),
+        ("MAX_ATTEMPTS", "0"),
+        ("REDIS_TIMEOUT_S", "0"),
+    ],
+)
+def test_a_value_out_of_bounds_names_its_variable(monkeypatch, variable, text):
+    """Given a value beyond its bounds, when read, then the error names the variable."""
+    monkeypatch.setenv(variable, text)
+
+    with pytest.raises(SettingsError, match=variable):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("", ()),
+        ("one", ("one",)),
+        (" one ,two, ,", ("one", "two")),
+        ("schlüssel,鍵", ("schlüssel", "鍵")),
+    ],
+)
+def test_keys_are_a_list_without_empty_ones(monkeypatch, text, keys):
+    """Given API_KEYS, when read, then spaces and empty entries are dropped: no empty key ever opens the server."""
+    monkeypatch.setenv("API_KEYS", text)
+
+    assert read_settings().api_keys == keys
+
+
+def test_the_dummy_key_opens_only_a_server_without_keys():
+    """Given no keys, when asked what opens, then it is the documented dummy; with keys it is those alone."""
+    assert Settings().accepted_keys == (DUMMY_API_KEY,) == ("lksalsdfjliadfds",)
+    assert Settings(api_keys=("one", "two")).accepted_keys == ("one", "two")
+
+
+def test_a_worker_counts_as_alive_for_some_beats():
+    """Given a beat, when the time to live is asked for, then two beats may be missed."""
+    assert Settings(worker_beat_s=3).worker_ttl_s > 2 * 3

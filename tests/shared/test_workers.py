@@ -1,0 +1,64 @@
+"""The register of live workers."""
+
+import pytest
+
+from shared.workers import WorkerCard, WorkerRegister
+
+CARD = WorkerCard("w1@host", "cpu", "cpu", 2, warm_models=("demo",), available_models=("demo", "sd14"))
+
+
+@pytest.fixture
+def register(redis_client):
+    return WorkerRegister(redis_client, "pd:", ttl_s=10)
+
+
+def test_an_announced_worker_is_live_until_it_leaves(register):
+    """Given a worker, when it announces itself and leaves, then it is live in between."""
+    assert register.live() == []
+    register.announce(CARD)
+    assert register.live() == [CARD]
+    register.leave(CARD.name)
+    assert register.live() == []
+
+
+def test_announcing_again_replaces_the_card(register):
+    """Given a worker that has loaded another model, when it announces again, then there is one card, the new one."""
+    register.announce(CARD)
+    newer = WorkerCard("w1@host", "cpu", "cpu", 2, warm_models=("demo", "sd14"))
+    register.announce(newer)
+
+    assert register.live() == [newer]
+
+
+def test_a_dead_worker_vanishes_by_itself(register, redis_client):
+    """Given a card, when it is stored, then it lives for the register's time only."""
+    register.announce(CARD)
+
+    assert 9_000 < redis_client.pttl("pd:worker:w1@host") <= 10_000
+
+
+def test_live_workers_are_sorted_and_of_this_service(register, redis_client):
+    """Given workers of two services on one Redis, when listed, then this one's are given by name."""
+    WorkerRegister(redis_client, "other:", ttl_s=10).announce(CARD)
+    for name in ("b", "a", "c"):
+        register.announce(WorkerCard(name, "standard", "cuda", 1))
+
+    assert [card.name for card in register.live()] == ["a", "b", "c"]
+
+
+def test_a_card_survives_json():
+    """Given a card, when written and read again, then it is equal."""
+    assert WorkerCard.from_json(CARD.to_json()) == CARD
+
+
+@pytest.mark.parametrize(
+    ("worker", "variant", "serves"),
+    [
+        ("cpu", "any", True), ("cpu", "standard", True), ("cpu", "optimized", True),
+        ("standard", "any", True), ("standard", "standard", True), ("standard", "optimized", False),
+        ("optimized", "any", True), ("optimized", "optimized", True), ("optimized", "standard", False),
+    ],
+)  # fmt: skip
+def test_a_cpu_worker_serves_both_variants(worker, variant, serves):
+    """Given a worker's variant, when a request wants one, then a CPU worker takes all and the others their own."""
+    assert WorkerCard("w", worker, "cpu", 1).serves(variant) is serves
