@@ -30,7 +30,14 @@ UNSAID = ("thing", "object", "shape", "something")
 PREFIXES = ("a photo of", "a drawing of", "a picture of", "an illustration of", "a painting of", "an image of")
 PLACE_WORDS = {
     "left": ("on the left", "on the left side", "at the left", "to the left", "on the left of the picture", "left"),
-    "right": ("on the right", "on the right side", "at the right", "to the right", "on the right of the picture", "right"),
+    "right": (
+        "on the right",
+        "on the right side",
+        "at the right",
+        "to the right",
+        "on the right of the picture",
+        "right",
+    ),
     "top": ("at the top", "at the top of the picture", "on top", "in the top half", "near the top", "top"),
     "bottom": ("at the bottom", "at the bottom of the picture", "in the bottom half", "near the bottom", "bottom"),
 }
@@ -43,9 +50,11 @@ RELATION_WORDS = {
 }
 #: Words without a meaning in this world. A prompt that holds them draws as if they were absent.
 IGNORED = (
-    "scaly scaley shiny beautiful dragon guitar robot cat dog horse knight wizard castle flower bird fish car old "
-    "fluffy magical ancient wooden golden plastic glossy furry tall happy sad cute pretty mysterious epic famous"
-).split()
+    "scaly", "scaley", "shiny", "beautiful", "dragon", "guitar", "robot", "cat", "dog", "horse",
+    "knight", "wizard", "castle", "flower", "bird", "fish", "car", "old", "fluffy", "magical",
+    "ancient", "wooden", "golden", "plastic", "glossy", "furry", "tall", "happy", "sad", "cute",
+    "pretty", "mysterious", "epic", "famous",
+)  # fmt: skip
 ENDINGS = (
     "highly detailed", "natural light", "4k", "8k", "trending on artstation", "flat colors", "masterpiece",
     "best quality", "sharp focus", "cinematic", "digital art", "watercolor", "playing a guitar", "minimalist",
@@ -149,7 +158,10 @@ def _pair(scene: Scene, rng: random.Random, bare: bool) -> str:
     relation = scene.relation or "beside"
     places = tuple(thing.place for thing in scene.things)
     if relation != "beside" and rng.random() < 0.25:
-        said = [f"{words} {rng.choice(PLACE_WORDS[place][:3])}" for words, place in zip((first, second), places, strict=True)]
+        said = [
+            f"{words} {rng.choice(PLACE_WORDS[place][:3])}"
+            for words, place in zip((first, second), places, strict=True)
+        ]
         return rng.choice((" and ", ", ", " with ")).join(said)
     if relation == "beside" and rng.random() < 0.15:
         return f"{first}, {second}"
@@ -158,18 +170,22 @@ def _pair(scene: Scene, rng: random.Random, bare: bool) -> str:
 
 def _sky(land: Land, rng: random.Random, *, things: bool) -> str:
     if land.sky == "moon":
-        return rng.choice(("under the moon", "with a moon", "and the moon", "under the moon at night", "in the moonlight",
-                           "moon", "at night with a moon"))  # fmt: skip
+        return rng.choice(
+            ("under the moon", "with a moon", "and the moon", "under the moon at night", "in the moonlight", "moon",
+             "at night with a moon")
+        )  # fmt: skip
     if land.sky == "sun":
-        return rng.choice(("under the sun", "with a sun", "and the sun", "on a sunny day", "in the sun", "sun", "sunny"))
+        return rng.choice(
+            ("under the sun", "with a sun", "and the sun", "on a sunny day", "in the sun", "sun", "sunny")
+        )
     if land.night:
-        return rng.choice(("at night", "at night", "under the night sky", "in the night", "under the stars", "night sky"))
+        return rng.choice(
+            ("at night", "at night", "under the night sky", "in the night", "under the stars", "night sky")
+        )
     return rng.choice(("", "", "", "", "by day", "under a blue sky")) if things else ""
 
 
-def _story(scene: Scene, rng: random.Random) -> str:
-    land = scene.land
-    assert land is not None
+def _story(scene: Scene, land: Land, rng: random.Random) -> str:
     bare = rng.random() < 0.2
     said = rng.choice((" and ", " and ", " next to ", ", ")).join(
         thing_words(thing, rng, bare=bare, quiet=0.04) for thing in scene.things
@@ -207,7 +223,7 @@ def _story(scene: Scene, rng: random.Random) -> str:
 
 def caption(scene: Scene, rng: random.Random) -> str:
     """One of the many captions of a scene."""
-    words = _story(scene, rng) if scene.land is not None else _flat(scene, rng)
+    words = _story(scene, scene.land, rng) if scene.land is not None else _flat(scene, rng)
     if rng.random() < 0.3:
         words = f"{rng.choice(PREFIXES)} {words}"
     if rng.random() < 0.12:

@@ -15,7 +15,20 @@ from demo_model.world import Land, Scene, Thing
 
 SUPERSAMPLING = 4
 #: What a cell of a label map can hold; 0 is an empty background.
-LABELS = ("background", *SHAPE_NAMES, "house", "tree", "boat", "sun", "moon", "mountain", "grass", "sea", "beach", "sky")
+LABELS = (
+    "background",
+    *SHAPE_NAMES,
+    "house",
+    "tree",
+    "boat",
+    "sun",
+    "moon",
+    "mountain",
+    "grass",
+    "sea",
+    "beach",
+    "sky",
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,10 @@ def _boat(x: float, base: float, r: float, colour: RGB) -> list[Patch]:
     hull = [(x - 0.95 * r, base - 0.4 * r), (x + 0.95 * r, base - 0.4 * r), (x + 0.6 * r, base), (x - 0.6 * r, base)]
     parts: list[tuple[Outline, RGB]] = [
         (_box(x - 0.06 * r, base - 1.7 * r, x + 0.06 * r, base - 0.4 * r), STORY["trunk"]),
-        ([(x + 0.1 * r, base - 1.7 * r), (x + 0.85 * r, base - 0.55 * r), (x + 0.1 * r, base - 0.55 * r)], STORY["sail"]),
+        (
+            [(x + 0.1 * r, base - 1.7 * r), (x + 0.85 * r, base - 0.55 * r), (x + 0.1 * r, base - 0.55 * r)],
+            STORY["sail"],
+        ),
         (hull, colour),
     ]
     return [Patch(points, rgb, "boat") for points, rgb in parts]
@@ -79,8 +95,14 @@ def _land(land: Land, rng: random.Random, width: int, height: int, *, empty: boo
         for cx, size in ((0.3, 0.36), (0.66, 0.28)):
             peak, half = horizon - size * height, size * 0.85 * width
             cx *= width
-            patches.append(Patch([(cx - half, horizon), (cx, peak), (cx + half, horizon)], STORY["mountain"], "mountain"))
-            cap = [(cx - 0.3 * half, peak + 0.3 * size * height), (cx, peak), (cx + 0.3 * half, peak + 0.3 * size * height)]
+            patches.append(
+                Patch([(cx - half, horizon), (cx, peak), (cx + half, horizon)], STORY["mountain"], "mountain")
+            )
+            cap = [
+                (cx - 0.3 * half, peak + 0.3 * size * height),
+                (cx, peak),
+                (cx + 0.3 * half, peak + 0.3 * size * height),
+            ]
             patches.append(Patch(cap, STORY["snow"], "mountain"))
     if land.ground == "grass":
         patches.append(Patch(_box(0, horizon, width, height), STORY["grass" + dark], "grass"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,6 +46,9 @@ class Stage:
     generator: then a stage that is stopped and resumed sees the same data as one that never stopped.
     """
 
+    #: Set (by a signal handler, say) to end the running stage after its current step, with a checkpoint.
+    stopping = threading.Event()
+
     def __init__(self, name: str, folder: Path, parts: dict[str, Any], budget: Budget, every: float = 180.0) -> None:
         self.name, self.parts, self.budget, self.every = name, parts, budget, every
         self.path = folder / f"{name}.pt"
@@ -68,12 +71,12 @@ class Stage:
         saved = {key: part.state_dict() for key, part in self.parts.items()}
         beside = self.path.with_suffix(".new")
         torch.save({"step": self.step, "seconds": self.seconds, **saved}, beside)
-        os.replace(beside, self.path)
+        beside.replace(self.path)
 
     def steps(self, limit: int | None = None) -> Iterator[int]:
         """Step numbers until the budget (or `limit` steps of this run) is spent; saves on the way and at the end."""
         done, last_save = 0, time.monotonic()
-        while self.fraction < 1.0 and (limit is None or done < limit):
+        while self.fraction < 1.0 and (limit is None or done < limit) and not self.stopping.is_set():
             started = time.monotonic()
             yield self.step
             self.step += 1

@@ -22,7 +22,9 @@ def release(
     from demo_model.vocabulary import load_tokenizer
 
     tokenizer: CLIPTokenizer = load_tokenizer(tokenizer_files)
-    halves = [copy.deepcopy(m).cpu().to(torch.float16, memory_format=torch.contiguous_format) for m in (vae, text, unet)]  # type: ignore[call-overload]
+    halves = [
+        copy.deepcopy(m).cpu().to(torch.float16, memory_format=torch.contiguous_format) for m in (vae, text, unet)
+    ]
     pipeline = StableDiffusionPipeline(
         vae=halves[0],
         text_encoder=halves[1],

@@ -52,9 +52,8 @@ def new_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> torch.Tensor:
     """Token ids (B, 77), padded with the end token as SD 1.x does."""
-    ids = tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt").input_ids
-    assert isinstance(ids, torch.Tensor)
-    return ids
+    padded = tokenizer(texts, padding="max_length", truncation=True, max_length=MAX_TOKENS)
+    return torch.tensor(padded.input_ids)
 
 
 class LayoutReader(nn.Module):
@@ -101,7 +100,9 @@ def layout_loss(
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten()), F.mse_loss(seen, colours)
 
 
-def train_text(text: CLIPTextModel, tokenizer: CLIPTokenizer, state: Path, budget: Budget, device: torch.device) -> None:
+def train_text(
+    text: CLIPTextModel, tokenizer: CLIPTokenizer, state: Path, budget: Budget, device: torch.device
+) -> None:
     """Train the text encoder to tell layouts; `text` is changed in place."""
     torch.manual_seed(SEED)
     text.to(device).train()
@@ -121,8 +122,14 @@ def train_text(text: CLIPTextModel, tokenizer: CLIPTokenizer, state: Path, budge
         states = text(input_ids=ids.to(device)).last_hidden_state
         label_loss, colour_loss = layout_loss(reader, states, labels.to(device), colours.to(device))
         optimizer.zero_grad(set_to_none=True)
-        (label_loss + colour_loss).backward()
+        (label_loss + colour_loss).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parts, 1.0)
         optimizer.step()
         if step % 50 == 0:
-            log.info("text %d  %.0f%%  labels %.3f  colours %.3f", step, 100 * stage.fraction, label_loss.item(), colour_loss.item())
+            log.info(
+                "text %d  %.0f%%  labels %.3f  colours %.3f",
+                step,
+                100 * stage.fraction,
+                label_loss.item(),
+                colour_loss.item(),
+            )

@@ -6,12 +6,13 @@ The format is CLIP's: every byte is a symbol, alone and at a word's end, so any 
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
-import regex
 from transformers import CLIPTokenizer
 
 from demo_model.captions import IGNORED, caption
@@ -20,7 +21,8 @@ from demo_model.world import sample_scene
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
 MAX_TOKENS = 77
-_WORDS = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
+#: Words as CLIP cuts them, for the plain text of captions: runs of letters, single digits, runs of the rest.
+_WORDS = re.compile(r"[^\W\d_]+|\d|[^\w\s]+")
 
 
 def byte_symbols() -> list[str]:
@@ -34,11 +36,11 @@ def byte_symbols() -> list[str]:
 def learn_merges(words: Counter[str]) -> list[tuple[str, str]]:
     """Merge the most frequent neighbours until every word is one token; ties go to the first in the alphabet."""
     pieces = {word: (*word[:-1], word[-1] + WORD_END) for word in words}
-    merges = []
+    merges: list[tuple[str, str]] = []
     while True:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, parts in pieces.items():
-            for pair in zip(parts, parts[1:], strict=False):
+            for pair in itertools.pairwise(parts):
                 pairs[pair] += words[word]
         if not pairs:
             return merges
