@@ -1,0 +1,51 @@
+"""The JSON request templates that clients copy: every parameter with its default, written from the schemas.
+
+`python -m api.request_templates` writes them into `api/templates/`; a test proves that they are up to date.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from marshmallow import missing
+
+from api.services import build_services
+from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.settings import DUMMY_API_KEY, Settings
+
+TEMPLATES_DIR = Path(__file__).with_name("templates")
+# a red disc on white, 64x64 pixels
+_DISC = (
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAABlBMVEX////MIiK/pbueAAAAeklEQVR42sXQsQ3CUAyE4e8Z"
+    "CipgBDYhbMQIb7SMkBEYIQUFBYopokiJ9BqqXHXy/bZOZm9dRgSe53lQMitB0M1I5khw5URw4zhvYSGDQqKsowJ1Ay8moGtG"
+    "f5kJ+kbU6qOSBD3T9uCLL8HIh+DNQDDRc4D7Y/W6ffUD0qUYfORLWBoAAAAASUVORK5CYII="
+)
+# what has no default, or one that would not show how it is used
+_EXAMPLES = {"prompt": "a red circle on a white background", "init_img": _DISC, "api_key": DUMMY_API_KEY}
+
+
+def template(schema: GenerateSchema) -> dict[str, Any]:
+    """Every field of `schema` under its wire name, in the schema's order, with its example or its default."""
+    body = {}
+    for name, field in schema.fields.items():
+        wire_name = field.data_key or name
+        body[wire_name] = _EXAMPLES.get(wire_name, field.load_default)
+        if body[wire_name] is missing:
+            raise ValueError(f"'{wire_name}' has no default: give it an example in {__name__}")
+    return body
+
+
+def render_templates(limits: Limits) -> dict[str, str]:
+    """File name -> text of every template."""
+    schemas = (GenerateSchema(limits), Img2ImgSchema(limits))
+    return {f"{schema.kind}.json": json.dumps(template(schema), indent=2) + "\n" for schema in schemas}
+
+
+def main() -> None:
+    """Write the templates into their folder."""
+    for name, text in render_templates(build_services(Settings()).limits).items():
+        (TEMPLATES_DIR / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
