@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format clean
+.PHONY: help run test lint format tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -23,6 +23,9 @@ lint: $(VENV)/.ready-dev  ## ruff, mypy and the import rules
 format: $(VENV)/.ready-dev  ## write the code the way `make lint` wants it
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
+
+tables: $(VENV)/.ready-dev  ## bring the README's tables up to date
+	@$(BIN)/python -m tests.readme_tables
 
 clean:  ## delete caches and build leftovers (.venv, outputs and .run stay)
 	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,88 @@
+"""The README's tables, made from the code they describe. `make tables` writes them anew."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from marshmallow import fields
+from marshmallow.validate import OneOf, Range
+
+from shared.models import load_catalogue
+from shared.samplers import SAMPLERS
+from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.settings import Settings
+
+_LONG = 10
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+def tables() -> dict[str, str]:
+    """Every generated table by the name of its markers in the README."""
+    settings = Settings()
+    limits = Limits(
+        catalogue=load_catalogue(settings.default_model),
+        prompts_dir=settings.prompts_dir,
+        max_input_pixels=settings.max_input_pixels,
+        max_prompt_chars=settings.max_prompt_chars,
+        max_images=settings.max_images_per_job,
+    )
+    common, all_fields = GenerateSchema(limits).fields, Img2ImgSchema(limits).fields
+    only_img2img = {name: field for name, field in all_fields.items() if name not in common}
+    return {
+        "parameters": _table(("key", "default", "values", "meaning"), [_parameter(*item) for item in common.items()]),
+        "img2img-parameters": _table(
+            ("key", "default", "values", "meaning"), [_parameter(*item) for item in only_img2img.items()]
+        ),
+        "samplers": _table(
+            ("name", "aliases", "what it is"),
+            [(f"`{name}`", _words(sampler.aliases), sampler.label) for name, sampler in SAMPLERS.items()],
+        ),
+        "models": _table(
+            ("name", "aliases", "native size", "largest", "what it is"),
+            [
+                (f"`{model.name}`", _words(model.aliases), str(model.native_size), str(model.max_size), model.label)
+                for model in limits.catalogue
+            ],
+        ),
+    }
+
+
+def replaced(readme: str) -> str:
+    """The README's text with every generated table put between its markers."""
+    for name, table in tables().items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        readme, count = pattern.subn(lambda found, table=table: f"{found[1]}{table}{found[2]}", readme)  # type: ignore[misc]
+        if count != 1:
+            raise ValueError(f"README.md: expected one pair of markers <!-- {name} --> and <!-- /{name} -->")
+    return readme
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _parameter(name: str, field: fields.Field[Any]) -> tuple[str, ...]:
+    meaning = str(field.metadata["description"])
+    default = "required" if field.required or "Required" in meaning else f"`{json.dumps(field.load_default)}`"
+    return f"`{field.data_key or name}`", default, _values(field), meaning
+
+
+def _values(field: fields.Field[Any]) -> str:
+    rule = field.validate
+    if isinstance(rule, OneOf):
+        choices = list(rule.choices)
+        return "see below" if len(choices) > _LONG else _words(json.dumps(choice) for choice in choices)
+    if isinstance(rule, Range):
+        low = "" if rule.min is None else f"{'from' if rule.min_inclusive else 'above'} {rule.min}"
+        return f"{low}{'' if rule.max is None else f' to {rule.max}'}".strip()
+    return "true, false" if isinstance(field, fields.Boolean) else ""
+
+
+def _words(words: Any) -> str:
+    return ", ".join(f"`{str(word).strip(chr(34))}`" for word in words)
+
+
+if __name__ == "__main__":
+    README.write_text(replaced(README.read_text()))
