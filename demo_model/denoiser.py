@@ -156,6 +156,7 @@ def train_unet(
     large: float = 0.75,
     limit: int | None = None,
     small_sizes: Sizes = SMALL,
+    later_sizes: Sizes | None = None,
 ) -> Average:
     """Train UNet and text encoder together; returns their running averages (UNet first).
 
@@ -175,9 +176,8 @@ def train_unet(
         spent = stage.fraction
         for group in optimizer.param_groups:
             group["lr"] = group["top"] * cosine_tail(spent, step, warmup=150, flat=0.6)
-        texts, latents = batch(
-            SEED * 10**9 + step, small_sizes if spent < small else NATIVE if spent < large else LARGE
-        )
+        sizes = small_sizes if spent < small else later_sizes or (NATIVE if spent < large else LARGE)
+        texts, latents = batch(SEED * 10**9 + step, sizes)
         timesteps, noisy, target = (x.to(device) for x in noised(latents, alphas, generator(SEED, step)))
         ids = token_ids(tokenizer, texts).to(device)
         with torch.set_grad_enabled(spent >= small):
