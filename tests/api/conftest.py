@@ -1,0 +1,192 @@
+"""The API over a Redis in memory, a result store in a temporary folder, and a queue that only writes down."""
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import fakeredis
+import pytest
+from PIL import Image
+
+from api.app import create_app
+from api.services import Services
+from shared.errors import ServiceUnavailable
+from shared.jobs import JobStore
+from shared.models import load_catalogue
+from shared.queue import RowMessage
+from shared.records import StoredImage
+from shared.results import ResultStore
+from shared.settings import DUMMY_API_KEY, Settings
+from shared.workers import WorkerRegister
+
+REAL_BODIES = Path(__file__).parents[1] / "requests"
+PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+
+
+class FakeQueue:
+    """Stands in for `shared.queue.RowQueue`: keeps what was sent, can break, and can play the worker."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.sent: list[tuple[RowMessage, str]] = []
+        self.error: Exception = ServiceUnavailable("The queue cannot be reached; try again in a moment.")
+        self.breaks_after: int | None = None
+        self.worker: Callable[[RowMessage], None] = lambda message: None
+
+    def send(self, message: RowMessage, variant: str) -> None:
+        if self.breaks_after is not None and len(self.sent) >= self.breaks_after:
+            raise self.error
+        self.sent.append((message, variant))
+        self.worker(message)
+
+
+def encoded_picture(form: str, colour: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, PILLOW_NAMES[form])
+    return out.getvalue()
+
+
+class World:
+    """One Redis and one result store, over which any number of API processes can be built."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server = fakeredis.FakeServer()
+        self.redis = self.connect()
+        self.queue = FakeQueue()
+        (folder / "prompts").mkdir()
+        self.services = self.build()
+        self.app = create_app(self.services)
+        self.client = self.app.test_client()
+
+    def clear(self) -> None:
+        """Make everything as it was in the beginning."""
+        self.server.connected = True
+        self.redis.flushall()
+        self.queue.clear()
+        self.client = self.app.test_client()
+        for folder in ("outputs", "prompts"):
+            shutil.rmtree(self.folder / folder, ignore_errors=True)
+        (self.folder / "prompts").mkdir()
+
+    def connect(self) -> Any:
+        return fakeredis.FakeRedis(server=self.server, decode_responses=True)
+
+    def build(self, **settings: Any) -> Services:
+        """The services of one more API process."""
+        chosen = {"sync_timeout_s": 0.0, "max_images_per_job": 8, "max_body_bytes": 100_000} | settings
+        read = Settings(output_dir=str(self.folder / "outputs"), prompts_dir=self.folder / "prompts", **chosen)
+        client = self.connect()
+        return Services(
+            settings=read,
+            catalogue=load_catalogue(read.default_model),
+            jobs=JobStore(client, read.key_prefix, result_ttl_s=read.result_ttl_s),
+            results=ResultStore(read.output_dir),
+            queue=self.queue,  # type: ignore[arg-type]  # the fake
+            workers=WorkerRegister(client, read.key_prefix, ttl_s=60),
+        )
+
+    def another_client(self, **settings: Any) -> Any:
+        """A client of another API process on the same Redis and store."""
+        return create_app(self.build(**settings)).test_client()
+
+    def post(self, path: str = "/generate", client: Any = None, **fields: Any) -> Any:
+        """Post a body given over a valid minimum; a field that is `...` is left out."""
+        body: dict[str, Any] = {"prompt": "a cat", "api_key": DUMMY_API_KEY} | fields
+        return (client or self.client).post(
+            path, json={name: value for name, value in body.items() if value is not ...}
+        )
+
+    def submit(self, path: str = "/generate", **fields: Any) -> str:
+        """Post a body that must be accepted; gives the job's id."""
+        answer = self.post(path, **fields)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json["task_id"])
+
+    def work(self, job_id: str, colours: tuple[str, ...] = ("red", "lime", "blue")) -> str:
+        """Do what workers do: claim, store, finish and close; gives the job's id."""
+        jobs, results = self.services.jobs, self.services.results
+        job = jobs.get(job_id)
+        request = job.request
+        for number in range(request.rows):
+            claim = jobs.claim_row(job_id, number)
+            assert claim is not None
+            stored = []
+            for sample in range(request.n_samples):
+                seed = request.seed_of(number, sample)
+                image = StoredImage(f"{number * request.n_samples + sample:04d}-{seed}.{request.format}", seed, "a cat")
+                colour = colours[(number * request.n_samples + sample) % len(colours)]
+                results.write(job.folder, image.name, encoded_picture(request.format, colour))
+                stored.append(image)
+            jobs.finish_row(claim, stored, {"device": "cpu"}, ["device: this worker has a CPU only"])
+        grid = None if request.skip_grid else f"grid.{request.format}"
+        if grid:
+            results.write(job.folder, grid, encoded_picture(request.format, "yellow", (128, 64)))
+        jobs.close(job_id, grid)
+        return job_id
+
+    def job_keys(self) -> list[str]:
+        """What Redis holds about any job."""
+        return sorted(key for key in self.redis.scan_iter() if not key.endswith("sequence"))
+
+    def stored_files(self) -> list[str]:
+        root = self.folder / "outputs"
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="session")
+def _one_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def world(_one_world: World) -> World:
+    """An empty world; the application in it is built once, because that takes most of a test's time."""
+    _one_world.clear()
+    return _one_world
+
+
+@pytest.fixture
+def client(world: World) -> Any:
+    return world.client
+
+
+@pytest.fixture
+def picture_text() -> str:
+    return base64.b64encode(encoded_picture("png")).decode()
+
+
+@pytest.fixture
+def real_body() -> Callable[[str], dict[str, Any]]:
+    """A body as a real client sends it: `generate` or `img2img`."""
+    return lambda name: json.loads((REAL_BODIES / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def assert_error() -> Callable[..., SimpleNamespace]:
+    """Check that an answer is an error in the one shape; gives its parts."""
+
+    def check(answer: Any, status: int, code: str | None = None) -> SimpleNamespace:
+        assert answer.status_code == status, answer.text
+        assert answer.mimetype == "application/json"
+        body = answer.get_json()
+        assert set(body) == {"error", "code", "fields"}
+        assert isinstance(body["error"], str)
+        assert body["error"]
+        assert "Traceback" not in answer.text
+        for name, texts in body["fields"].items():
+            assert isinstance(name, str)
+            assert texts
+            assert all(isinstance(text, str) for text in texts)
+        if code:
+            assert body["code"] == code
+        return SimpleNamespace(**body)
+
+    return check

@@ -1,0 +1,86 @@
+"""The key: three places, and nothing else opens."""
+
+import pytest
+
+from shared.settings import DUMMY_API_KEY
+
+PLACES = {
+    "body": lambda key: ({"api_key": key}, {}),
+    "X-API-Key": lambda key: ({}, {"X-API-Key": key}),
+    "bearer": lambda key: ({}, {"Authorization": f"Bearer {key}"}),
+}
+
+
+def post(client, body, headers):
+    return client.post("/generate", json={"prompt": "a cat"} | body, headers=headers)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_right_key_opens_in_each_place(world, place):
+    """Given the documented dummy and no keys set, when it comes in any of the three places, then 202."""
+    assert post(world.client, *PLACES[place](DUMMY_API_KEY)).status_code == 202
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("key", ["wrong", "LKSALSDFJLIADFDS", "lksalsdfjliadfd", "lksalsdfjliadfds2", "schlüssel"])
+def test_a_wrong_key_is_401_in_each_place(world, assert_error, place, key):
+    """Given a wrong key in any place, when posted, then 401 and nothing is queued."""
+    assert_error(post(world.client, *PLACES[place](key)), 401, "unauthorized")
+    assert world.queue.sent == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": "Bearer"}, {"Authorization": "Basic abc"}, {"X-API-Key": ""}, {"Authorization": ""}],
+)
+@pytest.mark.parametrize("body", [{}, {"api_key": ""}, {"api_key": None}])
+def test_a_missing_key_is_401_and_says_where_to_put_it(world, assert_error, headers, body):
+    """Given no key anywhere, when posted, then 401 names the three places."""
+    error = assert_error(post(world.client, body, headers), 401, "unauthorized")
+
+    assert all(place in error.error for place in ("api_key", "X-API-Key", "Authorization: Bearer"))
+
+
+@pytest.mark.parametrize("key", [5, True, ["lksalsdfjliadfds"], {"key": "lksalsdfjliadfds"}, 1.5, "\x00", "🔑" * 1000])
+def test_a_key_of_a_wrong_type_is_401(world, assert_error, key):
+    """Given a key that is no text, when posted, then 401, never 500."""
+    assert_error(post(world.client, {"api_key": key}, {}), 401, "unauthorized")
+
+
+def test_set_keys_shut_out_the_dummy(world, assert_error):
+    """Given API_KEYS, when the dummy is sent, then 401; each of the keys opens."""
+    client = world.another_client(api_keys=("one", "schlüssel"))
+
+    assert_error(post(client, {"api_key": DUMMY_API_KEY}, {}), 401, "unauthorized")
+    assert post(client, {"api_key": "one"}, {}).status_code == 202
+    assert post(client, {"api_key": "schlüssel"}, {}).status_code == 202
+    assert post(client, {}, {"Authorization": "bearer one"}).status_code == 202
+
+
+def test_a_right_key_opens_beside_a_wrong_one(world):
+    """Given a template with the dummy in its body, when the real key comes as a header, then it opens."""
+    client = world.another_client(api_keys=("one",))
+
+    assert post(client, {"api_key": DUMMY_API_KEY}, {"X-API-Key": "one"}).status_code == 202
+
+
+def test_the_key_is_kept_nowhere(world):
+    """Given a request, when its record is looked at, then the key is not in it."""
+    job_id = world.submit()
+
+    assert DUMMY_API_KEY not in str(world.redis.hgetall(f"pd:job:{job_id}"))
+
+
+def test_a_key_is_asked_for_before_the_body_is_judged(world, assert_error):
+    """Given a wrong key and a bad body, when posted, then 401 says nothing about the body."""
+    error = assert_error(post(world.client, {"api_key": "wrong", "ddim_steps": 0}, {}), 401, "unauthorized")
+
+    assert error.fields == {}
+
+
+def test_without_keys_every_start_warns(world, caplog):
+    """Given no API_KEYS, when an application is made, then the log warns; with keys it is silent."""
+    world.another_client(api_keys=("one",))
+    assert "API_KEYS" not in caplog.text
+    world.another_client()
+    assert "API_KEYS is not set" in caplog.text
