@@ -174,13 +174,14 @@ def assert_error() -> Callable[..., SimpleNamespace]:
     """Check that an answer is an error in the one shape; gives its parts."""
 
     def check(answer: Any, status: int, code: str | None = None) -> SimpleNamespace:
-        assert answer.status_code == status, answer.text
+        text = answer.get_data(as_text=True)
+        assert answer.status_code == status, text
         assert answer.mimetype == "application/json"
         body = answer.get_json()
         assert set(body) == {"error", "code", "fields"}
         assert isinstance(body["error"], str)
         assert body["error"]
-        assert "Traceback" not in answer.text
+        assert "Traceback" not in text
         for name, texts in body["fields"].items():
             assert isinstance(name, str)
             assert texts

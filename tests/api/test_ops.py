@@ -1,0 +1,72 @@
+"""What is here, and whether it works."""
+
+from shared.samplers import SAMPLERS
+from shared.workers import WorkerCard
+
+CARD = WorkerCard("w1", "cpu", "cpu", 2, warm_models=("demo",), available_models=("demo", "sd14"))
+
+
+def test_health_asks_nobody(world):
+    """Given Redis away, when health is asked for, then the process answers 200."""
+    world.server.connected = False
+
+    answer = world.client.get("/health")
+
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+
+
+def test_ready_needs_redis_and_a_worker(world):
+    """Given no worker, a worker, and no Redis, when asked, then 503, 200, 503, each saying what is missing."""
+    without = world.client.get("/ready")
+    assert (without.status_code, without.json["ready"], without.json["redis"]) == (503, False, True)
+
+    world.services.workers.announce(CARD)
+    world.submit()
+    ready = world.client.get("/ready")
+    assert (ready.status_code, ready.json["ready"], ready.json["waiting"]) == (200, True, 1)
+    assert ready.json["workers"] == [{"name": "w1", "variant": "cpu", "device": "cpu"}]
+
+    world.server.connected = False
+    away = world.client.get("/ready")
+    assert (away.status_code, away.json["ready"], away.json["redis"]) == (503, False, False)
+
+    world.server.connected = True
+    assert world.client.get("/ready").status_code == 200
+
+
+def test_models_tell_what_can_be_asked_for_and_where_it_is_warm(world):
+    """Given a worker with two models, one loaded, when the models are asked for, then each says so."""
+    world.services.workers.announce(CARD)
+
+    answer = world.client.get("/models").json
+
+    assert answer["default"] == "demo"
+    models = {model["name"]: model for model in answer["models"]}
+    assert set(models) == {"demo", "sd14", "sd15", "sd21", "sd21v"}
+    assert {name: (model["available"], model["warm_on"]) for name, model in models.items()} == {
+        "demo": (True, ["w1"]), "sd14": (True, []), "sd15": (False, []), "sd21": (False, []), "sd21v": (False, []),
+    }  # fmt: skip
+    assert (models["sd21v"]["max_size"], models["sd21v"]["native_size"], models["sd14"]["family"]) == (768, 768, "sd1")
+    assert "sd1.4" in models["sd14"]["aliases"]
+
+
+def test_every_name_that_is_listed_is_accepted(world):
+    """Given the lists of models and samplers, when each name and alias is posted, then it is 202."""
+    models = world.client.get("/models").json["models"]
+    samplers = world.client.get("/samplers").json["samplers"]
+
+    for model in models:
+        for name in (model["name"], *model["aliases"]):
+            assert world.post(ckpt=name, config=model["configs"][0]).status_code == 202
+    for sampler in samplers:
+        for name in (sampler["name"], *sampler["aliases"]):
+            assert world.post(sampler=name).status_code == 202
+
+
+def test_samplers_are_the_table(world):
+    """Given the sampler table, when the samplers are asked for, then every row is there in order."""
+    answer = world.client.get("/samplers").json
+
+    assert answer["default"] == "ddim"
+    assert [sampler["name"] for sampler in answer["samplers"]] == list(SAMPLERS)
+    assert {sampler["name"] for sampler in answer["samplers"] if sampler["uses_eta"]} == {"ddim"}
