@@ -29,6 +29,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.JobError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.JobCancelled: HTTPStatus.CONFLICT,
     errors.LeaseLost: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.RowBusy: HTTPStatus.CONFLICT,
     errors.WorkerStopping: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.OutOfMemory: HTTPStatus.UNPROCESSABLE_ENTITY,

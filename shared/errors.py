@@ -15,6 +15,7 @@ ServiceError
 └── JobError                   a job was accepted and could not be finished
     ├── JobCancelled           somebody asked for it
     ├── LeaseLost              another attempt owns the row now; never shown to a client
+    ├── RowBusy                a living attempt works on the row; its message must come again later
     ├── WorkerStopping         the worker shuts down; the row goes back to the queue, nobody is told
     ├── DeadlineExceeded       the job ran past its time limit
     ├── OutOfMemory            the device cannot hold even this request alone
@@ -95,6 +96,10 @@ class JobCancelled(JobError):
 
 class LeaseLost(JobError):
     code = "lease_lost"
+
+
+class RowBusy(JobError):
+    code = "row_busy"
 
 
 class WorkerStopping(JobError):

@@ -21,6 +21,7 @@ from shared.errors import (
     JobCancelled,
     LeaseLost,
     NotFound,
+    RowBusy,
     ServiceError,
     error_from_code,
 )
@@ -44,6 +45,7 @@ class JobStore:
         tombstone_ttl_s: int = 7 * 24 * 3600,
         deadline_s: float = 3600,
         max_attempts: int = 3,
+        lease_s: float = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.redis = client
@@ -52,6 +54,7 @@ class JobStore:
         self.tombstone_ttl_s = tombstone_ttl_s
         self.deadline_s = deadline_s
         self.max_attempts = max_attempts
+        self.lease_s = lease_s
         self.clock = clock
 
     # ---- the life of a job, in order
@@ -80,7 +83,8 @@ class JobStore:
     def claim_row(self, job_id: str, number: int) -> Claim | None:
         """Take a row for this attempt; None when there is nothing left to do for it.
 
-        The attempt that would be one too many ends the job with `AttemptsExhausted` instead.
+        The attempt that would be one too many ends the job with `AttemptsExhausted` instead. Raises RowBusy while
+        another attempt works on the row and has shown a sign of life within `lease_s` seconds.
         """
         token = secrets.token_hex(8)
 
@@ -94,6 +98,8 @@ class JobStore:
             if row.done:
                 unfinished = any(not other.done for other in _rows(record, request))
                 return None if unfinished else replace(claim, token=row.token, finished=True)
+            if row.state == "running" and self.redis.exists(self._lease(job_id, number, row.token)):
+                raise RowBusy("A living worker has this row.")
             if row.attempt >= self.max_attempts:
                 lost = AttemptsExhausted(
                     f"Row {number} was started {row.attempt} times and never finished: its workers died. "
@@ -109,7 +115,15 @@ class JobStore:
             pipe.zrem(self._key("waiting"), job_id)
             return claim
 
-        return self._transact(job_id, change)
+        claim = self._transact(job_id, change)
+        if claim:
+            self.renew_lease(claim)
+        return claim
+
+    def renew_lease(self, claim: Claim) -> None:
+        """Show a sign of life for a row, so that a message delivered twice does not start it twice."""
+        if self.lease_s:
+            self.redis.set(self._lease(claim.job_id, claim.row, claim.token), "1", px=int(self.lease_s * 1000))
 
     def release_row(self, claim: Claim) -> None:
         """Give a row back untouched, as if it had never been claimed: its worker shuts down in good order."""
@@ -131,6 +145,8 @@ class JobStore:
             # the token in the name keeps an attempt that was given up from overwriting its successor's progress
             pipe.hset(steps_key, f"{claim.row}:{claim.token}", f"{step}/{steps}")
             pipe.expire(steps_key, self.result_ttl_s)
+            if self.lease_s:
+                pipe.set(self._lease(claim.job_id, claim.row, claim.token), "1", px=int(self.lease_s * 1000))
             pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.row}")
             state, row = pipe.execute()[-1]
         if state is None or State(state).final:
@@ -256,6 +272,10 @@ class JobStore:
 
     def _key(self, *parts: str) -> str:
         return self.prefix + ":".join(parts)
+
+    def _lease(self, job_id: str, row: int, token: str) -> str:
+        # the token in the name keeps an attempt that was given up from renewing its successor's lease
+        return self._key("lease", job_id, str(row), token)
 
     def _transact(self, job_id: str, change: Callable[[dict[str, str], Any], T]) -> T:
         """Run `change(record, pipe)` so that its writes happen only if the record did not change meanwhile."""

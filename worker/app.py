@@ -41,18 +41,21 @@ class Worker:
             tombstone_ttl_s=settings.tombstone_ttl_s,
             deadline_s=settings.job_deadline_s,
             max_attempts=settings.max_attempts,
+            lease_s=settings.visibility_timeout_s,
         )
         self._results = ResultStore(settings.output_dir)
         self._engine = Engine(settings, load_catalogue(settings.default_model))
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
         self._deliveries = Deliveries(client, settings.key_prefix)
+        self._rows = RowRunner(self._jobs, self._results, self._engine)
         self._beat = Beat([
-            (settings.visibility_timeout_s / 3, self._deliveries.renew),
+            (settings.visibility_timeout_s / 4, self._deliveries.renew),
+            (settings.visibility_timeout_s / 4, self._rows.renew),
             (settings.worker_beat_s, self._announce),
             (_SWEEP_S, lambda: sweep(self._jobs, self._results)),
         ])  # fmt: skip
         self.app: Celery = make_celery(settings)
-        register_tasks(self.app, RowRunner(self._jobs, self._results, self._engine), self._deliveries)
+        register_tasks(self.app, self._rows, self._deliveries)
 
     def run(self) -> None:
         """Serve until SIGTERM; then finish the rows in progress and leave."""

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -33,15 +34,34 @@ class RowRunner:
         self._jobs = jobs
         self._results = results
         self._engine = engine
+        self._lock = threading.Lock()
+        self._claims: set[Claim] = set()
+
+    def renew(self) -> None:
+        """Show a sign of life for every row in progress, also while a model loads and no step is done."""
+        with self._lock:
+            claims = list(self._claims)
+        for claim in claims:
+            self._jobs.renew_lease(claim)
 
     def run(self, message: RowMessage) -> None:
         """Do one row. Whatever goes wrong with the job is written into its record, not raised.
 
-        Raises WorkerStopping when the row was given back and its message must go back to the queue.
+        Raises WorkerStopping when the row was given back, RowBusy when another attempt has it: then the message must
+        go back to the queue.
         """
         claim = self._patiently(lambda: self._jobs.claim_row(message.job_id, message.row))
         if claim is None:
             return
+        with self._lock:
+            self._claims.add(claim)
+        try:
+            self._carry_out(claim)
+        finally:
+            with self._lock:
+                self._claims.discard(claim)
+
+    def _carry_out(self, claim: Claim) -> None:
         try:
             if claim.finished or self._make(claim):
                 self._close(claim)

@@ -1,14 +1,18 @@
 """The Celery task: a message in, a row carried out."""
 
+import time
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import Reject
 
-from shared.errors import WorkerStopping
+from shared.errors import RowBusy, WorkerStopping
 from shared.queue import RUN_ROW, RowMessage
 from worker.deliveries import Deliveries
 from worker.rows import RowRunner
+
+# so that a message that must wait for another attempt does not race through the queue
+_BUSY_PAUSE_S = 1.0
 
 
 def register_tasks(app: Celery, runner: RowRunner, deliveries: Deliveries) -> None:
@@ -19,5 +23,8 @@ def register_tasks(app: Celery, runner: RowRunner, deliveries: Deliveries) -> No
         with deliveries.held(task.request.delivery_info.get("delivery_tag") or task.request.properties["delivery_tag"]):
             try:
                 runner.run(RowMessage.from_json(message))
+            except RowBusy:
+                time.sleep(_BUSY_PAUSE_S)
+                raise Reject("another attempt has the row", requeue=True) from None
             except WorkerStopping:
                 raise Reject("the worker is stopping", requeue=True) from None

@@ -9,7 +9,7 @@ import pytest
 import redis
 from PIL import Image
 
-from shared.errors import InternalError, JobCancelled, OutOfMemory, ServiceError, WorkerStopping
+from shared.errors import InternalError, JobCancelled, OutOfMemory, RowBusy, ServiceError, WorkerStopping
 from shared.jobs import JobStore
 from shared.queue import RowMessage
 from shared.records import INPUT_NAME, State, expiring_folder
@@ -253,3 +253,41 @@ def test_an_engine_that_refuses_ends_the_job(runner: RowRunner, jobs: JobStore, 
     assert error is not None
     assert error.message == "no"
     assert not isinstance(error, JobCancelled)
+
+
+def test_a_message_delivered_twice_waits_for_the_living_attempt(redis_client: Any, results: ResultStore) -> None:
+    """Given a row in progress with a fresh lease, when its message comes again, then RowBusy and no second attempt."""
+    engine = FakeEngine()
+    jobs = JobStore(redis_client, "test:", lease_s=60)
+    runner = RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    jobs.create("j", request_of())
+    claim = jobs.claim_row("j", 0)
+    assert claim
+    with pytest.raises(RowBusy):
+        runner.run(RowMessage("j", 0))
+    assert jobs.get("j").rows[0].attempt == 1
+    redis_client.delete(f"test:lease:j:0:{claim.token}")
+    runner.run(RowMessage("j", 0))
+    assert jobs.get("j").state is State.SUCCESS
+    assert jobs.get("j").rows[0].attempt == 2
+
+
+def test_the_beat_renews_the_lease_of_rows_in_progress(redis_client: Any, results: ResultStore) -> None:
+    """Given a row whose lease is running out, when the runner renews, then it lasts again; after the row, no more."""
+    engine = FakeEngine()
+    jobs = JobStore(redis_client, "test:", lease_s=60)
+    runner = RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    jobs.create("j", request_of(steps=1))
+
+    def run_out_and_renew() -> None:
+        (lease,) = redis_client.scan_iter("test:lease:*")
+        redis_client.pexpire(lease, 100)
+        runner.renew()
+        assert redis_client.pttl(lease) > 1000
+
+    engine.before_result = run_out_and_renew
+    runner.run(RowMessage("j", 0))
+    assert jobs.get("j").state is State.SUCCESS
+    redis_client.flushdb()
+    runner.renew()
+    assert redis_client.keys("test:lease:*") == []
