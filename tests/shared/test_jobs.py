@@ -226,6 +226,35 @@ def test_finishing_the_same_row_twice_changes_nothing(jobs, create):
     assert jobs.redis.hgetall("pd:job:one") == before
 
 
+def test_a_row_that_was_given_back_was_never_tried(jobs, create):
+    """Given a worker that shuts down in good order, when it gives its row back, then the attempt does not count."""
+    create(ddim_steps=20)
+    for _ in range(5):
+        claim = jobs.claim_row("one", 0)
+        assert claim.attempt == 1
+        jobs.progress(claim, 10, 20)
+        jobs.release_row(claim)
+
+    assert jobs.get("one").state is State.PROGRESS
+    assert jobs.get("one").step == 0
+    with pytest.raises(LeaseLost):
+        jobs.finish_row(claim, [picture()], {}, [])
+
+
+def test_a_row_is_given_back_only_by_its_owner(jobs, create):
+    """Given a stale attempt or an ended job, when the row is given back, then that is told and changes nothing."""
+    create()
+    stale, fresh = jobs.claim_row("one", 0), jobs.claim_row("one", 0)
+    with pytest.raises(LeaseLost):
+        jobs.release_row(stale)
+    jobs.cancel("one")
+    before = jobs.redis.hgetall("pd:job:one")
+    with pytest.raises(JobCancelled):
+        jobs.release_row(fresh)
+
+    assert jobs.redis.hgetall("pd:job:one") == before
+
+
 def test_attempts_are_counted_and_end_the_job(jobs, create):
     """Given a row whose workers die each time, when it is delivered once too often, then the job fails, saying why."""
     create(n_iter=2)
