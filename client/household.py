@@ -101,5 +101,6 @@ class Household:
 def _obituary(kept: _Kept) -> str:
     code = kept.child.process.returncode
     how = f"by signal {-code}" if code < 0 else f"with status {code}"
-    line = kept.child.last_words()
-    return f"{kept.program.name} ended {how}{f': {line}' if line else ''} (log: {kept.program.log})."
+    # what is killed outright had no time to say why
+    words = "" if code == -signal.SIGKILL else kept.child.last_words()
+    return f"{kept.program.name} ended {how}{f': {words}' if words else ''} (log: {kept.program.log})."

@@ -85,11 +85,13 @@ def test_the_death_of_what_must_live_ends_everything(tmp_path: Path, household: 
 
 
 def test_a_death_by_signal_is_told_as_such(tmp_path: Path, household: Household) -> None:
-    """Given a program that was killed, then the error names the signal."""
-    child = household.start(_program(tmp_path, _SLEEP, name="Redis", returns=False))
+    """Given a program that was killed, then the error names the signal and quotes no line of its innocent log."""
+    child = household.start(_program(tmp_path, f"print('fine', flush=True); {_SLEEP}", name="Redis", returns=False))
+    while child.last_words() != "fine":
+        time.sleep(0.02)
     child.process.kill()
     child.process.wait()
-    with pytest.raises(LaunchError, match="Redis ended by signal 9"):
+    with pytest.raises(LaunchError, match=r"^Redis ended by signal 9 \(log: "):
         household.watch()
 
 
