@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from shared.errors import ModelUnavailable
 from shared.models import Catalogue, Model
@@ -31,6 +32,10 @@ _HUB_FILES = [
     *(f"{part}/config.json" for part in _WEIGHTS),
     *(f"{part}/{stem}.safetensors" for part, stem in _WEIGHTS.items()),
 ]
+
+
+BROKEN = (OSError, ValueError, KeyError, SafetensorError)
+"""What the libraries raise for files that are missing or not what they should be."""
 
 
 @dataclass(eq=False)
@@ -71,7 +76,7 @@ class Checkpoint:
 def load_checkpoint(model: Model, folder: Path, precision: Precision, device: Device, profile: Profile) -> Checkpoint:
     """Read a model in the diffusers layout from `folder`: safetensors only, a pickle is never opened.
 
-    Raises ModelUnavailable when a part is missing or broken.
+    What is missing or broken raises one of `BROKEN`.
     """
     # imported here: they take seconds, and only a worker that is about to load a model needs them
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -80,26 +85,31 @@ def load_checkpoint(model: Model, folder: Path, precision: Precision, device: De
 
     def part(kind: Any, name: str, dtype: torch.dtype) -> Any:
         variant = None if (folder / name / f"{_WEIGHTS[name]}.safetensors").is_file() else "fp16"
-        loaded = kind.from_pretrained(
-            str(folder), subfolder=name, use_safetensors=True, local_files_only=True, dtype=dtype, variant=variant
+        loaded, report = kind.from_pretrained(
+            str(folder),
+            subfolder=name,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=dtype,
+            variant=variant,
+            output_loading_info=True,
         )
+        if missing := report["missing_keys"]:
+            # the libraries would fill them with random numbers and go on
+            raise ValueError(f"{name} lacks {len(missing)} weights, among them {min(missing)}")
         return loaded.eval().requires_grad_(False).to("cpu" if profile.offload else device.name)
 
-    try:
-        checkpoint = Checkpoint(
-            model=model,
-            precision=precision,
-            device=device,
-            unet=part(UNet2DConditionModel, "unet", precision.unet),
-            vae=part(AutoencoderKL, "vae", precision.others),
-            text_encoder=part(CLIPTextModel, "text_encoder", precision.others),
-            tokenizer=CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True),
-            scheduler_config=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
-            offload=profile.offload,
-        )
-    except (OSError, ValueError, KeyError) as broken:
-        log.exception("the model %s cannot be read from %s", model.name, folder)
-        raise ModelUnavailable(f"The files of the model '{model.name}' are incomplete or broken.") from broken
+    checkpoint = Checkpoint(
+        model=model,
+        precision=precision,
+        device=device,
+        unet=part(UNet2DConditionModel, "unet", precision.unet),
+        vae=part(AutoencoderKL, "vae", precision.others),
+        text_encoder=part(CLIPTextModel, "text_encoder", precision.others),
+        tokenizer=CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True),
+        scheduler_config=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
+        offload=profile.offload,
+    )
     if profile.slicing:
         checkpoint.unet.set_attention_slice("auto")
         checkpoint.vae.enable_slicing()
@@ -115,7 +125,8 @@ def weights_on_disk(folder: Path) -> int:
     for name in _WEIGHTS:
         for file in sorted((folder / name).glob("*.safetensors"))[:1]:
             with file.open("rb") as stream:
-                header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+                length = int.from_bytes(stream.read(8), "little")
+                header = json.loads(stream.read(min(length, file.stat().st_size)))
             total += sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
     return total
 
@@ -151,9 +162,14 @@ class CheckpointCache:
         key = (model.name, precision)
         if key not in self._loaded:
             folder = self._folder(model)
-            self._make_room(weights_on_disk(folder) * precision.unet.itemsize, in_use)
-            self._loaded[key] = load_checkpoint(model, folder, precision, self._device, self._profile)
-            log.info("loaded the model %s (%d MiB)", model.name, self._loaded[key].size >> 20)
+            try:
+                self._make_room(weights_on_disk(folder) * precision.unet.itemsize, in_use)
+                loaded = load_checkpoint(model, folder, precision, self._device, self._profile)
+            except BROKEN as broken:
+                log.exception("the model %s cannot be read from %s", model.name, folder)
+                raise ModelUnavailable(f"The files of the model '{model.name}' are incomplete or broken.") from broken
+            self._loaded[key] = loaded
+            log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         self._loaded.move_to_end(key)
         return self._loaded[key]
 

@@ -75,7 +75,7 @@ def split_subprompts(prompt: str) -> list[SubPrompt]:
 def normalised(weights: Sequence[float]) -> list[float]:
     """The weights divided by their sum; equal ones where the sum is nearly zero and dividing would blow them up."""
     total = math.fsum(weights)
-    if abs(total) < 1e-3 * max(1.0, *(abs(weight) for weight in weights)):
+    if abs(total) <= 1e-3 * max(abs(weight) for weight in weights):
         return [1 / len(weights)] * len(weights)
     return [weight / total for weight in weights]
 

@@ -58,8 +58,10 @@ _Side = list[tuple[float, list[Chunk]]]
 
 def _tokenized(checkpoint: Checkpoint, text: str) -> _Side:
     def tokenize(piece: str) -> list[int]:
+        # JSON can spell half of a surrogate pair, tokenizers cannot read it
+        readable = piece.encode("utf-8", "replace").decode("utf-8")
         # verbose off: a long text is no mistake here, it goes on in the next chunk
-        ids: list[int] = checkpoint.tokenizer(piece, add_special_tokens=False, verbose=False).input_ids
+        ids: list[int] = checkpoint.tokenizer(readable, add_special_tokens=False, verbose=False).input_ids
         return ids
 
     parts = split_subprompts(text)

@@ -1,0 +1,178 @@
+"""Reading models from disk, and the cache of them."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from shared.errors import ModelUnavailable
+from shared.models import Catalogue
+from shared.settings import Settings
+from worker.checkpoints import CheckpointCache, weights_on_disk
+from worker.devices import Device
+from worker.profiles import Precision, choose_precision, profile_for
+
+CPU = Device("cpu")
+PROFILE = profile_for("cpu", CPU)
+FULL = choose_precision("full", PROFILE, CPU)
+LOW = Precision("autocast", torch.bfloat16, torch.float32)
+UNET_WEIGHTS = Path("unet", "diffusion_pytorch_model.safetensors")
+VAE_WEIGHTS = Path("vae", "diffusion_pytorch_model.safetensors")
+
+
+def cache_of(settings: Settings, catalogue: Catalogue, budget: int) -> CheckpointCache:
+    return CheckpointCache(dataclasses.replace(settings, model_cache_bytes=budget), catalogue, CPU, PROFILE)
+
+
+@pytest.fixture
+def own_models(models_dir: Path, tmp_path: Path, settings: Settings) -> Settings:
+    """Settings with a copy of one tiny model that a test may spoil."""
+    shutil.copytree(models_dir / "tiny-sd1", tmp_path / "tiny-sd1")
+    return dataclasses.replace(settings, models_dir=tmp_path)
+
+
+def test_the_size_of_a_model_is_known_before_it_is_loaded(
+    settings: Settings, catalogue: Catalogue, models_dir: Path
+) -> None:
+    """Given a folder, when its headers are read, then they give the memory the loaded model will take."""
+    loaded = cache_of(settings, catalogue, 2**40).get("tiny-sd1", FULL, ())
+    assert weights_on_disk(models_dir / "tiny-sd1") * 4 == pytest.approx(loaded.size, rel=0.01)
+
+
+def test_a_model_is_loaded_once(settings: Settings, catalogue: Catalogue) -> None:
+    """Given a model in memory, when it is asked for again, then it is the same one."""
+    cache = cache_of(settings, catalogue, 2**40)
+    assert cache.get("tiny-sd1", FULL, ()) is cache.get("tiny-sd1", FULL, ())
+
+
+def test_the_least_recently_used_model_goes_first(settings: Settings, catalogue: Catalogue) -> None:
+    """Given room for one model, when another is asked for, then the first goes, unless it is in use."""
+    cache = cache_of(settings, catalogue, 1)
+    first = cache.get("tiny-sd1", FULL, ())
+    second = cache.get("tiny-sd2", FULL, [first])
+    assert cache.names() == ["tiny-sd1", "tiny-sd2"]
+    cache.get("tiny-sd1", LOW, [second])
+    assert cache.names() == ["tiny-sd1", "tiny-sd2"]
+    cache.get("tiny-sd1", FULL, ())
+    assert cache.names() == ["tiny-sd1"]
+
+
+def test_half_precision_files_are_computed_in_full_on_a_cpu(own_models: Settings, catalogue: Catalogue) -> None:
+    """Given float16 files, also under their variant name, when loaded on a CPU, then every part is float32."""
+    folder = own_models.models_dir / "tiny-sd1"
+    for file in folder.glob("*/*.safetensors"):
+        halves = {name: weight.half() for name, weight in load_file(file).items()}
+        file.unlink()
+        save_file(halves, file.with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
+    loaded = cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+    assert {loaded.unet.dtype, loaded.vae.dtype, loaded.text_encoder.dtype} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / UNET_WEIGHTS).write_bytes(b"\0" * 100),
+        lambda folder: (folder / UNET_WEIGHTS).write_bytes((folder / UNET_WEIGHTS).read_bytes()[:-100]),
+        lambda folder: shutil.copy(folder / VAE_WEIGHTS, folder / UNET_WEIGHTS),
+        lambda folder: (folder / VAE_WEIGHTS).unlink(),
+        lambda folder: (folder / "unet" / "config.json").write_text("{"),
+        lambda folder: shutil.rmtree(folder / "tokenizer"),
+        lambda folder: shutil.rmtree(folder / "text_encoder"),
+        lambda folder: (folder / "scheduler" / "scheduler_config.json").unlink(),
+    ],
+    ids=[
+        "broken weights",
+        "cut weights",
+        "weights of another part",
+        "no weights",
+        "broken config",
+        "no tokenizer",
+        "no text encoder",
+        "no scheduler",
+    ],
+)
+def test_a_spoilt_folder_is_an_unavailable_model(spoil: object, own_models: Settings, catalogue: Catalogue) -> None:
+    """Given a model folder with a part missing or broken, when it is loaded, then ModelUnavailable names the model."""
+    assert callable(spoil)
+    spoil(own_models.models_dir / "tiny-sd1")
+    with pytest.raises(ModelUnavailable, match="tiny-sd1"):
+        cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+
+
+def test_a_part_with_a_weight_missing_is_not_filled_with_noise(own_models: Settings, catalogue: Catalogue) -> None:
+    """Given a part that lacks one tensor, when it is loaded, then it is refused like any broken one."""
+    for part in ("unet", "vae", "text_encoder"):
+        (file,) = (own_models.models_dir / "tiny-sd1" / part).glob("*.safetensors")
+        whole = load_file(file)
+        save_file(dict(list(whole.items())[1:]), file, metadata={"format": "pt"})
+        with pytest.raises(ModelUnavailable, match="tiny-sd1"):
+            cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+        save_file(whole, file, metadata={"format": "pt"})
+    assert cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+
+
+def test_files_with_the_older_names_of_weights_are_read(own_models: Settings, catalogue: Catalogue) -> None:
+    """Given the names that published checkpoints have, when they are loaded, then the weights are all found."""
+    current = cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+    older = {"to_q.": "query.", "to_k.": "key.", "to_v.": "value.", "to_out.0.": "proj_attn."}
+    for part, names in (("vae", older), ("text_encoder", {})):
+        (file,) = (own_models.models_dir / "tiny-sd1" / part).glob("*.safetensors")
+        weights = load_file(file)
+        for new, old in names.items():
+            weights = {name.replace(new, old): weight for name, weight in weights.items()}
+        if part == "text_encoder":
+            weights = {"text_model." + name.removeprefix("text_model."): weight for name, weight in weights.items()}
+            weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+        save_file(weights, file, metadata={"format": "pt"})
+    again = cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+    for one, two in ((current.vae, again.vae), (current.text_encoder, again.text_encoder)):
+        theirs = two.state_dict()
+        assert all(torch.equal(weight, theirs[name]) for name, weight in one.state_dict().items())
+
+
+def test_a_pickle_is_never_opened(own_models: Settings, catalogue: Catalogue, tmp_path: Path) -> None:
+    """Given a folder with a pickle in place of safetensors, when it is loaded, then its code does not run."""
+    part = own_models.models_dir / "tiny-sd1" / "unet"
+    (part / "diffusion_pytorch_model.safetensors").unlink()
+    trap = tmp_path / "sprung"
+    code = f"c__builtin__\nopen\n(V{trap}\nVw\ntR."
+    (part / "diffusion_pytorch_model.bin").write_bytes(code.encode())
+    with pytest.raises(ModelUnavailable):
+        cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+    assert not trap.exists()
+
+
+def test_a_failed_download_is_an_unavailable_model(
+    settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given downloads are allowed but the hub is away, when a model is asked for, then ModelUnavailable says so."""
+
+    def away(*_: object, **__: object) -> str:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", away)
+    cache = CheckpointCache(dataclasses.replace(settings, allow_downloads=True), catalogue, CPU, PROFILE)
+    with pytest.raises(ModelUnavailable, match="could not be downloaded from nobody/absent"):
+        cache.get("absent", FULL, ())
+
+
+def test_only_the_files_that_are_needed_are_downloaded(
+    settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models_dir: Path
+) -> None:
+    """Given downloads are allowed, when a model comes from the hub, then no pickle or second copy is asked for."""
+    asked: list[str] = []
+
+    def hub(_id: str, *, allow_patterns: list[str], local_dir: Path) -> str:
+        asked.extend(allow_patterns)
+        shutil.copytree(models_dir / "tiny-sd1", local_dir)
+        return str(local_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    downloading = dataclasses.replace(settings, allow_downloads=True, models_dir=tmp_path)
+    cache = CheckpointCache(downloading, catalogue, CPU, PROFILE)
+    assert cache.get("absent", FULL, ()).model.name == "absent"
+    assert "unet/diffusion_pytorch_model.safetensors" in asked
+    assert not any(name.endswith((".bin", ".ckpt", ".fp16.safetensors")) for name in asked)

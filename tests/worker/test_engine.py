@@ -1,0 +1,324 @@
+"""The engine as its callers see it: progress, cancelling, errors, and pictures that depend on what they should."""
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from shared.errors import (
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    JobCancelled,
+    JobError,
+    LeaseLost,
+    ModelUnavailable,
+    OutOfMemory,
+    WorkerStopping,
+)
+from shared.models import Catalogue
+from shared.samplers import SAMPLERS
+from shared.settings import Settings
+from worker.engine import Denoised, DenoiseRequest, Engine
+
+Build = Callable[..., DenoiseRequest]
+
+
+def silent(_step: int, _steps: int) -> None:
+    """Nobody listens."""
+
+
+def make(engine: Engine, request: DenoiseRequest) -> Denoised:
+    return engine.submit(request, silent).result(60)
+
+
+def pixels(done: Denoised) -> Any:
+    return np.asarray(done.image).astype(int)
+
+
+def picture(value: int, width: int = 64, height: int = 64) -> Image.Image:
+    return Image.new("RGB", (width, height), (value, 255 - value, 128))
+
+
+def test_a_picture_has_the_size_asked_for(engine: Engine, request_for: Build) -> None:
+    """Given sides that are odd in latents, when a picture is made, then it is RGB and of that size."""
+    done = make(engine, request_for(width=72, height=136, steps=1))
+    assert (done.image.size, done.image.mode) == ((72, 136), "RGB")
+
+
+def test_the_same_request_gives_the_same_picture_from_another_engine(
+    engine: Engine, settings: Settings, catalogue: Catalogue, request_for: Build
+) -> None:
+    """Given a request with a stochastic sampler, when two processes' engines make it, then no bit differs."""
+    other = Engine(settings, catalogue)
+    other.start()
+    try:
+        request = request_for(sampler="k_euler_a", noise_seed=1, step_seed=2)
+        assert (pixels(make(engine, request)) == pixels(make(other, request))).all()
+    finally:
+        other.stop()
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        {"prompt": "a white duck"},
+        {"prompt": "a photo of the (red:1.8) cat"},
+        {"negative_prompt": ""},
+        {"guidance_scale": 3.0},
+        {"guidance_scale": -2.0},
+        {"noise_seed": 43},
+        {"eta": 1.0},
+        {"steps": 5},
+        {"model": "tiny-sd2"},
+        {"sampler": "k_heun"},
+        {"prompt": "a photo of the red cat " * 40},
+    ],
+    ids=str,
+)
+def test_every_input_matters(different: dict[str, Any], engine: Engine, request_for: Build) -> None:
+    """Given a request, when one of its inputs is changed, then the picture is another."""
+    assert (pixels(make(engine, request_for())) != pixels(make(engine, request_for(**different)))).any()
+
+
+def test_the_step_seed_only_matters_to_stochastic_samplers(engine: Engine, request_for: Build) -> None:
+    """Given one starting noise, when only the seed of the steps differs, then only stochastic samplers differ."""
+    for sampler, differs in (("k_euler_a", True), ("k_dpmpp_sde", True), ("k_dpmpp_2s_a", True), ("k_euler", False)):
+        one, two = (pixels(make(engine, request_for(sampler=sampler, step_seed=seed))) for seed in (1, 2))
+        assert (one != two).any() == differs, sampler
+
+
+def test_scale_one_is_no_guidance(engine: Engine, request_for: Build) -> None:
+    """Given a scale of 1, when only the negative prompt differs, then the picture does not."""
+    one, two = (pixels(make(engine, request_for(guidance_scale=1.0, negative_prompt=text))) for text in ("dog", "duck"))
+    assert (one == two).all()
+
+
+def test_a_picture_to_start_from_matters_less_with_more_strength(engine: Engine, request_for: Build) -> None:
+    """Given two pictures, when strength grows, then the results depend on the picture less, and are never equal."""
+
+    def distance(strength: float) -> float:
+        made = [
+            pixels(make(engine, request_for(init_image=picture(value), strength=strength, steps=10)))
+            for value in (0, 255)
+        ]
+        return float(np.abs(made[0] - made[1]).mean())
+
+    weak, strong, full = distance(0.2), distance(0.7), distance(1.0)
+    assert weak > strong > full
+
+
+def test_noise_multiplier_scales_the_noise_that_is_added(engine: Engine, request_for: Build) -> None:
+    """Given a picture, when the noise multiplier differs, then the result does."""
+    start = request_for(init_image=picture(90), strength=0.5)
+    assert (pixels(make(engine, start)) != pixels(make(engine, _with(start, noise_multiplier=1.3)))).any()
+
+
+def test_full_strength_runs_every_step(engine: Engine, request_for: Build) -> None:
+    """Given strengths, when pictures are reworked, then that share of the steps runs, and at least one."""
+    for strength, steps in ((1.0, 10), (0.55, 5), (0.01, 1)):
+        seen: list[tuple[int, int]] = []
+        request = request_for(init_image=picture(90), strength=strength, steps=10)
+        engine.submit(request, lambda step, steps, seen=seen: seen.append((step, steps))).result(60)  # type: ignore[misc]
+        assert seen == [(number, steps) for number in range(1, steps + 1)]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_progress_rises_to_its_end_in_every_sampler(sampler: str, engine: Engine, request_for: Build) -> None:
+    """Given any sampler, when it runs, then step counts up by one, the share done only rises, and it ends at all."""
+    seen: list[tuple[int, int]] = []
+    request = request_for(sampler=sampler, steps=3)
+    engine.submit(request, lambda step, steps: seen.append((step, steps))).result(60)
+    assert [step for step, _ in seen] == list(range(1, len(seen) + 1))
+    shares = [step / steps for step, steps in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert all(share < 1 for share in shares[:-1])
+
+
+@pytest.mark.parametrize("error", [JobCancelled, LeaseLost, DeadlineExceeded])
+def test_an_error_from_on_step_ends_the_request_within_that_step(
+    error: type[JobError], engine: Engine, request_for: Build
+) -> None:
+    """Given a listener that objects at step 2, when the request runs, then it ends there with that error."""
+    seen: list[int] = []
+
+    def object_at_two(step: int, _steps: int) -> None:
+        seen.append(step)
+        if step == 2:
+            raise error("enough")
+
+    with pytest.raises(error, match="enough"):
+        engine.submit(request_for(steps=20), object_at_two).result(60)
+    assert seen == [1, 2]
+    assert make(engine, request_for()).image
+
+
+def test_a_failing_listener_ends_only_its_own_request(
+    engine: Engine, request_for: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Given a listener that breaks, when others are in flight, then it alone fails, without details in its message."""
+
+    def broken(_step: int, _steps: int) -> None:
+        raise ZeroDivisionError("a secret detail")
+
+    bad, good = engine.submit(request_for(), broken), engine.submit(request_for(), silent)
+    with pytest.raises(InternalError) as failed:
+        bad.result(60)
+    assert "secret" not in str(failed.value)
+    assert "a secret detail" in caplog.text
+    assert good.result(60).image
+
+
+def test_out_of_memory_has_its_own_error(engine: Engine, request_for: Build) -> None:
+    """Given a device that is full, when a request runs, then it ends with OutOfMemory."""
+
+    def full(_step: int, _steps: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(OutOfMemory):
+        engine.submit(request_for(), full).result(60)
+
+
+def test_cancelling_a_running_request_ends_it(engine: Engine, request_for: Build) -> None:
+    """Given a request under way, when it is cancelled, then it makes no further evaluation."""
+    begun, go_on = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def wait_once(step: int, _steps: int) -> None:
+        seen.append(step)
+        begun.set()
+        go_on.wait(60)
+
+    ticket = engine.submit(request_for(steps=50), wait_once)
+    assert begun.wait(60)
+    ticket.cancel()
+    go_on.set()
+    with pytest.raises(JobCancelled):
+        ticket.result(60)
+    assert seen == [1]
+
+
+def test_cancelling_a_waiting_request_ends_it_before_its_turn(engine: Engine, request_for: Build) -> None:
+    """Given a request that waits behind another, when it is cancelled, then it ends while the other still runs."""
+    begun, go_on = threading.Event(), threading.Event()
+    waiting_is_over = threading.Event()
+
+    def hold(step: int, _steps: int) -> None:
+        begun.set()
+        if step == 1:
+            go_on.wait(60)
+        else:
+            assert waiting_is_over.wait(60)
+
+    running = engine.submit(request_for(), hold)
+    assert begun.wait(60)
+    waiting = engine.submit(request_for(), silent)
+    waiting.cancel()
+    go_on.set()
+    with pytest.raises(JobCancelled):
+        waiting.result(60)
+    waiting_is_over.set()
+    assert running.result(60).image
+
+
+def test_results_can_be_waited_for_in_vain(engine: Engine, request_for: Build) -> None:
+    """Given a request that is not done, when its result is wanted within no time, then TimeoutError, and it goes on."""
+    go_on = threading.Event()
+    ticket = engine.submit(request_for(), lambda _step, _steps: go_on.wait(60) and None)
+    with pytest.raises(TimeoutError):
+        ticket.result(0.01)
+    go_on.set()
+    assert ticket.result(60).image
+
+
+def test_stopping_ends_what_runs_and_what_waits(settings: Settings, catalogue: Catalogue, request_for: Build) -> None:
+    """Given an engine with work, when it is stopped, then every ticket ends with WorkerStopping, later ones too."""
+    engine, begun = Engine(settings, catalogue), threading.Event()
+    engine.start()
+    tickets = [engine.submit(request_for(steps=500), lambda _step, _steps: begun.set()) for _ in range(3)]
+    assert begun.wait(60)
+    engine.stop()
+    for ticket in [*tickets, engine.submit(request_for(), silent)]:
+        with pytest.raises(WorkerStopping):
+            ticket.result(1)
+
+
+def test_missing_weights_name_the_place_for_them(engine: Engine, request_for: Build) -> None:
+    """Given a model whose weights are nowhere, when it is asked for, then the error says where to put them."""
+    with pytest.raises(ModelUnavailable, match=r"MODELS_DIR/absent.*ALLOW_DOWNLOADS=true"):
+        make(engine, request_for(model="absent"))
+
+
+def test_models_are_listed_as_available_and_as_warm(
+    settings: Settings, catalogue: Catalogue, request_for: Build
+) -> None:
+    """Given an engine, when models are listed, then those with weights are available and those used are warm."""
+    engine = Engine(settings, catalogue)
+    assert engine.available_models() == ["tiny-sd1", "tiny-sd2"]
+    assert engine.warm_models() == []
+    engine.start()
+    make(engine, request_for(steps=1))
+    assert engine.warm_models() == ["tiny-sd1"]
+    engine.stop()
+    downloading = Engine(dataclasses.replace(settings, allow_downloads=True), catalogue)
+    assert downloading.available_models() == ["tiny-sd1", "tiny-sd2", "absent"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"sampler": "nobody"}, "sampler"),
+        ({"width": 65}, "W"),
+        ({"height": 0}, "H"),
+        ({"steps": 0}, "ddim_steps"),
+        ({"init_image": picture(0, 32, 64)}, "init_img"),
+    ],
+    ids=str,
+)
+def test_impossible_requests_are_refused_at_the_door(
+    wrong: dict[str, Any], field: str, engine: Engine, request_for: Build
+) -> None:
+    """Given a request that no model could carry out, when it is submitted, then the field is named at once."""
+    with pytest.raises(InvalidRequest) as refused:
+        engine.submit(request_for(**wrong), silent)
+    assert list(refused.value.fields) == [field]
+
+
+def test_one_row_a_call_gives_the_same_picture_as_two(engine: Engine, request_for: Build) -> None:
+    """Given unet_bs 1, when the guided pair runs as two calls, then it is reported, and the picture stays the same."""
+    one, two = make(engine, request_for(unet_bs=1)), make(engine, request_for(unet_bs=8))
+    assert (one.used["unet_bs"], two.used["unet_bs"]) == (1, 2)
+    assert np.abs(pixels(one) - pixels(two)).max() <= 1
+
+
+def test_unet_bs_bounds_the_rows_of_a_call(
+    settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given wishes for unet_bs, when the model is called, then no call has more rows, and no wish means the pair."""
+    from diffusers import UNet2DConditionModel
+
+    rows: list[int] = []
+    forward = UNet2DConditionModel.forward
+
+    def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        rows.append(len(sample))
+        return forward(unet, sample, *arguments, **named)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", counting)
+    engine = Engine(settings, catalogue)
+    engine.start()
+    for wish, scale, expected in ((1, 7.5, [1, 1]), (2, 7.5, [2]), (None, 7.5, [2]), (None, 1.0, [1])):
+        rows.clear()
+        make(engine, request_for(unet_bs=wish, guidance_scale=scale, steps=1))
+        assert rows == expected
+    engine.stop()
+
+
+def _with(request: DenoiseRequest, **different: Any) -> DenoiseRequest:
+    return dataclasses.replace(request, **different)

@@ -1,0 +1,136 @@
+"""Wishes: honoured where they can be, and a sentence for each that cannot."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from worker.devices import Device, DeviceUnavailable, pick_device
+from worker.engine import DenoiseRequest, Engine
+from worker.engine.wishes import settle
+from worker.profiles import choose_precision, profile_for, thread_count
+
+Build = Callable[..., DenoiseRequest]
+CPU, CUDA = Device("cpu"), Device("cuda")
+
+
+@pytest.fixture
+def slow_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor without bfloat16 arithmetic."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+
+
+@pytest.fixture
+def fast_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor with bfloat16 arithmetic."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+
+
+@pytest.mark.usefixtures("slow_half")
+@pytest.mark.parametrize(
+    ("wish", "word"),
+    [
+        ({"device": "cuda"}, "device"),
+        ({"precision": "autocast"}, "precision"),
+        ({"precision": "mixed"}, "precision"),
+        ({"turbo": True}, "turbo"),
+        ({"eta": 0.5, "sampler": "k_lms"}, "ddim_eta"),
+    ],
+    ids=str,
+)
+def test_a_wish_that_cannot_be_honoured_gets_one_sentence(wish: dict[str, Any], word: str, request_for: Build) -> None:
+    """Given a plain CPU worker, when a wish is beyond it, then exactly one warning names the wish."""
+    warnings = settle(request_for(**wish), CPU, profile_for("cpu", CPU)).warnings
+    assert [warning.partition(":")[0] for warning in warnings] == [word]
+    assert warnings[0].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"device": "cpu", "precision": "full", "turbo": False, "unet_bs": 1},
+        {"eta": 0.5, "sampler": "ddim"},
+        {"eta": 0.0, "sampler": "k_lms"},
+    ],
+    ids=str,
+)
+def test_a_wish_that_is_honoured_gets_no_warning(wish: dict[str, Any], request_for: Build) -> None:
+    """Given a CPU worker, when nothing or only the possible is wished for, then there are no warnings."""
+    assert settle(request_for(**wish), CPU, profile_for("cpu", CPU)).warnings == ()
+
+
+@pytest.mark.usefixtures("fast_half")
+def test_low_precision_is_honoured_where_it_is_fast(request_for: Build) -> None:
+    """Given a processor with bfloat16 arithmetic, when autocast is wished for, then the UNet runs in bfloat16."""
+    terms = settle(request_for(precision="autocast"), CPU, profile_for("cpu", CPU))
+    assert (terms.precision.unet, terms.precision.others) == (torch.bfloat16, torch.float32)
+    assert terms.used()["precision"] == "autocast"
+    assert terms.warnings == ()
+
+
+def test_a_device_is_described_by_its_kind_or_name() -> None:
+    """Given a worker on the first CUDA device, when a wish describes it in any way, then it is satisfied."""
+    assert all(CUDA.satisfies(wish) for wish in ("cuda", "cuda:0", "auto"))
+    assert not any(CUDA.satisfies(wish) for wish in ("cpu", "cuda:1"))
+
+
+def test_turbo_has_a_meaning_where_parts_are_offloaded(request_for: Build) -> None:
+    """Given the optimized profile on a GPU, when turbo is wished for, then it is used; elsewhere on that GPU not."""
+    request = request_for(turbo=True)
+    assert settle(request, CUDA, profile_for("optimized", CUDA)).turbo
+    assert not settle(request, CUDA, profile_for("standard", CUDA)).turbo
+
+
+def test_a_gpu_computes_in_half_precision_unless_full_is_wished_for() -> None:
+    """Given a GPU profile, when there is no wish, then float16; with `full`, float32."""
+    standard = profile_for("standard", CUDA)
+    assert choose_precision(None, standard, CUDA).unet == torch.float16
+    assert choose_precision("full", standard, CUDA).unet == torch.float32
+
+
+def test_any_variant_on_a_cpu_is_the_cpu_profile() -> None:
+    """Given a machine without a GPU, when a GPU variant is configured, then the CPU profile applies."""
+    assert profile_for("optimized", CPU) == profile_for("cpu", CPU)
+
+
+def test_what_was_used_is_reported(engine: Engine, request_for: Build) -> None:
+    """Given wishes, when a picture is made on a CPU, then exactly the four keys tell what was used."""
+    done = engine.submit(request_for(device="cuda", precision="full"), lambda _step, _steps: None).result(60)
+    assert dict(done.used) == {"device": "cpu", "precision": "full", "unet_bs": 2, "turbo": False}
+    assert [warning.partition(":")[0] for warning in done.warnings] == ["device"]
+
+
+def test_a_sampler_that_chooses_its_steps_says_so(engine: Engine, request_for: Build) -> None:
+    """Given the adaptive sampler, when it has run, then a warning tells that the number of steps was not used."""
+    done = engine.submit(request_for(sampler="k_dpm_ad"), lambda _step, _steps: None).result(60)
+    assert [warning.partition(":")[0] for warning in done.warnings] == ["ddim_steps"]
+
+
+@pytest.mark.usefixtures("fast_half")
+def test_low_precision_makes_nearly_the_same_picture(engine: Engine, request_for: Build) -> None:
+    """Given a processor with bfloat16 arithmetic, when autocast is wished for, then the picture hardly changes."""
+    full, low = (
+        np.asarray(engine.submit(request_for(precision=word), lambda _s, _n: None).result(60).image).astype(int)
+        for word in ("full", "autocast")
+    )
+    assert 0 < np.abs(full - low).mean() < 8
+
+
+@pytest.mark.parametrize(("wanted", "cores", "workers", "threads"), [(0, 8, 2, 4), (0, 1, 4, 1), (3, 8, 2, 3)])
+def test_threads_are_shared_between_workers(wanted: int, cores: int, workers: int, threads: int) -> None:
+    """Given cores and workers, when no number is set, then each worker takes its share, at least one."""
+    assert thread_count(wanted, cores, workers) == threads
+
+
+def test_unknown_and_absent_devices_are_refused() -> None:
+    """Given a device setting, when it names nothing that is here, then the error says what is possible."""
+    with pytest.raises(DeviceUnavailable, match="auto, cuda"):
+        pick_device("abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceUnavailable, match="use auto or cpu"):
+            pick_device("cuda")
+    assert pick_device("cpu") == CPU
