@@ -11,6 +11,7 @@ from shared.errors import (
     LeaseLost,
     NotFound,
     OutOfMemory,
+    RowBusy,
     ServiceError,
 )
 from shared.jobs import RECENT_KEPT, JobStore
@@ -224,6 +225,105 @@ def test_finishing_the_same_row_twice_changes_nothing(jobs, create):
 
     assert jobs.finish_row(claim, [picture()], {}, []) is False
     assert jobs.redis.hgetall("pd:job:one") == before
+
+
+@pytest.fixture
+def leasing(redis_client, clock):
+    """A store whose attempts hold a lease of ten seconds."""
+    return JobStore(redis_client, lease_s=10, max_attempts=3, clock=clock)
+
+
+def expire_leases(store):
+    """What Redis does ten seconds after the last sign of life."""
+    for key in list(store.redis.scan_iter("pd:lease:*")):
+        store.redis.delete(key)
+
+
+def test_a_row_with_a_living_worker_is_busy(leasing, create):
+    """Given a row that is delivered twice, when it is claimed again, then RowBusy, and the first attempt goes on."""
+    create()
+    claim = leasing.claim_row("one", 0)
+
+    for _ in range(5):
+        with pytest.raises(RowBusy):
+            leasing.claim_row("one", 0)
+
+    leasing.progress(claim, 1, 2)
+    assert leasing.finish_row(claim, [picture()], {}, []) is True
+
+
+def test_a_row_whose_worker_fell_silent_is_taken_over(leasing, create):
+    """Given a lease that ran out, when the row is claimed, then it is the second attempt, and the first is fenced."""
+    create()
+    silent = leasing.claim_row("one", 0)
+    expire_leases(leasing)
+
+    fresh = leasing.claim_row("one", 0)
+
+    assert fresh.attempt == 2
+    with pytest.raises(LeaseLost):
+        leasing.progress(silent, 1, 2)
+
+
+def test_a_worker_that_wakes_again_keeps_nothing_alive(leasing, create):
+    """Given a successor that died too, when the first worker renews its lease, then the row is still taken over."""
+    create()
+    silent = leasing.claim_row("one", 0)
+    expire_leases(leasing)
+    leasing.claim_row("one", 0)
+    expire_leases(leasing)
+
+    leasing.renew_lease(silent)
+
+    assert leasing.claim_row("one", 0).attempt == 3
+
+
+def test_a_lease_runs_out_by_itself(leasing, create):
+    """Given a claim, when its lease is looked at, then Redis ends it after the lease's time."""
+    create()
+    claim = leasing.claim_row("one", 0)
+
+    assert 9_000 < leasing.redis.pttl(f"pd:lease:one:0:{claim.token}") <= 10_000
+
+
+@pytest.mark.parametrize("sign", ["progress", "renew"])
+def test_a_sign_of_life_keeps_the_row(leasing, create, sign):
+    """Given a lease that is about to run out, when the worker reports or renews, then nobody else gets the row."""
+    create()
+    claim = leasing.claim_row("one", 0)
+    expire_leases(leasing)
+
+    if sign == "progress":
+        leasing.progress(claim, 1, 2)
+    else:
+        leasing.renew_lease(claim)
+
+    with pytest.raises(RowBusy):
+        leasing.claim_row("one", 0)
+
+
+def test_a_row_that_was_given_back_is_free_at_once(leasing, create):
+    """Given a worker that gives its row back, when another claims it, then it need not wait for the lease."""
+    create()
+    leasing.release_row(leasing.claim_row("one", 0))
+
+    assert leasing.claim_row("one", 0).attempt == 1
+
+
+def test_a_done_row_is_never_busy(leasing, create):
+    """Given a finished row whose lease still runs, when it is delivered again, then the job is closed without delay."""
+    create()
+    leasing.finish_row(leasing.claim_row("one", 0), [picture()], {}, [])
+
+    assert leasing.claim_row("one", 0).finished is True
+
+
+def test_leases_of_other_rows_do_not_matter(leasing, create):
+    """Given two rows, when one is in work, then the other can be claimed."""
+    create(n_iter=2)
+    leasing.claim_row("one", 0)
+
+    assert leasing.claim_row("one", 1).attempt == 1
 
 
 def test_a_row_that_was_given_back_was_never_tried(jobs, create):

@@ -1,0 +1,60 @@
+"""The real collaborators, put together as gunicorn gets them, with nobody at Redis' address."""
+
+import runpy
+import socket
+
+import pytest
+
+from api.app import create_app
+from api.services import build_services
+from shared.settings import DUMMY_API_KEY, Settings
+
+
+@pytest.fixture
+def closed_port():
+    """A loopback port on which nobody listens: bound and never listened on."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@pytest.fixture
+def lonely(closed_port, tmp_path):
+    """Settings of a server whose Redis is away."""
+    return Settings(redis_url=f"redis://127.0.0.1:{closed_port}/0", output_dir=str(tmp_path / "outputs"))
+
+
+def test_a_server_starts_without_redis(lonely, assert_error):
+    """Given nobody at Redis' address, when the real application is built, then it lives and answers 503."""
+    client = create_app(build_services(lonely)).test_client()
+
+    assert client.get("/health").status_code == 200
+    assert client.get("/ready").status_code == 503
+    answer = client.post("/generate", json={"prompt": "a cat", "api_key": DUMMY_API_KEY})
+    assert_error(answer, 503, "service_unavailable")
+
+
+def test_settings_reach_the_collaborators(lonely):
+    """Given settings, when the services are built, then limits and stores have them."""
+    services = build_services(lonely)
+
+    assert services.limits.max_images == lonely.max_images_per_job
+    assert services.limits.max_input_pixels == lonely.max_input_pixels
+    assert services.limits.catalogue.default.name == "demo"
+    assert (services.jobs.result_ttl_s, services.jobs.deadline_s) == (lonely.result_ttl_s, lonely.job_deadline_s)
+
+
+def test_an_unknown_default_model_stops_the_start(lonely):
+    """Given a DEFAULT_MODEL that is none, when the services are built, then the error names the variable."""
+    with pytest.raises(ValueError, match="DEFAULT_MODEL"):
+        build_services(Settings(redis_url=lonely.redis_url, default_model="nope"))
+
+
+def test_gunicorn_listens_where_the_environment_says(monkeypatch):
+    """Given HOST, PORT and numbers of processes and threads, when gunicorn starts, then it has those."""
+    for name, value in {"HOST": "0.0.0.0", "PORT": "8080", "API_PROCESSES": "3", "API_THREADS": "5"}.items():  # noqa: S104
+        monkeypatch.setenv(name, value)
+
+    read = runpy.run_module("api.gunicorn_conf")
+
+    assert (read["bind"], read["workers"], read["threads"], read["worker_class"]) == ("0.0.0.0:8080", 3, 5, "gthread")
