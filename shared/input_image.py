@@ -30,9 +30,10 @@ def decode_input_image(text: str, max_pixels: int) -> InputImage:
     camera's orientation is applied, everything else in the file is dropped. Raises ValueError with a sentence for the
     client.
     """
-    body = _DATA_URL.sub("", text.strip(), count=1) if text.lstrip()[:5].lower() == "data:" else text
+    body = "".join(text.split())
+    prefix = _DATA_URL.match(body)
     try:
-        raw = base64.b64decode("".join(body.split()), validate=True)
+        raw = base64.b64decode(body[prefix.end() :] if prefix else body, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("Is not valid base64.") from None
     if not raw:

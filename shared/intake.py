@@ -109,7 +109,7 @@ def _field_errors(wrong: ValidationError, schema: Schema) -> dict[str, list[str]
     for name, texts in wrong.messages_dict.items():
         sentences = [str(text) for text in texts] if isinstance(texts, list) else [str(texts)]
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1) if hints else []
+            close = difflib.get_close_matches(str(name), known, n=1) if hints and len(str(name)) <= 50 else []
             hints -= bool(hints)
             sentences = [f"Unknown field; did you mean '{close[0]}'?" if close else "Unknown field."]
         elif name == "ckpt" and isinstance(schema, GenerateSchema):
