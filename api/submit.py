@@ -35,6 +35,8 @@ def submit(services: Services, request: ImageRequest, picture: InputImage | None
     except Exception:
         _take_back(services, job_id)
         raise
+    with suppress(redis.RedisError):  # the rows are queued: the first worker to claim one keeps the record too
+        services.jobs.queued(job_id)
     return job_id
 
 
@@ -44,7 +46,7 @@ def _take_back(services: Services, job_id: str) -> None:
     try:
         services.jobs.discard(job_id)
     except redis.RedisError:
-        return  # Redis is away altogether; a record without rows is never worked on
+        return  # Redis is away altogether; the record expires by itself
 
 
 def _require_model(services: Services, request: ImageRequest) -> None:

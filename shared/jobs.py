@@ -31,6 +31,7 @@ from shared.requests import ImageRequest
 T = TypeVar("T")
 RECENT_KEPT = 50
 DURATIONS_KEPT = 20
+UNQUEUED_TTL_S = 600
 
 
 class JobStore:
@@ -60,18 +61,32 @@ class JobStore:
     # ---- the life of a job, in order
 
     def create(self, job_id: str, request: ImageRequest) -> None:
-        """Write the record of a job that is about to be queued."""
+        """Write the record of a job that is about to be queued; `queued` makes it last.
+
+        Should the API die in between, the record expires and its place in the queue is given up.
+        """
         record: dict[str, Any] = {
             "state": State.PENDING.value,
             "request": request.to_json(),
             "created": self.clock(),
             **{f"row:{number}": Row().to_json() for number in range(request.rows)},
         }
+        self._give_up_lost_places()
         place = self.redis.incr(self._key("sequence"))
         with self.redis.pipeline() as pipe:
             pipe.hset(self._key("job", job_id), mapping=record)
+            pipe.expire(self._key("job", job_id), UNQUEUED_TTL_S)
             pipe.zadd(self._key("waiting"), {job_id: float(place)})
             pipe.execute()
+
+    def queued(self, job_id: str) -> None:
+        """All rows of the job are queued: keep its record until it ends."""
+
+        def change(record: dict[str, str], pipe: Any) -> None:
+            if record and not State(record["state"]).final:
+                pipe.persist(self._key("job", job_id))
+
+        self._transact(job_id, change)
 
     def discard(self, job_id: str) -> None:
         """Forget a job that could not be queued; its client was told so."""
@@ -112,6 +127,7 @@ class JobStore:
                 self._key("job", job_id),
                 mapping={f"row:{number}": taken.to_json(), "state": State.PROGRESS.value, "started": started},
             )
+            pipe.persist(self._key("job", job_id))
             pipe.zrem(self._key("waiting"), job_id)
             return claim
 
@@ -291,6 +307,16 @@ class JobStore:
                     return result
                 except redis.WatchError:
                     continue
+
+    def _give_up_lost_places(self) -> None:
+        """Remove jobs from the head of the queue whose record expired because they were never queued."""
+        first = self.redis.zrange(self._key("waiting"), 0, 9)
+        with self.redis.pipeline(transaction=False) as pipe:
+            for job_id in first:
+                pipe.exists(self._key("job", job_id))
+            lost = [job_id for job_id, there in zip(first, pipe.execute(), strict=True) if not there]
+        if lost:
+            self.redis.zrem(self._key("waiting"), *lost)
 
     def _owned_row(self, record: Mapping[str, str], claim: Claim) -> Row:
         if not record or State(record["state"]).final:

@@ -23,6 +23,7 @@ def test_a_request_is_accepted_with_a_place_to_look(world):
     assert answer.json["Location"] == answer.headers["Location"] == f"/status/{job_id}"
     assert (answer.json["active_model"], answer.json["Position"]) == ("demo", 1)
     assert [(message.job_id, message.row, variant) for message, variant in world.queue.sent] == [(job_id, 0, "any")]
+    assert world.redis.ttl(f"pd:job:{job_id}") == -1, "a queued job never expires"
     assert world.post().json["Position"] == 2
 
 
@@ -349,6 +350,9 @@ def test_redis_that_goes_away_while_rows_are_queued_is_503(world, assert_error):
 
     assert_error(world.post(n_iter=2), 503, "service_unavailable")
     assert world.stored_files() == []
+    world.server.connected = True
+    (record,) = [key for key in world.job_keys() if ":job:" in key]
+    assert world.redis.ttl(record) > 0, "what could not be taken back expires"
 
 
 def test_a_job_that_was_queued_is_never_denied(world):

@@ -14,7 +14,7 @@ from shared.errors import (
     RowBusy,
     ServiceError,
 )
-from shared.jobs import RECENT_KEPT, JobStore
+from shared.jobs import RECENT_KEPT, UNQUEUED_TTL_S, JobStore
 from shared.records import Row, State, StoredImage, expiring_folder, new_job_id, result_folder
 
 
@@ -484,9 +484,42 @@ def test_an_expired_job_is_gone(jobs, create, finish, ending):
 def test_a_job_in_the_queue_does_not_expire(jobs, create):
     """Given a job that waits or runs, when its record is looked at, then it has no expiry."""
     create()
+    jobs.queued("one")
     assert jobs.redis.ttl("pd:job:one") == -1
     jobs.claim_row("one", 0)
     assert jobs.redis.ttl("pd:job:one") == -1
+
+
+def test_a_job_that_was_never_queued_expires_and_gives_up_its_place(jobs, create):
+    """Given an API that died before its rows were queued, when the record has expired, then others move up."""
+    create("lost")
+    assert 0 < jobs.redis.ttl("pd:job:lost") <= UNQUEUED_TTL_S
+    jobs.redis.delete("pd:job:lost")
+
+    create("next")
+
+    assert jobs.get("next").position == 1
+    assert jobs.waiting() == 1
+
+
+def test_a_claim_keeps_a_job_whose_api_died_after_queueing(jobs, create):
+    """Given rows in the queue and an API that died before saying so, when one is claimed, then the record lasts."""
+    create()
+    jobs.claim_row("one", 0)
+
+    assert jobs.redis.ttl("pd:job:one") == -1
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "never there"])
+def test_a_late_word_that_a_job_is_queued_keeps_no_ended_job(jobs, create, ending):
+    """Given a job that ended meanwhile, when it is said to be queued, then it expires all the same."""
+    if ending == "cancelled":
+        create()
+        jobs.cancel("one")
+
+    jobs.queued("one")
+
+    assert jobs.redis.ttl("pd:job:one") == (100 if ending == "cancelled" else -2)
 
 
 def test_a_discarded_job_leaves_no_trace(jobs, create):
