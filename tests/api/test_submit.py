@@ -1,6 +1,7 @@
 """Posting requests: what is accepted, what is refused, and that a refusal leaves nothing behind."""
 
 import base64
+import io
 import json
 import struct
 import zlib
@@ -258,6 +259,24 @@ def test_a_body_over_the_limit_is_413(world, assert_error):
         world.client.post("/generate", data=at_limit + b" ", content_type="application/json"), 413, "body_too_large"
     )
     assert world.queue.sent == []
+
+
+@pytest.mark.parametrize(("size", "status"), [(1_000, 202), (100_001, 413), (300_000, 413)])
+def test_a_body_without_a_length_has_the_same_limit(world, size, status):
+    """Given a body sent in chunks, when it is over the limit, then 413, never a cut-off body; else it is read."""
+    start = b'{"api_key": "lksalsdfjliadfds", "prompt": "a cat"'
+    body = io.BytesIO(start + b" " * (size - len(start) - 1) + b"}")
+
+    answer = world.client.post(
+        "/generate",
+        input_stream=body,
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+
+    assert answer.status_code == status, answer.text
+    assert len(world.queue.sent) == (1 if status == 202 else 0)
 
 
 # ---- models and workers
