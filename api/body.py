@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Request
 
-from shared.errors import InvalidRequest, MalformedJson, NotJson
+from shared.errors import BodyTooLarge, InvalidRequest, MalformedJson, NotJson
 
 
 class _DuplicateKey(ValueError):
@@ -22,7 +22,7 @@ def read_json_object(request: Request) -> dict[str, Any]:
     if not request.is_json:
         raise NotJson("Send the body as JSON, with the header Content-Type: application/json.")
     try:
-        body = json.loads(request.get_data(cache=False), object_pairs_hook=_unique_keys)
+        body = json.loads(_read(request), object_pairs_hook=_unique_keys)
     except _DuplicateKey as key:
         raise InvalidRequest("The body names a field twice.", {str(key): ["Stands more than once."]}) from None
     except (ValueError, RecursionError):
@@ -30,6 +30,15 @@ def read_json_object(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise MalformedJson('The body must be a JSON object, such as {"prompt": "a red circle"}.')
     return body
+
+
+def _read(request: Request) -> bytes:
+    data = request.get_data(cache=False)
+    limit = request.max_content_length
+    if limit is not None and request.content_length is None and len(data) >= limit:
+        # a body sent without its length is cut off at the limit without a word
+        raise BodyTooLarge("The body is over this server's limit; send a smaller picture.")
+    return data
 
 
 def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

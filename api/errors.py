@@ -52,6 +52,9 @@ def error_response(error: ServiceError, status: int | None = None) -> Response:
     response.status_code = STATUS[type(error)] if status is None else status
     if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = "2"
+    if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # the rest of the body is still on its way: this connection cannot carry another request
+        response.headers["Connection"] = "close"
     return response
 
 

@@ -9,6 +9,7 @@ workers = _settings.api_processes
 worker_class = "gthread"
 threads = _settings.api_threads
 timeout = 60
+keepalive = 30  # seconds; pollers of /status reuse their connection
 graceful_timeout = 10
 accesslog = None
 control_socket_disable = True  # one socket for all servers of a user, and nobody here uses it

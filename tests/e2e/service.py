@@ -168,7 +168,7 @@ class Service:
         assert answer.status_code == 202, f"{answer.status_code} {answer.text[:500]}"
         return str(answer.json()["task_id"])
 
-    def wait(self, task_id: str, timeout: float = 60.0, *, api: int = 0) -> requests.Response:
+    def wait(self, task_id: str, timeout: float = 120.0, *, api: int = 0) -> requests.Response:
         """The answer of GET /status once the job has ended: JSON, or the picture itself."""
         end = time.monotonic() + timeout
         answer = None
@@ -200,7 +200,7 @@ class Service:
     def _answers_http(self, url: str) -> bool:
         try:
             return self._session.get(url + "/health", timeout=5).ok
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
 
