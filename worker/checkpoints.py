@@ -82,6 +82,9 @@ def load_checkpoint(model: Model, folder: Path, precision: Precision, device: De
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
     def part(kind: Any, name: str, dtype: torch.dtype) -> Any:
         variant = None if (folder / name / f"{_WEIGHTS[name]}.safetensors").is_file() else "fp16"

@@ -89,7 +89,8 @@ def _plain(name: str) -> Callable[[Mapping[str, Any]], str | None]:
 
 def _sampler(parameters: Mapping[str, Any]) -> str | None:
     name = parameters.get("sampler")
-    return SAMPLERS[name].label if name in SAMPLERS else name
+    row = SAMPLERS.get(str(name))
+    return row.label if row else name
 
 
 def _size(parameters: Mapping[str, Any]) -> str | None:

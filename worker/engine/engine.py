@@ -78,9 +78,8 @@ class Engine:
         return self._cache.available()
 
     def _run(self) -> None:
-        cores, workers = os.cpu_count() or 1, self._settings.worker_count
         # per thread in OpenMP, so it is set here and not in `start`
-        torch.set_num_threads(thread_count(self._settings.torch_threads, cores, workers))
+        torch.set_num_threads(thread_count(self._settings.torch_threads, _cores(), self._settings.worker_count))
         with torch.no_grad():
             while self._wait_for_work():
                 self._turn()
@@ -158,6 +157,11 @@ class Engine:
                 timesteps = timestep.float().to(name).expand(len(context))
                 done.append(unet(samples, timesteps, encoder_hidden_states=context, return_dict=False)[0])
         return torch.cat(done).float().cpu()
+
+
+def _cores() -> int:
+    """The cores this process may use, which in a container can be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check(request: DenoiseRequest) -> None:
