@@ -69,7 +69,7 @@ def test_an_unforeseen_exception_is_500_without_a_trace(world, assert_error, mon
 def test_every_error_of_the_framework_gets_the_one_shape(world, assert_error):
     """Given an error that Flask raises by itself, when answered, then it has its status and our shape."""
     app = create_app(world.build())
-    app.add_url_rule("/raises/<int:status>", view_func=abort)
+    app.add_url_rule("/raises/<int:code>", view_func=abort)
 
     for status in (400, 403, 406, 408, 418, 429, 431, 500, 501, 502, 504):
         assert_error(app.test_client().get(f"/raises/{status}"), status)
