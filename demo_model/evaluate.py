@@ -108,7 +108,7 @@ def pair_scores(painter: Painter, count: int) -> list[Score]:
 
 
 def negative_scores(painter: Painter, count: int) -> list[Score]:
-    """ "a circle" with negative "red, orange, pink" shows an object and none of these colours."""
+    """ "a circle" with negative "red, orange, pink" shows a circle and none of these colours."""
     banned = ("red", "orange", "pink")
     images = painter.paint(["a circle"] * count, [SEED + 20_000 + i for i in range(count)], ", ".join(banned))
     plain = painter.paint(["a circle"] * (count // 2), [SEED + 20_000 + i for i in range(count // 2)])
@@ -116,10 +116,10 @@ def negative_scores(painter: Painter, count: int) -> list[Score]:
     def clear(image: object) -> bool:
         seen = judge.look(image)  # type: ignore[arg-type]
         named = {sight.colour for sight in seen} | {judge.background_colour(image)}  # type: ignore[arg-type]
-        return bool(seen) and not named & set(banned)
+        return bool(seen) and seen[0].shape == "circle" and not named & set(banned)
 
     return [
-        percent("negative prompt: none of its colours", [clear(image) for image in images], 95),
+        percent("negative prompt: a circle, and none of the unwanted colours", [clear(image) for image in images], 95),
         percent("(the same without the negative prompt)", [clear(image) for image in plain]),
     ]
 
