@@ -147,8 +147,8 @@ def _workers(launch: Launch) -> list[Program]:
 
 
 def _api(launch: Launch) -> Program:
-    command = (sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "--no-control-socket")
-    return Program("API", (*command, "api.wsgi:app"), launch.state_dir / "api.log", rank=1, grace_s=15)
+    command = (sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app")
+    return Program("API", command, launch.state_dir / "api.log", rank=1, grace_s=15)
 
 
 def _wait(launch: Launch, household: Household, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
