@@ -32,11 +32,11 @@ def submit(services: Services, request: ImageRequest, picture: InputImage | None
         services.jobs.create(job_id, request)
         for row in range(request.rows):
             services.queue.send(RowMessage(job_id, row), request.variant)
+        # not before this is the record safe from expiring, so not before this is the job accepted
+        services.jobs.queued(job_id)
     except Exception:
         _take_back(services, job_id)
         raise
-    with suppress(redis.RedisError):  # the rows are queued: the first worker to claim one keeps the record too
-        services.jobs.queued(job_id)
     return job_id
 
 

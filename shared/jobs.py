@@ -146,6 +146,8 @@ class JobStore:
 
         def change(record: dict[str, str], pipe: Any) -> None:
             row = self._owned_row(record, claim)
+            if row.done:
+                return
             returned = replace(row, state="queued", attempt=row.attempt - 1, token="")
             pipe.hset(self._key("job", claim.job_id), f"row:{claim.row}", returned.to_json())
 

@@ -1,16 +1,16 @@
-"""The API over a Redis in memory, a result store in a temporary folder, and a queue that only writes down."""
+"""The API over a real Redis, a result store in a temporary folder, and a queue that only writes down."""
 
 import base64
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import fakeredis
 import pytest
+import redis
 from PIL import Image
 
 from api.app import create_app
@@ -53,12 +53,42 @@ def encoded_picture(form: str, colour: str = "red", size: tuple[int, int] = (64,
     return out.getvalue()
 
 
+class RedisServer:
+    """A real Redis whose clients can be cut off and let in again."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._clients: list[Any] = []
+
+    def client(self) -> Any:
+        client = redis.Redis.from_url(self.url, decode_responses=True, retry=None)
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+    def cut_off(self) -> None:
+        """Every client finds nobody at home, now and when it tries again."""
+        self._move(1)  # nobody listens on port 1
+
+    def let_in(self) -> None:
+        self._move(redis.connection.parse_url(self.url)["port"])
+
+    def _move(self, port: int) -> None:
+        for client in self._clients:
+            client.connection_pool.connection_kwargs["port"] = port
+            client.connection_pool.disconnect()
+            client.connection_pool.reset()
+
+
 class World:
     """One Redis and one result store, over which any number of API processes can be built."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder = folder
-        self.server = fakeredis.FakeServer()
+        self.server = RedisServer(redis_url)
         self.redis = self.connect()
         self.queue = FakeQueue()
         (folder / "prompts").mkdir()
@@ -68,8 +98,8 @@ class World:
 
     def clear(self) -> None:
         """Make everything as it was in the beginning."""
-        self.server.connected = True
-        self.redis.flushall()
+        self.server.let_in()
+        self.redis.flushdb()
         self.queue.clear()
         self.client = self.app.test_client()
         for folder in ("outputs", "prompts"):
@@ -77,7 +107,7 @@ class World:
         (self.folder / "prompts").mkdir()
 
     def connect(self) -> Any:
-        return fakeredis.FakeRedis(server=self.server, decode_responses=True)
+        return self.server.client()
 
     def build(self, **settings: Any) -> Services:
         """The services of one more API process."""
@@ -142,8 +172,10 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def _one_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("world"))
+def _one_world(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("world"), redis_url)
+    yield world
+    world.server.close()
 
 
 @pytest.fixture

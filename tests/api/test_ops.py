@@ -8,7 +8,7 @@ CARD = WorkerCard("w1", "cpu", "cpu", 2, warm_models=("demo",), available_models
 
 def test_health_asks_nobody(world):
     """Given Redis away, when health is asked for, then the process answers 200."""
-    world.server.connected = False
+    world.server.cut_off()
 
     answer = world.client.get("/health")
 
@@ -26,11 +26,11 @@ def test_ready_needs_redis_and_a_worker(world):
     assert (ready.status_code, ready.json["ready"], ready.json["waiting"]) == (200, True, 1)
     assert ready.json["workers"] == [{"name": "w1", "variant": "cpu", "device": "cpu"}]
 
-    world.server.connected = False
+    world.server.cut_off()
     away = world.client.get("/ready")
     assert (away.status_code, away.json["ready"], away.json["redis"]) == (503, False, False)
 
-    world.server.connected = True
+    world.server.let_in()
     assert world.client.get("/ready").status_code == 200
 
 

@@ -300,10 +300,10 @@ def test_two_api_processes_and_a_new_one_give_the_same_answers(world):
 )
 def test_redis_away_is_503_and_passes(world, assert_error, method, path):
     """Given Redis away, when anything is asked for, then 503 with Retry-After; when it is back, no 503."""
-    world.server.connected = False
+    world.server.cut_off()
     answer = world.client.open(path, method=method, headers=KEY)
     assert_error(answer, 503, "service_unavailable")
     assert int(answer.headers["Retry-After"]) > 0
 
-    world.server.connected = True
+    world.server.let_in()
     assert world.client.open(path, method=method, headers=KEY).status_code in (200, 404)

@@ -1,0 +1,48 @@
+"""Post every example of this folder to a running service and store the picture under the same name.
+
+`python readme_examples/regenerate.py [http://127.0.0.1:5001] [key]`. An `img2img_*.json` names its input picture in
+this folder instead of holding it, so that the examples stay readable.
+"""
+
+import base64
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+FOLDER = Path(__file__).parent
+DUMMY_KEY = "lksalsdfjliadfds"
+log = logging.getLogger("readme_examples")
+
+
+def examples() -> list[Path]:
+    """The request bodies, by name; those that need another one's picture come last."""
+    return sorted(FOLDER.glob("*.json"), key=lambda file: (file.stem.startswith("img2img"), file.stem))
+
+
+def request_of(file: Path) -> tuple[str, dict[str, Any]]:
+    """(path, body) of an example, with its input picture filled in."""
+    body = json.loads(file.read_text(encoding="utf-8"))
+    if not file.stem.startswith("img2img"):
+        return "/generate", body
+    picture = (FOLDER / body["init_img"]).read_bytes()
+    return "/img2img", body | {"init_img": base64.b64encode(picture).decode()}
+
+
+def main(service: str = "http://127.0.0.1:5001", key: str = DUMMY_KEY) -> None:
+    """Draw all examples."""
+    for file in examples():
+        path, body = request_of(file)
+        headers = {"Content-Type": "application/json", "X-API-Key": key}
+        request = Request(service + path, json.dumps(body).encode(), headers)  # noqa: S310 - the operator's own address
+        with urlopen(request, timeout=300) as answer:  # noqa: S310
+            picture = answer.read()
+        file.with_suffix(f".{body.get('format', 'png')}").write_bytes(picture)
+        log.info("%s: %d bytes", file.stem, len(picture))
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main(*sys.argv[1:])
