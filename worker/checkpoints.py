@@ -198,9 +198,14 @@ class CheckpointCache:
             )
         from huggingface_hub import snapshot_download
 
+        # under another name until it is whole: a download cut short must be resumed, not loaded
+        partial = place.with_name(f".{model.name}.partial")
         try:
-            return Path(snapshot_download(model.hub_id, allow_patterns=_HUB_FILES, local_dir=place))
+            snapshot_download(model.hub_id, allow_patterns=_HUB_FILES, local_dir=partial)
+            return partial.rename(place)
         except Exception as failed:  # a dozen kinds of network and hub errors, all with the same remedy
+            if folder := model.folder(self._settings.models_dir):
+                return folder  # another worker was faster
             log.exception("the model %s could not be downloaded", model.name)
             raise ModelUnavailable(
                 f"The model '{model.name}' could not be downloaded from {model.hub_id}: try later, or put it into"

@@ -182,20 +182,30 @@ def test_a_failed_download_is_an_unavailable_model(
         cache.get("absent", FULL, ())
 
 
-def test_only_the_files_that_are_needed_are_downloaded(
+def test_a_download_is_loaded_when_it_is_whole(
     settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models_dir: Path
 ) -> None:
-    """Given downloads are allowed, when a model comes from the hub, then no pickle or second copy is asked for."""
-    asked: list[str] = []
+    """Given a download that is cut short, when the model is asked for again, then it is resumed before it is loaded.
+
+    And no pickle or second copy of the weights was asked for.
+    """
+    asked: list[list[str]] = []
 
     def hub(_id: str, *, allow_patterns: list[str], local_dir: Path) -> str:
-        asked.extend(allow_patterns)
-        shutil.copytree(models_dir / "tiny-sd1", local_dir)
+        asked.append(allow_patterns)
+        shutil.copytree(models_dir / "tiny-sd1", local_dir, dirs_exist_ok=True)
+        if len(asked) == 1:
+            (local_dir / UNET_WEIGHTS).unlink()
+            raise ConnectionError("cut short")
         return str(local_dir)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
     downloading = dataclasses.replace(settings, allow_downloads=True, models_dir=tmp_path)
     cache = CheckpointCache(downloading, catalogue, CPU, PROFILE)
+    with pytest.raises(ModelUnavailable):
+        cache.get("absent", FULL, ())
     assert cache.get("absent", FULL, ()).model.name == "absent"
-    assert "unet/diffusion_pytorch_model.safetensors" in asked
-    assert not any(name.endswith((".bin", ".ckpt", ".fp16.safetensors")) for name in asked)
+    assert len(asked) == 2
+    assert "unet/diffusion_pytorch_model.safetensors" in asked[0]
+    assert not any(name.endswith((".bin", ".ckpt", ".fp16.safetensors")) for name in asked[0])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["absent"]

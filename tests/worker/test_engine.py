@@ -95,7 +95,9 @@ def test_the_step_seed_only_matters_to_stochastic_samplers(engine: Engine, reque
 
 def test_scale_one_is_no_guidance(engine: Engine, request_for: Build) -> None:
     """Given a scale of 1, when only the negative prompt differs, then the picture does not."""
-    one, two = (pixels(make(engine, request_for(guidance_scale=1.0, negative_prompt=text))) for text in ("dog", "duck"))
+    one, two = (
+        pixels(make(engine, request_for(guidance_scale=1.0, negative_prompt=text))) for text in ("dog", "duck " * 80)
+    )
     assert (one == two).all()
 
 
@@ -175,11 +177,16 @@ def test_a_failing_listener_ends_only_its_own_request(
     assert good.result(60).image
 
 
-def test_out_of_memory_has_its_own_error(engine: Engine, request_for: Build) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")],
+    ids=["GPU", "CPU"],
+)
+def test_out_of_memory_has_its_own_error(error: Exception, engine: Engine, request_for: Build) -> None:
     """Given a device that is full, when a request runs, then it ends with OutOfMemory."""
 
     def full(_step: int, _steps: int) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     with pytest.raises(OutOfMemory):
         engine.submit(request_for(), full).result(60)

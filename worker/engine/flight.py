@@ -2,15 +2,13 @@
 
 import torch
 
+from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from worker.checkpoints import Checkpoint
 from worker.engine.pixels import to_picture, to_tensor
 from worker.engine.request import Denoised, Ticket
 from worker.engine.wishes import NO_GUIDANCE, Terms
 from worker.families import FAMILIES
 from worker.samplers import Evaluation, Noise, Start, begin
-
-_FACTOR = 8
-_CHANNELS = 4
 
 
 class Flight:
@@ -27,7 +25,9 @@ class Flight:
         self.pending: Evaluation | None = None
         self._family = FAMILIES[checkpoint.model.family]
         request = ticket.request
-        self._conditioning = self._family.encode(checkpoint, request.prompt, request.negative_prompt)
+        # unused, it must not even lengthen the other side
+        negative = request.negative_prompt if self.guided else ""
+        self._conditioning = self._family.encode(checkpoint, request.prompt, negative)
         noise = Noise(request.noise_seed, request.step_seed)
         start = self._start(noise)
         self._sampling = begin(request.sampler, checkpoint.scheduler_config, request.steps, request.eta, start, noise)
@@ -42,7 +42,7 @@ class Flight:
             with self.checkpoint.in_use(vae):
                 pixels = to_tensor(request.init_image).to(self.checkpoint.device.name, vae.dtype)
                 picture = self._family.to_latents(vae, pixels, noise.start).float().cpu()
-        shape = (1, _CHANNELS, request.height // _FACTOR, request.width // _FACTOR)
+        shape = (1, LATENT_CHANNELS, request.height // DOWNSAMPLING_FACTOR, request.width // DOWNSAMPLING_FACTOR)
         drawn = torch.randn(shape, generator=noise.start)
         return Start(drawn, picture, request.strength, request.noise_multiplier)
 
