@@ -3,21 +3,24 @@
 import logging
 import os
 import platform
+import time
 from typing import Any
 
 from celery import Celery
 from celery.signals import worker_init, worker_shutdown
 
+from shared.errors import ServiceError
 from shared.jobs import JobStore
 from shared.models import load_catalogue
 from shared.queue import CONSUMED_BY, connect, make_celery
 from shared.results import ResultStore
+from shared.samplers import DEFAULT_SAMPLER
 from shared.settings import Settings
 from shared.workers import WorkerCard, WorkerRegister
 from worker.beat import Beat, sweep
 from worker.deliveries import Deliveries
 from worker.devices import pick_device
-from worker.engine import Engine
+from worker.engine import DenoiseRequest, Engine
 from worker.rows import RowRunner
 from worker.tasks import register_tasks
 
@@ -74,7 +77,26 @@ class Worker:
 
     def _start(self, **_: Any) -> None:
         self._engine.start()
+        self._warm_up()
         self._beat.start()
+
+    def _warm_up(self) -> None:
+        """Load the default model before the first job comes, with one small picture; without its weights, go on."""
+        model = load_catalogue(self.settings.default_model).default
+        if model.name not in self._engine.available_models():
+            log.warning("the default model %s has no weights here; other models are served", model.name)
+            return
+        request = DenoiseRequest(
+            model=model.name, prompt="", negative_prompt="", width=64, height=64, steps=1, guidance_scale=7.5, eta=0.0,
+            sampler=DEFAULT_SAMPLER, noise_seed=0, step_seed=0,
+        )  # fmt: skip
+        started = time.monotonic()
+        try:
+            self._engine.submit(request, lambda *_: None).result()
+        except ServiceError as error:
+            log.warning("the default model %s cannot be used: %s", model.name, error)
+        else:
+            log.info("the model %s is warm after %.1f s", model.name, time.monotonic() - started)
 
     def _stop(self, **_: Any) -> None:
         self._beat.stop()
