@@ -27,8 +27,8 @@ format: $(VENV)/.ready-dev  ## write the code the way `make lint` wants it
 tables: $(VENV)/.ready-dev  ## bring the README's tables up to date
 	@$(BIN)/python -m tests.readme_tables
 
-clean:  ## delete caches and build leftovers (.venv, outputs and .run stay)
-	@rm -rf build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+clean:  ## delete caches (.venv, outputs, .run and training state stay)
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@find api worker shared client tests demo_model benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.ready-run: pyproject.toml client/install.sh

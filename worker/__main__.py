@@ -3,12 +3,14 @@
 import logging
 import sys
 
-from shared.settings import SettingsError, read_settings
-from worker.app import Worker
+from shared.settings import SettingsError, let_idle_threads_sleep, read_settings
 
 
 def main() -> None:
     """Run one worker; a setting that cannot be used is one line on standard error and exit status 2."""
+    let_idle_threads_sleep()
+    from worker.app import Worker  # imports torch
+
     try:
         settings = read_settings()
         worker = Worker(settings)

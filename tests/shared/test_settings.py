@@ -1,11 +1,12 @@
 """The environment: every variable read, every wrong value named."""
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from shared.settings import DUMMY_API_KEY, Settings, SettingsError, read_settings
+from shared.settings import DUMMY_API_KEY, Settings, SettingsError, let_idle_threads_sleep, read_settings
 
 NAMES = [field.name for field in fields(Settings)]
 # values other than the default, where a variable takes only certain ones
@@ -110,3 +111,15 @@ def test_the_dummy_key_opens_only_a_server_without_keys():
 def test_a_worker_counts_as_alive_for_some_beats():
     """Given a beat, when the time to live is asked for, then two beats may be missed."""
     assert Settings(worker_beat_s=3).worker_ttl_s > 2 * 3
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_idle_threads_sleep_unless_the_operator_says_otherwise(monkeypatch, before, after):
+    """Given no choice or an operator's own, when a worker starts, then OpenMP is told to sleep, or left alone."""
+    if before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    else:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    let_idle_threads_sleep()
+    assert os.environ["OMP_WAIT_POLICY"] == after
+    monkeypatch.delenv("OMP_WAIT_POLICY")
