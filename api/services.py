@@ -38,14 +38,7 @@ def build_services(settings: Settings) -> Services:
     return Services(
         settings=settings,
         catalogue=load_catalogue(settings.default_model),
-        jobs=JobStore(
-            client,
-            settings.key_prefix,
-            result_ttl_s=settings.result_ttl_s,
-            tombstone_ttl_s=settings.tombstone_ttl_s,
-            deadline_s=settings.job_deadline_s,
-            max_attempts=settings.max_attempts,
-        ),
+        jobs=JobStore.from_settings(client, settings),
         results=ResultStore(settings.output_dir),
         queue=RowQueue(make_celery(settings)),
         workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s),

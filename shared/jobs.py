@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import redis
 
@@ -27,6 +27,7 @@ from shared.errors import (
 )
 from shared.records import Claim, Job, Row, State, StoredImage, expiring_folder, result_folder
 from shared.requests import ImageRequest
+from shared.settings import Settings
 
 T = TypeVar("T")
 RECENT_KEPT = 50
@@ -57,6 +58,19 @@ class JobStore:
         self.max_attempts = max_attempts
         self.lease_s = lease_s
         self.clock = clock
+
+    @classmethod
+    def from_settings(cls, client: Any, settings: Settings) -> Self:
+        """The store as the operator has set it up, the same for API and workers."""
+        return cls(
+            client,
+            settings.key_prefix,
+            result_ttl_s=settings.result_ttl_s,
+            tombstone_ttl_s=settings.tombstone_ttl_s,
+            deadline_s=settings.job_deadline_s,
+            max_attempts=settings.max_attempts,
+            lease_s=settings.visibility_timeout_s,
+        )
 
     # ---- the life of a job, in order
 

@@ -37,15 +37,7 @@ class Worker:
         self.name = f"{settings.worker_variant}-{platform.node()}-{os.getpid()}"
         self._device_name = pick_device(settings.device).name
         client = connect(settings)
-        self._jobs = JobStore(
-            client,
-            settings.key_prefix,
-            result_ttl_s=settings.result_ttl_s,
-            tombstone_ttl_s=settings.tombstone_ttl_s,
-            deadline_s=settings.job_deadline_s,
-            max_attempts=settings.max_attempts,
-            lease_s=settings.visibility_timeout_s,
-        )
+        self._jobs = JobStore.from_settings(client, settings)
         self._results = ResultStore(settings.output_dir)
         self._engine = Engine(settings, load_catalogue(settings.default_model))
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
