@@ -152,7 +152,7 @@ def train_unet(
     state: Path,
     budget: Budget,
     device: torch.device,
-    small: float = 0.35,
+    small_steps: int = 620,
     large: float = 0.75,
     limit: int | None = None,
     small_sizes: Sizes = SMALL,
@@ -160,7 +160,7 @@ def train_unet(
 ) -> Average:
     """Train UNet and text encoder together; returns their running averages (UNet first).
 
-    The first `small` of the budget goes to 64x64 pictures, which cost a quarter and teach what words mean; then
+    The first `small_steps` see 64x64 pictures, which cost a quarter and teach what words mean; then
     come 128x128 and some larger ones, and from `large` on more of the largest.
     """
     unet.to(device, memory_format=torch.channels_last).train()
@@ -176,15 +176,15 @@ def train_unet(
         spent = stage.fraction
         for group in optimizer.param_groups:
             group["lr"] = group["top"] * cosine_tail(spent, step, warmup=150, flat=0.6)
-        sizes = small_sizes if spent < small else later_sizes or (NATIVE if spent < large else LARGE)
+        sizes = small_sizes if step < small_steps else later_sizes or (NATIVE if spent < large else LARGE)
         texts, latents = batch(SEED * 10**9 + step, sizes)
         timesteps, noisy, target = (x.to(device) for x in noised(latents, alphas, generator(SEED, step)))
         ids = token_ids(tokenizer, texts).to(device)
-        with torch.set_grad_enabled(spent >= small):
+        with torch.set_grad_enabled(step >= small_steps):
             # Small pictures leave the text encoder as it is, and mostly see little of the padding, which is half
             # of their cost.
             longest = int((ids != tokenizer.eos_token_id).sum(1).max()) + 8
-            states = text(input_ids=ids[:, :longest] if spent < small and step % 4 else ids).last_hidden_state
+            states = text(input_ids=ids[:, :longest] if step < small_steps and step % 4 else ids).last_hidden_state
         guess = unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, states).sample
         loss = F.mse_loss(guess, target)
         optimizer.zero_grad(set_to_none=True)

@@ -47,7 +47,7 @@ def test_resumed_training_equals_unbroken_training(tmp_path, plain_code):
     def run(folder, limit):
         unet, words = _toy_unet(), copy.deepcopy(text)
         return train_unet(
-            unet, words, tokenizer, tmp_path / folder, Budget(steps=4), torch.device("cpu"), small=0.5, limit=limit,
+            unet, words, tokenizer, tmp_path / folder, Budget(steps=4), torch.device("cpu"), small_steps=2, limit=limit,
             small_sizes=sizes, later_sizes=sizes,
         )  # fmt: skip
 
