@@ -30,6 +30,8 @@ EMPTY = 0.1
 #: picture at the last timestep, which sampling from pure noise never has (arXiv 2305.08891): without this the
 #: layout would be read off the trace and not off the text.
 BLIND = 850
+#: Share of timesteps in the noisier half, where the layout is decided.
+HIGH = 0.5
 #: Picture sizes and the chance of each: width, height, batch.
 Sizes = tuple[tuple[float, int, int, int], ...]
 SMALL: Sizes = ((1.0, 64, 64, 64),)
@@ -130,9 +132,9 @@ def batch(seed: int, sizes: Sizes) -> tuple[list[str], torch.Tensor]:
 
 
 def noised(latents: torch.Tensor, alphas: torch.Tensor, draw_from: torch.Generator) -> tuple[torch.Tensor, ...]:
-    """Timesteps, noisy latents and the v they call for; six in ten timesteps lie in 500..999."""
+    """Timesteps, noisy latents and the v they call for; a share of `HIGH` of the timesteps lies in 500..999."""
     count = latents.shape[0]
-    high = torch.rand(count, generator=draw_from) < 0.6
+    high = torch.rand(count, generator=draw_from) < HIGH
     low_t = torch.randint(0, 500, (count,), generator=draw_from)
     high_t = torch.randint(500, 1000, (count,), generator=draw_from)
     timesteps = torch.where(high, high_t, low_t)
