@@ -132,6 +132,13 @@ def train_decoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch
             log.info("decoder %d  %.0f%%  loss %.4f  psnr %.2f", step, 100 * stage.fraction, loss.item(), running)
 
 
+@torch.no_grad()
+def silence_posterior(vae: AutoencoderKL) -> None:
+    """Give the encoder's posterior next to no spread: only its mean is trained, so a draw must equal the mean."""
+    vae.quant_conv.weight[4:] = 0
+    vae.quant_conv.bias[4:] = LOG_VARIANCE
+
+
 def train_encoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch.device, size: int = 64) -> None:
     """Train the encoder to write the code of drawn pictures and of colour clouds."""
     vae.to(device)
@@ -155,6 +162,4 @@ def train_encoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch
         running = loss.item() if not running else 0.95 * running + 0.05 * loss.item()
         if step % 50 == 0:
             log.info("encoder %d  %.0f%%  error %.4f", step, 100 * stage.fraction, running)
-    with torch.no_grad():
-        vae.quant_conv.weight[4:] = 0
-        vae.quant_conv.bias[4:] = LOG_VARIANCE
+    silence_posterior(vae)

@@ -155,7 +155,7 @@ def train_unet(
     budget: Budget,
     device: torch.device,
     small_steps: int = 620,
-    large: float = 0.75,
+    large: float = 0.9,
     limit: int | None = None,
     small_sizes: Sizes = SMALL,
     later_sizes: Sizes | None = None,

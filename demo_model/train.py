@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import torch
 
-from demo_model.autoencoder import new_autoencoder, train_decoder, train_encoder
+from demo_model.autoencoder import new_autoencoder, silence_posterior, train_decoder, train_encoder
 from demo_model.denoiser import new_unet, train_unet
 from demo_model.progress import Budget, Stage
 from demo_model.release import WEIGHTS, release
@@ -86,6 +86,8 @@ def write_release(state: Path, out: Path) -> None:
     for stage in ("decoder", "encoder"):
         if (state / f"{stage}.pt").exists():
             vae.load_state_dict(saved(state, stage, "half"), strict=False)
+    # a checkpoint is written within the training, before the encoder's last touch
+    silence_posterior(vae)
     release(out, state / "tokenizer", text, unet, vae)
 
 
