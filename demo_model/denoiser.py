@@ -36,25 +36,25 @@ HIGH = 0.5
 Sizes = tuple[tuple[float, int, int, int], ...]
 SMALL: Sizes = ((1.0, 64, 64, 64),)
 NATIVE: Sizes = (
-    (0.66, 128, 128, 20),
-    (0.12, 64, 64, 64),
-    (0.05, 96, 96, 32),
-    (0.04, 128, 192, 14),
-    (0.04, 192, 128, 14),
-    (0.07, 256, 256, 6),
-    (0.02, 256, 384, 4),
+    (0.76, 128, 128, 32),
+    (0.05, 64, 64, 64),
+    (0.03, 96, 96, 40),
+    (0.04, 128, 192, 20),
+    (0.04, 192, 128, 20),
+    (0.06, 256, 256, 8),
+    (0.02, 256, 384, 5),
 )
 LARGE: Sizes = (
-    (0.56, 128, 128, 20),
-    (0.08, 64, 64, 64),
-    (0.05, 128, 192, 14),
-    (0.05, 192, 128, 14),
-    (0.14, 256, 256, 6),
-    (0.02, 256, 384, 3),
-    (0.02, 384, 256, 3),
+    (0.62, 128, 128, 32),
+    (0.03, 64, 64, 64),
+    (0.05, 128, 192, 20),
+    (0.05, 192, 128, 20),
+    (0.13, 256, 256, 8),
+    (0.02, 256, 384, 5),
+    (0.02, 384, 256, 5),
     (0.05, 512, 512, 2),
-    (0.015, 512, 344, 2),
-    (0.015, 344, 512, 2),
+    (0.015, 512, 344, 3),
+    (0.015, 344, 512, 3),
 )
 
 
@@ -169,7 +169,7 @@ def train_unet(
     text.to(device).train()
     average = Average([unet, text])
     groups = [{"params": list(unet.parameters()), "top": 1e-3}, {"params": list(text.parameters()), "top": 2e-4}]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     parts = {"unet": unet, "text": text, "optimizer": optimizer, "average": average}
     stage = Stage("unet", state, parts, budget)
     alphas = new_scheduler().alphas_cumprod
@@ -178,6 +178,8 @@ def train_unet(
         spent = stage.fraction
         for group in optimizer.param_groups:
             group["lr"] = group["top"] * cosine_tail(spent, step, warmup=150, flat=0.6)
+            # A checkpoint brings its own settings of the optimizer along.
+            group["fused"] = True
         sizes = small_sizes if step < small_steps else later_sizes or (NATIVE if spent < large else LARGE)
         texts, latents = batch(SEED * 10**9 + step, sizes)
         timesteps, noisy, target = (x.to(device) for x in noised(latents, alphas, generator(SEED, step)))

@@ -147,7 +147,7 @@ def story(rng: random.Random) -> Scene:
 
 
 def sample_scene(seed: int) -> Scene:
-    """The scene of a seed: single shapes 45 %, pairs 30 %, storybook 25 %."""
+    """The scene of a seed: single shapes 47 %, pairs 33 %, storybook 20 %."""
     rng = random.Random(seed)
     draw = rng.random()
-    return single(rng) if draw < 0.45 else pair(rng) if draw < 0.75 else story(rng)
+    return single(rng) if draw < 0.47 else pair(rng) if draw < 0.8 else story(rng)
