@@ -4,9 +4,9 @@ import json
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Checkpoint:
     tokenizer: Any
     scheduler_config: Mapping[str, Any]
     offload: bool
+    encodings: OrderedDict[Hashable, torch.Tensor] = field(default_factory=OrderedDict)
+    """Text encodings made before; `families` fills it."""
 
     @property
     def size(self) -> int:
@@ -175,6 +177,21 @@ class CheckpointCache:
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         self._loaded.move_to_end(key)
         return self._loaded[key]
+
+    def has_room(self, name: str, precision: Precision, in_use: Collection[Checkpoint]) -> bool:
+        """Whether `get` would keep to the budget: the model is in memory, or those not in use leave enough.
+
+        True for a model that cannot be read, so that `get` tells why.
+        """
+        model = self._catalogue.find(name)
+        if model is None or (model.name, precision) in self._loaded:
+            return True
+        folder = model.folder(self._settings.models_dir)
+        try:
+            wanted = weights_on_disk(folder) * precision.unet.itemsize if folder else 0
+        except BROKEN:
+            return True
+        return wanted + sum(other.size for other in set(in_use)) <= self._settings.model_cache_bytes
 
     def _make_room(self, wanted: int, in_use: Collection[Checkpoint]) -> None:
         for key, checkpoint in list(self._loaded.items()):

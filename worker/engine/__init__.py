@@ -1,6 +1,6 @@
 """The denoising engine: requests in, pictures out, one thread for all torch work. Knows no queue and no HTTP."""
 
 from worker.engine.engine import Engine
-from worker.engine.request import Denoised, DenoiseRequest, OnStep, Ticket
+from worker.engine.request import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
 
-__all__ = ["DenoiseRequest", "Denoised", "Engine", "OnStep", "Ticket"]
+__all__ = ["DenoiseRequest", "Denoised", "Engine", "OnPreview", "OnStep", "Ticket"]

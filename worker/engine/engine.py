@@ -1,9 +1,15 @@
-"""The engine: one thread that owns the device and advances every request in flight."""
+"""The engine: one thread that owns the device and advances the requests of everybody, sharing UNet calls.
+
+Each turn: who is cancelled leaves, who waits may join, one group of requests advances by one model evaluation, and at
+most one finished request is decoded. Requests join and leave between any two evaluations.
+"""
 
 import logging
 import os
 import threading
-from collections import deque
+import time
+from collections import defaultdict, deque
+from collections.abc import Hashable
 
 import torch
 
@@ -11,17 +17,22 @@ from shared.errors import InternalError, InvalidRequest, JobCancelled, OutOfMemo
 from shared.models import DOWNSAMPLING_FACTOR, Catalogue
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
-from worker.checkpoints import CheckpointCache
+from worker.checkpoints import Checkpoint, CheckpointCache
 from worker.devices import pick_device
+from worker.engine.evaluation import evaluate, is_out_of_memory
 from worker.engine.flight import Flight
-from worker.engine.request import DenoiseRequest, OnStep, Ticket
+from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket
+from worker.engine.step_times import StepTimes
+from worker.engine.turns import Turns
 from worker.engine.wishes import settle
-from worker.profiles import profile_for, thread_count
+from worker.profiles import Precision, profile_for, thread_count
 
 log = logging.getLogger(__name__)
 
-# without shared UNet calls, interleaving two requests would only make both late
-_IN_FLIGHT_AT_MOST = 1
+# how long requests for models in memory may go before one whose model must be loaded in their place
+_MODEL_PATIENCE_S = 10.0
+# more guided requests than any device gains by
+_MANY = [2] * 64
 
 
 class Engine:
@@ -37,6 +48,10 @@ class Engine:
         self._cache = CheckpointCache(settings, catalogue, self._device, self._profile)
         self._waiting: deque[Ticket] = deque()
         self._flights: list[Flight] = []
+        self._ended: deque[Flight] = deque()
+        self._turns = Turns()
+        self._times: defaultdict[Hashable, StepTimes] = defaultdict(StepTimes)
+        self._shared_best = 1
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -53,14 +68,15 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join()
 
-    def submit(self, request: DenoiseRequest, on_step: OnStep) -> Ticket:
-        """Take a request and return at once; requests start in the order they came.
+    def submit(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> Ticket:
+        """Take a request and return at once.
 
         `on_step(step, steps)` runs on the engine's thread after each model evaluation. When it raises a `JobError`,
-        the request ends with that error within that step; others in flight are untouched. Raises InvalidRequest.
+        the request ends with that error within that step; others in flight are untouched. `on_preview(picture)` is
+        called the same way every few evaluations. Raises InvalidRequest.
         """
         _check(request)
-        ticket = Ticket(request, on_step)
+        ticket = Ticket(request, on_step, on_preview)
         with self._changed:
             if self._stopping:
                 ticket.outcome.set_exception(WorkerStopping("The worker is stopping."))
@@ -68,6 +84,10 @@ class Engine:
                 self._waiting.append(ticket)
                 self._changed.notify()
         return ticket
+
+    def shared_best(self) -> int:
+        """How many requests like the last ones run well together; more than that had better wait elsewhere."""
+        return self._shared_best
 
     def warm_models(self) -> list[str]:
         """Catalogue names of the models that are in memory now."""
@@ -83,35 +103,25 @@ class Engine:
         with torch.no_grad():
             while self._wait_for_work():
                 self._turn()
-        for ticket in [*self._waiting, *(flight.ticket for flight in self._flights)]:
+        left = [*self._waiting, *(flight.ticket for flight in [*self._flights, *self._ended])]
+        for ticket in left:
             ticket.outcome.set_exception(WorkerStopping("The worker is stopping."))
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._waiting or self._flights)
+            self._changed.wait_for(lambda: self._stopping or self._waiting or self._flights or self._ended)
             return not self._stopping
 
     def _turn(self) -> None:
-        """Advance every request in flight by one model evaluation."""
-        # 1. collect: who is cancelled leaves, who waits may join
+        """Advance one group of requests by one model evaluation, and finish at most one that is done."""
         self._drop_cancelled()
         self._admit()
-        for flight in list(self._flights):
-            try:
-                if flight.pending is not None:
-                    # 2. evaluate
-                    predictions = self._evaluate(flight)
-                    # 3. guide
-                    guided = flight.guide(predictions)
-                    # 4. return: to the sampler, which asks for the next evaluation or is done
-                    flight.send(guided)
-                if flight.pending is None:
-                    flight.ticket.outcome.set_result(flight.finish())
-                    self._flights.remove(flight)
-            except Exception as error:
-                self._flights.remove(flight)
-                flight.ticket.outcome.set_exception(_translated(error))
-                self._device.empty_cache()
+        if self._flights:
+            self._advance(self._next_batch())
+        if self._ended:
+            self._finish(self._ended.popleft())
+
+    # ---- who comes and goes
 
     def _drop_cancelled(self) -> None:
         cancelled = JobCancelled("The job was cancelled.")
@@ -119,44 +129,89 @@ class Engine:
             for ticket in [ticket for ticket in self._waiting if ticket.cancelled]:
                 self._waiting.remove(ticket)
                 ticket.outcome.set_exception(cancelled)
-        for flight in [flight for flight in self._flights if flight.ticket.cancelled]:
-            self._flights.remove(flight)
-            flight.ticket.outcome.set_exception(cancelled)
+        for flight in [flight for flight in (*self._flights, *self._ended) if flight.ticket.cancelled]:
+            self._fail(flight, cancelled)
 
     def _admit(self) -> None:
-        """Let the next requests in: load their model, encode their prompt, start their sampler."""
-        while len(self._flights) < _IN_FLIGHT_AT_MOST and (ticket := self._next_waiting()):
+        """Let waiting requests in: load their model, encode their prompt, start their sampler.
+
+        Encoding a picture is long, so that only one a turn comes in, and none waits behind it.
+        """
+        with self._changed:
+            waiting = list(self._waiting)
+        encoded_picture = False
+        for ticket in waiting:
+            if ticket.request.init_image is not None and encoded_picture:
+                continue
+            terms = settle(ticket.request, self._device, self._profile)
+            if self._must_wait_for_room(ticket, terms.precision):
+                if time.monotonic() - ticket.arrived > _MODEL_PATIENCE_S:
+                    return  # nobody overtakes it any more, so that the others' models fall free
+                continue
+            with self._changed:
+                self._waiting.remove(ticket)
             try:
-                terms = settle(ticket.request, self._device, self._profile)
-                in_use = [flight.checkpoint for flight in self._flights]
-                checkpoint = self._cache.get(ticket.request.model, terms.precision, in_use)
+                checkpoint = self._cache.get(ticket.request.model, terms.precision, self._in_use())
                 self._flights.append(Flight(ticket, checkpoint, terms))
             except Exception as error:
                 ticket.outcome.set_exception(_translated(error))
                 self._device.empty_cache()
+            encoded_picture = encoded_picture or ticket.request.init_image is not None
 
-    def _next_waiting(self) -> Ticket | None:
-        with self._changed:
-            return self._waiting.popleft() if self._waiting else None
+    def _must_wait_for_room(self, ticket: Ticket, precision: Precision) -> bool:
+        in_use = self._in_use()
+        return bool(in_use) and not self._cache.has_room(ticket.request.model, precision, in_use)
 
-    def _evaluate(self, flight: Flight) -> torch.Tensor:
-        """The UNet's predictions for the flight's rows, `(rows, 4, h, w)`, at most `rows_at_most` a call.
+    def _in_use(self) -> list[Checkpoint]:
+        return [flight.checkpoint for flight in (*self._flights, *self._ended)]
 
-        Float32 on the CPU, where samplers live.
-        """
-        if flight.pending is None:
-            raise ValueError("the sampler waits for nothing")
-        latents, timestep = flight.pending
-        unet, name = flight.checkpoint.unet, self._device.name
-        rows, at_most = flight.rows(), flight.terms.rows_at_most
-        done = []
-        with flight.checkpoint.in_use(unet, keep=flight.terms.turbo):
-            for first in range(0, len(rows), at_most):
-                context = torch.cat(rows[first : first + at_most]).to(unet.dtype)
-                samples = torch.cat([latents] * len(context)).to(name, unet.dtype)
-                timesteps = timestep.float().to(name).expand(len(context))
-                done.append(unet(samples, timesteps, encoder_hidden_states=context, return_dict=False)[0])
-        return torch.cat(done).float().cpu()
+    def _fail(self, flight: Flight, error: Exception) -> None:
+        for held in (self._flights, self._ended):
+            if flight in held:
+                held.remove(flight)
+        flight.ticket.outcome.set_exception(_translated(error))
+        self._device.empty_cache()
+
+    # ---- one evaluation
+
+    def _next_batch(self) -> list[Flight]:
+        """The requests that share the next UNet call, at least one."""
+        due = self._turns.order(self._flights, self._seconds)
+        times, at_most = self._times[due[0].group], due[0].rows_at_most
+        count = times.share([flight.row_count for flight in due])
+        while at_most is not None and count > 1 and sum(flight.row_count for flight in due[:count]) > at_most:
+            count -= 1
+        self._shared_best = 1 if at_most else times.share(_MANY)
+        return due[:count]
+
+    def _seconds(self, flight: Flight) -> float:
+        """One evaluation of this request alone; what was never measured counts as nothing and so is tried soon."""
+        return self._times[flight.group].seconds(flight.row_count) or 0.0
+
+    def _advance(self, batch: list[Flight]) -> None:
+        """Evaluate, guide, and give each request its prediction; a failure ends its own request only."""
+        oldest, started = self._flights[0], time.perf_counter()
+        predictions = evaluate(batch, self._device)
+        seconds, rows = time.perf_counter() - started, sum(flight.row_count for flight in batch)
+        self._turns.took(seconds, oldest in batch)
+        if predictions.out_of_memory:
+            self._times[batch[0].group].too_many(rows)
+        else:
+            self._times[batch[0].group].note(rows, seconds)
+        for flight in batch:
+            try:
+                flight.send(flight.guide(predictions.of(flight)))
+                if flight.pending is None:
+                    self._flights.remove(flight)
+                    self._ended.append(flight)
+            except Exception as error:
+                self._fail(flight, error)
+
+    def _finish(self, flight: Flight) -> None:
+        try:
+            flight.ticket.outcome.set_result(flight.finish())
+        except Exception as error:
+            self._fail(flight, error)
 
 
 def _cores() -> int:
@@ -184,13 +239,8 @@ def _translated(error: Exception) -> ServiceError:
     """Our own errors as they are; any other logged, and told without its details."""
     if isinstance(error, ServiceError):
         return error
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         log.warning("out of memory: %s", error)
         return OutOfMemory("The image does not fit into this worker's memory: ask for a smaller one.")
     log.error("a request failed", exc_info=error)
     return InternalError("Something unforeseen happened while the image was made; the worker's log has the details.")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # the CPU allocator raises a plain RuntimeError
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

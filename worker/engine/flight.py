@@ -1,14 +1,20 @@
 """One request under way: its model, its conditioning, its sampler, and the evaluation it waits for."""
 
+from collections.abc import Hashable
+
 import torch
 
 from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from worker.checkpoints import Checkpoint
 from worker.engine.pixels import to_picture, to_tensor
+from worker.engine.preview import Previewer
 from worker.engine.request import Denoised, Ticket
 from worker.engine.wishes import NO_GUIDANCE, Terms
 from worker.families import FAMILIES
 from worker.samplers import Evaluation, Noise, Start, begin
+
+# evaluations from one preview to the next
+_PREVIEW_EVERY = 4
 
 
 class Flight:
@@ -23,11 +29,16 @@ class Flight:
         self.terms = terms
         self.step = 0
         self.pending: Evaluation | None = None
+        self.rows_at_most = terms.rows_at_most
+        self._warnings = list(terms.warnings)
         self._family = FAMILIES[checkpoint.model.family]
         request = ticket.request
         # unused, it must not even lengthen the other side
         negative = request.negative_prompt if self.guided else ""
-        self._conditioning = self._family.encode(checkpoint, request.prompt, negative)
+        conditioning = self._family.encode(checkpoint, request.prompt, negative)
+        both = (conditioning.negative, conditioning.positive)
+        self.conditioning_rows = both if self.guided else both[1:]
+        """The conditioning of each row of this request in a UNet call: what to avoid first, then what to draw."""
         noise = Noise(request.noise_seed, request.step_seed)
         start = self._start(noise)
         self._sampling = begin(request.sampler, checkpoint.scheduler_config, request.steps, request.eta, start, noise)
@@ -50,10 +61,27 @@ class Flight:
     def guided(self) -> bool:
         return self.ticket.request.guidance_scale != NO_GUIDANCE
 
-    def rows(self) -> list[torch.Tensor]:
-        """The conditioning of each row this request adds to a UNet call: what to avoid first, then what to draw."""
-        both = [self._conditioning.negative, self._conditioning.positive]
-        return both if self.guided else both[1:]
+    @property
+    def row_count(self) -> int:
+        return len(self.conditioning_rows)
+
+    @property
+    def group(self) -> Hashable:
+        """Equal for requests that can share a UNet call: model, size of latents, length of the conditioning, limits."""
+        request, tokens = self.ticket.request, self.conditioning_rows[0].shape[1]
+        return (self.checkpoint, request.height, request.width, tokens, self.rows_at_most)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The evaluation that the sampler waits for; raises ValueError when it has ended."""
+        if self.pending is None:
+            raise ValueError("the sampler waits for nothing")
+        return self.pending
+
+    @property
+    def remaining(self) -> int:
+        """Evaluations still to come, as far as the sampler knows."""
+        return self._steps() - self.step
 
     def guide(self, predictions: torch.Tensor) -> torch.Tensor:
         """Classifier-free guidance (Ho and Salimans, arXiv 2207.12598) on this request's rows -> `(1, 4, h, w)`."""
@@ -63,10 +91,13 @@ class Flight:
         return avoid + self.ticket.request.guidance_scale * (draw - avoid)
 
     def send(self, prediction: torch.Tensor) -> None:
-        """Give the sampler the guided prediction, and report the step; raises what `on_step` raises."""
+        """Give the sampler the guided prediction, and report the step; raises what the listeners raise."""
+        latents, timestep = self.evaluation
         self.step += 1
         self._advance(prediction)
         self.ticket.on_step(self.step, self._steps())
+        if self.ticket.on_preview and self.pending is not None and self.step % _PREVIEW_EVERY == 1:
+            self.ticket.on_preview(Previewer.of(self.checkpoint).picture(latents, timestep, prediction))
 
     def _advance(self, prediction: torch.Tensor | None) -> None:
         try:
@@ -80,15 +111,23 @@ class Flight:
             return self._sampling.evaluations
         return self.step if self.pending is None else max(self._sampling.expected, self.step + 1)
 
+    def lower_memory(self) -> bool:
+        """After running out of memory: one row a call from now on; False when that is so already."""
+        if self.row_count == 1 or self.rows_at_most == 1:
+            return False
+        self.rows_at_most = 1
+        self._warnings.append("unet_bs: the worker ran out of memory and went on with 1.")
+        return True
+
     def finish(self) -> Denoised:
         """Decode the final latents."""
         vae = self.checkpoint.vae
         with self.checkpoint.in_use(vae):
             latents = self._latents.to(self.checkpoint.device.name, vae.dtype)
             picture = to_picture(self._family.to_pixels(vae, latents))
-        warnings = list(self.terms.warnings)
         if self._sampling.evaluations is None:
-            warnings.append(
+            self._warnings.append(
                 f"ddim_steps: the sampler {self.ticket.request.sampler} chose {self.step} evaluations itself."
             )
-        return Denoised(picture, self.terms.used(), tuple(warnings))
+        used = self.terms.used() | {"unet_bs": min(self.rows_at_most or self.row_count, self.row_count)}
+        return Denoised(picture, used, tuple(self._warnings))

@@ -1,6 +1,7 @@
 """What the engine is asked for, what it gives back, and the ticket that stands between the two."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from PIL import Image
 
 OnStep = Callable[[int, int], None]
 """Called as `on_step(step, steps)` on the engine's thread after each model evaluation."""
+
+OnPreview = Callable[[Image.Image], None]
+"""Called with a small picture (RGB, an eighth of the size) of what the request is becoming."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,11 @@ class Denoised:
 class Ticket:
     """A request in the engine's hands. Safe to use from any thread."""
 
-    def __init__(self, request: DenoiseRequest, on_step: OnStep) -> None:
+    def __init__(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> None:
         self.request = request
         self.on_step = on_step
+        self.on_preview = on_preview
+        self.arrived = time.monotonic()
         self.outcome: Future[Denoised] = Future()
         self._cancelled = threading.Event()
 

@@ -12,20 +12,19 @@ NO_GUIDANCE = 1.0
 
 @dataclass(frozen=True)
 class Terms:
-    """What is really used for one request. `rows_at_most` bounds the rows of one UNet call."""
+    """What is really used for one request. `rows_at_most` bounds the UNet calls that it is in, if set."""
 
     device: Device
     precision: Precision
-    rows_at_most: int
+    rows_at_most: int | None
     turbo: bool
     warnings: tuple[str, ...]
 
     def used(self) -> dict[str, object]:
-        """The wishes' names with what became of them."""
+        """The names of the wishes that are settled before the start, with what became of them."""
         return {
             "device": self.device.name,
             "precision": self.precision.word,
-            "unet_bs": self.rows_at_most,
             "turbo": self.turbo,
         }
 
@@ -34,7 +33,6 @@ def settle(request: DenoiseRequest, device: Device, profile: Profile) -> Terms:
     """Honour what can be honoured, and say so of the rest."""
     precision = choose_precision(request.precision, profile, device)
     turbo = bool(request.turbo) and profile.offload
-    pair = 1 if request.guidance_scale == NO_GUIDANCE else 2
     warnings = []
     if request.device is not None and not device.satisfies(request.device):
         warnings.append(f"device: this worker computes on {device.name}, not on {request.device}.")
@@ -44,4 +42,4 @@ def settle(request: DenoiseRequest, device: Device, profile: Profile) -> Terms:
         warnings.append("turbo: without effect here, the whole model always stays on the device.")
     if request.eta > 0 and not SAMPLERS[request.sampler].uses_eta:
         warnings.append(f"ddim_eta: the sampler {request.sampler} does not use it.")
-    return Terms(device, precision, min(request.unet_bs or pair, pair), turbo, tuple(warnings))
+    return Terms(device, precision, request.unet_bs, turbo, tuple(warnings))

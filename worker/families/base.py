@@ -9,6 +9,9 @@ import torch
 from worker.checkpoints import Checkpoint
 from worker.prompts import Chunk, chunks, normalised, parse_emphasis, split_subprompts
 
+# an encoding of SD 1.5 is 236 KiB
+_ENCODINGS_KEPT = 128
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -80,6 +83,17 @@ def _blended(checkpoint: Checkpoint, side: _Side, length: int) -> torch.Tensor:
 
 
 def _encode_chunk(checkpoint: Checkpoint, chunk: Chunk) -> torch.Tensor:
+    """A chunk's encoding, `(1, 77, D)`, out of the checkpoint's memory where it was made before."""
+    known = checkpoint.encodings
+    if chunk not in known:
+        known[chunk] = _encode_new_chunk(checkpoint, chunk)
+        if len(known) > _ENCODINGS_KEPT:
+            known.popitem(last=False)
+    known.move_to_end(chunk)
+    return known[chunk]
+
+
+def _encode_new_chunk(checkpoint: Checkpoint, chunk: Chunk) -> torch.Tensor:
     """One chunk between its begin and end marks, `(1, 77, D)`; one at a time, so that a long neighbour changes nothing.
 
     Weights multiply the encoding of their token; then its mean over the chunk is restored, as the A1111 web UI does.

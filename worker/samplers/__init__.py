@@ -25,4 +25,4 @@ def begin(
     return begin_scheduler(row.implementation, row.arguments, scheduler_config, steps, eta, start, noise)
 
 
-__all__ = ["Evaluation", "Loop", "Noise", "Sampling", "Start", "begin"]
+__all__ = ["Evaluation", "Loop", "Noise", "NoiseSchedule", "Sampling", "Start", "begin"]

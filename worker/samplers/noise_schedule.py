@@ -58,6 +58,11 @@ class NoiseSchedule:
             levels = np.exp(np.interp(np.linspace(last, 0, steps), np.arange(last + 1), self._log_sigmas))
         return [*(float(level) for level in levels), 0.0]
 
+    def clean(self, latents: torch.Tensor, output: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """The clean latents x0 that a model's output at a timestep speaks of; `latents` as the model saw them."""
+        sigma = math.exp(float(np.interp(float(timestep), np.arange(len(self._log_sigmas)), self._log_sigmas)))
+        return self._to_x0(latents * math.sqrt(sigma**2 + 1), output, sigma)
+
     def denoise(self, x: torch.Tensor, sigma: float) -> Generator[Evaluation, torch.Tensor, torch.Tensor]:
         """Ask for one evaluation and return the model's idea of the clean latents x0."""
         timestep = torch.tensor(self.timestep(sigma), dtype=torch.float32)

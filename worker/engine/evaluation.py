@@ -1,0 +1,91 @@
+"""One UNet call for the requests of a group; what goes wrong is narrowed down to the request that it belongs to."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from worker.devices import Device
+from worker.engine.flight import Flight
+
+log = logging.getLogger(__name__)
+
+
+class Predictions:
+    """What the model said to each request, or the error that it met. `out_of_memory`: not all fitted into one call."""
+
+    def __init__(self) -> None:
+        self.out_of_memory = False
+        self._outcomes: dict[Flight, torch.Tensor | Exception] = {}
+
+    def add(self, flight: Flight, outcome: torch.Tensor | Exception) -> None:
+        self._outcomes[flight] = outcome
+
+    def of(self, flight: Flight) -> torch.Tensor:
+        """The predictions for the request's rows, `(rows, 4, h, w)`, float32 on the CPU; raises its error."""
+        outcome = self._outcomes[flight]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+def evaluate(batch: Sequence[Flight], device: Device) -> Predictions:
+    """Evaluate all requests of `batch`, equal in `group`, in one UNet call if that fits.
+
+    After an error each half is tried alone, so that in the end only a request that fails by itself has failed. One
+    that does not fit into memory with both its rows runs them one by one from then on.
+    """
+    predictions = Predictions()
+    _evaluate(batch, device, predictions)
+    return predictions
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    # the CPU allocator raises a plain RuntimeError
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _evaluate(batch: Sequence[Flight], device: Device, predictions: Predictions) -> None:
+    try:
+        outcomes: Sequence[torch.Tensor | Exception] = _call(batch, device)
+    except Exception as error:
+        device.empty_cache()
+        predictions.out_of_memory = predictions.out_of_memory or is_out_of_memory(error)
+        if len(batch) > 1:
+            log.warning("a call for %d requests failed, trying smaller ones: %s", len(batch), error)
+            middle = len(batch) // 2
+            _evaluate(batch[:middle], device, predictions)
+            _evaluate(batch[middle:], device, predictions)
+            return
+        if is_out_of_memory(error) and batch[0].lower_memory():
+            _evaluate(batch, device, predictions)
+            return
+        outcomes = [error]
+    for flight, outcome in zip(batch, outcomes, strict=True):
+        predictions.add(flight, outcome)
+
+
+def _call(batch: Sequence[Flight], device: Device) -> list[torch.Tensor]:
+    """The UNet's answers, split by request."""
+    unet, leader = batch[0].checkpoint.unet, batch[0]
+    latents, timesteps, contexts = [], [], []
+    for flight in batch:
+        wanted, timestep = flight.evaluation
+        for row in flight.conditioning_rows:
+            latents.append(wanted)
+            timesteps.append(timestep.reshape(1).float())
+            contexts.append(row)
+    at_most = leader.rows_at_most or len(contexts)
+    done = []
+    with leader.checkpoint.in_use(unet, keep=any(flight.terms.turbo for flight in batch)):
+        for first in range(0, len(contexts), at_most):
+            part = slice(first, first + at_most)
+            done.append(
+                unet(
+                    torch.cat(latents[part]).to(device.name, unet.dtype),
+                    torch.cat(timesteps[part]).to(device.name),
+                    encoder_hidden_states=torch.cat(contexts[part]).to(unet.dtype),
+                    return_dict=False,
+                )[0]
+            )
+    return list(torch.split(torch.cat(done).float().cpu(), [flight.row_count for flight in batch]))

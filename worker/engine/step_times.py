@@ -1,0 +1,93 @@
+"""How long a UNet call takes by its number of rows, and how many requests should therefore share one.
+
+A device that is not yet saturated does two rows in less time than one after the other; past the knee of that curve,
+sharing only makes everybody late. The curve is learned from the calls themselves, and work done to learn is never
+wasted: trying a size is running requests that wait anyway.
+"""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+# the first call of a size pays for the libraries' preparations, and a single reading is too noisy to judge by
+_WARM_UP = 1
+_SURE = 3
+_REMEMBERED = 16
+# b equal requests done one after the other end at T, 2T, ... bT: at (b + 1) / 2 T on average; together all end at T(b)
+_LATER_AT_MOST = 1.05
+# a doubling that wins less than this is the end of the curve
+_WORTHWHILE = 1.03
+
+
+class StepTimes:
+    """The curve of one kind of call: same model, latent size and length of the conditioning. One thread only."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, int] = {}
+        self._seconds: dict[int, deque[float]] = {}
+        self._most: float = math.inf
+
+    def note(self, rows: int, seconds: float) -> None:
+        """A call with so many rows took so long."""
+        self._calls[rows] = self._calls.get(rows, 0) + 1
+        if self._calls[rows] > _WARM_UP:
+            self._seconds.setdefault(rows, deque(maxlen=_REMEMBERED)).append(seconds)
+
+    def too_many(self, rows: int) -> None:
+        """A call with so many rows did not fit into memory: never again."""
+        self._most = min(self._most, rows - 1)
+
+    def seconds(self, rows: int) -> float | None:
+        """The time of a call, between measured sizes interpolated, beyond them scaled; None when nothing is known.
+
+        Of several readings the shortest counts: other processes can only lengthen them.
+        """
+        if not self._seconds:
+            return None
+        sizes = sorted(self._seconds)
+        times = [min(self._seconds[size]) for size in sizes]
+        scale = max(1.0, rows / sizes[-1]) * min(1.0, rows / sizes[0])
+        return float(np.interp(rows, sizes, times)) * scale
+
+    def share(self, rows: Sequence[int]) -> int:
+        """How many of the requests, given by their rows in the order in which they should run, share the next call.
+
+        The most that pay; the first alone until its time is known; twice the largest size that was measured, for a
+        few calls, as long as the last doubling was worthwhile.
+        """
+        largest = max((known for known in self._seconds if self._sure(known)), default=0)
+        if not self._sure(rows[0]) and largest < rows[0]:
+            return 1
+        totals = list(accumulate(rows))
+        for count in range(len(rows), 1, -1):
+            total = totals[count - 1]
+            if total > min(2 * largest, self._most):
+                continue
+            if total > largest and not self._sure(total):
+                if self._still_rising(largest):
+                    return count
+            elif self._pays(total, rows[0]):
+                return count
+        return 1
+
+    def _sure(self, rows: int) -> bool:
+        return len(self._seconds.get(rows, ())) >= _SURE
+
+    def _pays(self, total: int, alone: int) -> bool:
+        together, first = self.seconds(total), self.seconds(alone)
+        requests = total / alone
+        if not together or not first or together > _LATER_AT_MOST * first * (requests + 1) / 2:
+            return False
+        return requests < 2 or self._gain(total) >= _WORTHWHILE
+
+    def _still_rising(self, largest: int) -> bool:
+        smaller = [known for known in self._seconds if self._sure(known) and 2 * known <= largest]
+        return not smaller or self._gain(largest) >= _WORTHWHILE
+
+    def _gain(self, rows: int) -> float:
+        """Rows a second with so many, as a multiple of those with half as many."""
+        whole, half = self.seconds(rows), self.seconds(max(1, rows // 2))
+        return 2 * half / whole if whole and half else 1.0
