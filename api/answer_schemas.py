@@ -35,6 +35,9 @@ class StatusAnswer(Schema):
     Position = fields.Integer(allow_none=True)
     ETA = fields.Float(allow_none=True, metadata={"description": "Seconds until it is done, as far as known."})
     active_model = fields.String()
+    Preview = fields.String(
+        allow_none=True, metadata={"description": "With preview=true, while it runs: a small JPEG."}
+    )
     Error = fields.Dict(metadata={"description": "Why it failed: error and code."})
     Size = fields.List(fields.Integer(), metadata={"description": "Width and height in pixels."})
     Format = fields.String()

@@ -18,6 +18,17 @@ from shared.schemas import FORMATS, MIN_SIZE, SIZE_STEP, GenerateSchema, choose_
 _MOST_HINTS = 20  # looking for a likeness is slow, and a hostile body can hold a million unknown fields
 
 
+def load_query(schema: Schema, query: Mapping[str, str]) -> dict[str, Any]:
+    """Validate the parameters behind the `?` of an address; raises InvalidRequest with every bad one."""
+    try:
+        values: dict[str, Any] = schema.load(dict(query))
+    except ValidationError as wrong:
+        raise InvalidRequest(
+            "The address has parameters that cannot be used; see 'fields'.", _field_errors(wrong, schema)
+        ) from None
+    return values
+
+
 def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, InputImage | None]:
     """Validate `body`; gives the request with every default filled in, and the input picture of an img2img.
 

@@ -5,6 +5,7 @@ A worker that claims a row gets a token; every later write of that row must show
 given up for dead and wakes again changes nothing. Progress lives in a hash of its own, outside the transactions.
 """
 
+import base64
 import json
 import secrets
 import time
@@ -19,6 +20,7 @@ from shared.errors import (
     DeadlineExceeded,
     Gone,
     JobCancelled,
+    JobError,
     LeaseLost,
     NotFound,
     RowBusy,
@@ -33,6 +35,7 @@ T = TypeVar("T")
 RECENT_KEPT = 50
 DURATIONS_KEPT = 20
 UNQUEUED_TTL_S = 600
+PREVIEW_TTL_S = 60
 
 
 class JobStore:
@@ -181,14 +184,27 @@ class JobStore:
                 pipe.set(self._lease(claim.job_id, claim.row, claim.token), "1", px=int(self.lease_s * 1000))
             pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.row}")
             state, row = pipe.execute()[-1]
-        if state is None or State(state).final:
-            raise JobCancelled("The job was ended.")
-        if Row.from_json(row).token != claim.token:
-            raise LeaseLost("Another attempt owns this row now.")
-        if self.clock() > claim.deadline:
-            raise DeadlineExceeded(
-                f"The job ran longer than {self.deadline_s:.0f} seconds; ask for fewer steps or pictures."
-            )
+        if error := self._objection(claim, state, row):
+            raise error
+
+    def save_preview(self, claim: Claim, picture: bytes) -> None:
+        """Keep a small JPEG of what a row is becoming; the latest of any row stands for the job."""
+        text = base64.b64encode(picture).decode()
+        self.redis.set(self._key("preview", claim.job_id), text, ex=PREVIEW_TTL_S)
+
+    def preview(self, job_id: str) -> str | None:
+        """The latest preview of a running job, a JPEG in base64; None when there is none (yet)."""
+        text: str | None = self.redis.get(self._key("preview", job_id))
+        return text
+
+    def objections(self, claims: Sequence[Claim]) -> dict[Claim, JobError]:
+        """Why rows must not go on, for those of `claims` that must not: LeaseLost, JobCancelled, DeadlineExceeded."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for claim in claims:
+                pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.row}")
+            found = pipe.execute()
+        raised = {claim: self._objection(claim, *fields) for claim, fields in zip(claims, found, strict=True)}
+        return {claim: error for claim, error in raised.items() if error}
 
     def finish_row(
         self, claim: Claim, images: Sequence[StoredImage], used: Mapping[str, Any], warnings: Sequence[str]
@@ -341,6 +357,17 @@ class JobStore:
         if row.token != claim.token:
             raise LeaseLost("Another attempt owns this row now.")
         return row
+
+    def _objection(self, claim: Claim, state: str | None, row: str | None) -> JobError | None:
+        if state is None or row is None or State(state).final:
+            return JobCancelled("The job was ended.")
+        if Row.from_json(row).token != claim.token:
+            return LeaseLost("Another attempt owns this row now.")
+        if self.clock() > claim.deadline:
+            return DeadlineExceeded(
+                f"The job ran longer than {self.deadline_s:.0f} seconds; ask for fewer steps or pictures."
+            )
+        return None
 
     def _end(
         self, pipe: Any, job_id: str, request: ImageRequest, state: State, error: ServiceError | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marshmallow import Schema, ValidationError, validates_schema
+from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
 from shared.fields import (
@@ -231,3 +231,9 @@ def _size_problem(side: str, size: int, model: Model | None) -> dict[str, list[s
     if model and size > model.max_size:
         texts.append(f"Must be at most {model.max_size} for model '{model.name}'.")
     return {side: texts} if texts else {}
+
+
+class StatusQuery(Schema):
+    """`GET /status/<id>?preview=true`."""
+
+    preview = fields.Boolean(load_default=False)

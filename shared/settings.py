@@ -52,7 +52,8 @@ class Settings:
 
     # workers
     worker_variant: str = "cpu"
-    worker_slots: int = 2
+    worker_slots: int = 16
+    warm_up_s: float = 3.0
     worker_count: int = 1
     device: str = "auto"
     torch_threads: int = 0
@@ -102,6 +103,7 @@ def read_settings() -> Settings:
             job_deadline_s=env.float("JOB_DEADLINE_S", default.job_deadline_s, validate=Range(1)),
             worker_variant=env.str("WORKER_VARIANT", default.worker_variant, validate=OneOf(VARIANTS)),
             worker_slots=env.int("WORKER_SLOTS", default.worker_slots, validate=Range(1)),
+            warm_up_s=env.float("WARM_UP_S", default.warm_up_s, validate=Range(0)),
             worker_count=env.int("WORKER_COUNT", default.worker_count, validate=Range(1)),
             device=env.str("DEVICE", default.device),
             torch_threads=env.int("TORCH_THREADS", default.torch_threads, validate=Range(0)),

@@ -35,8 +35,17 @@ def tables() -> dict[str, str]:
             ("key", "default", "values", "meaning"), [_parameter(*item) for item in only_img2img.items()]
         ),
         "samplers": _table(
-            ("name", "aliases", "what it is"),
-            [(f"`{name}`", _words(sampler.aliases), sampler.label) for name, sampler in SAMPLERS.items()],
+            ("name", "aliases", "what it is", "evaluations a step", "uses `ddim_eta`"),
+            [
+                (
+                    f"`{name}`",
+                    _words(sampler.aliases),
+                    sampler.label,
+                    str(sampler.evaluations_per_step or "its own choice"),
+                    "yes" if sampler.uses_eta else "",
+                )
+                for name, sampler in SAMPLERS.items()
+            ],
         ),
         "models": _table(
             ("name", "aliases", "native size", "largest", "what it is"),

@@ -11,7 +11,7 @@ from celery.signals import worker_init, worker_shutdown
 
 from shared.errors import ServiceError
 from shared.jobs import JobStore
-from shared.models import load_catalogue
+from shared.models import Model, load_catalogue
 from shared.queue import CONSUMED_BY, connect, make_celery
 from shared.results import ResultStore
 from shared.samplers import DEFAULT_SAMPLER
@@ -21,16 +21,20 @@ from worker.beat import Beat, sweep
 from worker.deliveries import Deliveries
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine
+from worker.prefetch import Prefetch
 from worker.rows import RowRunner
 from worker.tasks import register_tasks
 
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 30.0
+_WATCH_S = 0.5
+# one to warm up a size, then as many as a measurement needs
+_PROBE_STEPS = 5
 
 
 class Worker:
-    """One process, one device, one engine; `settings.worker_slots` rows at a time wait on it."""
+    """One process, one device, one engine; up to `settings.worker_slots` rows at a time wait on it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -46,10 +50,12 @@ class Worker:
         self._beat = Beat([
             (settings.visibility_timeout_s / 4, self._deliveries.renew),
             (settings.visibility_timeout_s / 4, self._rows.renew),
+            (_WATCH_S, self._watch),
             (settings.worker_beat_s, self._announce),
             (_SWEEP_S, lambda: sweep(self._jobs, self._results)),
         ])  # fmt: skip
         self.app: Celery = make_celery(settings)
+        self._prefetch = Prefetch(self.app, lambda: min(settings.worker_slots, self._rows.room()))
         register_tasks(self.app, self._rows, self._deliveries)
 
     def run(self) -> None:
@@ -73,27 +79,52 @@ class Worker:
         self._beat.start()
 
     def _warm_up(self) -> None:
-        """Load the default model before the first job comes, with one small picture; without its weights, go on."""
+        """Load the default model before the first job comes; without its weights, go on."""
         model = load_catalogue(self.settings.default_model).default
         if model.name not in self._engine.available_models():
             log.warning("the default model %s has no weights here; other models are served", model.name)
             return
-        request = DenoiseRequest(
-            model=model.name, prompt="", negative_prompt="", width=64, height=64, steps=1, guidance_scale=7.5, eta=0.0,
-            sampler=DEFAULT_SAMPLER, noise_seed=0, step_seed=0,
-        )  # fmt: skip
         started = time.monotonic()
         try:
-            self._engine.submit(request, lambda *_: None).result()
+            first = self._paint_copies(model, 1, side=64, steps=1)
+            log.info("the model %s is warm after %.1f s", model.name, time.monotonic() - started)
+            self._measure(model, first)
         except ServiceError as error:
             log.warning("the default model %s cannot be used: %s", model.name, error)
-        else:
-            log.info("the model %s is warm after %.1f s", model.name, time.monotonic() - started)
+
+    def _measure(self, model: Model, first_s: float) -> None:
+        """Let the engine learn how many pictures run well together, as far as `warm_up_s` allows.
+
+        `first_s` is what one evaluation of 64x64 pixels took.
+        """
+        started, copies = time.monotonic(), 1
+        expected = first_s * _PROBE_STEPS * (model.native_size / 64) ** 2
+        while time.monotonic() - started + expected < self.settings.warm_up_s:
+            expected = 2 * self._paint_copies(model, copies, model.native_size, _PROBE_STEPS)
+            if self._engine.shared_best() < copies:
+                break
+            copies *= 2
+        log.info("%d pictures of %s run well together", self._engine.shared_best(), model.name)
+
+    def _paint_copies(self, model: Model, copies: int, side: int, steps: int) -> float:
+        """Seconds for so many pictures at once."""
+        request = DenoiseRequest(
+            model=model.name, prompt="", negative_prompt="", width=side, height=side, steps=steps, guidance_scale=7.5,
+            eta=0.0, sampler=DEFAULT_SAMPLER, noise_seed=0, step_seed=0,
+        )  # fmt: skip
+        started = time.monotonic()
+        for ticket in [self._engine.submit(request, lambda *_: None) for _ in range(copies)]:
+            ticket.result()
+        return time.monotonic() - started
 
     def _stop(self, **_: Any) -> None:
         self._beat.stop()
         self._engine.stop()
         self._register.leave(self.name)
+
+    def _watch(self) -> None:
+        self._prefetch.adjust()
+        self._rows.watch()
 
     def _announce(self) -> None:
         card = WorkerCard(

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from shared.queue import RowMessage
 from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
 from shared.results import ResultStore
 from worker import images
-from worker.engine import Denoised, DenoiseRequest, Engine
+from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,8 @@ T = TypeVar("T")
 _RETRY_S = 0.5
 # while Redis is away a step must not wait for it each time
 _PROGRESS_PAUSE_S = 1.0
+_PREVIEW_PAUSE_S = 1.0
+_PREVIEW_SIDE = 128  # pixels
 
 
 class RowRunner:
@@ -35,14 +38,29 @@ class RowRunner:
         self._results = results
         self._engine = engine
         self._lock = threading.Lock()
-        self._claims: set[Claim] = set()
+        self._tickets: dict[Claim, list[Ticket]] = {}
 
     def renew(self) -> None:
         """Show a sign of life for every row in progress, also while a model loads and no step is done."""
         with self._lock:
-            claims = list(self._claims)
+            claims = list(self._tickets)
         for claim in claims:
             self._jobs.renew_lease(claim)
+
+    def watch(self) -> None:
+        """End what must not go on, also while it waits for its turn and makes no step that would notice."""
+        with self._lock:
+            held = {claim: list(tickets) for claim, tickets in self._tickets.items()}
+        for claim, error in self._jobs.objections(list(held)).items():
+            for ticket in held[claim]:
+                ticket.cancel(error)
+
+    def room(self) -> int:
+        """How many rows this worker should have in hand: those that run well together, and one more."""
+        with self._lock:
+            claims = list(self._tickets)
+        pictures = sum(claim.request.n_samples for claim in claims) / len(claims) if claims else 1
+        return math.ceil(self._engine.shared_best() / pictures) + 1
 
     def run(self, message: RowMessage) -> None:
         """Do one row. Whatever goes wrong with the job is written into its record, not raised.
@@ -54,12 +72,12 @@ class RowRunner:
         if claim is None:
             return
         with self._lock:
-            self._claims.add(claim)
+            self._tickets[claim] = []
         try:
             self._carry_out(claim)
         finally:
             with self._lock:
-                self._claims.discard(claim)
+                del self._tickets[claim]
 
     def _carry_out(self, claim: Claim) -> None:
         try:
@@ -82,9 +100,15 @@ class RowRunner:
         progress = _RowProgress(self._jobs, claim, request.n_samples)
         start = self._input_picture(claim)
         tickets = [
-            self._engine.submit(_denoise_request(claim, sample, start), progress.of_sample(sample))
+            self._engine.submit(
+                _denoise_request(claim, sample, start),
+                progress.of_sample(sample),
+                progress.show if sample == 0 else None,
+            )
             for sample in range(request.n_samples)
         ]
+        with self._lock:
+            self._tickets[claim] = tickets
         try:
             finished = [ticket.result() for ticket in tickets]
         except BaseException:
@@ -158,6 +182,21 @@ class _RowProgress:
         self._step = [0] * samples
         self._steps = [0] * samples
         self._silent_until = 0.0
+        self._next_preview = 0.0
+
+    def show(self, small: Image.Image) -> None:
+        """Publish a preview, once a second at most."""
+        if time.monotonic() < max(self._next_preview, self._silent_until):
+            return
+        self._next_preview = time.monotonic() + _PREVIEW_PAUSE_S
+        scale = _PREVIEW_SIDE / max(small.size)
+        larger = small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BICUBIC)
+        data = io.BytesIO()
+        larger.save(data, "JPEG", quality=75)
+        try:
+            self._jobs.save_preview(self._claim, data.getvalue())
+        except (redis.ConnectionError, redis.TimeoutError):
+            self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
 
     def of_sample(self, sample: int) -> Callable[[int, int], None]:
         def on_step(step: int, steps: int) -> None:

@@ -12,11 +12,12 @@ from api.body import read_json_object
 from api.services import Services
 from api.submit import Waiters, accepted_body, submit
 from shared.errors import JobCancelled, NotFound
-from shared.intake import load_request
+from shared.intake import load_query, load_request
 from shared.records import State
-from shared.schemas import GenerateSchema, Img2ImgSchema
+from shared.schemas import GenerateSchema, Img2ImgSchema, StatusQuery
 
 RECENT_COUNT = 10
+_PREVIEW = "Add what the job is becoming, a small JPEG in base64, while it runs"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _PICTURE = {
     "description": "The picture itself",
@@ -72,12 +73,17 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(200, schema=StatusAnswer)
     @blp.alt_response(404, schema=ErrorAnswer)
     @blp.alt_response(410, schema=ErrorAnswer)
+    @blp.doc(parameters=[{"in": "query", "name": "preview", "schema": {"type": "boolean"}, "description": _PREVIEW}])
     def status(job_id: str) -> Response:
         """The state of a job; once it is done, its result."""
+        query = load_query(StatusQuery(), request.args)
         job = services.jobs.get(job_id)
         if job.state is State.SUCCESS:
             return finished_answer(job, services.results)
-        return jsonify(describe(job))
+        answer = describe(job)
+        if query["preview"]:
+            answer["Preview"] = services.jobs.preview(job_id) if job.state is State.PROGRESS else None
+        return jsonify(answer)
 
     @blp.route("/cancel/<job_id>", methods=["POST"])
     @blp.alt_response(200, schema=StatusAnswer)

@@ -58,13 +58,23 @@ def ops_blueprint(services: Services) -> Blueprint:
         )
 
     @blp.route("/samplers")
-    @blp.doc(responses={"200": {"description": "Every sampler with its label and aliases"}})
+    @blp.doc(
+        responses={
+            "200": {"description": "Every sampler: label, aliases, whether it uses eta, model evaluations a step"}
+        }
+    )
     def samplers() -> Response:
         """What `sampler` can be."""
         return jsonify(
             default=DEFAULT_SAMPLER,
             samplers=[
-                {"name": name, "label": row.label, "aliases": list(row.aliases), "uses_eta": row.uses_eta}
+                {
+                    "name": name,
+                    "label": row.label,
+                    "aliases": list(row.aliases),
+                    "uses_eta": row.uses_eta,
+                    "evaluations_per_step": row.evaluations_per_step,
+                }
                 for name, row in SAMPLERS.items()
             ],
         )

@@ -75,6 +75,7 @@ class Service:
             "MODELS_DIR": str(self.models_dir),
             "DEFAULT_MODEL": "demo",
             "TORCH_THREADS": "1",
+            "WARM_UP_S": "0",
             "PYTHONUNBUFFERED": "1",
             **environment,
         }

@@ -1,5 +1,6 @@
 """A row from its message to its pictures, with a real Redis and an engine that draws plain colours."""
 
+import base64
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from shared.queue import RowMessage
 from shared.records import INPUT_NAME, State, expiring_folder
 from shared.requests import ImageRequest
 from shared.results import ResultStore
-from worker.engine import Denoised, DenoiseRequest, OnStep, Ticket
+from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
 from worker.rows import RowRunner
 
 
@@ -26,15 +27,23 @@ class FakeEngine:
         self.requests: list[DenoiseRequest] = []
         self.errors: list[Exception | None] = []
         self.before_result: Callable[[], object] = lambda: None
+        self.tickets: list[Ticket] = []
+        self.together = 1
 
-    def submit(self, request: DenoiseRequest, on_step: OnStep) -> Ticket:
+    def shared_best(self) -> int:
+        return self.together
+
+    def submit(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> Ticket:
         self.requests.append(request)
-        ticket = Ticket(request, on_step)
+        ticket = Ticket(request, on_step, on_preview)
+        self.tickets.append(ticket)
         error = self.errors.pop(0) if self.errors else None
         try:
             for step in range(1, request.steps + 1):
                 self.before_result()
                 on_step(step, request.steps)
+                if on_preview:
+                    on_preview(Image.new("RGB", (request.width // 8, request.height // 8), (0, 200, 0)))
         except ServiceError as stopped:
             error = stopped
         if error:
@@ -291,3 +300,46 @@ def test_the_beat_renews_the_lease_of_rows_in_progress(redis_client: Any, result
     redis_client.flushdb()
     runner.renew()
     assert redis_client.keys("test:lease:*") == []
+
+
+def test_what_must_not_go_on_is_ended_also_while_it_waits(
+    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+) -> None:
+    """Given rows in hand that make no step, when one job is cancelled and watched, then its tickets end, no others."""
+    watched: list[list[str | None]] = []
+
+    def cancel_and_watch() -> None:
+        if len(engine.tickets) == 2:
+            jobs.cancel("j")
+            runner._tickets[next(iter(runner._tickets))] = engine.tickets
+            runner.watch()
+            watched.append([ticket.ending.code if ticket.ending else None for ticket in engine.tickets])
+
+    engine.before_result = cancel_and_watch
+    jobs.create("j", request_of(n_samples=2, steps=1))
+    runner.run(RowMessage("j", 0))
+    assert watched == [["cancelled", "cancelled"]]
+    assert jobs.get("j").state is State.REVOKED
+
+
+def test_room_is_what_runs_well_together_and_one_more(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given an engine that runs 8 pictures well, when rows hold 1, 4 or 16 of them, then there is room for 8, 2, 1."""
+    engine.together = 8
+    seen = [runner.room()]
+    engine.before_result = lambda: seen.append(runner.room())
+    for number, samples in enumerate((4, 16)):
+        jobs.create(str(number), request_of(n_samples=samples, steps=1))
+        runner.run(RowMessage(str(number), 0))
+    assert set(seen) == {9, 3, 2}
+
+
+def test_a_running_job_has_a_preview(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a job under way, when a step is done, then a small JPEG of the picture can be read, but not before."""
+    previews: list[str | None] = []
+    engine.before_result = lambda: previews.append(jobs.preview("j"))
+    jobs.create("j", request_of(width=128, height=64, steps=2))
+    runner.run(RowMessage("j", 0))
+    assert previews[0] is None
+    assert previews[1]
+    with Image.open(io.BytesIO(base64.b64decode(previews[1]))) as small:
+        assert (small.format, small.size) == ("JPEG", (128, 64))

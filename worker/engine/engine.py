@@ -13,7 +13,7 @@ from collections.abc import Hashable
 
 import torch
 
-from shared.errors import InternalError, InvalidRequest, JobCancelled, OutOfMemory, ServiceError, WorkerStopping
+from shared.errors import InternalError, InvalidRequest, OutOfMemory, ServiceError, WorkerStopping
 from shared.models import DOWNSAMPLING_FACTOR, Catalogue
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
@@ -124,13 +124,14 @@ class Engine:
     # ---- who comes and goes
 
     def _drop_cancelled(self) -> None:
-        cancelled = JobCancelled("The job was cancelled.")
         with self._changed:
-            for ticket in [ticket for ticket in self._waiting if ticket.cancelled]:
-                self._waiting.remove(ticket)
-                ticket.outcome.set_exception(cancelled)
-        for flight in [flight for flight in (*self._flights, *self._ended) if flight.ticket.cancelled]:
-            self._fail(flight, cancelled)
+            for ticket in list(self._waiting):
+                if ending := ticket.ending:
+                    self._waiting.remove(ticket)
+                    ticket.outcome.set_exception(ending)
+        for flight in [*self._flights, *self._ended]:
+            if ending := flight.ticket.ending:
+                self._fail(flight, ending)
 
     def _admit(self) -> None:
         """Let waiting requests in: load their model, encode their prompt, start their sampler.

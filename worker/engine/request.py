@@ -1,12 +1,13 @@
 """What the engine is asked for, what it gives back, and the ticket that stands between the two."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from PIL import Image
+
+from shared.errors import JobCancelled, JobError
 
 OnStep = Callable[[int, int], None]
 """Called as `on_step(step, steps)` on the engine's thread after each model evaluation."""
@@ -66,7 +67,7 @@ class Ticket:
         self.on_preview = on_preview
         self.arrived = time.monotonic()
         self.outcome: Future[Denoised] = Future()
-        self._cancelled = threading.Event()
+        self._ending: JobError | None = None
 
     def result(self, timeout: float | None = None) -> Denoised:
         """Wait for the image, `timeout` seconds at most.
@@ -75,10 +76,14 @@ class Ticket:
         """
         return self.outcome.result(timeout)
 
-    def cancel(self) -> None:
-        """End the request with `JobCancelled` before its next model evaluation; no effect once it has ended."""
-        self._cancelled.set()
+    def cancel(self, reason: JobError | None = None) -> None:
+        """End the request before its next model evaluation, with `JobCancelled` or another reason.
+
+        No effect once it has ended.
+        """
+        self._ending = reason or JobCancelled("The job was cancelled.")
 
     @property
-    def cancelled(self) -> bool:
-        return self._cancelled.is_set()
+    def ending(self) -> JobError | None:
+        """Why the request must not go on, if so."""
+        return self._ending

@@ -55,39 +55,35 @@ class StepTimes:
     def share(self, rows: Sequence[int]) -> int:
         """How many of the requests, given by their rows in the order in which they should run, share the next call.
 
-        The most that pay; the first alone until its time is known; twice the largest size that was measured, for a
-        few calls, as long as the last doubling was worthwhile.
+        The first alone until its time is known. Then up to twice the largest size that was measured, for a few calls,
+        as long as the last doubling was worthwhile. Then the fewest with nearly the best throughput of all that pay.
         """
         largest = max((known for known in self._seconds if self._sure(known)), default=0)
-        if not self._sure(rows[0]) and largest < rows[0]:
+        if largest < rows[0]:
             return 1
-        totals = list(accumulate(rows))
-        for count in range(len(rows), 1, -1):
-            total = totals[count - 1]
-            if total > min(2 * largest, self._most):
-                continue
-            if total > largest and not self._sure(total):
-                if self._still_rising(largest):
-                    return count
-            elif self._pays(total, rows[0]):
-                return count
-        return 1
+        totals = [total for total in accumulate(rows) if total <= min(2 * largest, self._most)] or [rows[0]]
+        if totals[-1] > largest and not self._sure(totals[-1]) and self._still_rising(largest):
+            return len(totals)
+        rates = {
+            count: self._rate(total)
+            for count, total in enumerate(totals, 1)
+            if count == 1 or ((total <= largest or self._sure(total)) and self._pays(total, rows[0]))
+        }
+        nearly_best = max(rates.values()) / _WORTHWHILE
+        return min(count for count, rate in rates.items() if rate >= nearly_best)
 
     def _sure(self, rows: int) -> bool:
         return len(self._seconds.get(rows, ())) >= _SURE
 
+    def _rate(self, rows: int) -> float:
+        """Rows a second."""
+        seconds = self.seconds(rows)
+        return rows / seconds if seconds else 0.0
+
     def _pays(self, total: int, alone: int) -> bool:
-        together, first = self.seconds(total), self.seconds(alone)
         requests = total / alone
-        if not together or not first or together > _LATER_AT_MOST * first * (requests + 1) / 2:
-            return False
-        return requests < 2 or self._gain(total) >= _WORTHWHILE
+        return self._rate(total) >= self._rate(alone) * 2 * requests / (_LATER_AT_MOST * (requests + 1))
 
     def _still_rising(self, largest: int) -> bool:
-        smaller = [known for known in self._seconds if self._sure(known) and 2 * known <= largest]
-        return not smaller or self._gain(largest) >= _WORTHWHILE
-
-    def _gain(self, rows: int) -> float:
-        """Rows a second with so many, as a multiple of those with half as many."""
-        whole, half = self.seconds(rows), self.seconds(max(1, rows // 2))
-        return 2 * half / whole if whole and half else 1.0
+        smaller = any(self._sure(known) and 2 * known <= largest for known in self._seconds)
+        return not smaller or self._rate(largest) >= _WORTHWHILE * self._rate(largest // 2)

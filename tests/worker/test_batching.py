@@ -1,0 +1,328 @@
+"""Requests that share UNet calls: each gets the picture that it would have got alone, whatever the others do."""
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from shared.errors import InternalError, JobCancelled, OutOfMemory
+from shared.models import Catalogue, load_catalogue
+from shared.samplers import SAMPLERS
+from shared.settings import Settings
+from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
+from worker.engine import engine as engine_module
+
+Build = Callable[..., DenoiseRequest]
+SIZES = ((64, 64), (64, 96), (96, 64))
+PROMPTS = ("the red cat", "a (white:1.4) duck [dog]", "tabby cat:0.3 blue dog:0.7", "", "photo " * 100)
+
+
+def silent(_step: int, _steps: int) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The rows of every UNet call, as they happen."""
+    from diffusers import UNet2DConditionModel
+
+    rows: list[int] = []
+    forward = UNet2DConditionModel.forward
+
+    def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        rows.append(len(sample))
+        return forward(unet, sample, *arguments, **named)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", counting)
+    return rows
+
+
+@pytest.fixture
+def fresh(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
+    """An engine that has measured nothing yet."""
+    engine = Engine(settings, catalogue)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def held_back(engine: Engine, request: DenoiseRequest) -> tuple[Ticket, threading.Event]:
+    """A request that keeps the engine busy in its first step until the event is set, so that others come together."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(step: int, _steps: int) -> None:
+        begun.set()
+        if step == 1:
+            go_on.wait(60)
+
+    ticket = engine.submit(request, hold)
+    assert begun.wait(60)
+    return ticket, go_on
+
+
+def decibels(one: Image.Image, two: Image.Image) -> float:
+    """PSNR of two pictures of the same size; infinite when they are equal."""
+    error = np.mean((np.asarray(one, dtype=float) - np.asarray(two, dtype=float)) ** 2)
+    return math.inf if error == 0 else float(10 * math.log10(255**2 / error))
+
+
+def random_request(rng: random.Random, build: Build) -> DenoiseRequest:
+    width, height = rng.choice(SIZES)
+    picture = rng.random() < 0.3
+    values = np.random.default_rng(rng.getrandbits(32)).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return build(
+        model=rng.choice(("tiny-sd1", "tiny-sd1", "tiny-sd2")),
+        prompt=rng.choice(PROMPTS),
+        negative_prompt=rng.choice(PROMPTS),
+        width=width,
+        height=height,
+        sampler=rng.choice(list(SAMPLERS)),
+        steps=rng.randint(3, 50),
+        guidance_scale=rng.choice((1.0, 3.0, 7.5, 12.0, -2.0)),
+        eta=rng.choice((0.0, 0.5, 1.0)),
+        noise_seed=rng.getrandbits(32),
+        step_seed=rng.getrandbits(32),
+        init_image=Image.fromarray(values) if picture else None,
+        strength=rng.choice((0.3, 0.75, 1.0)) if picture else 1.0,
+        noise_multiplier=rng.choice((0.9, 1.0)) if picture else 1.0,
+        unet_bs=rng.choice((None, None, None, 1, 4)),
+    )
+
+
+def alone(engine: Engine, requests: list[DenoiseRequest]) -> list[Denoised]:
+    return [engine.submit(request, silent).result(120) for request in requests]
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_picture_does_not_depend_on_who_shares_its_calls(
+    seed: int, engine: Engine, fresh: Engine, request_for: Build, calls: list[int]
+) -> None:
+    """Given 32 requests of every kind that come at random moments, when they share calls, then each equals its solo
+    picture."""
+    rng = random.Random(seed)
+    requests = [random_request(rng, request_for) for _ in range(32)]
+    solo = alone(engine, requests)
+    assert max(calls) <= 2
+    calls.clear()
+    tickets = []
+    for request in requests:
+        tickets.append(fresh.submit(request, silent))
+        time.sleep(rng.random() * 0.03)
+    together = [ticket.result(300) for ticket in tickets]
+    assert max(calls) > 4, "nothing was shared"
+    quality = [decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)]
+    worst = min(range(32), key=lambda number: quality[number])
+    assert quality[worst] >= 50, requests[worst]
+    assert [one.warnings for one in solo] == [two.warnings for two in together]
+
+
+def test_text_and_picture_requests_share_a_call(engine: Engine, request_for: Build, calls: list[int]) -> None:
+    """Given equal sizes, when text to image and image to image wait together, then they run in the same calls."""
+    first, go_on = held_back(engine, request_for(steps=30))
+    calls.clear()
+    others = [
+        engine.submit(request, silent)
+        for _ in range(4)
+        for request in (
+            request_for(steps=20),
+            request_for(steps=20, init_image=Image.new("RGB", (64, 64)), sampler="k_euler"),
+            request_for(steps=20, guidance_scale=1.0, sampler="k_heun"),
+        )
+    ]
+    go_on.set()
+    for ticket in [first, *others]:
+        assert ticket.result(60).image
+    assert max(calls) >= 8
+
+
+def test_a_limit_on_rows_holds_in_company(engine: Engine, request_for: Build, calls: list[int]) -> None:
+    """Given requests with unet_bs 4, when many of them wait, then no call has more rows than that."""
+    first, go_on = held_back(engine, request_for(unet_bs=4, steps=30))
+    calls.clear()
+    others = [engine.submit(request_for(unet_bs=4, steps=20), silent) for _ in range(8)]
+    go_on.set()
+    for ticket in [first, *others]:
+        ticket.result(60)
+    assert max(calls) == 4
+
+
+def test_cancelling_one_of_a_batch_leaves_the_others_alone(engine: Engine, request_for: Build) -> None:
+    """Given requests in a batch, when one is cancelled, then it ends and the others' pictures are their solo ones."""
+    requests = [request_for(noise_seed=seed, steps=30) for seed in range(6)]
+    solo = alone(engine, requests)
+    first, go_on = held_back(engine, request_for(steps=40))
+    tickets = [engine.submit(request, silent) for request in requests]
+    tickets[2].cancel()
+    go_on.set()
+    first.result(60)
+    with pytest.raises(JobCancelled):
+        tickets[2].result(60)
+    for number, ticket in enumerate(tickets):
+        if number != 2:
+            assert decibels(ticket.result(60).image, solo[number].image) >= 50
+
+
+class Limits:
+    """A device on which calls with more than `rows` rows run out of memory, and rows like `poison` break."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from diffusers import UNet2DConditionModel
+
+        self.rows = 1000
+        self.poison: torch.Tensor | None = None
+        self.refused: list[int] = []
+        forward = UNet2DConditionModel.forward
+
+        def limited(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+            if len(sample) > self.rows:
+                self.refused.append(len(sample))
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            context = named["encoder_hidden_states"]
+            if self.poison is not None and any(torch.equal(row, self.poison) for row in context):
+                raise RuntimeError("a broken kernel")
+            return forward(unet, sample, *arguments, **named)
+
+        monkeypatch.setattr(UNet2DConditionModel, "forward", limited)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Limits:
+    return Limits(monkeypatch)
+
+
+def test_a_batch_that_does_not_fit_is_split(fresh: Engine, request_for: Build, device: Limits) -> None:
+    """Given memory for 5 rows, when eight requests wait, then all succeed with their solo pictures, and the size that
+    failed is not tried again."""
+    requests = [request_for(noise_seed=seed, steps=30) for seed in range(8)]
+    solo = alone(fresh, requests)
+    device.rows = 5
+    first, go_on = held_back(fresh, request_for(steps=40))
+    tickets = [fresh.submit(request, silent) for request in requests]
+    go_on.set()
+    for ticket, one in zip(tickets, solo, strict=True):
+        assert decibels(ticket.result(60).image, one.image) >= 50
+    assert first.result(60).warnings == ()
+    assert device.refused
+    assert len(device.refused) == len(set(device.refused))
+
+
+def test_a_request_that_fits_only_row_by_row_says_so(fresh: Engine, request_for: Build, device: Limits) -> None:
+    """Given memory for one row, when a guided request runs, then it is made row by row, with a warning."""
+    solo = fresh.submit(request_for(), silent).result(60)
+    device.rows = 1
+    done = fresh.submit(request_for(), silent).result(60)
+    assert done.used["unet_bs"] == 1
+    assert [warning.partition(":")[0] for warning in done.warnings] == ["unet_bs"]
+    assert decibels(done.image, solo.image) >= 50
+
+
+def test_a_request_that_fits_nowhere_fails_alone(fresh: Engine, request_for: Build, device: Limits) -> None:
+    """Given memory for nothing, when a request runs, then it alone ends with OutOfMemory and the next is served."""
+    device.rows = 0
+    with pytest.raises(OutOfMemory):
+        fresh.submit(request_for(), silent).result(60)
+    device.rows = 2
+    assert fresh.submit(request_for(), silent).result(60).image
+
+
+def test_a_request_that_breaks_a_call_fails_alone(
+    fresh: Engine, request_for: Build, device: Limits, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Given a request that breaks every call it is in, when it shares one, then only it fails."""
+    requests = [request_for(noise_seed=seed, steps=30) for seed in range(6)]
+    solo = alone(fresh, requests)
+    first, go_on = held_back(fresh, request_for(steps=40))
+    tickets = [fresh.submit(request, silent) for request in requests]
+    bad = fresh.submit(request_for(prompt="white duck", steps=30), silent)
+    bad_rows = threading.Event()
+
+    def note_poison() -> None:
+        flight = next(f for f in fresh._flights if f.ticket is bad)
+        device.poison = flight.conditioning_rows[1][0]
+        bad_rows.set()
+
+    fresh.submit(request_for(steps=1), lambda *_: note_poison())
+    go_on.set()
+    assert bad_rows.wait(60)
+    with pytest.raises(InternalError) as failed:
+        bad.result(60)
+    assert "kernel" not in str(failed.value)
+    assert "a broken kernel" in caplog.text
+    assert first.result(60).image
+    for ticket, one in zip(tickets, solo, strict=True):
+        assert decibels(ticket.result(60).image, one.image) >= 50
+
+
+def test_a_stream_for_one_model_does_not_starve_another(
+    settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given memory for one model only and a stream for the first, when the second is asked for, then it is served, but
+    not at once."""
+    monkeypatch.setattr(engine_module, "_MODEL_PATIENCE_S", 0.3)
+    engine = Engine(replace(settings, model_cache_bytes=1), catalogue)
+    engine.start()
+    try:
+        stop = threading.Event()
+        ends: list[float] = []
+
+        def stream() -> None:
+            while not stop.is_set():
+                tickets = [engine.submit(request_for(noise_seed=seed, steps=20), silent) for seed in range(3)]
+                for ticket in tickets:
+                    ticket.result(60)
+                    ends.append(time.monotonic())
+
+        threads = [threading.Thread(target=stream) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while not ends:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        other = engine.submit(request_for(model="tiny-sd2"), silent)
+        assert other.result(60).image
+        served = time.monotonic()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert any(begun < end < served for end in ends), "the model in memory was not served first"
+    finally:
+        engine.stop()
+
+
+@pytest.fixture
+def demo() -> Iterator[Engine]:
+    """An engine over the trained demo model, whose decoder knows what it does."""
+    engine = Engine(Settings(device="cpu", torch_threads=1), load_catalogue("demo"))
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def test_previews_come_to_look_like_the_picture(demo: Engine, request_for: Build) -> None:
+    """Given a listener for previews, when a picture is made, then small pictures come, and the last is the closest."""
+    seen: list[Image.Image] = []
+    request = request_for(model="demo", prompt="a red circle on a blue background", width=128, height=96, steps=22)
+    done = demo.submit(request, silent, seen.append).result(60)
+    assert len(seen) == 6
+    assert {picture.size for picture in seen} == {(16, 12)}
+    small = done.image.resize((16, 12), Image.Resampling.BOX)
+    assert decibels(seen[-1], small) >= 18
+    assert decibels(seen[-1], small) >= decibels(seen[0], small)
+
+
+def test_an_encoding_is_made_once(engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a prompt that was drawn before, when it is drawn again, then the text encoder is not asked."""
+    from transformers import CLIPTextModel
+
+    request = request_for(prompt="a photo of the white duck", steps=1)
+    first = engine.submit(request, silent).result(60)
+    monkeypatch.setattr(CLIPTextModel, "forward", lambda *_, **__: pytest.fail("the text was encoded again"))
+    assert decibels(engine.submit(request, silent).result(60).image, first.image) == math.inf
