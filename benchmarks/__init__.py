@@ -1,0 +1,1 @@
+"""One command a question; what was measured, on which machine and when, lies in `results/`."""
