@@ -3,16 +3,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format tables clean
+.PHONY: help run test test-full lint format tables clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 run: $(VENV)/.ready-run  ## set up, then serve on 127.0.0.1:5001 until Ctrl-C
 	@exec $(BIN)/python -m client serve
 
 test: lint  ## everything that CI runs: lint, types, import rules, unit and end-to-end tests
 	@$(BIN)/pytest
+
+test-full: lint  ## `make test` and the tests that take many minutes
+	@$(BIN)/pytest -m "full or not full"
 
 lint: $(VENV)/.ready-dev  ## ruff, mypy and the import rules
 	@$(BIN)/ruff check

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from shared.models import Catalogue, Model
+from shared.models import Catalogue, Model, load_catalogue
 from shared.settings import Settings
 from worker.engine import DenoiseRequest, Engine
 
@@ -30,6 +30,10 @@ SCHEDULER = {
     "clip_sample": False,
 }
 # name -> family, padding token, prediction type: what tells the two families apart
+LAYOUTS = {
+    "layout-sd15": ("sd1", "<|endoftext|>", "epsilon"),
+    "layout-sd21v": ("sd2", "!", "v_prediction"),
+}
 MODELS = {"tiny-sd1": ("sd1", "<|endoftext|>", "epsilon"), "tiny-sd2": ("sd2", "!", "v_prediction")}
 
 
@@ -103,24 +107,79 @@ def write_tiny_model(folder: Path, pad_token: str, prediction_type: str, seed: i
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
 
 
+def write_layout(folder: Path, family: str, pad_token: str, prediction_type: str) -> None:
+    """Write a model with the structure of Stable Diffusion 1.5 or 2.1-v, block for block, and random narrow weights."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    _write_tokenizer(folder / "tokenizer", pad_token)
+    vocabulary = json.loads((folder / "tokenizer" / "vocab.json").read_text())
+    second = family == "sd2"
+    torch.manual_seed(1)
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=2 * WIDTH,
+            intermediate_size=8 * WIDTH,
+            num_hidden_layers=23 if second else 12,
+            num_attention_heads=4,
+            hidden_act="gelu" if second else "quick_gelu",
+            max_position_embeddings=77,
+            bos_token_id=vocabulary["<|startoftext|>"],
+            eos_token_id=vocabulary["<|endoftext|>"],
+            pad_token_id=vocabulary[pad_token],
+        )
+    )
+    with torch.no_grad():
+        for weight in text_encoder.parameters():
+            weight.mul_(2)
+    text_encoder.save_pretrained(folder / "text_encoder")
+    UNet2DConditionModel(
+        sample_size=96 if second else 64,
+        block_out_channels=(16, 32, 64, 64),
+        layers_per_block=2,
+        cross_attention_dim=2 * WIDTH,
+        attention_head_dim=(2, 4, 8, 8) if second else 4,
+        use_linear_projection=second,
+        norm_num_groups=8,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        block_out_channels=(8, 16, 32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        norm_num_groups=8,
+        sample_size=768 if second else 512,
+    ).save_pretrained(folder / "vae")
+    (folder / "scheduler").mkdir()
+    scheduler = {**SCHEDULER, "prediction_type": prediction_type}
+    if second:
+        scheduler |= {"_class_name": "DDIMScheduler"}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+
+
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A MODELS_DIR with both tiny models."""
+    """A MODELS_DIR with both tiny models and both layouts."""
     root = tmp_path_factory.mktemp("models")
     for name, (_, pad_token, prediction_type) in MODELS.items():
         write_tiny_model(root / name, pad_token, prediction_type)
+    for name, layout in LAYOUTS.items():
+        write_layout(root / name, *layout)
     return root
 
 
 @pytest.fixture(scope="session")
 def catalogue() -> Catalogue:
-    """Both tiny models, and one whose weights are nowhere."""
-    families = {name: family for name, (family, _, _) in MODELS.items()} | {"absent": "sd1"}
+    """All of them, the trained demo model, and one whose weights are nowhere."""
+    families = {name: family for name, (family, _, _) in (MODELS | LAYOUTS).items()} | {"absent": "sd1"}
     models = {
         name: Model(name, name, (), f"hub:nobody/{name}", family, ("v1-inference.yaml",), 64, 512)
         for name, family in families.items()
     }
-    return Catalogue(models, "tiny-sd1")
+    demo = load_catalogue("demo").default
+    return Catalogue(models | {demo.name: demo}, "tiny-sd1")
 
 
 @pytest.fixture(autouse=True)

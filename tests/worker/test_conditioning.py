@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from shared.models import Catalogue
 from shared.settings import Settings
@@ -106,6 +108,22 @@ def test_subprompts_are_blended_by_their_share(encode: Encode) -> None:
 def test_a_blend_of_one_is_that_one(encode: Encode) -> None:
     """Given one sub-prompt with any weight, when it is encoded, then the weight means nothing."""
     assert torch.equal(encode("tabby cat:7"), encode("tabby cat"))
+
+
+@hypothesis.settings(
+    deadline=None, max_examples=15, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(
+    st.lists(st.sampled_from(["cat", "red", "a", "the white duck"]), min_size=1, max_size=4).map(" ".join),
+    st.integers(2, 4),
+    st.floats(0.1, 9),
+)
+def test_equal_parts_with_equal_weights_are_the_plain_prompt(
+    encode: Encode, text: str, parts: int, weight: float
+) -> None:
+    """Given a prompt said several times with one weight, when it is encoded, then it is the prompt said once."""
+    repeated = " ".join([f"{text}:{weight:.3f}"] * parts)
+    assert torch.allclose(encode(repeated), encode(text), atol=1e-5)
 
 
 @pytest.mark.parametrize(

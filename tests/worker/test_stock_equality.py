@@ -1,4 +1,4 @@
-"""Our pictures are the stock diffusers pipelines' pictures, bit for bit."""
+"""Our pictures are the stock diffusers pipelines' pictures, and our latents theirs before the decoder."""
 
 import copy
 import functools
@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from demo_model.release import WEIGHTS
 from shared.samplers import SAMPLERS
 from worker.engine import DenoiseRequest, Engine
 
@@ -29,11 +30,11 @@ def pipelines(models_dir: Path) -> Callable[[str], Any]:
         if model not in loaded:
             from transformers import CLIPTextModel, CLIPTokenizer
 
-            folder = str(models_dir / model)
+            folder = str(folder_of(model, models_dir))
             loaded[model] = diffusers.StableDiffusionPipeline(
-                unet=diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet"),
-                vae=diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae"),
-                text_encoder=CLIPTextModel.from_pretrained(folder, subfolder="text_encoder"),
+                unet=diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=torch.float32),
+                vae=diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=torch.float32),
+                text_encoder=CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32),
                 tokenizer=CLIPTokenizer.from_pretrained(f"{folder}/tokenizer"),
                 scheduler=diffusers.DDIMScheduler.from_pretrained(folder, subfolder="scheduler"),
                 safety_checker=None,
@@ -44,6 +45,10 @@ def pipelines(models_dir: Path) -> Callable[[str], Any]:
         return loaded[model]
 
     return load
+
+
+def folder_of(model: str, models_dir: Path) -> Path:
+    return WEIGHTS if model == "demo" else models_dir / model
 
 
 @functools.cache
@@ -57,7 +62,7 @@ def stock_scheduler(sampler: str, folder: Path) -> Any:
 
 def stock_picture(pipeline: Any, models_dir: Path, request: DenoiseRequest, picture: Image.Image | None) -> Image.Image:
     """What the stock pipeline makes of the request, with the scheduler of our table."""
-    scheduler = copy.deepcopy(stock_scheduler(request.sampler, models_dir / request.model))
+    scheduler = copy.deepcopy(stock_scheduler(request.sampler, folder_of(request.model, models_dir)))
     arguments = {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
@@ -83,45 +88,59 @@ def gradient(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.broadcast_to(across, (height, width, 3)).astype(np.uint8))
 
 
-@pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sd2"])
-@pytest.mark.parametrize("sampler", STOCK)
-def test_text_to_image_equals_the_stock_pipeline(
-    sampler: str,
+@pytest.fixture
+def latents(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """What is given to the decoder, in the order of the pictures."""
+    seen: list[torch.Tensor] = []
+    decode = diffusers.AutoencoderKL.decode
+
+    def recording(vae: Any, z: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        seen.append(z.clone())
+        return decode(vae, z, *arguments, **named)
+
+    monkeypatch.setattr(diffusers.AutoencoderKL, "decode", recording)
+    return seen
+
+
+# the tiny models with every sampler; the real structures and the trained model with a few, and with all in test-full
+FEW = ("ddim", "k_euler_a", "k_dpmpp_2m_ka")
+CASES = [
+    pytest.param(model, sampler, marks=[] if model.startswith("tiny") or sampler in FEW else pytest.mark.full)
+    for model in ("tiny-sd1", "tiny-sd2", "layout-sd15", "layout-sd21v", "demo")
+    for sampler in STOCK
+]
+
+
+@pytest.mark.parametrize("kind", ["txt2img", "img2img"])
+@pytest.mark.parametrize(("model", "sampler"), CASES)
+def test_pictures_equal_those_of_the_stock_pipelines(
     model: str,
-    engine: Engine,
-    pipelines: Callable[[str], Any],
-    models_dir: Path,
-    request_for: Callable[..., DenoiseRequest],
-) -> None:
-    """Given equal seeds for noise and steps, when a picture is made, then it is the stock pipeline's, in every bit."""
-    wanted = request_for(
-        model=model, sampler=sampler, steps=5, eta=0.5, width=72, height=64, noise_seed=SEED, step_seed=SEED
-    )
-    ours = engine.submit(wanted, lambda _step, _steps: None).result(60).image
-    stock = stock_picture(pipelines(model), models_dir, wanted, None)
-    np.testing.assert_array_equal(np.asarray(ours), np.asarray(stock))
-
-
-@pytest.mark.parametrize("sampler", STOCK)
-def test_image_to_image_equals_the_stock_pipeline(
     sampler: str,
+    kind: str,
     engine: Engine,
     pipelines: Callable[[str], Any],
     models_dir: Path,
     request_for: Callable[..., DenoiseRequest],
+    latents: list[torch.Tensor],
 ) -> None:
-    """Given a picture and a strength, when it is reworked, then the result is the stock pipeline's, in every bit."""
-    picture = gradient(64, 72)
+    """Given equal seeds for noise and steps, when a picture is made or reworked, then it is the stock pipeline's."""
+    picture = gradient(72, 64) if kind == "img2img" else None
     wanted = request_for(
+        model=model,
         sampler=sampler,
-        steps=6,
-        strength=0.6,
-        init_image=picture,
-        width=64,
-        height=72,
+        steps=5,
+        eta=0.0 if picture else 0.5,
+        width=72,
+        height=64,
         noise_seed=SEED,
         step_seed=SEED,
+        init_image=picture,
+        strength=0.7 if picture else 1.0,
     )
     ours = engine.submit(wanted, lambda _step, _steps: None).result(60).image
-    stock = stock_picture(pipelines("tiny-sd1"), models_dir, wanted, picture)
-    np.testing.assert_array_equal(np.asarray(ours), np.asarray(stock))
+    stock = stock_picture(pipelines(model), models_dir, wanted, picture)
+    assert len(latents) == 2
+    assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
+    # sums of the wider layers may be taken in another order, which now and then turns a rounding
+    allowed = 1 if model.startswith("layout") else 0
+    np.testing.assert_allclose(np.asarray(ours).astype(int), np.asarray(stock), atol=allowed, rtol=0)
