@@ -37,8 +37,15 @@ def _read(request: Request) -> bytes:
     limit = request.max_content_length
     if limit is not None and request.content_length is None and len(data) >= limit:
         # a body sent without its length is cut off at the limit without a word
+        _drain(request.environ["wsgi.input"], limit)
         raise BodyTooLarge("The body is over this server's limit; send a smaller picture.")
     return data
+
+
+def _drain(stream: Any, at_most: int) -> None:
+    """Read what is left of a body: with too much of it unread the server hangs up, in the midst of the next request."""
+    while at_most > 0 and (piece := stream.read(64 * 1024)):
+        at_most -= len(piece)
 
 
 def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

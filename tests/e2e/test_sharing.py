@@ -2,18 +2,17 @@
 
 import base64
 import io
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pytest
 import redis
 from PIL import Image
 
 from tests.e2e.service import Service
+from tests.pictures import SAME, decibels, from_base64
 
 LARGE: dict[str, Any] = {"prompt": "a house by the sea", "H": 512, "W": 512, "ddim_steps": 200, "return_base64": True}
 ServiceFactory = Callable[..., Service]
@@ -67,12 +66,8 @@ def test_pictures_made_at_once_are_those_made_alone(service: Service) -> None:
     together = [service.wait(task_id).json() for task_id in at_once]
     alone = [service.wait(service.submit(**body)).json() for body in bodies]
     for body, one, two in zip(bodies, alone, together, strict=True):
-        pixels = [
-            np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["Image"][0]))).convert("RGB"), dtype=float)
-            for answer in (one, two)
-        ]
-        error = float(np.mean((pixels[0] - pixels[1]) ** 2))
-        assert error == 0 or 10 * math.log10(255**2 / error) >= 50, body
+        pictures = [from_base64(answer["Image"][0]) for answer in (one, two)]
+        assert decibels(*pictures) >= SAME, body
 
 
 def test_a_worker_leaves_to_others_what_it_cannot_run_now(make_service: ServiceFactory) -> None:

@@ -17,6 +17,7 @@ from shared.errors import InternalError, JobCancelled, OutOfMemory
 from shared.models import Catalogue, load_catalogue
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
+from tests.pictures import SAME, decibels
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.engine import engine as engine_module
 
@@ -68,12 +69,6 @@ def held_back(engine: Engine, request: DenoiseRequest) -> tuple[Ticket, threadin
     return ticket, go_on
 
 
-def decibels(one: Image.Image, two: Image.Image) -> float:
-    """PSNR of two pictures of the same size; infinite when they are equal."""
-    error = np.mean((np.asarray(one, dtype=float) - np.asarray(two, dtype=float)) ** 2)
-    return math.inf if error == 0 else float(10 * math.log10(255**2 / error))
-
-
 def random_request(rng: random.Random, build: Build) -> DenoiseRequest:
     width, height = rng.choice(SIZES)
     picture = rng.random() < 0.3
@@ -120,7 +115,7 @@ def test_a_picture_does_not_depend_on_who_shares_its_calls(
     assert max(calls) > 4, "nothing was shared"
     quality = [decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)]
     worst = min(range(32), key=lambda number: quality[number])
-    assert quality[worst] >= 50, requests[worst]
+    assert quality[worst] >= SAME, requests[worst]
     assert [one.warnings for one in solo] == [two.warnings for two in together]
 
 
@@ -167,7 +162,7 @@ def test_cancelling_one_of_a_batch_leaves_the_others_alone(engine: Engine, reque
         tickets[2].result(60)
     for number, ticket in enumerate(tickets):
         if number != 2:
-            assert decibels(ticket.result(60).image, solo[number].image) >= 50
+            assert decibels(ticket.result(60).image, solo[number].image) >= SAME
 
 
 class Limits:
@@ -208,7 +203,7 @@ def test_a_batch_that_does_not_fit_is_split(fresh: Engine, request_for: Build, d
     tickets = [fresh.submit(request, silent) for request in requests]
     go_on.set()
     for ticket, one in zip(tickets, solo, strict=True):
-        assert decibels(ticket.result(60).image, one.image) >= 50
+        assert decibels(ticket.result(60).image, one.image) >= SAME
     assert first.result(60).warnings == ()
     assert device.refused
     assert len(device.refused) == len(set(device.refused))
@@ -221,7 +216,7 @@ def test_a_request_that_fits_only_row_by_row_says_so(fresh: Engine, request_for:
     done = fresh.submit(request_for(), silent).result(60)
     assert done.used["unet_bs"] == 1
     assert [warning.partition(":")[0] for warning in done.warnings] == ["unet_bs"]
-    assert decibels(done.image, solo.image) >= 50
+    assert decibels(done.image, solo.image) >= SAME
 
 
 def test_a_request_that_fits_nowhere_fails_alone(fresh: Engine, request_for: Build, device: Limits) -> None:
@@ -258,7 +253,7 @@ def test_a_request_that_breaks_a_call_fails_alone(
     assert "a broken kernel" in caplog.text
     assert first.result(60).image
     for ticket, one in zip(tickets, solo, strict=True):
-        assert decibels(ticket.result(60).image, one.image) >= 50
+        assert decibels(ticket.result(60).image, one.image) >= SAME
 
 
 def test_a_stream_for_one_model_does_not_starve_another(

@@ -1,0 +1,78 @@
+"""What each sampler makes of the demo model's prompts: `python -m benchmarks.samplers`.
+
+The prompts and seeds are the demo model's evaluation set, the pictures are the engine's, judged by the model's judge.
+A sampler that is wired wrongly draws noise, or the wrong thing, and shows here.
+"""
+
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks import report
+from demo_model import judge
+from demo_model.evaluate import SEED
+from demo_model.prompts import singles
+from shared.models import load_catalogue
+from shared.samplers import SAMPLERS
+from shared.settings import read_settings
+from worker.engine import DenoiseRequest, Engine
+
+
+def scores(engine: Engine, sampler: str, count: int, steps: int) -> dict[str, float]:
+    """Percentages of right colour, background and shape over the first `count` prompts."""
+    wanted = singles(count)
+    tickets = [
+        engine.submit(
+            DenoiseRequest(
+                model="demo", prompt=want.text, negative_prompt="", width=128, height=128, steps=steps,
+                guidance_scale=7.5, eta=0.0, sampler=sampler, noise_seed=SEED + number, step_seed=SEED + number,
+            ),
+            lambda *_: None,
+        )
+        for number, want in enumerate(wanted)
+    ]  # fmt: skip
+    colour = background = shape = 0
+    for want, ticket in zip(wanted, tickets, strict=True):
+        image = ticket.result().image
+        seen = judge.look(image)
+        colour += bool(seen) and seen[0].colour == want.colour
+        shape += bool(seen) and seen[0].shape == want.shape
+        background += judge.background_colour(image) == want.background
+    return {
+        name: round(100 * hits / count, 1)
+        for name, hits in (("colour", colour), ("background", background), ("shape", shape))
+    }
+
+
+@click.command()
+@click.option("--count", default=100, show_default=True, help="Pictures a sampler.")
+@click.option("--steps", default=20, show_default=True)
+def main(count: int, steps: int) -> None:
+    """Draw, judge, print a table, keep the results."""
+    console = Console(stderr=True)
+    settings = read_settings()
+    engine = Engine(settings, load_catalogue("demo"))
+    engine.start()
+    found: dict[str, Any] = {}
+    table = Table("sampler", "colour", "background", "shape", "worst against ddim")
+    for sampler in track(SAMPLERS, "sampling", console=console):
+        found[sampler] = scores(engine, sampler, count, steps)
+        worst = min(found[sampler][name] - found["ddim"][name] for name in ("colour", "shape"))
+        table.add_row(sampler, *(f"{value:.1f}" for value in found[sampler].values()), f"{worst:+.1f}")
+    engine.stop()
+    console.print(table)
+    results = {
+        "machine": report.machine(settings.device, torch.get_num_threads()),
+        "setting": {"count": count, "steps": steps, "scale": 7.5, "size": 128},
+        "bar": "colour and shape within 5 points of ddim's",
+        "scores": found,
+    }
+    click.echo(report.write("samplers", results))
+
+
+if __name__ == "__main__":
+    main()
