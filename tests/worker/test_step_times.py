@@ -113,3 +113,14 @@ def test_times_between_measured_sizes_are_interpolated_and_scaled_beyond() -> No
         times.note(2, 1.0)
         times.note(4, 3.0)
     assert [times.seconds(rows) for rows in (1, 2, 3, 4, 8)] == [0.5, 1.0, 2.0, 3.0, 6.0]
+
+
+def test_a_time_taken_at_a_bad_moment_does_not_stand_for_ever() -> None:
+    """Given a request alone that was measured too slow, when calls go on, then it is measured again and put right."""
+    times = StepTimes()
+    for _ in range(4):
+        times.note(PAIR, 10.0)
+    for _ in range(200):
+        rows = PAIR if times.due_alone else PAIR * times.share([PAIR] * 8)
+        times.note(rows, steep(rows))
+    assert times.share([PAIR] * 8) == 1

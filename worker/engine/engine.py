@@ -183,7 +183,7 @@ class Engine:
         """The requests that share the next UNet call, at least one."""
         due = self._turns.order(self._flights, self._seconds)
         times, at_most = self._times[due[0].group], due[0].rows_at_most
-        count = times.share([flight.row_count for flight in due])
+        count = 1 if times.due_alone else times.share([flight.row_count for flight in due])
         while at_most is not None and count > 1 and sum(flight.row_count for flight in due[:count]) > at_most:
             count -= 1
         self._shared_best = 1 if at_most else times.share(_MANY)

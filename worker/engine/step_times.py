@@ -18,6 +18,9 @@ _SURE = 3
 _REMEMBERED = 16
 # b equal requests done one after the other end at T, 2T, ... bT: at (b + 1) / 2 T on average; together all end at T(b)
 _LATER_AT_MOST = 1.05
+# a request runs alone now and then, so that a time taken at a bad moment does not stand for ever
+_CHECKED_EVERY = 60
+_PAIR = 2
 # a doubling that wins less than this is the end of the curve
 _WORTHWHILE = 1.03
 
@@ -29,9 +32,11 @@ class StepTimes:
         self._calls: dict[int, int] = {}
         self._seconds: dict[int, deque[float]] = {}
         self._most: float = math.inf
+        self._calls_since_alone = 0
 
     def note(self, rows: int, seconds: float) -> None:
         """A call with so many rows took so long."""
+        self._calls_since_alone = self._calls_since_alone + 1 if rows > _PAIR else 0
         self._calls[rows] = self._calls.get(rows, 0) + 1
         if self._calls[rows] > _WARM_UP:
             self._seconds.setdefault(rows, deque(maxlen=_REMEMBERED)).append(seconds)
@@ -51,6 +56,11 @@ class StepTimes:
         times = [min(self._seconds[size]) for size in sizes]
         scale = max(1.0, rows / sizes[-1]) * min(1.0, rows / sizes[0])
         return float(np.interp(rows, sizes, times)) * scale
+
+    @property
+    def due_alone(self) -> bool:
+        """Whether the next call should serve one request only, to measure its time again."""
+        return self._calls_since_alone >= _CHECKED_EVERY
 
     def share(self, rows: Sequence[int]) -> int:
         """How many of the requests, given by their rows in the order in which they should run, share the next call.
