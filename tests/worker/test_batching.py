@@ -8,21 +8,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from benchmarks.batching import random_request
 from shared.errors import InternalError, JobCancelled, OutOfMemory
 from shared.models import Catalogue, load_catalogue
-from shared.samplers import SAMPLERS
 from shared.settings import Settings
 from tests.pictures import SAME, decibels
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.engine import engine as engine_module
 
 Build = Callable[..., DenoiseRequest]
-SIZES = ((64, 64), (64, 96), (96, 64))
 PROMPTS = ("the red cat", "a (white:1.4) duck [dog]", "tabby cat:0.3 blue dog:0.7", "", "photo " * 100)
 
 
@@ -69,41 +67,22 @@ def held_back(engine: Engine, request: DenoiseRequest) -> tuple[Ticket, threadin
     return ticket, go_on
 
 
-def random_request(rng: random.Random, build: Build) -> DenoiseRequest:
-    width, height = rng.choice(SIZES)
-    picture = rng.random() < 0.3
-    values = np.random.default_rng(rng.getrandbits(32)).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    return build(
-        model=rng.choice(("tiny-sd1", "tiny-sd1", "tiny-sd2")),
-        prompt=rng.choice(PROMPTS),
-        negative_prompt=rng.choice(PROMPTS),
-        width=width,
-        height=height,
-        sampler=rng.choice(list(SAMPLERS)),
-        steps=rng.randint(3, 50),
-        guidance_scale=rng.choice((1.0, 3.0, 7.5, 12.0, -2.0)),
-        eta=rng.choice((0.0, 0.5, 1.0)),
-        noise_seed=rng.getrandbits(32),
-        step_seed=rng.getrandbits(32),
-        init_image=Image.fromarray(values) if picture else None,
-        strength=rng.choice((0.3, 0.75, 1.0)) if picture else 1.0,
-        noise_multiplier=rng.choice((0.9, 1.0)) if picture else 1.0,
-        unet_bs=rng.choice((None, None, None, 1, 4)),
-    )
-
-
 def alone(engine: Engine, requests: list[DenoiseRequest]) -> list[Denoised]:
     return [engine.submit(request, silent).result(120) for request in requests]
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize(
+    ("seed", "trained"), [(1, False), *(pytest.param(seed, True, marks=pytest.mark.full) for seed in (2, 3))]
+)
 def test_a_picture_does_not_depend_on_who_shares_its_calls(
-    seed: int, engine: Engine, fresh: Engine, request_for: Build, calls: list[int]
+    seed: int, trained: bool, engine: Engine, fresh: Engine, calls: list[int]
 ) -> None:
     """Given 32 requests of every kind that come at random moments, when they share calls, then each equals its solo
     picture."""
     rng = random.Random(seed)
-    requests = [random_request(rng, request_for) for _ in range(32)]
+    models = ("demo",) if trained else ("tiny-sd1", "tiny-sd1", "tiny-sd2")
+    sides = (64, 128, 192) if trained else (64, 96)
+    requests = [random_request(rng, models, PROMPTS, sides, most_steps=50) for _ in range(32)]
     solo = alone(engine, requests)
     assert max(calls) <= 2
     calls.clear()

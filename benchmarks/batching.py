@@ -1,0 +1,125 @@
+"""How far a picture made in company is from the one made alone: `python -m benchmarks.batching`.
+
+Requests of every kind arrive at random moments; each is then compared with its solo run on the same engine.
+"""
+
+import random
+import statistics
+import time
+from dataclasses import replace
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks import report
+from shared.models import load_catalogue
+from shared.samplers import SAMPLERS
+from shared.settings import read_settings
+from worker.engine import DenoiseRequest, Engine
+
+PROMPTS = (
+    "a red circle on a blue background",
+    "a (yellow:1.4) star [left of] a green heart",
+    "a house:0.3 a tree:0.7",
+    "",
+    "a photo of a small purple triangle " * 12,
+)
+
+
+def random_request(
+    rng: random.Random, models: tuple[str, ...], prompts: tuple[str, ...], sides: tuple[int, ...], most_steps: int
+) -> DenoiseRequest:
+    """A request that may differ from the next in everything; three in ten start from a picture."""
+    width, height = rng.choice(sides), rng.choice(sides)
+    picture = rng.random() < 0.3
+    values = np.random.default_rng(rng.getrandbits(32)).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    return DenoiseRequest(
+        model=rng.choice(models),
+        prompt=rng.choice(prompts),
+        negative_prompt=rng.choice(prompts),
+        width=width,
+        height=height,
+        sampler=rng.choice(list(SAMPLERS)),
+        steps=rng.randint(3, most_steps),
+        guidance_scale=rng.choice((1.0, 3.0, 7.5, 12.0, -2.0)),
+        eta=rng.choice((0.0, 0.5, 1.0)),
+        noise_seed=rng.getrandbits(32),
+        step_seed=rng.getrandbits(32),
+        init_image=Image.fromarray(values) if picture else None,
+        strength=rng.choice((0.3, 0.75, 1.0)) if picture else 1.0,
+        noise_multiplier=rng.choice((0.9, 1.0)) if picture else 1.0,
+        unet_bs=rng.choice((None, None, None, 1, 4)),
+    )
+
+
+def compare(engine: Engine, requests: list[DenoiseRequest], console: Console) -> list[dict[str, Any]]:
+    """For each request the largest difference (levels of 255) and the PSNR between its two pictures."""
+    rng = random.Random(0)
+    solo = [
+        engine.submit(request, lambda *_: None).result().image for request in track(requests, "alone", console=console)
+    ]
+    tickets = []
+    for request in requests:
+        tickets.append(engine.submit(request, lambda *_: None))
+        time.sleep(rng.random() * 0.1)
+    found = []
+    for request, one, ticket in zip(requests, solo, tickets, strict=True):
+        pixels = [np.asarray(picture, dtype=float) for picture in (one, ticket.result().image)]
+        error = float(np.mean((pixels[0] - pixels[1]) ** 2))
+        found.append(
+            {
+                "sampler": request.sampler,
+                "steps": request.steps,
+                "size": f"{request.width}x{request.height}",
+                "levels": float(np.abs(pixels[0] - pixels[1]).max()),
+                "psnr_db": None if error == 0 else round(float(10 * np.log10(255**2 / error)), 1),
+            }
+        )
+    return found
+
+
+@click.command()
+@click.option("--model", default="demo", show_default=True)
+@click.option("--count", default=32, show_default=True)
+@click.option("--steps", default=50, show_default=True, help="The most steps of a request.")
+@click.option("--side", "sides", multiple=True, type=int, default=(64, 128, 192), show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--half", is_flag=True, help="In 16 bits, also on a processor that is slow at them.")
+@click.option("--name", default="batching", show_default=True, help="Of the file in benchmarks/results.")
+def main(model: str, count: int, steps: int, sides: tuple[int, ...], seed: int, half: bool, name: str) -> None:
+    """Draw everything twice, print the summary, keep the results."""
+    if half:
+        torch.cpu._is_avx512_bf16_supported = lambda: True  # type: ignore[assignment]
+    console = Console(stderr=True)
+    settings = read_settings()
+    engine = Engine(settings, load_catalogue(model))
+    engine.start()
+    rng = random.Random(seed)
+    requests = [random_request(rng, (model,), PROMPTS, sides, steps) for _ in range(count)]
+    if half:
+        requests = [replace(request, precision="autocast") for request in requests]
+    found = compare(engine, requests, console)
+    engine.stop()
+    finite = [row["psnr_db"] for row in found if row["psnr_db"] is not None]
+    summary = {
+        "requests": count,
+        "equal": count - len(finite),
+        "worst_psnr_db": min(finite, default=None),
+        "median_psnr_db": round(statistics.median(finite), 1) if finite else None,
+        "largest_difference_levels": max(row["levels"] for row in found),
+    }
+    console.print(summary)
+    machine = report.machine(settings.device, torch.get_num_threads())
+    precision = "16 bits" if half or settings.device.startswith("cuda") else "float32"
+    click.echo(report.write(name, {
+        "machine": machine, "precision": precision, "model": model, "summary": summary, "requests": found,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Full-size Stable Diffusion structures with random weights: `python -m benchmarks.random_models sd15 FOLDER`.
+
+The time and memory of a picture do not depend on what the weights say, so speed can be measured without a download.
+The tokenizer is the demo model's, whose words are a small part of the vocabulary.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from demo_model.release import WEIGHTS
+
+# the published configurations, where they differ from the classes' defaults
+_UNETS: dict[str, dict[str, Any]] = {
+    "sd15": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
+    "sd21v": {
+        "sample_size": 96,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+    },
+}
+_TEXTS: dict[str, dict[str, Any]] = {
+    "sd15": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
+    "sd21v": {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16,
+        "hidden_act": "gelu",
+    },
+}  # fmt: skip
+_PREDICTIONS = {"sd15": "epsilon", "sd21v": "v_prediction"}
+
+
+def write(model: str, folder: Path) -> None:
+    """Write `model` (sd15 or sd21v) in the diffusers layout, in float16: 2 to 3 GB."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(0)
+    shutil.copytree(WEIGHTS / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    unet = UNet2DConditionModel(block_out_channels=(320, 640, 1280, 1280), layers_per_block=2, **_UNETS[model])
+    unet.half().save_pretrained(folder / "unet")
+    del unet
+    vae = AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=2,
+        sample_size=512,
+    )
+    vae.half().save_pretrained(folder / "vae")
+    marks = json.loads((WEIGHTS / "text_encoder" / "config.json").read_text())
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=49408,
+            **{name: marks[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
+            **_TEXTS[model],
+        )
+    )
+    text.half().save_pretrained(folder / "text_encoder")
+    scheduler = json.loads((WEIGHTS / "scheduler" / "scheduler_config.json").read_text())
+    (folder / "scheduler").mkdir(exist_ok=True)
+    scheduler["prediction_type"] = _PREDICTIONS[model]
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    shutil.copy(WEIGHTS / "model_index.json", folder / "model_index.json")
+
+
+@click.command()
+@click.argument("model", type=click.Choice(list(_UNETS)))
+@click.argument("folder", type=click.Path(path_type=Path))
+def main(model: str, folder: Path) -> None:
+    """Write a model with random weights."""
+    write(model, folder)
+    click.echo(f"{folder}: {sum(file.stat().st_size for file in folder.rglob('*')) / 1e9:.1f} GB")
+
+
+if __name__ == "__main__":
+    main()
