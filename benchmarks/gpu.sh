@@ -19,4 +19,4 @@ for requests in 1 2 4 8 16 32; do
         --name "gpu_engine_sd15_$requests"
 done
 "$python" -m benchmarks.batching --model sd15 --count 12 --steps 20 --side 512 --name gpu_batching_sd15
-"$python" -m benchmarks.samplers --count 100
+"$python" -m benchmarks.samplers --count 100 --name gpu_samplers

@@ -51,7 +51,8 @@ def scores(engine: Engine, sampler: str, count: int, steps: int) -> dict[str, fl
 @click.command()
 @click.option("--count", default=100, show_default=True, help="Pictures a sampler.")
 @click.option("--steps", default=20, show_default=True)
-def main(count: int, steps: int) -> None:
+@click.option("--name", default="samplers", show_default=True, help="Of the file in benchmarks/results.")
+def main(count: int, steps: int, name: str) -> None:
     """Draw, judge, print a table, keep the results."""
     console = Console(stderr=True)
     settings = read_settings()
@@ -71,7 +72,7 @@ def main(count: int, steps: int) -> None:
         "bar": "colour and shape within 5 points of ddim's",
         "scores": found,
     }
-    click.echo(report.write("samplers", results))
+    click.echo(report.write(name, results))
 
 
 if __name__ == "__main__":
