@@ -22,6 +22,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Gone: HTTPStatus.GONE,
+    errors.KeyReused: HTTPStatus.CONFLICT,
     errors.ModelUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooCostly: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

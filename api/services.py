@@ -9,6 +9,7 @@ from shared.queue import RowQueue, connect, make_celery
 from shared.results import ResultStore
 from shared.schemas import Limits
 from shared.settings import Settings
+from shared.submissions import Submissions
 from shared.workers import WorkerRegister
 
 
@@ -20,6 +21,7 @@ class Services:
     results: ResultStore
     queue: RowQueue
     workers: WorkerRegister
+    submissions: Submissions
 
     @property
     def limits(self) -> Limits:
@@ -42,4 +44,5 @@ def build_services(settings: Settings) -> Services:
         results=ResultStore(settings.output_dir),
         queue=RowQueue(make_celery(settings)),
         workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s),
+        submissions=Submissions(client, settings.key_prefix),
     )

@@ -9,23 +9,37 @@ from typing import Any
 import redis
 
 from api.services import Services
-from shared.errors import ModelUnavailable
+from shared.errors import Gone, ModelUnavailable
 from shared.input_image import InputImage
 from shared.queue import RowMessage
-from shared.records import INPUT_NAME, Job, expiring_folder, new_job_id
+from shared.records import INPUT_NAME, Job, State, expiring_folder, new_job_id
 from shared.requests import ImageRequest
+from shared.submissions import Submission
 
 _POLL_S = 0.05
 
 
-def submit(services: Services, request: ImageRequest, picture: InputImage | None) -> str:
-    """Record the job, store its input picture, queue its rows; gives the job's id.
+def submit(
+    services: Services, request: ImageRequest, picture: InputImage | None, submission: Submission | None = None
+) -> tuple[str, bool]:
+    """Record the job, store its input picture, queue its rows; gives the job's id, and whether it was there before.
 
-    Raises ModelUnavailable when workers are here and none has the model, ServiceUnavailable when the queue is away:
-    then nothing is left behind.
+    With a `submission` that was made before, that one's job is given and nothing is queued. Raises ModelUnavailable
+    when workers are here and none has the model, KeyReused, and ServiceUnavailable when the queue is away: then
+    nothing is left behind.
     """
     _require_model(services, request)
     job_id = new_job_id()
+    if submission:
+        earlier = services.submissions.claim(submission, job_id)
+        if earlier != job_id:
+            if not services.jobs.was_queued(earlier):
+                # whoever submitted it died at it, or still is at it: doing it once more does no harm
+                job_id = earlier
+            elif not (submission.again_after_failure and _has_failed(services, earlier)):
+                return earlier, True
+            elif (standing := services.submissions.replace(submission, earlier, job_id)) != job_id:
+                return standing, True
     try:
         if picture:
             services.results.write(expiring_folder(job_id), INPUT_NAME, picture.png)
@@ -37,16 +51,23 @@ def submit(services: Services, request: ImageRequest, picture: InputImage | None
     except Exception:
         _take_back(services, job_id)
         raise
-    return job_id
+    return job_id, False
+
+
+def _has_failed(services: Services, job_id: str) -> bool:
+    try:
+        return services.jobs.get(job_id).state in (State.FAILURE, State.REVOKED)
+    except Gone:
+        return False
 
 
 def _take_back(services: Services, job_id: str) -> None:
     """The client hears 503: rows that did get queued must find no job."""
-    services.results.delete_folder(expiring_folder(job_id))
     try:
-        services.jobs.discard(job_id)
+        if services.jobs.discard(job_id):
+            services.results.delete_folder(expiring_folder(job_id))
     except redis.RedisError:
-        return  # Redis is away altogether; the record expires by itself
+        return  # Redis is away altogether; the record expires by itself, and so does the picture
 
 
 def _require_model(services: Services, request: ImageRequest) -> None:

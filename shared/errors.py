@@ -9,6 +9,7 @@ ServiceError
 │   ├── Unauthorized           no key, or a wrong one
 │   ├── NotFound               no such job, image or page
 │   ├── Gone                   the result has expired
+│   ├── KeyReused              an Idempotency-Key came with another request than before
 │   ├── ModelUnavailable       the model is known, but no worker here has its weights
 │   └── TooCostly              the request asks for more than one job may take
 ├── ServiceUnavailable         Redis is away
@@ -72,6 +73,10 @@ class NotFound(RequestError):
 
 class Gone(RequestError):
     code = "gone"
+
+
+class KeyReused(RequestError):
+    code = "idempotency_key_reused"
 
 
 class ModelUnavailable(RequestError):

@@ -80,37 +80,56 @@ class JobStore:
     def create(self, job_id: str, request: ImageRequest) -> None:
         """Write the record of a job that is about to be queued; `queued` makes it last.
 
-        Should the API die in between, the record expires and its place in the queue is given up.
+        Should the API die in between, the record expires and its place in the queue is given up. A record that is
+        there already, from an attempt to submit the same, stays as it is.
         """
-        record: dict[str, Any] = {
-            "state": State.PENDING.value,
-            "request": request.to_json(),
-            "created": self.clock(),
-            **{f"row:{number}": Row().to_json() for number in range(request.rows)},
-        }
         self._give_up_lost_places()
         place = self.redis.incr(self._key("sequence"))
-        with self.redis.pipeline() as pipe:
-            pipe.hset(self._key("job", job_id), mapping=record)
+
+        def change(record: dict[str, str], pipe: Any) -> None:
+            if record:
+                return
+            fresh: dict[str, Any] = {
+                "state": State.PENDING.value,
+                "request": request.to_json(),
+                "created": self.clock(),
+                **{f"row:{number}": Row().to_json() for number in range(request.rows)},
+            }
+            pipe.hset(self._key("job", job_id), mapping=fresh)
             pipe.expire(self._key("job", job_id), UNQUEUED_TTL_S)
             pipe.zadd(self._key("waiting"), {job_id: float(place)})
-            pipe.execute()
+
+        self._transact(job_id, change)
 
     def queued(self, job_id: str) -> None:
         """All rows of the job are queued: keep its record until it ends."""
 
         def change(record: dict[str, str], pipe: Any) -> None:
+            if record:
+                pipe.hset(self._key("job", job_id), "queued", self.clock())
             if record and not State(record["state"]).final:
                 pipe.persist(self._key("job", job_id))
 
         self._transact(job_id, change)
 
-    def discard(self, job_id: str) -> None:
-        """Forget a job that could not be queued; its client was told so."""
-        with self.redis.pipeline() as pipe:
+    def was_queued(self, job_id: str) -> bool:
+        """Whether all rows of the job were queued, now or in the past; False for a job that nobody accepted."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.hexists(self._key("job", job_id), "queued")
+            pipe.exists(self._key("gone", job_id))
+            return any(pipe.execute())
+
+    def discard(self, job_id: str) -> bool:
+        """Forget a job that could not be queued; its client was told so. False if somebody else did queue it."""
+
+        def change(record: dict[str, str], pipe: Any) -> bool:
+            if "queued" in record:
+                return False
             pipe.delete(self._key("job", job_id), self._key("steps", job_id))
             pipe.zrem(self._key("waiting"), job_id)
-            pipe.execute()
+            return True
+
+        return self._transact(job_id, change)
 
     def claim_row(self, job_id: str, number: int) -> Claim | None:
         """Take a row for this attempt; None when there is nothing left to do for it.

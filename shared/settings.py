@@ -42,6 +42,8 @@ class Settings:
     max_prompt_chars: int = 10_000
     sync_timeout_s: float = 120.0
     sync_waiters: int = 4
+    idempotency_ttl_s: int = 24 * 3600
+    retry_window_s: float = 5.0
     api_processes: int = 1
     api_threads: int = 16
 
@@ -96,6 +98,8 @@ def read_settings() -> Settings:
             max_prompt_chars=env.int("MAX_PROMPT_CHARS", default.max_prompt_chars, validate=Range(1)),
             sync_timeout_s=env.float("SYNC_TIMEOUT_S", default.sync_timeout_s, validate=Range(0)),
             sync_waiters=env.int("SYNC_WAITERS", default.sync_waiters, validate=Range(0)),
+            idempotency_ttl_s=env.int("IDEMPOTENCY_TTL_S", default.idempotency_ttl_s, validate=Range(1)),
+            retry_window_s=env.float("RETRY_WINDOW_S", default.retry_window_s, validate=Range(0)),
             api_processes=env.int("API_PROCESSES", default.api_processes, validate=Range(1)),
             api_threads=env.int("API_THREADS", default.api_threads, validate=Range(1)),
             result_ttl_s=env.int("RESULT_TTL_S", default.result_ttl_s, validate=Range(1)),

@@ -9,6 +9,7 @@ from api.answer_schemas import AcceptedAnswer, ErrorAnswer, RecentAnswer, Status
 from api.answers import describe, finished_answer, image_link, image_response, main_image, status_link
 from api.auth import require_key
 from api.body import read_json_object
+from api.idempotency import submission_of
 from api.services import Services
 from api.submit import Waiters, accepted_body, submit
 from shared.errors import JobCancelled, NotFound
@@ -33,9 +34,10 @@ def native_blueprint(services: Services) -> Blueprint:
 
     def answer_request(schema: GenerateSchema) -> Response:
         body = read_json_object(request)
-        require_key(services.settings, request, body)
+        owner = require_key(services.settings, request, body)
         wanted, picture = load_request(schema, body)
-        job_id = submit(services, wanted, picture)
+        submission = submission_of(services.settings, request, body, owner)
+        job_id, replayed = submit(services, wanted, picture, submission)
         if wanted.synchronous:
             job = waiters.wait(services, job_id, services.settings.sync_timeout_s)
             if job and job.state is State.SUCCESS:
@@ -45,6 +47,8 @@ def native_blueprint(services: Services) -> Blueprint:
         response = jsonify(accepted_body(services, job_id, wanted, status_link(job_id)))
         response.status_code = 202
         response.headers["Location"] = status_link(job_id)
+        if replayed:
+            response.headers["Idempotency-Replayed"] = "true"
         return response
 
     def takes(schema: GenerateSchema) -> Any:

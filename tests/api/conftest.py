@@ -22,6 +22,7 @@ from shared.queue import RowMessage
 from shared.records import StoredImage
 from shared.results import ResultStore
 from shared.settings import DUMMY_API_KEY, Settings
+from shared.submissions import Submissions
 from shared.workers import WorkerRegister
 
 REAL_BODIES = Path(__file__).parents[1] / "requests"
@@ -111,7 +112,12 @@ class World:
 
     def build(self, **settings: Any) -> Services:
         """The services of one more API process."""
-        chosen = {"sync_timeout_s": 0.0, "max_images_per_job": 8, "max_body_bytes": 100_000} | settings
+        chosen = {
+            "retry_window_s": 0.0,
+            "sync_timeout_s": 0.0,
+            "max_images_per_job": 8,
+            "max_body_bytes": 100_000,
+        } | settings
         read = Settings(output_dir=str(self.folder / "outputs"), prompts_dir=self.folder / "prompts", **chosen)
         client = self.connect()
         return Services(
@@ -121,6 +127,7 @@ class World:
             results=ResultStore(read.output_dir),
             queue=self.queue,  # type: ignore[arg-type]  # the fake
             workers=WorkerRegister(client, read.key_prefix, ttl_s=60),
+            submissions=Submissions(client, read.key_prefix),
         )
 
     def another_client(self, **settings: Any) -> Any:

@@ -76,6 +76,7 @@ class Service:
             "DEFAULT_MODEL": "demo",
             "TORCH_THREADS": "1",
             "WARM_UP_S": "0",
+            "RETRY_WINDOW_S": "0",
             "PYTHONUNBUFFERED": "1",
             **environment,
         }

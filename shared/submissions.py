@@ -1,0 +1,73 @@
+"""Submissions that were made before: a retry of the same request stands for the same job.
+
+A client that heard no answer cannot know whether its request was accepted. With an `Idempotency-Key` it may ask again
+as often as it likes; and an identical request with an explicit seed is taken for a retry for a few seconds, because
+it would only draw the same pictures again.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import KeyReused
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One way to recognise a request: under `name` for `ttl_s` seconds, provided that its `fingerprint` is the same.
+
+    `again_after_failure`: once the job failed or was cancelled, the same request is a new one.
+    """
+
+    name: str
+    fingerprint: str
+    ttl_s: float
+    again_after_failure: bool
+
+
+def fingerprint(path: str, body: Mapping[str, Any]) -> str:
+    """Equal for requests that ask for the same: every field counts, except the key."""
+    asked = {name: value for name, value in body.items() if name != "api_key"}
+    return hashlib.sha256(f"{path}\n{json.dumps(asked, sort_keys=True)}".encode()).hexdigest()
+
+
+class Submissions:
+    """What was submitted lately, in Redis; methods may raise `redis.RedisError`."""
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        self._redis = client
+        self._prefix = f"{prefix}submission:"
+
+    def claim(self, submission: Submission, job_id: str) -> str:
+        """The job that this submission stands for: `job_id` if it is the first, else the earlier one's.
+
+        Raises KeyReused when the name was used for another request.
+        """
+        key = self._prefix + submission.name
+        value = json.dumps({"fingerprint": submission.fingerprint, "job_id": job_id})
+        milliseconds = int(submission.ttl_s * 1000)
+        while not self._redis.set(key, value, nx=True, px=milliseconds):
+            if earlier := self._redis.get(key):
+                found = json.loads(earlier)
+                if found["fingerprint"] != submission.fingerprint:
+                    raise KeyReused(
+                        "This Idempotency-Key was used for another request; use a new one for every new request."
+                    )
+                return str(found["job_id"])
+        return job_id
+
+    def replace(self, submission: Submission, earlier: str, job_id: str) -> str:
+        """Let the submission stand for `job_id` instead of `earlier`; gives the job it stands for then.
+
+        Of several who try, one succeeds.
+        """
+        key = self._prefix + submission.name
+        value = json.dumps({"fingerprint": submission.fingerprint, "job_id": job_id})
+        with self._redis.lock(f"{key}:lock", timeout=5, blocking_timeout=2):
+            current = self._redis.get(key)
+            if current and (now := str(json.loads(current)["job_id"])) != earlier:
+                return now
+            self._redis.set(key, value, px=int(submission.ttl_s * 1000))
+        return job_id
