@@ -17,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from demo_model.captions import caption
 from demo_model.drawing import draw
+from demo_model.emphasis import Emphasis, emphasised, scaled, token_weights
 from demo_model.latents import FACTOR, to_tensor, world_code
 from demo_model.progress import Budget, Stage, cosine_tail, generator
 from demo_model.text import WIDTH, token_ids
@@ -26,6 +27,8 @@ log = logging.getLogger("demo_model")
 SEED = 33
 #: Share of captions left empty, for guidance.
 EMPTY = 0.1
+#: Share of captions with a weighted word.
+EMPHASISED = 0.1
 #: From this timestep on, half of the noisy latents are replaced by pure noise. SD's betas leave a trace of the
 #: picture at the last timestep, which sampling from pure noise never has (arXiv 2305.08891): without this the
 #: layout would be read off the trace and not off the text.
@@ -118,17 +121,33 @@ class Average:
             module.load_state_dict(weights)
 
 
-def batch(seed: int, sizes: Sizes) -> tuple[list[str], torch.Tensor]:
-    """Captions (a share of them empty) and latents (B, 4, H/8, W/8) of fresh scenes, all of one size."""
+def batch(seed: int, sizes: Sizes) -> tuple[list[str], torch.Tensor, list[Emphasis | None]]:
+    """Captions (a share of them empty), latents (B, 4, H/8, W/8) of fresh scenes of one size, and weighted words."""
     rng = random.Random(seed)
     _, width, height, count = rng.choices(sizes, weights=[size[0] for size in sizes])[0]
-    texts, pictures = [], []
+    texts, pictures, emphases = [], [], []
     for _ in range(count):
-        scene = sample_scene(rng.getrandbits(40))
-        texts.append("" if rng.random() < EMPTY else caption(scene, rng))
+        emphasis = None
+        if rng.random() < EMPHASISED:
+            scene, text, emphasis = emphasised(rng)
+        else:
+            scene = sample_scene(rng.getrandbits(40))
+            text = "" if rng.random() < EMPTY else caption(scene, rng)
+        texts.append(text)
+        emphases.append(emphasis)
         # A cell averages 64 pixels, so larger pictures need no supersampling.
         pictures.append(np.asarray(draw(scene, width, height, 2 if width * height <= 128 * 128 else 1)))
-    return texts, world_code()(to_tensor(np.stack(pictures)))
+    return texts, world_code()(to_tensor(np.stack(pictures))), emphases
+
+
+def weighted(
+    states: torch.Tensor, ids: torch.Tensor, tokenizer: CLIPTokenizer, emphases: list[Emphasis | None]
+) -> torch.Tensor:
+    """The hidden states with each prompt's weighted word scaled; as they are where no prompt has one."""
+    if not any(emphases):
+        return states
+    words = [set(tokenizer(each.word, add_special_tokens=False).input_ids) if each else set() for each in emphases]
+    return scaled(states, token_weights(ids, words, [each.weight if each else 1.0 for each in emphases]))
 
 
 def noised(latents: torch.Tensor, alphas: torch.Tensor, draw_from: torch.Generator) -> tuple[torch.Tensor, ...]:
@@ -173,7 +192,7 @@ def train_unet(
     parts = {"unet": unet, "text": text, "optimizer": optimizer, "average": average}
     stage = Stage("unet", state, parts, budget)
     alphas = new_scheduler().alphas_cumprod
-    seen, running = 0, 0.0
+    done, running = 0, 0.0
     for step in stage.steps(limit):
         spent = stage.fraction
         for group in optimizer.param_groups:
@@ -181,14 +200,15 @@ def train_unet(
             # A checkpoint brings its own settings of the optimizer along.
             group["fused"] = True
         sizes = small_sizes if step < small_steps else later_sizes or (NATIVE if spent < large else LARGE)
-        texts, latents = batch(SEED * 10**9 + step, sizes)
+        texts, latents, emphases = batch(SEED * 10**9 + step, sizes)
         timesteps, noisy, target = (x.to(device) for x in noised(latents, alphas, generator(SEED, step)))
         ids = token_ids(tokenizer, texts).to(device)
         with torch.set_grad_enabled(step >= small_steps):
             # Small pictures leave the text encoder as it is, and mostly see little of the padding, which is half
             # of their cost.
             longest = int((ids != tokenizer.eos_token_id).sum(1).max()) + 8
-            states = text(input_ids=ids[:, :longest] if step < small_steps and step % 4 else ids).last_hidden_state
+            seen = ids[:, :longest] if step < small_steps and step % 4 else ids
+            states = weighted(text(input_ids=seen).last_hidden_state, seen, tokenizer, emphases)
         guess = unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, states).sample
         loss = F.mse_loss(guess, target)
         optimizer.zero_grad(set_to_none=True)
@@ -196,11 +216,11 @@ def train_unet(
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
         optimizer.step()
         average.update()
-        seen += len(texts)
+        done += len(texts)
         running = loss.item() if not running else 0.98 * running + 0.02 * loss.item()
         if step % 50 == 0:
             log.info(
                 "unet %d  %.1f%%  %.1f min  loss %.4f  size %dx%d  samples this run %d",
-                step, 100 * spent, stage.seconds / 60, running, latents.shape[-1] * 8, latents.shape[-2] * 8, seen,
+                step, 100 * spent, stage.seconds / 60, running, latents.shape[-1] * 8, latents.shape[-2] * 8, done,
             )  # fmt: skip
     return average

@@ -23,7 +23,8 @@ from rich.table import Table
 
 from demo_model import judge, prompts
 from demo_model.drawing import draw
-from demo_model.painter import Emphasis, Painter
+from demo_model.emphasis import Emphasis
+from demo_model.painter import Painter
 from demo_model.release import WEIGHTS
 from demo_model.world import Scene, Thing, single
 

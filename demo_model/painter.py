@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
+from demo_model.emphasis import Emphasis, scaled, token_weights
 from demo_model.release import WEIGHTS
-
-
-@dataclass(frozen=True)
-class Emphasis:
-    """A word of the prompt and the weight its hidden states get."""
-
-    word: str
-    weight: float
 
 
 class Painter:
@@ -91,8 +83,4 @@ class Painter:
         ).input_ids
         states: torch.Tensor = encoder(ids.to(encoder.device))[0]
         word = set(tokenizer(emphasis.word, add_special_tokens=False).input_ids)
-        chosen = torch.tensor([[int(token) in word for token in row] for row in ids], device=states.device)
-        weights = torch.where(chosen, emphasis.weight, 1.0).unsqueeze(-1)
-        before = states.mean(dim=(1, 2), keepdim=True)
-        states = states * weights
-        return states * (before / states.mean(dim=(1, 2), keepdim=True))
+        return scaled(states, token_weights(ids, [word] * len(prompts), [emphasis.weight] * len(prompts)).to(states))

@@ -77,9 +77,9 @@ def test_learning_rate_warms_up_stays_and_falls():
 def test_batches_depend_on_their_seed_only(plain_code):
     """The same seed gives the same captions and latents, another seed others."""
     sizes = ((1.0, 64, 96, 3),)
-    texts, latents = batch(5, sizes)
-    again, same = batch(5, sizes)
-    assert texts == again
+    texts, latents, emphases = batch(5, sizes)
+    again, same, also = batch(5, sizes)
+    assert (texts, emphases) == (again, also)
     assert torch.equal(latents, same)
     assert latents.shape == (3, 4, 12, 8)
     assert batch(6, sizes)[0] != texts

@@ -4,18 +4,22 @@ import base64
 import io
 from typing import Any
 
+import pytest
 from PIL import Image
 
-from demo_model.judge import background_colour, colour_share, look
+from demo_model.drawing import draw
+from demo_model.judge import background_colour, colour_share, find_object_mask, half_colour, look, overlap
+from demo_model.world import Scene, Thing
 from tests.e2e.service import Service
+from tests.pictures import from_base64
 
 
-def drawn(service: Service, prompt: str, **body: Any) -> list[Image.Image]:
+def drawn(service: Service, prompt: str, path: str = "/generate", **body: Any) -> list[Image.Image]:
     """Four pictures of a prompt at the model's native size."""
     wanted = {"prompt": prompt, "n_samples": 4, "seed": 100, "return_base64": True, "synchronous_request": True}
-    answer = service.post("/generate", wanted | body)
+    answer = service.post(path, wanted | body)
     assert answer.status_code == 200, answer.text[:300]
-    return [Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB") for text in answer.json()["Image"]]
+    return [from_base64(text) for text in answer.json()["Image"]]
 
 
 def most(results: list[bool]) -> bool:
@@ -23,15 +27,59 @@ def most(results: list[bool]) -> bool:
     return sum(results) >= len(results) - 1
 
 
-def test_another_prompt_draws_another_thing(service: Service) -> None:
-    """Given "a yellow square on a black background", when drawn, then it is a yellow square on black."""
-    pictures = drawn(service, "a yellow square on a black background")
+@pytest.mark.parametrize(
+    ("colour", "shape", "background"),
+    [("red", "circle", "blue"), ("yellow", "square", "black"), ("green", "star", "white")],
+)
+def test_a_thing_is_what_the_prompt_says(service: Service, colour: str, shape: str, background: str) -> None:
+    """Given "a red circle on a blue background", when drawn, then it is red, round, and on blue."""
+    pictures = drawn(service, f"a {colour} {shape} on a {background} background")
     sights = [look(picture) for picture in pictures]
-    assert most([bool(seen) and (seen[0].colour, seen[0].shape) == ("yellow", "square") for seen in sights])
-    assert most([background_colour(picture) == "black" for picture in pictures])
+    assert most([bool(seen) and (seen[0].colour, seen[0].shape) == (colour, shape) for seen in sights])
+    assert most([background_colour(picture) == background for picture in pictures])
+
+
+def test_two_things_stand_where_the_prompt_puts_them(service: Service) -> None:
+    """Given "a red circle left of a blue square", when drawn, then red is at the left and blue at the right."""
+    pictures = drawn(service, "a red circle left of a blue square")
+    assert most(
+        [(half_colour(picture, "left"), half_colour(picture, "right")) == ("red", "blue") for picture in pictures]
+    )
 
 
 def test_a_negative_prompt_keeps_a_colour_away(service: Service) -> None:
     """Given "a circle" with negative "red, orange, pink", when drawn, then none of them covers anything to speak of."""
     pictures = drawn(service, "a circle", negative_prompt="red, orange, pink")
     assert most([colour_share(picture, "red", "orange", "pink") < 0.02 for picture in pictures])
+
+
+def a_red_circle_at_the_left() -> tuple[Image.Image, str]:
+    """A drawn picture, and the same as base64."""
+    thing = Thing("circle", "red", "medium", "left", 0.28, 0.5, 0.2, 0.0)
+    picture = draw(Scene("yellow", None, (thing,), seed=1))
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    return picture, base64.b64encode(data.getvalue()).decode()
+
+
+def test_little_strength_keeps_the_layout_of_a_picture(service: Service) -> None:
+    """Given a picture, when it is redrawn at 0.35 under another prompt, then what it shows stays where it is."""
+    picture, text = a_red_circle_at_the_left()
+    redrawn = drawn(
+        service, "a green square at the right", "/img2img", init_img=text, denoising_strength=0.35, H=128, W=128
+    )
+    before = find_object_mask(picture)
+    after = [find_object_mask(each) for each in redrawn]
+    assert before is not None
+    assert most([mask is not None and overlap(before, mask) > 0.6 for mask in after])
+
+
+def test_much_strength_follows_the_prompt(service: Service) -> None:
+    """Given a picture, when it is redrawn at 0.95 under another prompt, then it shows what the prompt says."""
+    _, text = a_red_circle_at_the_left()
+    redrawn = drawn(
+        service, "a green square on a purple background", "/img2img", init_img=text, denoising_strength=0.95
+    )
+    sights = [look(each) for each in redrawn]
+    assert most([bool(seen) and (seen[0].colour, seen[0].shape) == ("green", "square") for seen in sights])
+    assert most([background_colour(each) == "purple" for each in redrawn])
