@@ -1,0 +1,105 @@
+"""Where the time of a UNet call goes: `python -m benchmarks.unet_profile`, and how far it is from what the device can.
+
+For 1 to 32 guided requests: the operations' shares, and the arithmetic rate against that of a large matrix product. The
+ratio of the two says how much more any sharing of calls could gain.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import report
+from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS, load_catalogue
+from shared.settings import read_settings
+from worker.checkpoints import CheckpointCache
+from worker.devices import pick_device
+from worker.profiles import choose_precision, profile_for
+
+_TOP = 8
+
+
+def median_s(call: Callable[[], object], synchronise: Callable[[], None], rounds: int) -> float:
+    """Median seconds of a call, after one to warm up."""
+    times = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        call()
+        synchronise()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+@click.command()
+@click.option("--model", default="demo", show_default=True)
+@click.option("--size", default=0, help="Pixels a side; 0: the model's native size.")
+@click.option("--rounds", default=7, show_default=True)
+@click.option("--name", default="unet_profile", show_default=True, help="Of the file in benchmarks/results.")
+@torch.no_grad()
+def main(model: str, size: int, rounds: int, name: str) -> None:
+    """Measure, print a table, keep the results."""
+    settings, catalogue = read_settings(), load_catalogue(model)
+    device = pick_device(settings.device)
+    profile = profile_for(settings.worker_variant, device)
+    precision = choose_precision(None, profile, device)
+    checkpoint = CheckpointCache(settings, catalogue, device, profile).get(catalogue.default.name, precision, ())
+    unet, side = checkpoint.unet, (size or catalogue.default.native_size) // DOWNSAMPLING_FACTOR
+    where: dict[str, Any] = {"device": device.name, "dtype": unet.dtype}
+    square = torch.randn(2048, 2048, **where)
+    peak = 2 * 2048**3 / median_s(lambda: square @ square, device.synchronise, rounds)
+    points = []
+    table = Table("requests", "ms a request", "GFLOP/s", "of the peak", "most of the time in")
+    for requests in (1, 2, 4, 8, 16, 32):
+        rows = 2 * requests
+        latents = torch.randn(rows, LATENT_CHANNELS, side, side, **where)
+        timesteps = torch.full((rows,), 500.0, device=device.name)
+        context = torch.randn(rows, 77, unet.config.cross_attention_dim, **where)
+
+        def call(latents: Any = latents, timesteps: Any = timesteps, context: Any = context) -> object:
+            return unet(latents, timesteps, encoder_hidden_states=context, return_dict=False)
+
+        with FlopCounterMode(display=False) as counter:
+            call()
+        seconds = median_s(call, device.synchronise, rounds)
+        with torch.profiler.profile() as profiler:
+            call()
+        events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
+        total = sum(event.self_cpu_time_total for event in events)
+        shares = {
+            event.key.removeprefix("aten::"): round(event.self_cpu_time_total / total, 3) for event in events[:_TOP]
+        }
+        rate = counter.get_total_flops() / seconds
+        points.append(
+            {
+                "requests": requests,
+                "ms_a_request": round(1000 * seconds / requests, 2),
+                "gflop_a_request": round(counter.get_total_flops() / requests / 1e9, 3),
+                "gflops": round(rate / 1e9, 1),
+                "share_of_peak": round(rate / peak, 3),
+                "operations": shares,
+            }
+        )
+        most = ", ".join(f"{key} {100 * share:.0f} %" for key, share in list(shares.items())[:3])
+        table.add_row(
+            str(requests), f"{points[-1]['ms_a_request']}", f"{rate / 1e9:.0f}", f"{100 * rate / peak:.0f} %", most
+        )
+    console = Console(stderr=True)
+    console.print(table)
+    gain = points[0]["ms_a_request"] / min(point["ms_a_request"] for point in points)
+    bound = points[0]["ms_a_request"] / (1e3 * points[0]["gflop_a_request"] * 1e9 / peak)
+    console.print(f"peak {peak / 1e9:.0f} GFLOP/s; sharing gains {gain:.2f}x, at the peak it would gain {bound:.2f}x")
+    click.echo(report.write(name, {
+        "machine": report.machine(device.name, torch.get_num_threads()), "model": catalogue.default.name,
+        "size": side * DOWNSAMPLING_FACTOR, "precision": precision.word, "peak_gflops": round(peak / 1e9, 1),
+        "gain": round(gain, 2), "gain_at_peak": round(bound, 2), "points": points,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
