@@ -26,9 +26,7 @@ def main_image(job: Job) -> str:
 
 
 def image_response(data: bytes, image_format: str) -> Response:
-    response = Response(data, mimetype=MIME_TYPES[image_format])
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+    return Response(data, mimetype=MIME_TYPES[image_format])
 
 
 def finished_answer(job: Job, results: ResultStore) -> Response:

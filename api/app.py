@@ -2,7 +2,7 @@
 
 import logging
 
-from flask import Flask
+from flask import Flask, Response
 from flask_smorest import Api
 
 from api.answer_schemas import ErrorAnswer
@@ -17,6 +17,21 @@ log = logging.getLogger(__name__)
 
 class _Api(Api):  # type: ignore[misc]  # flask-smorest ships no types
     ERROR_SCHEMA = ErrorAnswer
+
+
+_HEADERS = {
+    # nothing here is a page: no script, no frame, no guessing of types, no address in a referrer
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def _harden(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
 
 
 def create_app(services: Services) -> Flask:
@@ -35,6 +50,7 @@ def create_app(services: Services) -> Flask:
     api.register_blueprint(native_blueprint(services))
     api.register_blueprint(ops_blueprint(services))
     register_error_handlers(app)
+    app.after_request(_harden)
     if not services.settings.api_keys:
         log.warning("API_KEYS is not set: the public dummy key %s opens this server", DUMMY_API_KEY)
     return app

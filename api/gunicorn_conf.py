@@ -1,6 +1,11 @@
 """gunicorn's settings, read from ours: `gunicorn --config python:api.gunicorn_conf api.wsgi:app`."""
 
+import gunicorn.http.wsgi
+
 from shared.settings import read_settings
+
+# the header stays, for it is written in any case, and tells nothing
+gunicorn.http.wsgi.SERVER = ""
 
 _settings = read_settings()
 

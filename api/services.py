@@ -31,6 +31,7 @@ class Services:
             max_input_pixels=self.settings.max_input_pixels,
             max_prompt_chars=self.settings.max_prompt_chars,
             max_images=self.settings.max_images_per_job,
+            max_cost=self.settings.max_job_cost,
         )
 
 

@@ -32,7 +32,7 @@ def load_query(schema: Schema, query: Mapping[str, str]) -> dict[str, Any]:
 def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, InputImage | None]:
     """Validate `body`; gives the request with every default filled in, and the input picture of an img2img.
 
-    Raises InvalidRequest with every bad field, TooCostly when the request is sound but asks for too many pictures.
+    Raises InvalidRequest with every bad field, TooCostly when the request is sound but asks for too much.
     """
     try:
         values = schema.load(body)
@@ -89,6 +89,11 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         raise TooCostly(
             f"The request asks for {request.image_count} pictures; one job may make {schema.limits.max_images}.",
             {"n_iter": ["Ask for fewer rows."], "n_samples": ["Ask for fewer pictures in a row."]},
+        )
+    if request.cost > schema.limits.max_cost:
+        raise TooCostly(
+            f"The request costs {request.cost} (steps x pixels x pictures); one job may cost {schema.limits.max_cost}.",
+            {name: ["Ask for less."] for name in ("ddim_steps", "H", "W", "n_iter", "n_samples")},
         )
     return request, picture
 

@@ -63,6 +63,11 @@ class ImageRequest:
     def image_count(self) -> int:
         return self.rows * self.n_samples
 
+    @property
+    def cost(self) -> int:
+        """Steps times pixels times pictures: what the whole job will roughly take of a device."""
+        return self.steps * self.width * self.height * self.image_count
+
     def prompt_of_row(self, row: int) -> str:
         """The prompt of row `row`; all prompts are drawn once before any is drawn again."""
         return self.prompts[row % len(self.prompts)]

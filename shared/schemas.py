@@ -40,6 +40,7 @@ class Limits:
     max_input_pixels: int
     max_prompt_chars: int
     max_images: int
+    max_cost: int
 
 
 def _about(description: str) -> dict[str, str]:

@@ -32,6 +32,7 @@ class Settings:
 
     # who may ask
     api_keys: tuple[str, ...] = ()
+    api_keys_file: str = ""
 
     # what may be asked for
     default_model: str = "demo"
@@ -39,6 +40,7 @@ class Settings:
     max_body_bytes: int = 32 * _MIB
     max_input_pixels: int = 16_000_000
     max_images_per_job: int = 64
+    max_job_cost: int = 1_000_000_000
     max_prompt_chars: int = 10_000
     sync_timeout_s: float = 120.0
     sync_waiters: int = 4
@@ -89,12 +91,14 @@ def read_settings() -> Settings:
             prompts_dir=Path(env.str("PROMPTS_DIR", str(default.prompts_dir))),
             host=env.str("HOST", default.host),
             port=env.int("PORT", default.port, validate=Range(1, 65535)),
-            api_keys=tuple(filter(None, map(str.strip, env.list("API_KEYS", [])))),
+            api_keys=_keys(env),
+            api_keys_file=env.str("API_KEYS_FILE", default.api_keys_file),
             default_model=env.str("DEFAULT_MODEL", default.default_model),
             allow_downloads=env.bool("ALLOW_DOWNLOADS", default.allow_downloads),
             max_body_bytes=env.int("MAX_BODY_BYTES", default.max_body_bytes, validate=Range(1024)),
             max_input_pixels=env.int("MAX_INPUT_PIXELS", default.max_input_pixels, validate=Range(64 * 64)),
             max_images_per_job=env.int("MAX_IMAGES_PER_JOB", default.max_images_per_job, validate=Range(1)),
+            max_job_cost=env.int("MAX_JOB_COST", default.max_job_cost, validate=Range(1)),
             max_prompt_chars=env.int("MAX_PROMPT_CHARS", default.max_prompt_chars, validate=Range(1)),
             sync_timeout_s=env.float("SYNC_TIMEOUT_S", default.sync_timeout_s, validate=Range(0)),
             sync_waiters=env.int("SYNC_WAITERS", default.sync_waiters, validate=Range(0)),
@@ -120,6 +124,20 @@ def read_settings() -> Settings:
         )
     except EnvError as wrong:
         raise SettingsError(str(wrong)) from None
+
+
+def _keys(env: Env) -> tuple[str, ...]:
+    """The keys of API_KEYS, and those of the file API_KEYS_FILE, one a line; `#` begins a comment line."""
+    keys: list[str] = [key.strip() for key in env.str("API_KEYS", "").split(",")]
+    if file := env.str("API_KEYS_FILE", ""):
+        try:
+            lines = Path(file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            raise SettingsError("API_KEYS_FILE: the file cannot be read") from None
+        keys += [line.strip() for line in lines if not line.lstrip().startswith("#")]
+        if not any(keys):
+            raise SettingsError("API_KEYS_FILE: the file holds no key")
+    return tuple(dict.fromkeys(filter(None, keys)))
 
 
 def let_idle_threads_sleep() -> None:

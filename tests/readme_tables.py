@@ -26,6 +26,7 @@ def tables() -> dict[str, str]:
         max_input_pixels=settings.max_input_pixels,
         max_prompt_chars=settings.max_prompt_chars,
         max_images=settings.max_images_per_job,
+        max_cost=settings.max_job_cost,
     )
     common, all_fields = GenerateSchema(limits).fields, Img2ImgSchema(limits).fields
     only_img2img = {name: field for name, field in all_fields.items() if name not in common}

@@ -73,3 +73,15 @@ def test_every_error_of_the_framework_gets_the_one_shape(world, assert_error):
 
     for status in (400, 403, 406, 408, 418, 429, 431, 500, 501, 502, 504):
         assert_error(app.test_client().get(f"/raises/{status}"), status)
+
+
+@pytest.mark.parametrize("path", ["/health", "/nowhere", "/status/0", "/openapi.json"])
+def test_every_answer_is_hardened(client, path):
+    """Given any address, when it answers, then browsers are told to run, frame and guess nothing, and nobody may
+    read it from another origin."""
+    headers = client.get(path, headers={"Origin": "https://elsewhere.example"}).headers
+
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert not [name for name, _ in headers if name.startswith("Access-Control")]

@@ -402,3 +402,16 @@ def test_redis_errors_of_any_kind_are_503(world, assert_error, monkeypatch):
 
         monkeypatch.setattr(world.services.jobs, "create", fail)
         assert_error(world.post(), 503, "service_unavailable")
+
+
+def test_a_request_over_the_cost_limit_is_refused_before_it_is_queued(world, assert_error):
+    """Given a cost limit, when a request asks for more steps, pixels and pictures than that, then 422 and no job."""
+    client = world.another_client(max_job_cost=20 * 64 * 64 * 4)
+    fields = {"H": 64, "W": 64, "ddim_steps": 20}
+
+    assert world.post(client=client, **fields, n_samples=4).status_code == 202
+    queued = list(world.queue.sent)
+    for more in ({"n_samples": 5}, {"n_samples": 4, "ddim_steps": 21}, {"n_samples": 4, "H": 72}):
+        error = assert_error(world.post(client=client, **fields | more), 422, "too_costly")
+        assert "ddim_steps" in error.fields
+    assert world.queue.sent == queued

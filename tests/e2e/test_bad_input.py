@@ -108,3 +108,11 @@ def test_half_a_request_does_not_hold_up_others(service: Service) -> None:
     with socket.create_connection((address.hostname, address.port)) as stalled:
         stalled.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert service.get("/health").status_code == 200
+
+
+def test_answers_do_not_say_what_serves_them(service: Service) -> None:
+    """Given any answer, when its headers are read, then no name or version of the server is in them."""
+    for path in ("/health", "/nowhere"):
+        headers = service.get(path).headers
+        assert not headers.get("Server")
+        assert "gunicorn" not in str(headers).lower()

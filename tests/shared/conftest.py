@@ -46,6 +46,7 @@ def limits(tmp_path: Path) -> Limits:
         max_input_pixels=1_000_000,
         max_prompt_chars=1000,
         max_images=16,
+        max_cost=100_000_000,
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from shared.settings import DUMMY_API_KEY, Settings, SettingsError, let_idle_threads_sleep, read_settings
 
-NAMES = [field.name for field in fields(Settings)]
+# the file of keys changes another setting, and has tests of its own
+NAMES = [field.name for field in fields(Settings) if field.name != "api_keys_file"]
 # values other than the default, where a variable takes only certain ones
 CHOICES = {"worker_variant": "optimized", "log_level": "DEBUG", "allow_downloads": "true"}
 
@@ -123,3 +124,23 @@ def test_idle_threads_sleep_unless_the_operator_says_otherwise(monkeypatch, befo
     let_idle_threads_sleep()
     assert os.environ["OMP_WAIT_POLICY"] == after
     monkeypatch.delenv("OMP_WAIT_POLICY")
+
+
+def test_keys_can_lie_in_a_file(tmp_path, monkeypatch):
+    """Given a file of keys with a comment, when read beside API_KEYS, then all of them are keys, each once."""
+    file = tmp_path / "keys"
+    file.write_text("# friends\nalpha\n\n  beta  \none\n", encoding="utf-8")
+    monkeypatch.setenv("API_KEYS", "one")
+    monkeypatch.setenv("API_KEYS_FILE", str(file))
+    assert read_settings().api_keys == ("one", "alpha", "beta")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"# nothing\n", b"\xff\xfe"])
+def test_a_key_file_that_opens_nothing_stops_the_start(tmp_path, monkeypatch, content):
+    """Given a key file that is missing, empty or no text, when read, then the error names the variable only."""
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("API_KEYS_FILE", str(file))
+    with pytest.raises(SettingsError, match="API_KEYS_FILE"):
+        read_settings()
