@@ -20,3 +20,14 @@ accesslog = None
 control_socket_disable = True  # one socket for all servers of a user, and nobody here uses it
 errorlog = "-"
 loglevel = _settings.log_level.lower()
+# to the root logger, and so in the same format as everything else
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "root": {"level": _settings.log_level, "handlers": []},
+    "loggers": {
+        "gunicorn.error": {"propagate": True, "handlers": []},
+        # one line for every poll of /status would bury the rest
+        "gunicorn.access": {"level": "CRITICAL", "propagate": False, "handlers": []},
+    },
+}

@@ -1,5 +1,6 @@
 """From a validated request to a queued job, and waiting for it where the client asked to."""
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -11,10 +12,13 @@ import redis
 from api.services import Services
 from shared.errors import Gone, ModelUnavailable
 from shared.input_image import InputImage
+from shared.logs import about_job
 from shared.queue import RowMessage
 from shared.records import INPUT_NAME, Job, State, expiring_folder, new_job_id
 from shared.requests import ImageRequest
 from shared.submissions import Submission
+
+log = logging.getLogger(__name__)
 
 _POLL_S = 0.05
 
@@ -48,6 +52,8 @@ def submit(
             services.queue.send(RowMessage(job_id, row), request.variant)
         # not before this is the record safe from expiring, so not before this is the job accepted
         services.jobs.queued(job_id)
+        with about_job(job_id):
+            log.info("queued: %s, %d pictures of %s", request.kind, request.image_count, request.model)
     except Exception:
         _take_back(services, job_id)
         raise

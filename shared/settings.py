@@ -66,6 +66,7 @@ class Settings:
     visibility_timeout_s: float = 30.0
     worker_beat_s: float = 3.0
     log_level: str = "INFO"
+    log_format: str = "text"
 
     @property
     def worker_ttl_s(self) -> float:
@@ -120,6 +121,7 @@ def read_settings() -> Settings:
             visibility_timeout_s=env.float("VISIBILITY_TIMEOUT_S", default.visibility_timeout_s, validate=Range(1)),
             worker_beat_s=env.float("WORKER_BEAT_S", default.worker_beat_s, validate=Range(0.1)),
             log_level=env.str("LOG_LEVEL", default.log_level, validate=OneOf(("DEBUG", "INFO", "WARNING", "ERROR"))),
+            log_format=env.str("LOG_FORMAT", default.log_format, validate=OneOf(("text", "json"))),
             redis_timeout_s=env.float("REDIS_TIMEOUT_S", default.redis_timeout_s, validate=Range(0.1)),
         )
     except EnvError as wrong:

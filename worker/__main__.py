@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from shared.logs import configure_logging
 from shared.settings import SettingsError, let_idle_threads_sleep, read_settings
 
 
@@ -17,7 +18,9 @@ def main() -> None:
     except (SettingsError, ValueError) as wrong:
         sys.stderr.write(f"worker: {wrong}\n")
         raise SystemExit(2) from None
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings)
+    for says_nothing_of_the_job in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(says_nothing_of_the_job).setLevel(logging.WARNING)
     worker.run()
 
 

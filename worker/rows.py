@@ -13,6 +13,7 @@ from PIL import Image
 
 from shared.errors import InternalError, JobCancelled, LeaseLost, ServiceError, WorkerStopping
 from shared.jobs import JobStore
+from shared.logs import about_job
 from shared.parameters import picture_parameters, wire_parameters
 from shared.queue import RowMessage
 from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
@@ -68,6 +69,10 @@ class RowRunner:
         Raises WorkerStopping when the row was given back, RowBusy when another attempt has it: then the message must
         go back to the queue.
         """
+        with about_job(message.job_id, row=message.row):
+            self._run(message)
+
+    def _run(self, message: RowMessage) -> None:
         claim = self._patiently(lambda: self._jobs.claim_row(message.job_id, message.row))
         if claim is None:
             return
@@ -80,18 +85,21 @@ class RowRunner:
                 del self._tickets[claim]
 
     def _carry_out(self, claim: Claim) -> None:
+        started = time.monotonic()
         try:
-            if claim.finished or self._make(claim):
+            last = claim.finished or self._make(claim)
+            log.info("the row is done after %.1f s, attempt %d", time.monotonic() - started, claim.attempt)
+            if last:
                 self._close(claim)
         except (JobCancelled, LeaseLost) as reason:
-            log.info("row %d of job %s is not continued: %s", claim.row, claim.job_id, reason)
+            log.info("the row is not continued: %s", reason)
         except WorkerStopping:
             self._jobs.release_row(claim)
             raise
         except ServiceError as error:
             self._fail(claim, error)
         except Exception:
-            log.exception("row %d of job %s failed", claim.row, claim.job_id)
+            log.exception("the row failed")
             self._fail(claim, InternalError("The worker failed at this request; its log says why."))
 
     def _make(self, claim: Claim) -> bool:
@@ -156,11 +164,11 @@ class RowRunner:
             return opened.convert("RGB")
 
     def _fail(self, claim: Claim, error: ServiceError) -> None:
-        log.warning("job %s failed: %s", claim.job_id, error)
+        log.warning("the job failed: %s", error)
         try:
             self._patiently(lambda: self._jobs.fail_row(claim, error))
         except (JobCancelled, LeaseLost) as reason:
-            log.info("the failure of job %s changes nothing: %s", claim.job_id, reason)
+            log.info("the failure changes nothing: %s", reason)
 
     @staticmethod
     def _patiently(call: Callable[[], T]) -> T:

@@ -159,7 +159,7 @@ class Engine:
                 checkpoint = self._cache.get(ticket.request.model, terms.precision, self._in_use())
                 self._flights.append(Flight(ticket, checkpoint, terms))
             except Exception as error:
-                ticket.outcome.set_exception(_translated(error))
+                ticket.outcome.set_exception(ticket.context.run(_translated, error))
                 self._device.empty_cache()
             encoded_picture = encoded_picture or ticket.request.init_image is not None
 
@@ -174,7 +174,7 @@ class Engine:
         for held in (self._flights, self._ended):
             if flight in held:
                 held.remove(flight)
-        flight.ticket.outcome.set_exception(_translated(error))
+        flight.ticket.outcome.set_exception(flight.ticket.context.run(_translated, error))
         self._device.empty_cache()
 
     # ---- one evaluation

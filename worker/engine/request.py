@@ -1,5 +1,6 @@
 """What the engine is asked for, what it gives back, and the ticket that stands between the two."""
 
+import contextvars
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -66,6 +67,8 @@ class Ticket:
         self.on_step = on_step
         self.on_preview = on_preview
         self.arrived = time.monotonic()
+        self.context = contextvars.copy_context()
+        """The submitting thread's, so that what the engine logs of this request carries the job's id."""
         self.outcome: Future[Denoised] = Future()
         self._ending: JobError | None = None
 
