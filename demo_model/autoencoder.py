@@ -27,6 +27,8 @@ BATCH = 12
 SCALING_FACTOR = 0.18215
 #: What the posterior's log variance is set to: the code has no spread.
 LOG_VARIANCE = -20.0
+#: The most noise, in standard deviations of the latents, that the decoder learns to draw over; most of it is far less.
+GRAIN = 0.25
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -105,7 +107,7 @@ def encoder_half(vae: AutoencoderKL) -> nn.ModuleDict:
 
 
 def train_decoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch.device, size: int = 64) -> None:
-    """Train the decoder on the written code, with a little noise on it, as sampled latents have."""
+    """Train the decoder on the written code, with noise on it as sampled latents have, to draw clean areas."""
     vae.to(device)
     half = decoder_half(vae)
     parts = list(half.parameters())
@@ -118,7 +120,8 @@ def train_decoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch
         draw_from = generator(SEED, step)
         target = exaggerated(crops(SEED * 10**9 + step, BATCH, size), draw_from)
         z = code(target)
-        z = (z + 0.03 * torch.randn(z.shape, generator=draw_from)).to(device) / SCALING_FACTOR
+        grain = GRAIN * torch.rand((z.shape[0], 1, 1, 1), generator=draw_from) ** 2
+        z = (z + grain * torch.randn(z.shape, generator=draw_from)).to(device) / SCALING_FACTOR
         target = target.clamp(-1, 1).to(device)
         drawn = vae.decode(z).sample
         loss = picture_loss(drawn, target)
