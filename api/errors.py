@@ -35,6 +35,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.DeadlineExceeded: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.OutOfMemory: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.AttemptsExhausted: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.ResultMissing: HTTPStatus.GONE,
     errors.InternalError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }

@@ -21,6 +21,7 @@ ServiceError
     ├── DeadlineExceeded       the job ran past its time limit
     ├── OutOfMemory            the device cannot hold even this request alone
     ├── AttemptsExhausted      its workers died as often as is allowed
+    ├── StorageFull            there is no room for the result
     ├── ResultMissing          a stored image cannot be read any more
     └── InternalError          anything unforeseen; the details are in the worker's log
 
@@ -121,6 +122,10 @@ class OutOfMemory(JobError):
 
 class AttemptsExhausted(JobError):
     code = "attempts_exhausted"
+
+
+class StorageFull(JobError):
+    code = "storage_full"
 
 
 class ResultMissing(JobError):

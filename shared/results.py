@@ -1,13 +1,16 @@
 """The result store: pictures by folder and name, in a local folder or at any URL that fsspec knows."""
 
+import errno
 import re
 import secrets
+from contextlib import suppress
 from typing import Any
 
 import fsspec
 
-from shared.errors import ResultMissing
+from shared.errors import ResultMissing, StorageFull
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.\- ]+")
 
 
@@ -19,15 +22,31 @@ class ResultStore:
         self._local = "file" in _protocols(self._fs)
 
     def write(self, folder: str, name: str, data: bytes) -> None:
-        """Store `data`; a reader sees the old bytes or the new ones, never a part."""
+        """Store `data`; a reader sees the old bytes or the new ones, never a part. Raises StorageFull."""
         path = self._path(folder, name)
-        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        if not self._local:
-            self._fs.pipe_file(path, data)  # object stores replace whole objects
-            return
+        try:
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if self._local:
+                self._replace(path, data)
+            else:
+                self._fs.pipe_file(path, data)  # object stores replace whole objects
+        except OSError as failed:
+            if failed.errno not in _NO_ROOM:
+                raise
+            raise StorageFull(
+                "There is no room left for the pictures: free some in OUTPUT_DIR, then ask again."
+            ) from None
+
+    def _replace(self, path: str, data: bytes) -> None:
         draft = f"{path}.{secrets.token_hex(4)}.part"
-        self._fs.pipe_file(draft, data)
-        self._fs.mv(draft, path)
+        try:
+            self._fs.pipe_file(draft, data)
+            self._fs.mv(draft, path)
+        except BaseException:
+            # half a file would take room for good
+            with suppress(OSError):
+                self._fs.rm_file(draft)
+            raise
 
     def read(self, folder: str, name: str) -> bytes:
         """The bytes of a file; raises ResultMissing when it is not there."""

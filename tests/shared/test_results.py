@@ -1,10 +1,12 @@
 """The result store: bytes in, the same bytes out, and never a path outside of the root."""
 
+import errno
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from shared.errors import ResultMissing
+from shared.errors import ResultMissing, StorageFull
 from shared.results import ResultStore
 
 
@@ -142,3 +144,43 @@ def test_making_a_store_makes_no_folder(tmp_path):
     ResultStore(str(tmp_path / "root"))
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_has_its_own_error_and_leaves_no_half_file(store, tmp_path, monkeypatch, number):
+    """Given a disk without room, when something is written, then the error says what to do, and no draft remains."""
+
+    def half(path, data):
+        Path(path).write_bytes(data[:1])
+        raise OSError(number, "no room")
+
+    monkeypatch.setattr(store._fs, "pipe_file", half)
+    with pytest.raises(StorageFull, match="OUTPUT_DIR"):
+        store.write("job", "a.png", b"data")
+    assert list((tmp_path / "root/job").iterdir()) == []
+
+
+def test_other_trouble_with_the_disk_is_not_called_a_full_one(store, monkeypatch):
+    """Given a disk that fails otherwise, when something is written, then that error comes through."""
+    monkeypatch.setattr(store._fs, "pipe_file", lambda *_: (_ for _ in ()).throw(PermissionError("denied")))
+    with pytest.raises(PermissionError):
+        store.write("job", "a.png", b"data")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a file system of limited size")
+def test_a_disk_that_is_really_full(tmp_path):
+    """Given a real file system without room, when a picture is written and room is made, then it fails and works."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(mount)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting needs root")
+    try:
+        store = ResultStore(str(mount / "out"))
+        store.write("job", "small.png", b"x" * 1000)
+        with pytest.raises(StorageFull):
+            store.write("job", "large.png", b"x" * 200_000)
+        assert store.read("job", "small.png") == b"x" * 1000
+        store.write("job", "other.png", b"x" * 20_000)
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
