@@ -28,7 +28,7 @@ SEED = 33
 #: Share of captions left empty, for guidance.
 EMPTY = 0.1
 #: Share of captions with a weighted word.
-EMPHASISED = 0.1
+EMPHASISED = 0.2
 #: From this timestep on, half of the noisy latents are replaced by pure noise. SD's betas leave a trace of the
 #: picture at the last timestep, which sampling from pure noise never has (arXiv 2305.08891): without this the
 #: layout would be read off the trace and not off the text.

@@ -142,25 +142,38 @@ def emphasis_scores(painter: Painter, count: int) -> list[Score]:
 
 
 def image_scores(painter: Painter, count: int) -> list[Score]:
-    """Image to image: a drawn red circle at the left, repainted as a green square, little and much."""
+    """Image to image: a drawn red circle at the left on yellow, repainted a little and much.
+
+    A little: under a prompt for other things at the same place, and under one that puts them elsewhere. Much: under
+    the latter.
+    """
     sources, seeds = [], [SEED + 40_000 + i for i in range(count)]
     for seed in seeds:
         thing = Thing("circle", "red", "medium", "left", 0.28, 0.5, 0.2, 0.0)
         sources.append(draw(Scene("yellow", None, (thing,), seed=seed)))
-    text = ["a green square at the right on a purple background"] * count
-    little, much = (painter.repaint(sources, text, seeds, strength) for strength in (0.35, 0.9))
-    kept, followed, overlaps = [], [], []
-    for source, image in zip(sources, little, strict=True):
-        before, after = judge.find_object_mask(source), judge.find_object_mask(image)
-        overlaps.append(judge.overlap(before, after) if before is not None and after is not None else 0.0)
-        kept.append(overlaps[-1] > 0.6)
-    for image in much:
+    same_place, elsewhere = (
+        f"a green square {place} on a purple background" for place in ("on the left", "on the right")
+    )
+
+    def overlaps(text: str) -> list[float]:
+        found = []
+        for source, image in zip(sources, painter.repaint(sources, [text] * count, seeds, 0.35), strict=True):
+            before, after = judge.find_object_mask(source), judge.find_object_mask(image)
+            found.append(judge.overlap(before, after) if before is not None and after is not None else 0.0)
+        return found
+
+    followed = []
+    for image in painter.repaint(sources, [elsewhere] * count, seeds, 0.9):
         seen = judge.look(image)
         right = bool(seen) and seen[0].colour == "green" and seen[0].shape == "square" and seen[0].x > 0.5
         followed.append(right and judge.background_colour(image) == "purple")
+    kept, moved = overlaps(same_place), overlaps(elsewhere)
     return [
-        percent("img2img 0.35: layout kept (overlap above 0.6)", kept),
-        Score("img2img 0.35: mean overlap", round(statistics.mean(overlaps), 3), count, unit=""),
+        percent(
+            "img2img 0.35, other things at the same place: layout kept (overlap above 0.6)", [o > 0.6 for o in kept]
+        ),
+        Score("the same: mean overlap", round(statistics.mean(kept), 3), count, unit=""),
+        percent("img2img 0.35, the prompt moves the thing: layout kept all the same", [o > 0.6 for o in moved]),
         percent("img2img 0.9: colour, shape, place and background follow the prompt", followed),
     ]
 
