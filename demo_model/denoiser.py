@@ -6,6 +6,7 @@ import copy
 import logging
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,10 @@ SEED = 33
 #: Share of captions left empty, for guidance.
 EMPTY = 0.1
 #: Share of captions with a weighted word.
-EMPHASISED = 0.2
+EMPHASISED = 0.3
+#: Share of these with the tokens after the caption silenced: they repeat its meaning without its weights, and nothing
+#: would be learned from the weighted word itself.
+SILENCED = 0.5
 #: From this timestep on, half of the noisy latents are replaced by pure noise. SD's betas leave a trace of the
 #: picture at the last timestep, which sampling from pure noise never has (arXiv 2305.08891): without this the
 #: layout would be read off the trace and not off the text.
@@ -39,25 +43,26 @@ HIGH = 0.5
 Sizes = tuple[tuple[float, int, int, int], ...]
 SMALL: Sizes = ((1.0, 64, 64, 64),)
 NATIVE: Sizes = (
-    (0.76, 128, 128, 32),
-    (0.05, 64, 64, 64),
-    (0.03, 96, 96, 40),
+    (0.66, 128, 128, 32),
+    (0.08, 64, 64, 64),
+    (0.02, 96, 96, 40),
     (0.04, 128, 192, 20),
     (0.04, 192, 128, 20),
-    (0.06, 256, 256, 8),
-    (0.02, 256, 384, 5),
+    (0.11, 256, 256, 8),
+    (0.025, 256, 384, 5),
+    (0.025, 384, 256, 5),
 )
 LARGE: Sizes = (
-    (0.62, 128, 128, 32),
-    (0.03, 64, 64, 64),
-    (0.05, 128, 192, 20),
-    (0.05, 192, 128, 20),
-    (0.13, 256, 256, 8),
+    (0.50, 128, 128, 32),
+    (0.06, 64, 64, 64),
+    (0.04, 128, 192, 20),
+    (0.04, 192, 128, 20),
+    (0.14, 256, 256, 8),
     (0.02, 256, 384, 5),
     (0.02, 384, 256, 5),
-    (0.05, 512, 512, 2),
-    (0.015, 512, 344, 3),
-    (0.015, 344, 512, 3),
+    (0.10, 512, 512, 2),
+    (0.04, 512, 344, 3),
+    (0.04, 344, 512, 3),
 )
 
 
@@ -130,6 +135,7 @@ def batch(seed: int, sizes: Sizes) -> tuple[list[str], torch.Tensor, list[Emphas
         emphasis = None
         if rng.random() < EMPHASISED:
             scene, text, emphasis = emphasised(rng)
+            emphasis = replace(emphasis, alone=rng.random() < SILENCED)
         else:
             scene = sample_scene(rng.getrandbits(40))
             text = "" if rng.random() < EMPTY else caption(scene, rng)
@@ -143,11 +149,14 @@ def batch(seed: int, sizes: Sizes) -> tuple[list[str], torch.Tensor, list[Emphas
 def weighted(
     states: torch.Tensor, ids: torch.Tensor, tokenizer: CLIPTokenizer, emphases: list[Emphasis | None]
 ) -> torch.Tensor:
-    """The hidden states with each prompt's weighted word scaled; as they are where no prompt has one."""
+    """The hidden states with each prompt's weighted word scaled, the padding silenced where the word shall be `alone`."""
     if not any(emphases):
         return states
     words = [set(tokenizer(each.word, add_special_tokens=False).input_ids) if each else set() for each in emphases]
-    return scaled(states, token_weights(ids, words, [each.weight if each else 1.0 for each in emphases]))
+    weights = token_weights(ids, words, [each.weight if each else 1.0 for each in emphases])
+    silent = torch.tensor([each is not None and each.alone for each in emphases], device=ids.device).unsqueeze(1)
+    ends = ids == tokenizer.eos_token_id
+    return scaled(states, weights).masked_fill((silent & ends).unsqueeze(-1), 0.0)
 
 
 def noised(latents: torch.Tensor, alphas: torch.Tensor, draw_from: torch.Generator) -> tuple[torch.Tensor, ...]:
@@ -174,7 +183,7 @@ def train_unet(
     budget: Budget,
     device: torch.device,
     small_steps: int = 620,
-    large: float = 0.9,
+    large: float = 0.8,
     limit: int | None = None,
     small_sizes: Sizes = SMALL,
     later_sizes: Sizes | None = None,

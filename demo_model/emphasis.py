@@ -19,17 +19,18 @@ from demo_model.world import CENTRE_RADIUS, PLACED_RADIUS, Scene, single
 #: The weights lie between this and its inverse.
 STRONGEST = 1.6
 #: A weighted size word scales the radius by its weight to this power, so that the strongest stays in the picture.
-SIZE_POWER = 0.6
+SIZE_POWER = 1.0
 #: Of several colours the weighted one is drawn in proportion to its weight to this power.
-COLOUR_POWER = 4.0
+COLOUR_POWER = 12.0
 
 
 @dataclass(frozen=True)
 class Emphasis:
-    """A word of the prompt and the weight its hidden states get."""
+    """A word of the prompt, the weight its hidden states get, and whether the padding after the prompt is silent."""
 
     word: str
     weight: float
+    alone: bool = False
 
 
 def emphasised(rng: random.Random) -> tuple[Scene, str, Emphasis]:
