@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from shared.settings import SettingsError, let_idle_threads_sleep, read_settings
+from shared.settings import SettingsError, keep_compiled_kernels, let_idle_threads_sleep, read_settings
 
 
 def main() -> None:
@@ -13,6 +13,7 @@ def main() -> None:
 
     try:
         settings = read_settings()
+        keep_compiled_kernels(settings.compile_cache_dir)
         worker = Worker(settings)
     except (SettingsError, ValueError) as wrong:
         sys.stderr.write(f"worker: {wrong}\n")
