@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,14 +53,21 @@ class Case:
 
 @dataclass(frozen=True)
 class Run:
-    """One picture: seconds in all, and from the end of each step to that of the next."""
+    """One picture: seconds in all, and from the end of each step to that of the next.
+
+    `processor` is what all threads together computed in each of those, which other programs lengthen less.
+    """
 
     seconds: float
     steps: list[float]
+    processor: list[float]
     picture: Image.Image
 
 
 Paint = Callable[[], Run]
+Instant = tuple[float, float]
+"""The time, and the processor time of this process, in seconds."""
+
 # in each side's own process
 _side: dict[str, Paint] = {}
 
@@ -80,10 +87,10 @@ def _stock(case: Case) -> Paint:
     pipeline.set_progress_bar_config(disable=True)
 
     def paint() -> Run:
-        ends: list[float] = []
+        ends: list[Instant] = []
 
         def on_step(_pipeline: Any, _step: int, _timestep: Any, _arguments: dict[str, Any]) -> dict[str, Any]:
-            ends.append(time.perf_counter())
+            ends.append(_now())
             return {}
 
         started = time.perf_counter()
@@ -107,19 +114,26 @@ def _ours(case: Case, precision: str) -> Paint:
         model=case.model, prompt=PROMPT, negative_prompt="", width=case.size, height=case.size, steps=case.steps,
         guidance_scale=SCALE, eta=0.0, sampler="ddim", noise_seed=SEED, step_seed=SEED, precision=precision,
     )  # fmt: skip
+    # the model is loaded with the first request
+    engine.submit(replace(request, width=64, height=64, steps=1), lambda *_: None).result(_LONGEST_S)
 
     def paint() -> Run:
-        ends: list[float] = []
+        ends: list[Instant] = []
         started = time.perf_counter()
-        ticket = engine.submit(request, lambda _step, _steps: ends.append(time.perf_counter()))
+        ticket = engine.submit(request, lambda _step, _steps: ends.append(_now()))
         return _run(started, ends, ticket.result(_LONGEST_S).image)
 
     return paint
 
 
-def _run(started: float, ends: list[float], picture: Image.Image) -> Run:
-    steps = [later - sooner for sooner, later in pairwise(ends)]
-    return Run(time.perf_counter() - started, steps, picture)
+def _now() -> Instant:
+    return time.perf_counter(), time.process_time()
+
+
+def _run(started: float, ends: list[Instant], picture: Image.Image) -> Run:
+    seconds = time.perf_counter() - started
+    steps, processor = ([later[kind] - sooner[kind] for sooner, later in pairwise(ends)] for kind in (0, 1))
+    return Run(seconds, steps, processor, picture)
 
 
 def _set_up(side: str, case: Case) -> None:
@@ -148,6 +162,7 @@ def _figures(runs: list[Run], stock: list[Run], peak: int, steps: int) -> dict[s
     usual, stock_usual = ([_at_usual_steps(run, steps) for run in side] for side in (runs, stock))
     return {
         "unet_call_s": call,
+        "unet_call_processor_s": statistics.median(time for run in runs for time in run.processor),
         "text_and_vae_s": rest,
         f"picture_of_{steps}_steps_s": statistics.median(run.seconds for run in runs),
         f"picture_of_{_USUAL_STEPS}_steps_s": statistics.median(usual),
@@ -191,8 +206,9 @@ def measure(case: Case, rounds: int, sides: tuple[str, ...], console: Console) -
 @click.option("--size", default=512, show_default=True, help="Pixels a side.")
 @click.option("--steps", default=_USUAL_STEPS, show_default=True, type=click.IntRange(3))
 @click.option("--rounds", default=2, show_default=True)
+@click.option("--note", default="", help="What a reader must know besides, such as what else the machine was doing.")
 @click.option("--name", default="cpu", show_default=True, help="Of the file in benchmarks/results.")
-def main(model: str, models_dir: Path | None, size: int, steps: int, rounds: int, name: str) -> None:
+def main(model: str, models_dir: Path | None, size: int, steps: int, rounds: int, note: str, name: str) -> None:
     """Measure, print a table, keep the results. With fewer steps than 20 the time of a picture is extrapolated."""
     let_idle_threads_sleep()
     console = Console(stderr=True)
@@ -216,7 +232,9 @@ def main(model: str, models_dir: Path | None, size: int, steps: int, rounds: int
         "rounds": rounds,
     }
     if steps < _USUAL_STEPS:
-        setting["note"] = f"{steps} steps were drawn; the time of {_USUAL_STEPS} adds as many UNet calls as are missing"
+        setting["extrapolated"] = f"{_USUAL_STEPS} steps: {steps} were drawn, and the missing UNet calls added"
+    if note:
+        setting["note"] = note
     console.print(_table(found))
     click.echo(report.write(name, {
         "machine": report.machine("cpu", threads), "setting": setting, "default_precision": default, **found,
