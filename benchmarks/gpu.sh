@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one go, some 20 minutes: the tests that run on one, the engine against the stock
+# Everything that needs a GPU, in one go, some 30 minutes: the tests that run on one, the engine against the stock
 # pipeline with a full-size random-weight SD 1.5 at 512x512 in float16 (throughput for 1 to 32 requests, memory, mean
-# latency), and how far pictures made in company are from those made alone. Results: benchmarks/results/gpu_*.json.
+# latency), the standard and the optimized variant, also compiled, and how far pictures made in company are from those
+# made alone. Results: benchmarks/results/gpu_*.json.
 # benchmarks/gpu.sh [python]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,5 +19,7 @@ for requests in 1 2 4 8 16 32; do
     "$python" -m benchmarks.engine --model sd15 --requests "$requests" --rounds 3 --long-size 512 \
         --name "gpu_engine_sd15_$requests"
 done
+"$python" -m benchmarks.gpu --model sd15 --name gpu_variants_sd15
+TORCH_COMPILE=true COMPILE_CACHE_DIR="$models/compiled" "$python" -m benchmarks.gpu --model sd15 --name gpu_variants_sd15_compiled
 "$python" -m benchmarks.batching --model sd15 --count 12 --steps 20 --side 512 --name gpu_batching_sd15
 "$python" -m benchmarks.samplers --count 100 --name gpu_samplers

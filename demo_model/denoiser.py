@@ -149,7 +149,7 @@ def batch(seed: int, sizes: Sizes) -> tuple[list[str], torch.Tensor, list[Emphas
 def weighted(
     states: torch.Tensor, ids: torch.Tensor, tokenizer: CLIPTokenizer, emphases: list[Emphasis | None]
 ) -> torch.Tensor:
-    """The hidden states with each prompt's weighted word scaled, the padding silenced where the word shall be `alone`."""
+    """The hidden states with each prompt's weighted word scaled, the padding silent where the word is `alone`."""
     if not any(emphases):
         return states
     words = [set(tokenizer(each.word, add_special_tokens=False).input_ids) if each else set() for each in emphases]

@@ -61,6 +61,8 @@ class Settings:
     worker_count: int = 1
     device: str = "auto"
     torch_threads: int = 0
+    torch_compile: bool = False
+    compile_cache_dir: Path = Path(".compiled")
     model_cache_bytes: int = 8 * 1024 * _MIB
     max_attempts: int = 3
     visibility_timeout_s: float = 30.0
@@ -116,6 +118,8 @@ def read_settings() -> Settings:
             worker_count=env.int("WORKER_COUNT", default.worker_count, validate=Range(1)),
             device=env.str("DEVICE", default.device),
             torch_threads=env.int("TORCH_THREADS", default.torch_threads, validate=Range(0)),
+            torch_compile=env.bool("TORCH_COMPILE", default.torch_compile),
+            compile_cache_dir=Path(env.str("COMPILE_CACHE_DIR", str(default.compile_cache_dir))),
             model_cache_bytes=env.int("MODEL_CACHE_BYTES", default.model_cache_bytes, validate=Range(0)),
             max_attempts=env.int("MAX_ATTEMPTS", default.max_attempts, validate=Range(1)),
             visibility_timeout_s=env.float("VISIBILITY_TIMEOUT_S", default.visibility_timeout_s, validate=Range(1)),
@@ -149,3 +153,11 @@ def let_idle_threads_sleep() -> None:
     busy cores one demo picture took 9 s, and 1 s without it.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def keep_compiled_kernels(folder: Path) -> None:
+    """Let torch's compiler keep what it makes in `folder`, for the next start; an operator's own choice stands.
+
+    Must be called before anything is compiled.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder.resolve()))

@@ -4,7 +4,7 @@ import logging
 import sys
 
 from shared.logs import configure_logging
-from shared.settings import SettingsError, let_idle_threads_sleep, read_settings
+from shared.settings import SettingsError, keep_compiled_kernels, let_idle_threads_sleep, read_settings
 
 
 def main() -> None:
@@ -14,6 +14,7 @@ def main() -> None:
 
     try:
         settings = read_settings()
+        keep_compiled_kernels(settings.compile_cache_dir)
         worker = Worker(settings)
     except (SettingsError, ValueError) as wrong:
         sys.stderr.write(f"worker: {wrong}\n")

@@ -86,6 +86,9 @@ class Worker:
             return
         started = time.monotonic()
         try:
+            if self.settings.torch_compile:
+                # what is made for the first size is for that one alone, so the usual one comes first
+                self._paint_copies(model, 1, model.native_size, steps=1)
             first = self._paint_copies(model, 1, side=64, steps=1)
             log.info("the model %s is warm after %.1f s", model.name, time.monotonic() - started)
             self._measure(model, first)

@@ -17,7 +17,9 @@ from shared.errors import ModelUnavailable
 from shared.models import Catalogue, Model
 from shared.settings import Settings
 from worker.devices import Device
+from worker.preparation import prepare
 from worker.profiles import Precision, Profile
+from worker.residency import Residency
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,8 @@ class Checkpoint:
     text_encoder: Any
     tokenizer: Any
     scheduler_config: Mapping[str, Any]
-    offload: bool
+    residency: Residency | None = None
+    """Moves the parts to the device and back; None: all are there to stay."""
     encodings: OrderedDict[Hashable, torch.Tensor] = field(default_factory=OrderedDict)
     """Text encodings made before; `families` fills it."""
 
@@ -63,16 +66,15 @@ class Checkpoint:
 
     @contextmanager
     def in_use(self, part: torch.nn.Module, keep: bool = False) -> Iterator[torch.nn.Module]:
-        """`part` on the device; where parts are offloaded it goes back to host memory after, unless `keep`."""
-        if not self.offload:
+        """`part` on the device; where parts come and go, `keep` lets the UNet stay while another is in use."""
+        if self.residency is None:
             yield part
-            return
-        part.to(self.device.name)
-        try:
+        elif part is self.unet:
+            self.residency.settle(part, keep)
             yield part
-        finally:
-            if not keep:
-                part.to("cpu")
+        else:
+            with self.residency.visit(part):
+                yield part
 
 
 def load_checkpoint(model: Model, folder: Path, precision: Precision, device: Device, profile: Profile) -> Checkpoint:
@@ -104,7 +106,7 @@ def load_checkpoint(model: Model, folder: Path, precision: Precision, device: De
             raise ValueError(f"{name} lacks {len(missing)} weights, among them {min(missing)}")
         return loaded.eval().requires_grad_(False).to("cpu" if profile.offload else device.name)
 
-    checkpoint = Checkpoint(
+    return Checkpoint(
         model=model,
         precision=precision,
         device=device,
@@ -113,12 +115,7 @@ def load_checkpoint(model: Model, folder: Path, precision: Precision, device: De
         text_encoder=part(CLIPTextModel, "text_encoder", precision.others),
         tokenizer=CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True),
         scheduler_config=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
-        offload=profile.offload,
     )
-    if profile.slicing:
-        checkpoint.unet.set_attention_slice("auto")
-        checkpoint.vae.enable_slicing()
-    return checkpoint
 
 
 def weights_on_disk(folder: Path) -> int:
@@ -147,6 +144,7 @@ class CheckpointCache:
         self._catalogue = catalogue
         self._device = device
         self._profile = profile
+        self._residency = Residency(device) if profile.offload else None
         self._loaded: OrderedDict[tuple[str, Precision], Checkpoint] = OrderedDict()
 
     def names(self) -> list[str]:
@@ -173,10 +171,17 @@ class CheckpointCache:
             except BROKEN as broken:
                 log.exception("the model %s cannot be read from %s", model.name, folder)
                 raise ModelUnavailable(f"The files of the model '{model.name}' are incomplete or broken.") from broken
+            loaded.residency = self._residency
+            prepare(loaded.unet, loaded.vae, self._device, self._profile, self._settings.torch_compile)
             self._loaded[key] = loaded
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         self._loaded.move_to_end(key)
         return self._loaded[key]
+
+    def rest(self) -> None:
+        """Nothing is in flight: what is on the device for the time of a run leaves it."""
+        if self._residency is not None:
+            self._residency.rest()
 
     def has_room(self, name: str, precision: Precision, in_use: Collection[Checkpoint]) -> bool:
         """Whether `get` would keep to the budget: the model is in memory, or those not in use leave enough.

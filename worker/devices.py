@@ -1,5 +1,7 @@
 """The device a worker computes on: which one, in which precision, and how to wait for it and free its memory."""
 
+import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,7 +9,11 @@ import torch
 
 
 def _nothing() -> None:
-    """The CPU is never behind and keeps no cache."""
+    """Nothing waits, and nothing is kept."""
+
+
+def _one() -> int:
+    return 1
 
 
 def _cpu_half() -> torch.dtype | None:
@@ -26,21 +32,61 @@ def _cuda_half() -> torch.dtype | None:
 
 @dataclass(frozen=True)
 class _Kind:
-    """How one kind of device is found and handled. `half` gives its fast 16-bit type, or None."""
+    """How one kind of device is found and handled. `half` gives its fast 16-bit type, or None.
 
+    `needs` completes "there is none here, it needs ...". `plugin` is the module that adds the kind to torch; it is
+    imported only when the kind is looked for.
+    """
+
+    needs: str
     available: Callable[[], bool]
     half: Callable[[], torch.dtype | None]
+    count: Callable[[], int] = _one
     synchronise: Callable[[], None] = _nothing
     empty_cache: Callable[[], None] = _nothing
+    plugin: str | None = None
+
+    def present(self) -> bool:
+        """Whether such a device is here, its plugin loaded."""
+        if self.plugin is not None:
+            if importlib.util.find_spec(self.plugin.partition(".")[0]) is None:
+                return False
+            importlib.import_module(self.plugin)
+        return self.available()
 
 
 # in order of preference
 _KINDS = {
-    "cuda": _Kind(torch.cuda.is_available, _cuda_half, torch.cuda.synchronize, torch.cuda.empty_cache),
-    "xpu": _Kind(torch.xpu.is_available, lambda: torch.bfloat16, torch.xpu.synchronize, torch.xpu.empty_cache),
-    "hpu": _Kind(_hpu_available, lambda: torch.bfloat16),
-    "mps": _Kind(torch.backends.mps.is_available, lambda: torch.float16, torch.mps.synchronize, torch.mps.empty_cache),
-    "cpu": _Kind(lambda: True, _cpu_half),
+    "cuda": _Kind(
+        needs="an NVIDIA GPU, its driver and a CUDA build of PyTorch",
+        available=torch.cuda.is_available,
+        half=_cuda_half,
+        count=torch.cuda.device_count,
+        synchronise=torch.cuda.synchronize,
+        empty_cache=torch.cuda.empty_cache,
+    ),
+    "xpu": _Kind(
+        needs="an Intel GPU, its driver and an XPU build of PyTorch",
+        available=torch.xpu.is_available,
+        half=lambda: torch.bfloat16,
+        count=torch.xpu.device_count,
+        synchronise=torch.xpu.synchronize,
+        empty_cache=torch.xpu.empty_cache,
+    ),
+    "hpu": _Kind(
+        needs="a Gaudi accelerator and the package habana-torch-plugin (module habana_frameworks)",
+        available=_hpu_available,
+        half=lambda: torch.bfloat16,
+        plugin="habana_frameworks.torch.core",
+    ),
+    "mps": _Kind(
+        needs="a Mac with an Apple chip",
+        available=torch.backends.mps.is_available,
+        half=lambda: torch.float16,
+        synchronise=torch.mps.synchronize,
+        empty_cache=torch.mps.empty_cache,
+    ),
+    "cpu": _Kind(needs="nothing", available=lambda: True, half=_cpu_half),
 }
 AUTO = "auto"
 
@@ -80,10 +126,20 @@ class Device:
 def pick_device(name: str) -> Device:
     """The device of that name; `auto` takes the first kind that is present. Raises DeviceUnavailable."""
     if name == AUTO:
-        return Device(next(kind for kind, row in _KINDS.items() if row.available()))
+        return Device(next(kind for kind, row in _KINDS.items() if row.present()))
     device = Device(name)
     if device.kind not in _KINDS:
         raise DeviceUnavailable(f"DEVICE: '{name}' is not one of auto, {', '.join(_KINDS)}")
-    if not _KINDS[device.kind].available():
-        raise DeviceUnavailable(f"DEVICE: there is no {device.kind} device here; use auto or cpu")
+    row = _KINDS[device.kind]
+    if not row.present():
+        raise DeviceUnavailable(f"DEVICE: there is no {device.kind} device here, it needs {row.needs}; use auto or cpu")
+    names = {device.kind, *(f"{device.kind}:{number}" for number in range(row.count()))}
+    if name not in names:
+        raise DeviceUnavailable(f"DEVICE: there is no {name} here; use one of {', '.join(sorted(names))}")
     return device
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of torch means that the device's memory did not suffice."""
+    # the CPU allocator raises a plain RuntimeError
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -14,22 +14,22 @@ _CPU = "cpu"
 
 @dataclass(frozen=True)
 class Profile:
-    """One variant. `precision` applies when a request has no wish.
+    """One variant. `precision` and `rows_at_most` (in one UNet call) apply when a request has no wish.
 
-    `offload` keeps each part in host memory except while it is in use; `turbo` in a request keeps the UNet on the
-    device between steps.
-    `slicing` computes attention in slices and decodes one picture at a time: slower, with a lower peak.
+    `offload` keeps the parts in host memory while they are not at work; `turbo` in a request lets the UNet stay on the
+    device. `small_decoder` decodes large pictures in tiles: slower, with a lower peak.
     """
 
     precision: str
     offload: bool
-    slicing: bool
+    small_decoder: bool
+    rows_at_most: int | None
 
 
 PROFILES = MappingProxyType({
-    "standard": Profile(precision="autocast", offload=False, slicing=False),
-    "optimized": Profile(precision="autocast", offload=True, slicing=True),
-    "cpu": Profile(precision=FULL, offload=False, slicing=False),
+    "standard": Profile(precision="autocast", offload=False, small_decoder=False, rows_at_most=None),
+    "optimized": Profile(precision="autocast", offload=True, small_decoder=True, rows_at_most=1),
+    "cpu": Profile(precision="autocast", offload=False, small_decoder=False, rows_at_most=None),
 })  # fmt: skip
 
 

@@ -188,6 +188,13 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def float32_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor without bfloat16 arithmetic, so that the tests compute the same everywhere."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+
+
 @pytest.fixture(scope="session")
 def settings(models_dir: Path) -> Settings:
     return Settings(models_dir=models_dir, device="cpu", torch_threads=1, default_model="tiny-sd1")

@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -132,28 +131,6 @@ def test_files_with_the_older_names_of_weights_are_read(own_models: Settings, ca
     for one, two in ((current.vae, again.vae), (current.text_encoder, again.text_encoder)):
         theirs = two.state_dict()
         assert all(torch.equal(weight, theirs[name]) for name, weight in one.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("offload", "keep", "moves"), [(False, False, []), (True, False, ["cpu"] * 2), (True, True, ["cpu"])]
-)
-def test_offloaded_parts_are_on_the_device_only_while_in_use(
-    offload: bool, keep: bool, moves: list[str], settings: Settings, catalogue: Catalogue
-) -> None:
-    """Given a profile, when a part is used, then it moves there and back where parts are offloaded, unless kept."""
-
-    class Part(torch.nn.Module):
-        moved: ClassVar[list[str]] = []
-
-        def to(self, place: str) -> "Part":  # type: ignore[override]
-            self.moved.append(place)
-            return self
-
-    Part.moved.clear()
-    loaded = dataclasses.replace(cache_of(settings, catalogue, 2**40).get("tiny-sd1", FULL, ()), offload=offload)
-    with loaded.in_use(Part(), keep):
-        pass
-    assert Part.moved == moves
 
 
 def test_a_pickle_is_never_opened(own_models: Settings, catalogue: Catalogue, tmp_path: Path) -> None:

@@ -17,19 +17,11 @@ CPU, CUDA = Device("cpu"), Device("cuda")
 
 
 @pytest.fixture
-def slow_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor without bfloat16 arithmetic."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-
-
-@pytest.fixture
 def fast_half(monkeypatch: pytest.MonkeyPatch) -> None:
     """A processor with bfloat16 arithmetic."""
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
 
 
-@pytest.mark.usefixtures("slow_half")
 @pytest.mark.parametrize(
     ("wish", "word"),
     [

@@ -5,7 +5,6 @@ most one finished request is decoded. Requests join and leave between any two ev
 """
 
 import logging
-import os
 import threading
 import time
 from collections import defaultdict, deque
@@ -18,8 +17,9 @@ from shared.models import DOWNSAMPLING_FACTOR, Catalogue
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
 from worker.checkpoints import Checkpoint, CheckpointCache
-from worker.devices import pick_device
-from worker.engine.evaluation import evaluate, is_out_of_memory
+from worker.cores import available_cores
+from worker.devices import is_out_of_memory, pick_device
+from worker.engine.evaluation import evaluate
 from worker.engine.flight import Flight
 from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket
 from worker.engine.step_times import StepTimes
@@ -103,7 +103,8 @@ class Engine:
 
     def _run(self) -> None:
         # per thread in OpenMP, so it is set here and not in `start`
-        torch.set_num_threads(thread_count(self._settings.torch_threads, _cores(), self._settings.worker_count))
+        cores = available_cores()
+        torch.set_num_threads(thread_count(self._settings.torch_threads, cores, self._settings.worker_count))
         with torch.no_grad():
             while self._wait_for_work():
                 self._turn()
@@ -124,6 +125,8 @@ class Engine:
             self._advance(self._next_batch())
         if self._ended:
             self._finish(self._ended.popleft())
+        if not self._flights and not self._ended:
+            self._cache.rest()
 
     # ---- who comes and goes
 
@@ -217,11 +220,6 @@ class Engine:
             flight.ticket.outcome.set_result(flight.finish())
         except Exception as error:
             self._fail(flight, error)
-
-
-def _cores() -> int:
-    """The cores this process may use, which in a container can be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check(request: DenoiseRequest) -> None:

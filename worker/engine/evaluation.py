@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from worker.devices import Device
+from worker.devices import Device, is_out_of_memory
 from worker.engine.flight import Flight
 
 log = logging.getLogger(__name__)
@@ -40,27 +40,25 @@ def evaluate(batch: Sequence[Flight], device: Device) -> Predictions:
     return predictions
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    # the CPU allocator raises a plain RuntimeError
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
 def _evaluate(batch: Sequence[Flight], device: Device, predictions: Predictions) -> None:
+    outcomes: Sequence[torch.Tensor | Exception]
     try:
-        outcomes: Sequence[torch.Tensor | Exception] = _call(batch, device)
+        outcomes = _call(batch, device)
     except Exception as error:
+        # the frames of the failed call hold the tensors that must make room for the next one
+        outcomes = [error.with_traceback(None) if is_out_of_memory(error) else error]
+    if isinstance(failure := outcomes[0], Exception):
         device.empty_cache()
-        predictions.out_of_memory = predictions.out_of_memory or is_out_of_memory(error)
+        predictions.out_of_memory = predictions.out_of_memory or is_out_of_memory(failure)
         if len(batch) > 1:
-            log.warning("a call for %d requests failed, trying smaller ones: %s", len(batch), error)
+            log.warning("a call for %d requests failed, trying smaller ones: %s", len(batch), failure)
             middle = len(batch) // 2
             _evaluate(batch[:middle], device, predictions)
             _evaluate(batch[middle:], device, predictions)
             return
-        if is_out_of_memory(error) and batch[0].lower_memory():
+        if is_out_of_memory(failure) and batch[0].lower_memory():
             _evaluate(batch, device, predictions)
             return
-        outcomes = [error]
     for flight, outcome in zip(batch, outcomes, strict=True):
         predictions.add(flight, outcome)
 

@@ -1,17 +1,22 @@
 """One request under way: its model, its conditioning, its sampler, and the evaluation it waits for."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 import torch
+from PIL import Image
 
 from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from worker.checkpoints import Checkpoint
 from worker.engine.pixels import to_picture, to_tensor
 from worker.engine.preview import Previewer
 from worker.engine.request import Denoised, Ticket
+from worker.engine.tiling import tiled_if_needed
 from worker.engine.wishes import NO_GUIDANCE, Terms
 from worker.families import FAMILIES
 from worker.samplers import Evaluation, Noise, Start, begin
+
+T = TypeVar("T")
 
 # evaluations from one preview to the next
 _PREVIEW_EVERY = 4
@@ -49,13 +54,25 @@ class Flight:
         """Draw in the stock pipelines' order: the picture's latents first, then the noise."""
         request, picture = self.ticket.request, None
         if request.init_image is not None:
-            vae = self.checkpoint.vae
-            with self.checkpoint.in_use(vae):
-                pixels = to_tensor(request.init_image).to(self.checkpoint.device.name, vae.dtype)
-                picture = self._family.to_latents(vae, pixels, noise.start).float().cpu()
+            vae, pixels, state = self.checkpoint.vae, to_tensor(request.init_image), noise.start.get_state()
+
+            def encode() -> torch.Tensor:
+                # a second try must draw what the first would have drawn
+                noise.start.set_state(state)
+                there = pixels.to(self.checkpoint.device.name, vae.dtype)
+                return self._family.to_latents(vae, there, noise.start).float().cpu()
+
+            picture = self._with_vae("encoded", encode)
         shape = (1, LATENT_CHANNELS, request.height // DOWNSAMPLING_FACTOR, request.width // DOWNSAMPLING_FACTOR)
         drawn = torch.randn(shape, generator=noise.start)
         return Start(drawn, picture, request.strength, request.noise_multiplier)
+
+    def _with_vae(self, done: str, call: Callable[[], T]) -> T:
+        """What `call` makes with the VAE; after running out of memory in tiles, which is reported as `done` so."""
+        result, in_tiles = tiled_if_needed(self.checkpoint, call)
+        if in_tiles:
+            self._warnings.append(f"memory: it did not suffice, so the picture was {done} in tiles.")
+        return result
 
     @property
     def guided(self) -> bool:
@@ -122,9 +139,12 @@ class Flight:
     def finish(self) -> Denoised:
         """Decode the final latents."""
         vae = self.checkpoint.vae
-        with self.checkpoint.in_use(vae):
+
+        def decode() -> Image.Image:
             latents = self._latents.to(self.checkpoint.device.name, vae.dtype)
-            picture = to_picture(self._family.to_pixels(vae, latents))
+            return to_picture(self._family.to_pixels(vae, latents))
+
+        picture = self._with_vae("decoded", decode)
         if self._sampling.evaluations is None:
             self._warnings.append(
                 f"ddim_steps: the sampler {self.ticket.request.sampler} chose {self.step} evaluations itself."

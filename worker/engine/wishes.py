@@ -42,4 +42,4 @@ def settle(request: DenoiseRequest, device: Device, profile: Profile) -> Terms:
         warnings.append("turbo: without effect here, the whole model always stays on the device.")
     if request.eta > 0 and not SAMPLERS[request.sampler].uses_eta:
         warnings.append(f"ddim_eta: the sampler {request.sampler} does not use it.")
-    return Terms(device, precision, request.unet_bs, turbo, tuple(warnings))
+    return Terms(device, precision, request.unet_bs or profile.rows_at_most, turbo, tuple(warnings))

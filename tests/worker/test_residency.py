@@ -1,0 +1,195 @@
+"""Who is on a device that is too small for all, and when: no GPU is needed to see the parts come and go."""
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from shared.models import Catalogue
+from shared.settings import Settings
+from worker.checkpoints import CheckpointCache
+from worker.devices import Device
+from worker.engine import DenoiseRequest, Engine
+from worker.engine import engine as engine_module
+from worker.profiles import PROFILES, Precision, Profile, choose_precision
+from worker.residency import Residency
+
+Build = Callable[..., DenoiseRequest]
+CUDA = Device("cuda")
+Journal = list[tuple[str, str]]
+
+
+class Part(torch.nn.Module):
+    """Notes where it is sent, and may refuse to come."""
+
+    def __init__(self, name: str, journal: Journal) -> None:
+        super().__init__()
+        self.name, self.journal, self.refuses = name, journal, False
+
+    def to(self, place: str) -> "Part":  # type: ignore[override]
+        self.journal.append((self.name, place))
+        if self.refuses and place != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return []
+
+
+@pytest.fixture
+def residency(monkeypatch: pytest.MonkeyPatch) -> Residency:
+    monkeypatch.setattr(Device, "empty_cache", lambda _: None)
+    return Residency(CUDA)
+
+
+def test_a_unet_stays_for_a_run_of_calls_and_makes_room_for_the_decoder(residency: Residency, journal: Journal) -> None:
+    """Given a run of UNet calls, when the VAE decodes, then the UNet came once and left first, and both are gone."""
+    unet, vae = Part("unet", journal), Part("vae", journal)
+    for _ in range(20):
+        residency.settle(unet, keep=False)
+    with residency.visit(vae):
+        journal.append(("vae", "decodes"))
+    assert journal == [("unet", "cuda"), ("unet", "cpu"), ("vae", "cuda"), ("vae", "decodes"), ("vae", "cpu")]
+
+
+def test_turbo_keeps_the_unet_beside_the_other_parts(residency: Residency, journal: Journal) -> None:
+    """Given a UNet that is kept, when the text encoder works and the worker rests, then the UNet has not moved."""
+    unet, text = Part("unet", journal), Part("text", journal)
+    residency.settle(unet, keep=True)
+    with residency.visit(text):
+        pass
+    residency.rest()
+    residency.settle(unet, keep=True)
+    assert journal == [("unet", "cuda"), ("text", "cuda"), ("text", "cpu")]
+
+
+def test_turbo_ends_with_the_next_request_that_does_not_ask_for_it(residency: Residency, journal: Journal) -> None:
+    """Given a UNet that was kept, when it is next called without turbo, then it leaves when the worker rests."""
+    unet = Part("unet", journal)
+    residency.settle(unet, keep=True)
+    residency.settle(unet, keep=False)
+    residency.rest()
+    assert journal == [("unet", "cuda"), ("unet", "cpu")]
+
+
+def test_one_unet_takes_the_place_of_another(residency: Residency, journal: Journal) -> None:
+    """Given the UNet of one model, kept or not, when that of another is called, then the first leaves first."""
+    one, other = Part("one", journal), Part("other", journal)
+    residency.settle(one, keep=True)
+    residency.settle(other, keep=False)
+    assert journal == [("one", "cuda"), ("one", "cpu"), ("other", "cuda")]
+
+
+def test_a_part_without_room_does_not_stay_behind_in_part(residency: Residency, journal: Journal) -> None:
+    """Given no room on the device, when a part comes, then it is sent home whole and tried again the next time."""
+    unet, vae = Part("unet", journal), Part("vae", journal)
+    unet.refuses = vae.refuses = True
+    with pytest.raises(torch.OutOfMemoryError):
+        residency.settle(unet, keep=False)
+    with pytest.raises(torch.OutOfMemoryError), residency.visit(vae):
+        pass
+    unet.refuses = False
+    residency.settle(unet, keep=False)
+    expected = [("unet", "cuda"), ("unet", "cpu"), ("vae", "cuda"), ("vae", "cpu"), ("unet", "cuda")]
+    assert journal == expected
+
+
+def test_a_model_that_is_gone_is_forgotten(residency: Residency, journal: Journal) -> None:
+    """Given a UNet on the device whose model was evicted, when another is called, then nobody holds the first."""
+    residency.settle(Part("gone", journal), keep=True)
+    gc.collect()
+    residency.settle(Part("other", journal), keep=False)
+    assert journal == [("gone", "cuda"), ("other", "cuda")]
+
+
+def test_the_variants_differ_in_where_the_parts_live() -> None:
+    """Given the profiles, then only the optimized one moves parts, decodes in tiles and runs rows one by one."""
+    assert PROFILES["optimized"] == Profile("autocast", offload=True, small_decoder=True, rows_at_most=1)
+    for name in ("standard", "cpu"):
+        assert PROFILES[name] == Profile("autocast", offload=False, small_decoder=False, rows_at_most=None)
+
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """Where the parts of real models are sent, by the names of their classes."""
+    seen: Journal = []
+
+    def watch(kind: type[torch.nn.Module]) -> None:
+        move = kind.to
+
+        def noting(part: torch.nn.Module, *arguments: object, **named: object) -> torch.nn.Module:
+            if arguments == ("here",):
+                seen.append((type(part).__name__, "comes"))
+                return part
+            if arguments == ("cpu",):
+                seen.append((type(part).__name__, "goes"))
+            return move(part, *arguments, **named)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(kind, "to", noting)
+
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    for kind in (AutoencoderKL, UNet2DConditionModel, CLIPTextModel):
+        watch(kind)
+    return seen
+
+
+@pytest.fixture
+def optimized(
+    settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, moves: Journal
+) -> Iterator[Engine]:
+    """An engine of the optimized variant that computes on the CPU while it believes to move its parts elsewhere."""
+    monkeypatch.setattr(engine_module, "profile_for", lambda *_: PROFILES["optimized"])
+    engine = Engine(replace(settings, worker_variant="optimized"), catalogue)
+    assert engine._cache._residency is not None
+    monkeypatch.setattr(engine._cache._residency, "_device", replace(CUDA, name="here"))
+    monkeypatch.setattr(Device, "empty_cache", lambda _: None)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def test_the_parts_of_a_picture_come_one_after_the_other(
+    optimized: Engine, engine: Engine, moves: Journal, request_for: Build
+) -> None:
+    """Given the optimized variant, when a picture is made, then each part comes once and goes, and the picture is the
+    one that the other variants make."""
+    request = request_for(steps=6)
+    done = optimized.submit(request, lambda *_: None).result(60)
+    first = moves.index(("CLIPTextModel", "comes"))
+    order = ("CLIPTextModel", "UNet2DConditionModel", "AutoencoderKL")
+    assert moves[first:] == [(part, way) for part in order for way in ("comes", "goes")]
+    assert (done.used["unet_bs"], done.used["turbo"]) == (1, False)
+    assert done.warnings == ()
+    whole = engine.submit(replace(request, unet_bs=1), lambda *_: None).result(60)
+    assert done.image.tobytes() == whole.image.tobytes()
+
+
+def test_turbo_lets_the_unet_stay_between_pictures(optimized: Engine, moves: Journal, request_for: Build) -> None:
+    """Given turbo, when two pictures are made, then the UNet comes once; a request without it lets it go."""
+    for seed in (1, 2):
+        done = optimized.submit(request_for(turbo=True, noise_seed=seed), lambda *_: None).result(60)
+        assert done.used["turbo"] is True
+    unets = [way for part, way in moves if part == "UNet2DConditionModel"]
+    assert unets.count("comes") == 1
+    assert unets[-1] == "comes"
+    optimized.submit(request_for(), lambda *_: None).result(60)
+    assert [way for part, way in moves if part == "UNet2DConditionModel"][-1] == "goes"
+
+
+def test_a_model_of_the_optimized_variant_decodes_large_pictures_in_tiles(
+    settings: Settings, catalogue: Catalogue
+) -> None:
+    """Given the optimized profile, when a model is loaded, then its VAE works in slices and tiles."""
+    cpu = Device("cpu")
+    profile = PROFILES["optimized"]
+    cache = CheckpointCache(settings, catalogue, cpu, profile)
+    full: Precision = choose_precision("full", profile, cpu)
+    vae = cache.get("tiny-sd1", full, ()).vae
+    assert vae.use_tiling
+    assert vae.use_slicing
