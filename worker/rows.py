@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import redis
@@ -106,6 +107,7 @@ class RowRunner:
         """Make and store the pictures of a row; True when it was the last row of the job."""
         request = claim.request
         progress = _RowProgress(self._jobs, claim, request.n_samples)
+        self._engine.fetch(request.model, progress.downloading)
         start = self._input_picture(claim)
         tickets = [
             self._engine.submit(
@@ -205,6 +207,11 @@ class _RowProgress:
             self._jobs.save_preview(self._claim, data.getvalue())
         except (redis.ConnectionError, redis.TimeoutError):
             self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
+
+    def downloading(self, percent: int) -> None:
+        """Tell how much of the model is fetched; what the record says against going on is raised."""
+        with suppress(redis.ConnectionError, redis.TimeoutError):
+            self._jobs.downloading(self._claim, percent)
 
     def of_sample(self, sample: int) -> Callable[[int, int], None]:
         def on_step(step: int, steps: int) -> None:
