@@ -13,6 +13,7 @@ from shared.errors import ServiceError
 from shared.jobs import JobStore
 from shared.models import Model, catalogue_for
 from shared.queue import CONSUMED_BY, connect, make_celery
+from shared.requests import ImageRequest
 from shared.results import ResultStore
 from shared.samplers import DEFAULT_SAMPLER
 from shared.settings import Settings
@@ -47,7 +48,7 @@ class Worker:
         self._engine = Engine(settings, self._catalogue)
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
         self._deliveries = Deliveries(client, settings.key_prefix)
-        self._rows = RowRunner(self._jobs, self._results, self._engine)
+        self._rows = RowRunner(self._jobs, self._results, self._engine, self._served_elsewhere)
         self._beat = Beat([
             (settings.visibility_timeout_s / 4, self._deliveries.renew),
             (settings.visibility_timeout_s / 4, self._rows.renew),
@@ -129,6 +130,10 @@ class Worker:
     def _watch(self) -> None:
         self._prefetch.adjust()
         self._rows.watch()
+
+    def _served_elsewhere(self, request: ImageRequest) -> bool:
+        others = (card for card in self._register.live() if card.name != self.name and card.serves(request.variant))
+        return any(request.model in card.available_models for card in others)
 
     def _announce(self) -> None:
         missing = self._engine.missing_models()

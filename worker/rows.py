@@ -12,12 +12,21 @@ from typing import TypeVar
 import redis
 from PIL import Image
 
-from shared.errors import InternalError, JobCancelled, LeaseLost, ServiceError, WorkerStopping
+from shared.errors import (
+    InternalError,
+    JobCancelled,
+    LeaseLost,
+    ModelUnavailable,
+    RowBusy,
+    ServiceError,
+    WorkerStopping,
+)
 from shared.jobs import JobStore
 from shared.logs import about_job
 from shared.parameters import picture_parameters, wire_parameters
 from shared.queue import RowMessage
 from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
+from shared.requests import ImageRequest
 from shared.results import ResultStore
 from worker import images
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
@@ -35,8 +44,16 @@ _PREVIEW_SIDE = 128  # pixels
 class RowRunner:
     """Carries out row messages. Safe to use from many threads at once; the engine does the sharing."""
 
-    def __init__(self, jobs: JobStore, results: ResultStore, engine: Engine) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        results: ResultStore,
+        engine: Engine,
+        served_elsewhere: Callable[[ImageRequest], bool] = lambda _request: False,
+    ) -> None:
+        """`served_elsewhere` tells whether another live worker has the model that a request asks for."""
         self._jobs = jobs
+        self._served_elsewhere = served_elsewhere
         self._results = results
         self._engine = engine
         self._lock = threading.Lock()
@@ -67,8 +84,8 @@ class RowRunner:
     def run(self, message: RowMessage) -> None:
         """Do one row. Whatever goes wrong with the job is written into its record, not raised.
 
-        Raises WorkerStopping when the row was given back, RowBusy when another attempt has it: then the message must
-        go back to the queue.
+        Raises WorkerStopping when the row was given back, RowBusy when another attempt has it or only another worker
+        has its model: then the message must go back to the queue.
         """
         with about_job(message.job_id, row=message.row):
             self._run(message)
@@ -97,6 +114,12 @@ class RowRunner:
         except WorkerStopping:
             self._jobs.release_row(claim)
             raise
+        except ModelUnavailable as error:
+            if not self._served_elsewhere(claim.request):
+                self._fail(claim, error)
+                return
+            self._jobs.release_row(claim)
+            raise RowBusy("Another worker has the model of this row.") from error
         except ServiceError as error:
             self._fail(claim, error)
         except Exception:

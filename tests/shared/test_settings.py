@@ -114,7 +114,7 @@ def test_memory_is_bytes_or_has_a_unit(monkeypatch, text, count):
 def test_memory_of_another_form_is_refused(monkeypatch, text):
     """Given MODEL_MEMORY in another form, when read, then the error names the variable and the forms."""
     monkeypatch.setenv("MODEL_MEMORY", text)
-    with pytest.raises(SettingsError, match="MODEL_MEMORY.*MB, GB or GiB"):
+    with pytest.raises(SettingsError, match=r"MODEL_MEMORY.*MB, GB or GiB"):
         read_settings()
 
 

@@ -10,7 +10,15 @@ import pytest
 import redis
 from PIL import Image
 
-from shared.errors import InternalError, JobCancelled, OutOfMemory, RowBusy, ServiceError, WorkerStopping
+from shared.errors import (
+    InternalError,
+    JobCancelled,
+    ModelUnavailable,
+    OutOfMemory,
+    RowBusy,
+    ServiceError,
+    WorkerStopping,
+)
 from shared.jobs import JobStore
 from shared.queue import RowMessage
 from shared.records import INPUT_NAME, State, expiring_folder
@@ -351,6 +359,27 @@ def test_a_job_cancelled_during_the_download_is_not_drawn(
     runner.run(RowMessage("j", 0))
     assert jobs.get("j").state is State.REVOKED
     assert engine.requests == []
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_model_that_only_another_worker_has_is_left_to_it(
+    redis_client: Any, results: ResultStore, elsewhere: bool
+) -> None:
+    """Given a worker without the model, when it gets a row, then another that has it gets the row, else it fails."""
+    engine, jobs = FakeEngine(), JobStore(redis_client, "test:")
+    engine.errors = [ModelUnavailable("It is not here.")]
+    runner = RowRunner(jobs, results, engine, lambda _request: elsewhere)  # type: ignore[arg-type]  # the fake
+    jobs.create("j", request_of(steps=1))
+    if elsewhere:
+        with pytest.raises(RowBusy):
+            runner.run(RowMessage("j", 0))
+        assert jobs.get("j").rows[0].attempt == 0
+        assert jobs.get("j").state is not State.FAILURE
+    else:
+        runner.run(RowMessage("j", 0))
+        error = jobs.get("j").error
+        assert error
+        assert (error.code, error.message) == ("model_unavailable", "It is not here.")
 
 
 def test_room_is_what_runs_well_together_and_one_more(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
