@@ -132,6 +132,9 @@ class Worker:
         self._rows.watch()
 
     def _served_elsewhere(self, request: ImageRequest) -> bool:
+        if request.model not in self._engine.missing_models():
+            # it should have worked here: the others would fail at it in the same way, and give it back
+            return False
         others = (card for card in self._register.live() if card.name != self.name and card.serves(request.variant))
         return any(request.model in card.available_models for card in others)
 

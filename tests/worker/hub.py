@@ -12,7 +12,7 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves every folder below `root` as the model `someone/<folder>`. `gate` holds back what is asked for."""
+    """Serves every folder below `root` as the model `someone/<folder>`. A closed `gate` holds back `held`, or all."""
 
     daemon_threads = True
 
@@ -21,6 +21,7 @@ class Hub(ThreadingHTTPServer):
         self.root = root
         self.gate = threading.Event()
         self.gate.set()
+        self.held: str | None = None
         self.fetched: list[str] = []
         """The files that were sent, by path; a file that is fetched twice is there twice."""
 
@@ -88,7 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
         tag = hashlib.sha256(content).hexdigest()
         headers = {"ETag": f'"{tag}"', "X-Repo-Commit": REVISION, "Accept-Ranges": "bytes"}
         if with_body:
-            self.server.gate.wait(60)
+            if self.server.held in (None, name):
+                self.server.gate.wait(60)
             self.server.fetched.append(name)
         self._send(200, content, headers, with_body)
 

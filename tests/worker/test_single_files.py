@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.original_layout import Weights, original
 from shared.errors import ModelUnavailable
 from shared.models import Catalogue, Model
 from shared.settings import Settings
 from tests.worker.conftest import PLAIN
-from tests.worker.original_layout import Weights, build, original, write_folder
+from tests.worker.original_layout import build, write_folder
 from worker.checkpoints import CheckpointCache
 from worker.devices import Device
 from worker.engine import Denoised, Engine
