@@ -40,8 +40,31 @@ def write(folder: Path) -> int:
     return (folder / f"{MODEL}.safetensors").stat().st_size
 
 
+def read(file: Path) -> dict[str, float]:
+    """Read `file` and convert it, without making it ready for a device; in a fresh process, whose peak is read."""
+    from worker.devices import pick_device
+    from worker.profiles import choose_precision, profile_for
+    from worker.single_files import read_single_file
+
+    device = pick_device("cpu")
+    precision = choose_precision("full", profile_for("cpu", device), device)
+    started = time.perf_counter()
+    parts = read_single_file(load_catalogue(MODEL).default, file, precision)
+    seconds, memory = time.perf_counter() - started, _memory()
+    weights = sum(weight.nbytes for part in (parts.unet, parts.vae, parts.text_encoder) for weight in part.parameters())
+    return {
+        "read_s": seconds,
+        "weights_gb": weights / 1e9,
+        "read_anonymous_gb": memory["RssAnon"],
+        "peak_reading_gb": memory["VmHWM"],
+    }
+
+
 def measure(file: Path, size: int, steps: int, threads: int) -> dict[str, Any]:
-    """Load `file` by its name in MODELS_DIR and draw; run in a fresh process, whose peak of memory is read."""
+    """Load `file` by its name in MODELS_DIR and draw, as a worker does: in a fresh process, whose peak is read.
+
+    `load_s` is how much longer the first small picture takes than the second.
+    """
     from worker.engine import DenoiseRequest, Engine
 
     begin = _memory()
@@ -105,7 +128,7 @@ def main(size: int, steps: int) -> None:
         found = {}
         for ending in SINGLE_FILES:
             file = (both / f"{MODEL}{ending}").rename(alone / f"{MODEL}{ending}")
-            found[ending] = _alone(measure, file, size, steps, threads)
+            found[ending] = _alone(read, file) | _alone(measure, file, size, steps, threads)
             file.unlink()
             console.print(f"{ending}: {found[ending]}")
     setting = {"model": MODEL, "file_gb": size_gb, "weights": "random, float32", "size": size, "steps": steps}

@@ -81,6 +81,8 @@ class CheckpointCache:
                 raise ModelUnavailable(reason) from broken
             self._broken.pop(model.name, None)
             self._loaded[key] = loaded
+            # made ready for this device, it may take more than its files did
+            self._make_room(0, [*in_use, loaded])
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         self._loaded.move_to_end(key)
         return self._loaded[key]

@@ -1,7 +1,7 @@
 """The tokenizer of CLIP, which single-file checkpoints leave out: made from OpenAI's list of merges, without the hub.
 
-The list (Radford et al., arXiv 2103.00020; MIT licence) lies in the packages `clip-anytorch` and `open_clip_torch`.
-Their code is never imported, only the file is read.
+The list (Radford et al., arXiv 2103.00020; MIT licence) lies in the packages `clip-anytorch`, `clip` and
+`open_clip_torch`. Their code is never imported, only the file is read.
 """
 
 import gzip
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _FILE = "bpe_simple_vocab_16e6.txt.gz"
-_HOLDERS = (("clip-anytorch", "clip"), ("open_clip_torch", "open_clip"))
+_HOLDERS = (("clip-anytorch", "clip"), ("clip", "clip"), ("open_clip_torch", "open_clip"))
 SIZE = 49408
 _MARKS = ("<|startoftext|>", "<|endoftext|>")
 _CONTEXT = 77
