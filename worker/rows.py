@@ -1,4 +1,4 @@
-"""One row of a job, from its message to its stored pictures: claim, denoise, store, mark, and close the job."""
+"""One row of a job, from its call to its stored pictures: claim, denoise, store, mark, and close the job."""
 
 import io
 import logging
@@ -12,6 +12,7 @@ from typing import TypeVar
 import redis
 from PIL import Image
 
+from shared.backlog import RowId
 from shared.errors import (
     InternalError,
     JobCancelled,
@@ -24,7 +25,6 @@ from shared.errors import (
 from shared.jobs import JobStore
 from shared.logs import about_job
 from shared.parameters import picture_parameters, wire_parameters
-from shared.queue import RowMessage
 from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
 from shared.requests import ImageRequest
 from shared.results import ResultStore
@@ -34,6 +34,8 @@ from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+# what passes by itself, or once somebody has made room
+_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.OutOfMemoryError)
 _RETRY_S = 0.5
 # while Redis is away a step must not wait for it each time
 _PROGRESS_PAUSE_S = 1.0
@@ -42,7 +44,7 @@ _PREVIEW_SIDE = 128  # pixels
 
 
 class RowRunner:
-    """Carries out row messages. Safe to use from many threads at once; the engine does the sharing."""
+    """Carries out rows. Safe to use from many threads at once; the engine does the sharing."""
 
     def __init__(
         self,
@@ -81,19 +83,30 @@ class RowRunner:
         pictures = sum(claim.request.n_samples for claim in claims) / len(claims) if claims else 1
         return math.ceil(self._engine.shared_best() / pictures) + 1
 
-    def run(self, message: RowMessage) -> None:
-        """Do one row. Whatever goes wrong with the job is written into its record, not raised.
+    def run_next(self, call: str, variant: str) -> None:
+        """Do the row that is due for workers of `variant`, if any. `call` is the id of the message that called for it.
 
         Raises WorkerStopping when the row was given back, RowBusy when another attempt has it or only another worker
-        has its model: then the message must go back to the queue.
+        has its model: then the message must go back to the queue, and will mean the same row when it comes again.
         """
-        with about_job(message.job_id, row=message.row):
-            self._run(message)
+        row = self._patiently(lambda: self._jobs.take_row(call, variant))
+        if row:
+            self.run(row)
+            self._patiently(lambda: self._jobs.backlog.drop(call))
 
-    def _run(self, message: RowMessage) -> None:
-        claim = self._patiently(lambda: self._jobs.claim_row(message.job_id, message.row))
+    def run(self, row: RowId) -> None:
+        """Do one row. Whatever goes wrong with the job is written into its record, not raised.
+
+        Raises WorkerStopping and RowBusy as `run_next`.
+        """
+        with about_job(row.job_id, row=row.row):
+            self._run(row)
+
+    def _run(self, row: RowId) -> None:
+        claim = self._patiently(lambda: self._jobs.claim_row(row.job_id, row.row))
         if claim is None:
             return
+        log.info("the row begins, attempt %d", claim.attempt)
         with self._lock:
             self._tickets[claim] = []
         try:
@@ -201,7 +214,7 @@ class RowRunner:
         while True:
             try:
                 return call()
-            except (redis.ConnectionError, redis.TimeoutError) as away:
+            except _AWAY as away:
                 log.warning("Redis cannot be reached, trying again: %s", away)
                 time.sleep(_RETRY_S)
 
@@ -228,12 +241,12 @@ class _RowProgress:
         larger.save(data, "JPEG", quality=75)
         try:
             self._jobs.save_preview(self._claim, data.getvalue())
-        except (redis.ConnectionError, redis.TimeoutError):
+        except _AWAY:
             self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
 
     def downloading(self, percent: int) -> None:
         """Tell how much of the model is fetched; what the record says against going on is raised."""
-        with suppress(redis.ConnectionError, redis.TimeoutError):
+        with suppress(*_AWAY):
             self._jobs.downloading(self._claim, percent)
 
     def of_sample(self, sample: int) -> Callable[[int, int], None]:
@@ -249,7 +262,7 @@ class _RowProgress:
             return
         try:
             self._jobs.progress(self._claim, step, steps)
-        except (redis.ConnectionError, redis.TimeoutError):
+        except _AWAY:
             self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
 
 

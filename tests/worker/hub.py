@@ -22,6 +22,8 @@ class Hub(ThreadingHTTPServer):
         self.gate = threading.Event()
         self.gate.set()
         self.held: str | None = None
+        self.refused: set[str] = set()
+        """Files that are listed and then not given out."""
         self.fetched: list[str] = []
         """The files that were sent, by path; a file that is fetched twice is there twice."""
 
@@ -84,6 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.server.files(model).get(name)
         if path is None:
             self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return
+        if name in self.server.refused:
+            self._send(403, b"", {})
             return
         content = path.read_bytes()
         tag = hashlib.sha256(content).hexdigest()
