@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full lint format tables clean
+.PHONY: help run test test-full test-containers lint format tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -16,6 +16,9 @@ test: lint  ## everything that CI runs: lint, types, import rules, unit and end-
 
 test-full: lint  ## `make test` and the tests that take many minutes
 	@$(BIN)/pytest -m "full or not full"
+
+test-containers:  ## build the containers with the Docker engine that is here, and break them on purpose
+	@tests/containers/run.sh
 
 lint: $(VENV)/.ready-dev  ## ruff, mypy and the import rules
 	@$(BIN)/ruff check
