@@ -57,7 +57,7 @@ class Fleet:
             ended = [child.poll() is not None for child in self._children]
             if any(ended) and (not ending or all(ended)):
                 self._end()
-                return max(abs(child.returncode) for child in self._children)
+                return max(abs(child.wait()) for child in self._children)
             if not ending and changed():
                 self._end()
                 self._start()

@@ -1,4 +1,4 @@
-"""`python -m worker.health`: status 0 while the workers of this container live, else 1 and a line that says what is wrong.
+"""`python -m worker.health`: status 0 while the workers of this container live, else 1 and a line that says why not.
 
 A worker renews its card in the register from inside, as long as its engine runs and Redis answers. So this asks the
 worker itself, and not only whether a process is there.

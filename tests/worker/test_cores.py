@@ -1,5 +1,6 @@
 """How many cores a worker computes with, and how it shares them with others."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,4 +104,4 @@ def test_the_engine_takes_its_share_of_the_cores(
             run(request_for())
     finally:
         engine.stop()
-    assert list(dict.fromkeys(zip(seen, seen[1:], strict=False))) == [(2, 2), (2, 1), (1, 1), (1, 2)]
+    assert list(dict.fromkeys(pairwise(seen))) == [(2, 2), (2, 1), (1, 1), (1, 2)]
