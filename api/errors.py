@@ -25,6 +25,10 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.KeyReused: HTTPStatus.CONFLICT,
     errors.ModelUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooCostly: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TryLater: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooManyJobs: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     # what a job died of, told to a client that waited for it
     errors.JobError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -54,6 +58,8 @@ def error_response(error: ServiceError, status: int | None = None) -> Response:
     response.status_code = STATUS[type(error)] if status is None else status
     if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = "2"
+    if isinstance(error, errors.TryLater):
+        response.headers["Retry-After"] = str(error.retry_after_s)
     if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # the rest of the body is still on its way: this connection cannot carry another request
         response.headers["Connection"] = "close"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from api.rate_limit import RateLimit
 from shared.jobs import JobStore
 from shared.models import Catalogue, load_catalogue
 from shared.queue import RowQueue, connect, make_celery
@@ -22,6 +23,7 @@ class Services:
     queue: RowQueue
     workers: WorkerRegister
     submissions: Submissions
+    rate: RateLimit
 
     @property
     def limits(self) -> Limits:
@@ -43,7 +45,8 @@ def build_services(settings: Settings) -> Services:
         catalogue=load_catalogue(settings.default_model),
         jobs=JobStore.from_settings(client, settings),
         results=ResultStore(settings.output_dir),
-        queue=RowQueue(make_celery(settings)),
+        queue=RowQueue(make_celery(settings), client, settings.key_prefix),
         workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s),
         submissions=Submissions(client, settings.key_prefix),
+        rate=RateLimit(settings),
     )

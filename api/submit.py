@@ -10,10 +10,9 @@ from typing import Any
 import redis
 
 from api.services import Services
-from shared.errors import Gone, ModelUnavailable
+from shared.errors import Gone, ModelUnavailable, ServiceUnavailable
 from shared.input_image import InputImage
 from shared.logs import about_job
-from shared.queue import RowMessage
 from shared.records import INPUT_NAME, Job, State, expiring_folder, new_job_id
 from shared.requests import ImageRequest
 from shared.submissions import Submission
@@ -24,40 +23,51 @@ _POLL_S = 0.05
 
 
 def submit(
-    services: Services, request: ImageRequest, picture: InputImage | None, submission: Submission | None = None
+    services: Services,
+    request: ImageRequest,
+    picture: InputImage | None,
+    owner: str,
+    submission: Submission | None = None,
 ) -> tuple[str, bool]:
-    """Record the job, store its input picture, queue its rows; gives the job's id, and whether it was there before.
+    """Store the input picture, accept the job, call workers; gives the job's id, and whether it was there before.
 
     With a `submission` that was made before, that one's job is given and nothing is queued. Raises ModelUnavailable
-    when workers are here and none has the model, KeyReused, and ServiceUnavailable when the queue is away: then
-    nothing is left behind.
+    when workers are here and none has the model, KeyReused, QueueFull, TooManyJobs, and `redis.RedisError`; then the
+    job is not accepted, unless Redis went away amid the acceptance itself. An input picture that is left expires.
     """
     _require_model(services, request)
     job_id = new_job_id()
     if submission:
         earlier = services.submissions.claim(submission, job_id)
         if earlier != job_id:
-            if not services.jobs.was_queued(earlier):
-                # whoever submitted it died at it, or still is at it: doing it once more does no harm
+            if not services.jobs.is_known(earlier):
+                # whoever submitted it was refused or died at it, or still is at it: once more does no harm
                 job_id = earlier
             elif not (submission.again_after_failure and _has_failed(services, earlier)):
                 return earlier, True
             elif (standing := services.submissions.replace(submission, earlier, job_id)) != job_id:
                 return standing, True
-    try:
-        if picture:
-            services.results.write(expiring_folder(job_id), INPUT_NAME, picture.png)
-        services.jobs.create(job_id, request)
-        for row in range(request.rows):
-            services.queue.send(RowMessage(job_id, row), request.variant)
-        # not before this is the record safe from expiring, so not before this is the job accepted
-        services.jobs.queued(job_id)
-        with about_job(job_id):
-            log.info("queued: %s, %d pictures of %s", request.kind, request.image_count, request.model)
-    except Exception:
-        _take_back(services, job_id)
-        raise
+    if picture:
+        services.jobs.require_room(request, owner)
+        services.jobs.will_expire(job_id)
+        services.results.write(expiring_folder(job_id), INPUT_NAME, picture.png)
+    if not services.jobs.accept(job_id, request, owner):
+        return job_id, True
+    with about_job(job_id):
+        log.info("queued: %s, %d pictures of %s", request.kind, request.image_count, request.model)
+        _call_workers(services, request)
     return job_id, False
+
+
+def _call_workers(services: Services, request: ImageRequest) -> None:
+    """One call for each row. The job is accepted and stays so: what cannot be sent now, a worker makes up for."""
+    try:
+        for _ in range(request.rows):
+            services.queue.call(request.variant)
+    except ServiceUnavailable as away:
+        log.warning("the workers were not all called, they will look for themselves: %s", away)
+    except Exception:
+        log.exception("the workers were not all called, they will look for themselves")
 
 
 def _has_failed(services: Services, job_id: str) -> bool:
@@ -65,15 +75,6 @@ def _has_failed(services: Services, job_id: str) -> bool:
         return services.jobs.get(job_id).state in (State.FAILURE, State.REVOKED)
     except Gone:
         return False
-
-
-def _take_back(services: Services, job_id: str) -> None:
-    """The client hears 503: rows that did get queued must find no job."""
-    try:
-        if services.jobs.discard(job_id):
-            services.results.delete_folder(expiring_folder(job_id))
-    except redis.RedisError:
-        return  # Redis is away altogether; the record expires by itself, and so does the picture
 
 
 def _require_model(services: Services, request: ImageRequest) -> None:

@@ -11,7 +11,11 @@ ServiceError
 │   ├── Gone                   the result has expired
 │   ├── KeyReused              an Idempotency-Key came with another request than before
 │   ├── ModelUnavailable       the model is known, but no worker here has its weights
-│   └── TooCostly              the request asks for more than one job may take
+│   ├── TooCostly              the request asks for more than one job may take
+│   └── TryLater               nothing is wrong with the request, but now is not the time; says when
+│       ├── QueueFull          as many jobs wait as may
+│       ├── TooManyJobs        the key has as many unfinished jobs as it may
+│       └── TooManyRequests    the key asks more often than it may
 ├── ServiceUnavailable         Redis is away
 └── JobError                   a job was accepted and could not be finished
     ├── JobCancelled           somebody asked for it
@@ -86,6 +90,26 @@ class ModelUnavailable(RequestError):
 
 class TooCostly(RequestError):
     code = "too_costly"
+
+
+class TryLater(RequestError):
+    code = "try_later"
+
+    def __init__(self, message: str, fields: FieldErrors | None = None, *, retry_after_s: int = 1) -> None:
+        super().__init__(message, fields)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(TryLater):
+    code = "queue_full"
+
+
+class TooManyJobs(TryLater):
+    code = "too_many_jobs"
+
+
+class TooManyRequests(TryLater):
+    code = "too_many_requests"
 
 
 class ServiceUnavailable(ServiceError):

@@ -7,6 +7,7 @@ given up for dead and wakes again changes nothing. Progress lives in a hash of i
 
 import base64
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 import redis
 
+from shared.backlog import Acceptance, Backlog, RowId, Waiting
 from shared.errors import (
     AttemptsExhausted,
     DeadlineExceeded,
@@ -23,18 +25,23 @@ from shared.errors import (
     JobError,
     LeaseLost,
     NotFound,
+    QueueFull,
     RowBusy,
     ServiceError,
+    TooManyJobs,
     error_from_code,
 )
+from shared.pace import Pace
 from shared.records import Claim, Job, Row, State, StoredImage, expiring_folder, result_folder
 from shared.requests import ImageRequest
 from shared.settings import Settings
 
 T = TypeVar("T")
 RECENT_KEPT = 50
-DURATIONS_KEPT = 20
-UNQUEUED_TTL_S = 600
+# what a client is told that finds the queue full before anything was measured
+_RETRY_S = 10
+# a row whose message may still come again is left alone for so many visibility timeouts
+_LOST_AFTER = 4
 PREVIEW_TTL_S = 60
 
 
@@ -51,6 +58,8 @@ class JobStore:
         deadline_s: float = 3600,
         max_attempts: int = 3,
         lease_s: float = 0,
+        most_waiting: int = 0,
+        most_owned: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.redis = client
@@ -60,6 +69,10 @@ class JobStore:
         self.deadline_s = deadline_s
         self.max_attempts = max_attempts
         self.lease_s = lease_s
+        self.most_waiting = most_waiting
+        self.most_owned = most_owned
+        self.backlog = Backlog(client, prefix)
+        self.pace = Pace(client, prefix)
         self.clock = clock
 
     @classmethod
@@ -73,63 +86,42 @@ class JobStore:
             deadline_s=settings.job_deadline_s,
             max_attempts=settings.max_attempts,
             lease_s=settings.visibility_timeout_s,
+            most_waiting=settings.max_waiting_jobs,
+            most_owned=settings.max_jobs_per_key,
         )
 
     # ---- the life of a job, in order
 
-    def create(self, job_id: str, request: ImageRequest) -> None:
-        """Write the record of a job that is about to be queued; `queued` makes it last.
+    def require_room(self, request: ImageRequest, owner: str) -> None:
+        """Raise QueueFull or TooManyJobs if `accept` would now; spares writing an input picture for nothing."""
+        self._refuse(self.backlog.room(owner, self.most_waiting, self.most_owned), request)
 
-        Should the API die in between, the record expires and its place in the queue is given up. A record that is
-        there already, from an attempt to submit the same, stays as it is.
+    def accept(self, job_id: str, request: ImageRequest, owner: str = "") -> bool:
+        """Write the record of a job and put its rows into line, in one step; False if the job was there before.
+
+        From then on the job will be worked on, whatever dies. Raises QueueFull or TooManyJobs, and nothing is written.
         """
-        self._give_up_lost_places()
-        place = self.redis.incr(self._key("sequence"))
+        now = self.clock()
+        record = {
+            "state": State.PENDING.value,
+            "request": request.to_json(),
+            "owner": owner,
+            "created": str(now),
+            **{f"row:{number}": Row().to_json() for number in range(request.rows)},
+        }
+        acceptance = self.backlog.accept(
+            self._key("job", job_id), record, _waiting(job_id, request, owner), now, self.most_waiting, self.most_owned
+        )
+        self._refuse(acceptance, request)
+        return acceptance is Acceptance.ACCEPTED
 
-        def change(record: dict[str, str], pipe: Any) -> None:
-            if record:
-                return
-            fresh: dict[str, Any] = {
-                "state": State.PENDING.value,
-                "request": request.to_json(),
-                "created": self.clock(),
-                **{f"row:{number}": Row().to_json() for number in range(request.rows)},
-            }
-            pipe.hset(self._key("job", job_id), mapping=fresh)
-            pipe.expire(self._key("job", job_id), UNQUEUED_TTL_S)
-            pipe.zadd(self._key("waiting"), {job_id: float(place)})
+    def is_known(self, job_id: str) -> bool:
+        """Whether the job was accepted, now or in the past."""
+        return bool(self.redis.exists(self._key("job", job_id), self._key("gone", job_id)))
 
-        self._transact(job_id, change)
-
-    def queued(self, job_id: str) -> None:
-        """All rows of the job are queued: keep its record until it ends."""
-
-        def change(record: dict[str, str], pipe: Any) -> None:
-            if record:
-                pipe.hset(self._key("job", job_id), "queued", self.clock())
-            if record and not State(record["state"]).final:
-                pipe.persist(self._key("job", job_id))
-
-        self._transact(job_id, change)
-
-    def was_queued(self, job_id: str) -> bool:
-        """Whether all rows of the job were queued, now or in the past; False for a job that nobody accepted."""
-        with self.redis.pipeline(transaction=False) as pipe:
-            pipe.hexists(self._key("job", job_id), "queued")
-            pipe.exists(self._key("gone", job_id))
-            return any(pipe.execute())
-
-    def discard(self, job_id: str) -> bool:
-        """Forget a job that could not be queued; its client was told so. False if somebody else did queue it."""
-
-        def change(record: dict[str, str], pipe: Any) -> bool:
-            if "queued" in record:
-                return False
-            pipe.delete(self._key("job", job_id), self._key("steps", job_id))
-            pipe.zrem(self._key("waiting"), job_id)
-            return True
-
-        return self._transact(job_id, change)
+    def take_row(self, call: str, variant: str) -> RowId | None:
+        """The row that is due, for the message `call`, see `Backlog.take`."""
+        return self.backlog.take(call, variant, self.clock())
 
     def claim_row(self, job_id: str, number: int) -> Claim | None:
         """Take a row for this attempt; None when there is nothing left to do for it.
@@ -145,7 +137,7 @@ class JobStore:
             request = ImageRequest.from_json(record["request"])
             row = Row.from_json(record[f"row:{number}"])
             started = float(record.get("started", self.clock()))
-            claim = Claim(job_id, number, token, row.attempt + 1, request, started + self.deadline_s)
+            claim = Claim(job_id, number, token, row.attempt + 1, request, started + self.deadline_s, self.clock())
             if row.done:
                 unfinished = any(not other.done for other in _rows(record, request))
                 return None if unfinished else replace(claim, token=row.token, finished=True)
@@ -156,15 +148,14 @@ class JobStore:
                     f"Row {number} was started {row.attempt} times and never finished: its workers died. "
                     "Try a smaller request, or look into the workers' logs."
                 )
-                self._end(pipe, job_id, request, State.FAILURE, lost)
+                self._end(pipe, job_id, record, State.FAILURE, lost)
                 return None
             taken = replace(row, state="running", attempt=row.attempt + 1, token=token)
             pipe.hset(
                 self._key("job", job_id),
                 mapping={f"row:{number}": taken.to_json(), "state": State.PROGRESS.value, "started": started},
             )
-            pipe.persist(self._key("job", job_id))
-            pipe.zrem(self._key("waiting"), job_id)
+            self.backlog.began(pipe, job_id)
             return claim
 
         claim = self._transact(job_id, change)
@@ -237,6 +228,9 @@ class JobStore:
             row = self._owned_row(record, claim)
             done = replace(row, state="done", images=tuple(images), used=used, warnings=tuple(warnings))
             pipe.hset(self._key("job", claim.job_id), f"row:{claim.row}", done.to_json())
+            job = _waiting(claim.job_id, claim.request, record["owner"])
+            self.backlog.row_done(pipe, job)
+            self.pace.done(pipe, claim.begun, self.clock(), job.row_cost)
             others = [other for n, other in enumerate(_rows(record, claim.request)) if n != claim.row]
             return all(other.done for other in others)
 
@@ -248,14 +242,11 @@ class JobStore:
         def change(record: dict[str, str], pipe: Any) -> bool:
             if not record or State(record["state"]).final:
                 return False
-            request = ImageRequest.from_json(record["request"])
             if grid:
                 pipe.hset(self._key("job", job_id), "grid", grid)
-            self._end(pipe, job_id, request, State.SUCCESS)
+            self._end(pipe, job_id, record, State.SUCCESS)
             pipe.lpush(self._key("recent"), job_id)
             pipe.ltrim(self._key("recent"), 0, RECENT_KEPT - 1)
-            pipe.lpush(self._key("durations"), self.clock() - float(record.get("started", self.clock())))
-            pipe.ltrim(self._key("durations"), 0, DURATIONS_KEPT - 1)
             return True
 
         return self._transact(job_id, change)
@@ -265,7 +256,7 @@ class JobStore:
 
         def change(record: dict[str, str], pipe: Any) -> None:
             self._owned_row(record, claim)
-            self._end(pipe, claim.job_id, claim.request, State.FAILURE, error)
+            self._end(pipe, claim.job_id, record, State.FAILURE, error)
 
         self._transact(claim.job_id, change)
 
@@ -278,7 +269,7 @@ class JobStore:
             state = State(record["state"])
             if state.final:
                 return state
-            self._end(pipe, job_id, ImageRequest.from_json(record["request"]), State.REVOKED)
+            self._end(pipe, job_id, record, State.REVOKED)
             return State.REVOKED
 
         return self._transact(job_id, change)
@@ -290,9 +281,8 @@ class JobStore:
         with self.redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(self._key("job", job_id))
             pipe.hgetall(self._key("steps", job_id))
-            pipe.zrank(self._key("waiting"), job_id)
-            pipe.lrange(self._key("durations"), 0, -1)
-            record, steps, rank, durations = pipe.execute()
+            self.backlog.queue_rank(pipe, job_id)
+            record, steps, rank = pipe.execute()
         if not record:
             raise self._missing(job_id)
         request = ImageRequest.from_json(record["request"])
@@ -310,7 +300,7 @@ class JobStore:
             position=None if rank is None else rank + 1,
         )
         job = _with_steps(job, steps)
-        return replace(job, eta_s=self._eta(job, [float(text) for text in durations]))
+        return replace(job, eta_s=self._eta(job))
 
     def recent(self, count: int) -> list[Job]:
         """The last `count` successful jobs that have not expired, newest first."""
@@ -326,11 +316,40 @@ class JobStore:
 
     def waiting(self) -> int:
         """How many jobs wait for a worker."""
-        return int(self.redis.zcard(self._key("waiting")))
+        return self.backlog.jobs_waiting()
+
+    def return_lost_rows(self) -> int:
+        """Put rows into line again that a message holds, and that nobody works on; gives how many.
+
+        Such a message was lost: one whose worker died comes again within the visibility timeout and holds the same row.
+        """
+        count, too_old = 0, self.clock() - _LOST_AFTER * self.lease_s
+        for taken in self.backlog.taken():
+            if not self.lease_s or taken.since > too_old:
+                continue
+            job_id, number = taken.row.job_id, taken.row.row
+            record = self.redis.hgetall(self._key("job", job_id))
+            row = Row.from_json(record[f"row:{number}"]) if record else Row()
+            if not record or State(record["state"]).final:
+                self.backlog.drop(taken.call)
+            elif not (row.token and self.redis.exists(self._lease(job_id, number, row.token))):
+                variant = ImageRequest.from_json(record["request"]).variant
+                count += self.backlog.give_back(taken, variant)
+        return count
+
+    def will_expire(self, job_id: str) -> None:
+        """The job is about to get files that go when it does, even should it never be accepted."""
+        self.redis.zadd(self._key("expiring"), {expiring_folder(job_id): self.clock() + self.result_ttl_s})
 
     def expired_folders(self) -> list[str]:
         """Folders of the result store whose time is over; `forget_folder` each once it is deleted."""
-        return list(self.redis.zrangebyscore(self._key("expiring"), 0, self.clock()))
+        due = list(self.redis.zrangebyscore(self._key("expiring"), 0, self.clock()))
+        with self.redis.pipeline(transaction=False) as pipe:
+            for folder in due:
+                pipe.hget(self._key("job", folder.rpartition("/")[2]), "state")
+            states = pipe.execute()
+        # a job that waits longer than its result would be kept still needs its input
+        return [folder for folder, state in zip(due, states, strict=True) if state is None or State(state).final]
 
     def forget_folder(self, folder: str) -> None:
         self.redis.zrem(self._key("expiring"), folder)
@@ -359,16 +378,6 @@ class JobStore:
                 except redis.WatchError:
                     continue
 
-    def _give_up_lost_places(self) -> None:
-        """Remove jobs from the head of the queue whose record expired because they were never queued."""
-        first = self.redis.zrange(self._key("waiting"), 0, 9)
-        with self.redis.pipeline(transaction=False) as pipe:
-            for job_id in first:
-                pipe.exists(self._key("job", job_id))
-            lost = [job_id for job_id, there in zip(first, pipe.execute(), strict=True) if not there]
-        if lost:
-            self.redis.zrem(self._key("waiting"), *lost)
-
     def _owned_row(self, record: Mapping[str, str], claim: Claim) -> Row:
         if not record or State(record["state"]).final:
             raise JobCancelled("The job was ended.")
@@ -389,16 +398,17 @@ class JobStore:
         return None
 
     def _end(
-        self, pipe: Any, job_id: str, request: ImageRequest, state: State, error: ServiceError | None = None
+        self, pipe: Any, job_id: str, record: Mapping[str, str], state: State, error: ServiceError | None = None
     ) -> None:
         """Queue the writes that every ending has: state, time, expiry, the tombstone, and what to clear away."""
         key, now = self._key("job", job_id), self.clock()
+        request = ImageRequest.from_json(record["request"])
         pipe.hset(key, mapping={"state": state.value, "finished": now})
         if error:
             pipe.hset(key, "error", json.dumps({"code": error.code, "message": error.message}))
         pipe.expire(key, self.result_ttl_s)
         pipe.set(self._key("gone", job_id), "1", ex=self.result_ttl_s + self.tombstone_ttl_s)
-        pipe.zrem(self._key("waiting"), job_id)
+        self.backlog.ended(pipe, _waiting(job_id, request, record["owner"]))
         folders = {expiring_folder(job_id)}
         if state is not State.SUCCESS:
             folders.add(result_folder(job_id, request))
@@ -409,13 +419,39 @@ class JobStore:
             return Gone("The result of this job has expired; pictures that were to be kept are still in outdir.")
         return NotFound("There is no job with this id.")
 
-    def _eta(self, job: Job, durations: Sequence[float]) -> float | None:
-        """Seconds until the job is done, from its own pace or from that of the last jobs; None when unknown."""
+    def _eta(self, job: Job) -> float | None:
+        """Seconds until the job is done, from its own pace or from the service's; None when unknown."""
         if job.state is State.PROGRESS and job.started and job.progress > 0.02:
             return (self.clock() - job.started) * (1 - job.progress) / job.progress
-        if job.state is State.PENDING and job.position and durations:
-            return job.position * sum(durations) / len(durations)
+        if job.state is State.PENDING and (pace := self.pace.per_second()):
+            return self.backlog.work_until(job.id) / pace
         return None
+
+    def _refuse(self, acceptance: Acceptance, request: ImageRequest) -> None:
+        if acceptance is Acceptance.QUEUE_FULL:
+            seconds = self._until_room(request)
+            raise QueueFull(
+                f"{self.most_waiting} jobs wait already, and no more may; try again in {seconds} s.",
+                retry_after_s=seconds,
+            )
+        if acceptance is Acceptance.OWNER_FULL:
+            seconds = self._until_room(request)
+            raise TooManyJobs(
+                f"{self.most_owned} jobs of this key are unfinished, and no more may be; try again in {seconds} s.",
+                retry_after_s=seconds,
+            )
+
+    def _until_room(self, request: ImageRequest) -> int:
+        """Seconds until work like this request's has been done, and so a place is free, at the pace of late."""
+        pace = self.pace.per_second()
+        return max(1, math.ceil(_waiting("", request, "").row_cost * request.rows / pace)) if pace else _RETRY_S
+
+
+def _waiting(job_id: str, request: ImageRequest, owner: str) -> Waiting:
+    """What the line must know of a job; a row's cost is in megapixel steps, twice as many under guidance."""
+    passes = 1 if request.scale == 1 else 2
+    cost = passes * request.cost / request.rows / 1e6
+    return Waiting(job_id, request.rows, cost, request.variant, owner)
 
 
 def _rows(record: Mapping[str, str], request: ImageRequest) -> tuple[Row, ...]:

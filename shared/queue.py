@@ -1,8 +1,6 @@
-"""The queue: how a row of a job travels from the API to a worker, over Celery on Redis."""
+"""The queue: how workers are called to the rows that wait (`shared/backlog.py`), over Celery on Redis."""
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import redis
 from celery import Celery
@@ -22,21 +20,6 @@ CONSUMED_BY = {
     "optimized": (QUEUES[ANY_VARIANT], QUEUES["optimized"]),
     "cpu": tuple(QUEUES.values()),
 }
-
-
-@dataclass(frozen=True)
-class RowMessage:
-    """All that travels through the broker: which row of which job."""
-
-    job_id: str
-    row: int
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        return cls(**json.loads(text))
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -80,15 +63,20 @@ def connect(settings: Settings) -> Any:
 
 
 class RowQueue:
-    """The sending end."""
+    """Calls workers: one message for each row, saying only that there is one, and for whom."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, client: Any, prefix: str) -> None:
         self._app = app
+        self._redis = client
+        self._prefix = prefix
 
-    def send(self, message: RowMessage, variant: str) -> None:
-        """Queue one row for the workers of `variant`; raises ServiceUnavailable when Redis is away."""
-        arguments: dict[str, Any] = {"message": message.to_json()}
+    def call(self, variant: str) -> None:
+        """Call a worker of `variant` to one row; raises ServiceUnavailable when Redis is away."""
         try:
-            self._app.send_task(RUN_ROW, kwargs=arguments, queue=QUEUES[variant], ignore_result=True)
+            self._app.send_task(RUN_ROW, kwargs={"variant": variant}, queue=QUEUES[variant], ignore_result=True)
         except (OperationalError, redis.RedisError, OSError):
             raise ServiceUnavailable("The queue cannot be reached; try again in a moment.") from None
+
+    def calls_waiting(self, variant: str) -> int:
+        """How many calls no worker has received yet. May raise `redis.RedisError`."""
+        return int(self._redis.llen(self._prefix + QUEUES[variant]))

@@ -96,7 +96,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on one row. `finished` tells that the row was done before and only the closing is left."""
+    """The right to work on one row, since `begun` and until `deadline` (seconds since the epoch).
+
+    `finished` tells that the row was done before and only the closing is left.
+    """
 
     job_id: str
     row: int
@@ -104,6 +107,7 @@ class Claim:
     attempt: int
     request: ImageRequest
     deadline: float
+    begun: float
     finished: bool = False
 
 

@@ -44,6 +44,9 @@ class Settings:
     max_images_per_job: int = 64
     max_job_cost: int = 1_000_000_000
     max_prompt_chars: int = 10_000
+    max_waiting_jobs: int = 1000
+    max_jobs_per_key: int = 0
+    rate_limit: str = ""
     sync_timeout_s: float = 120.0
     sync_waiters: int = 4
     idempotency_ttl_s: int = 24 * 3600
@@ -107,6 +110,9 @@ def read_settings() -> Settings:
             max_images_per_job=env.int("MAX_IMAGES_PER_JOB", default.max_images_per_job, validate=Range(1)),
             max_job_cost=env.int("MAX_JOB_COST", default.max_job_cost, validate=Range(1)),
             max_prompt_chars=env.int("MAX_PROMPT_CHARS", default.max_prompt_chars, validate=Range(1)),
+            max_waiting_jobs=env.int("MAX_WAITING_JOBS", default.max_waiting_jobs, validate=Range(0)),
+            max_jobs_per_key=env.int("MAX_JOBS_PER_KEY", default.max_jobs_per_key, validate=Range(0)),
+            rate_limit=env.str("RATE_LIMIT", default.rate_limit),
             sync_timeout_s=env.float("SYNC_TIMEOUT_S", default.sync_timeout_s, validate=Range(0)),
             sync_waiters=env.int("SYNC_WAITERS", default.sync_waiters, validate=Range(0)),
             idempotency_ttl_s=env.int("IDEMPOTENCY_TTL_S", default.idempotency_ttl_s, validate=Range(1)),

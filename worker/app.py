@@ -12,12 +12,12 @@ from celery.signals import worker_init, worker_shutdown
 from shared.errors import ServiceError
 from shared.jobs import JobStore
 from shared.models import Model, load_catalogue
-from shared.queue import CONSUMED_BY, connect, make_celery
+from shared.queue import CONSUMED_BY, RowQueue, connect, make_celery
 from shared.results import ResultStore
 from shared.samplers import DEFAULT_SAMPLER
 from shared.settings import Settings
 from shared.workers import WorkerCard, WorkerRegister
-from worker.beat import Beat, sweep
+from worker.beat import Beat, call_again, sweep
 from worker.deliveries import Deliveries
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine
@@ -50,15 +50,17 @@ class Worker:
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
         self._rows = RowRunner(self._jobs, self._results, self._engine)
+        self.app: Celery = make_celery(settings)
+        queue = RowQueue(self.app, client, settings.key_prefix)
         self._beat = Beat([
             (settings.visibility_timeout_s / 4, self._deliveries.renew),
             (settings.visibility_timeout_s / 4, self._rows.renew),
             (_WATCH_S, self._watch),
             (settings.worker_beat_s, self._announce),
             (settings.worker_beat_s, self._share_cores),
+            (settings.worker_beat_s, lambda: call_again(self._jobs, queue)),
             (_SWEEP_S, lambda: sweep(self._jobs, self._results)),
         ])  # fmt: skip
-        self.app: Celery = make_celery(settings)
         self._prefetch = Prefetch(self.app, lambda: min(settings.worker_slots, self._rows.room()))
         register_tasks(self.app, self._rows, self._deliveries)
 

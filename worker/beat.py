@@ -7,10 +7,14 @@ from collections.abc import Callable
 
 import redis
 
+from shared.errors import ServiceUnavailable
 from shared.jobs import JobStore
+from shared.queue import QUEUES, RowQueue
 from shared.results import ResultStore
 
 log = logging.getLogger(__name__)
+
+_CALLS_AT_ONCE = 100
 
 
 class Beat:
@@ -43,10 +47,20 @@ class Beat:
     def _do(duty: Callable[[], None]) -> None:
         try:
             duty()
-        except redis.RedisError as away:
+        except (redis.RedisError, ServiceUnavailable) as away:
             log.warning("Redis cannot be reached: %s", away)
         except Exception:
             log.exception("a duty of the worker failed; it will be tried again")
+
+
+def call_again(jobs: JobStore, queue: RowQueue) -> None:
+    """Replace calls that were lost: every waiting row needs one, and one too many does no harm."""
+    if rows := jobs.return_lost_rows():
+        log.warning("%d rows whose messages were lost wait again", rows)
+    for variant in QUEUES:
+        missing = jobs.backlog.rows_waiting(variant) - queue.calls_waiting(variant)
+        for _ in range(min(missing, _CALLS_AT_ONCE)):
+            queue.call(variant)
 
 
 def sweep(jobs: JobStore, results: ResultStore) -> None:

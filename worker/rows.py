@@ -1,4 +1,4 @@
-"""One row of a job, from its message to its stored pictures: claim, denoise, store, mark, and close the job."""
+"""One row of a job, from its call to its stored pictures: claim, denoise, store, mark, and close the job."""
 
 import io
 import logging
@@ -11,11 +11,11 @@ from typing import TypeVar
 import redis
 from PIL import Image
 
+from shared.backlog import RowId
 from shared.errors import InternalError, JobCancelled, LeaseLost, ServiceError, WorkerStopping
 from shared.jobs import JobStore
 from shared.logs import about_job
 from shared.parameters import picture_parameters, wire_parameters
-from shared.queue import RowMessage
 from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
 from shared.results import ResultStore
 from worker import images
@@ -32,7 +32,7 @@ _PREVIEW_SIDE = 128  # pixels
 
 
 class RowRunner:
-    """Carries out row messages. Safe to use from many threads at once; the engine does the sharing."""
+    """Carries out rows. Safe to use from many threads at once; the engine does the sharing."""
 
     def __init__(self, jobs: JobStore, results: ResultStore, engine: Engine) -> None:
         self._jobs = jobs
@@ -63,17 +63,27 @@ class RowRunner:
         pictures = sum(claim.request.n_samples for claim in claims) / len(claims) if claims else 1
         return math.ceil(self._engine.shared_best() / pictures) + 1
 
-    def run(self, message: RowMessage) -> None:
-        """Do one row. Whatever goes wrong with the job is written into its record, not raised.
+    def run_next(self, call: str, variant: str) -> None:
+        """Do the row that is due for workers of `variant`, if any. `call` is the id of the message that called for it.
 
         Raises WorkerStopping when the row was given back, RowBusy when another attempt has it: then the message must
-        go back to the queue.
+        go back to the queue, and will mean the same row when it comes again.
         """
-        with about_job(message.job_id, row=message.row):
-            self._run(message)
+        row = self._patiently(lambda: self._jobs.take_row(call, variant))
+        if row:
+            self.run(row)
+            self._patiently(lambda: self._jobs.backlog.drop(call))
 
-    def _run(self, message: RowMessage) -> None:
-        claim = self._patiently(lambda: self._jobs.claim_row(message.job_id, message.row))
+    def run(self, row: RowId) -> None:
+        """Do one row. Whatever goes wrong with the job is written into its record, not raised.
+
+        Raises WorkerStopping and RowBusy as `run_next`.
+        """
+        with about_job(row.job_id, row=row.row):
+            self._run(row)
+
+    def _run(self, row: RowId) -> None:
+        claim = self._patiently(lambda: self._jobs.claim_row(row.job_id, row.row))
         if claim is None:
             return
         with self._lock:

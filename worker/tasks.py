@@ -1,4 +1,4 @@
-"""The Celery task: a message in, a row carried out."""
+"""The Celery task: a call in, a row carried out."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ from celery import Celery
 from celery.exceptions import Reject
 
 from shared.errors import RowBusy, WorkerStopping
-from shared.queue import RUN_ROW, RowMessage
+from shared.queue import RUN_ROW
 from worker.deliveries import Deliveries
 from worker.rows import RowRunner
 
@@ -19,10 +19,10 @@ def register_tasks(app: Celery, runner: RowRunner, deliveries: Deliveries) -> No
     """Make `app` carry out rows with `runner`, holding each delivery while it is worked on."""
 
     @app.task(name=RUN_ROW, bind=True)  # type: ignore[untyped-decorator]  # Celery ships no types
-    def run_row(task: Any, message: str) -> None:
+    def run_row(task: Any, variant: str) -> None:
         with deliveries.held(task.request.delivery_info.get("delivery_tag") or task.request.properties["delivery_tag"]):
             try:
-                runner.run(RowMessage.from_json(message))
+                runner.run_next(task.request.id, variant)
             except RowBusy:
                 time.sleep(_BUSY_PAUSE_S)
                 raise Reject("another attempt has the row", requeue=True) from None

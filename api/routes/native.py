@@ -35,9 +35,10 @@ def native_blueprint(services: Services) -> Blueprint:
     def answer_request(schema: GenerateSchema) -> Response:
         body = read_json_object(request)
         owner = require_key(services.settings, request, body)
+        services.rate.check(owner)
         wanted, picture = load_request(schema, body)
         submission = submission_of(services.settings, request, body, owner)
-        job_id, replayed = submit(services, wanted, picture, submission)
+        job_id, replayed = submit(services, wanted, picture, owner, submission)
         if wanted.synchronous:
             job = waiters.wait(services, job_id, services.settings.sync_timeout_s)
             if job and job.state is State.SUCCESS:

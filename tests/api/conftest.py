@@ -14,11 +14,11 @@ import redis
 from PIL import Image
 
 from api.app import create_app
+from api.rate_limit import RateLimit
 from api.services import Services
 from shared.errors import ServiceUnavailable
 from shared.jobs import JobStore
 from shared.models import load_catalogue
-from shared.queue import RowMessage
 from shared.records import StoredImage
 from shared.results import ResultStore
 from shared.settings import DUMMY_API_KEY, Settings
@@ -30,22 +30,22 @@ PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 
 
 class FakeQueue:
-    """Stands in for `shared.queue.RowQueue`: keeps what was sent, can break, and can play the worker."""
+    """Stands in for `shared.queue.RowQueue`: notes for which variants it called, can break, and can play the worker."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        self.sent: list[tuple[RowMessage, str]] = []
+        self.calls: list[str] = []
         self.error: Exception = ServiceUnavailable("The queue cannot be reached; try again in a moment.")
         self.breaks_after: int | None = None
-        self.worker: Callable[[RowMessage], None] = lambda message: None
+        self.worker: Callable[[], None] = lambda: None
 
-    def send(self, message: RowMessage, variant: str) -> None:
-        if self.breaks_after is not None and len(self.sent) >= self.breaks_after:
+    def call(self, variant: str) -> None:
+        if self.breaks_after is not None and len(self.calls) >= self.breaks_after:
             raise self.error
-        self.sent.append((message, variant))
-        self.worker(message)
+        self.calls.append(variant)
+        self.worker()
 
 
 def encoded_picture(form: str, colour: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
@@ -118,16 +118,28 @@ class World:
             "max_images_per_job": 8,
             "max_body_bytes": 100_000,
         } | settings
-        read = Settings(output_dir=str(self.folder / "outputs"), prompts_dir=self.folder / "prompts", **chosen)
+        read = Settings(
+            redis_url=self.server.url,
+            output_dir=str(self.folder / "outputs"),
+            prompts_dir=self.folder / "prompts",
+            **chosen,
+        )
         client = self.connect()
         return Services(
             settings=read,
             catalogue=load_catalogue(read.default_model),
-            jobs=JobStore(client, read.key_prefix, result_ttl_s=read.result_ttl_s),
+            jobs=JobStore(
+                client,
+                read.key_prefix,
+                result_ttl_s=read.result_ttl_s,
+                most_waiting=read.max_waiting_jobs,
+                most_owned=read.max_jobs_per_key,
+            ),
             results=ResultStore(read.output_dir),
             queue=self.queue,  # type: ignore[arg-type]  # the fake
             workers=WorkerRegister(client, read.key_prefix, ttl_s=60),
             submissions=Submissions(client, read.key_prefix),
+            rate=RateLimit(read),
         )
 
     def another_client(self, **settings: Any) -> Any:
@@ -169,9 +181,23 @@ class World:
         jobs.close(job_id, grid)
         return job_id
 
+    def play_worker(self, act: Callable[[str], object]) -> None:
+        """From now on every call takes the row that is due, and does `act` with the id of its job."""
+
+        def work() -> None:
+            row = self.services.jobs.take_row(f"call {len(self.queue.calls)}", self.queue.calls[-1])
+            assert row is not None
+            act(row.job_id)
+
+        self.queue.worker = work
+
+    def rows_waiting(self, variant: str = "any") -> int:
+        """How many rows any worker can take."""
+        return self.services.jobs.backlog.rows_waiting(variant)
+
     def job_keys(self) -> list[str]:
         """What Redis holds about any job."""
-        return sorted(key for key in self.redis.scan_iter() if not key.endswith("sequence"))
+        return sorted(self.redis.scan_iter("*:job:*"))
 
     def stored_files(self) -> list[str]:
         root = self.folder / "outputs"

@@ -1,5 +1,6 @@
 """A request that is sent again: the same job for the same request, and a new one for everything else."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,7 +22,7 @@ def test_the_same_key_and_body_give_the_same_job(world):
 
     assert first.json == again.json
     assert (first.headers.get("Idempotency-Replayed"), again.headers.get("Idempotency-Replayed")) == (None, "true")
-    assert len(world.queue.sent) == 1
+    assert len(world.queue.calls) == 1
 
 
 def test_another_api_process_knows_the_key_too(world):
@@ -37,7 +38,7 @@ def test_the_same_key_with_another_body_is_a_conflict(world, assert_error):
 
     assert_error(post(world.client, "k1", prompt="a dog"), 409, "idempotency_key_reused")
     assert_error(post(world.client, "k1", seed=None), 409, "idempotency_key_reused")
-    assert len(world.queue.sent) == 1
+    assert len(world.queue.calls) == 1
 
 
 def test_owners_do_not_meet_in_a_key(world):
@@ -67,52 +68,48 @@ def test_a_finished_job_is_given_again_with_its_result(world):
     answer = post(patient, "k1", synchronous_request=True)
     assert answer.status_code == 200
     assert answer.headers["X-Task-Id"] == job_id
-    assert len(world.queue.sent) == 1
+    assert len(world.queue.calls) == 1
 
 
-@pytest.mark.parametrize("breaks_after", [0, 1, 2])
-def test_a_submission_that_failed_can_be_tried_again_with_its_key(world, assert_error, breaks_after):
-    """Given a queue that breaks on the way, when the request comes again, then the job is queued whole."""
-    world.queue.breaks_after = breaks_after
-    assert_error(post(world.client, "k1", n_iter=3), 503)
-    world.queue.clear()
+def test_a_submission_that_was_refused_can_be_tried_again_with_its_key(world):
+    """Given a full queue, when the request comes again later with its key, then it is accepted."""
+    client = world.another_client(max_waiting_jobs=1)
+    blocking = world.post(client=client).json["task_id"]
+    assert post(client, "k1").status_code == 429
+    world.services.jobs.cancel(blocking)
 
-    job_id = post(world.client, "k1", n_iter=3).json["task_id"]
-    assert [message.row for message, _ in world.queue.sent] == [0, 1, 2]
+    job_id = post(client, "k1").json["task_id"]
+    assert job_id != blocking
     assert world.services.jobs.get(job_id).state is State.PENDING
 
 
-@pytest.mark.parametrize("rows_sent", [0, 1])
-def test_a_submission_whose_api_process_died_is_completed_by_the_retry(world, rows_sent):
-    """Given a process that dies amid submitting, when the request comes again, then all rows of that job are queued."""
+def test_a_submission_whose_api_process_died_is_completed_by_the_retry(world, monkeypatch):
+    """Given a process that dies before the acceptance, when the request comes again, then there is one job."""
+    monkeypatch.setattr(world.services.jobs, "accept", lambda *_: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        post(world.client, "k1", n_iter=2)
+    monkeypatch.undo()
+    assert world.rows_waiting() == 0
 
-    def die(message):
-        if len(world.queue.sent) > rows_sent:
-            raise SystemExit("killed")
+    job_id = post(world.client, "k1", n_iter=2).json["task_id"]
+    assert post(world.client, "k1", n_iter=2).json["task_id"] == job_id
+    assert (world.rows_waiting(), len(world.queue.calls)) == (2, 2)
+
+
+def test_a_process_that_died_after_the_acceptance_leaves_a_whole_job(world):
+    """Given a process that dies while it calls workers, when the request comes again, then it is the same whole job."""
+
+    def die():
+        raise SystemExit("killed")
 
     world.queue.worker = die
     with pytest.raises(SystemExit):
         post(world.client, "k1", n_iter=2)
     world.queue.clear()
 
-    job_id = post(world.client, "k1", n_iter=2).json["task_id"]
-    assert {message.job_id for message, _ in world.queue.sent} == {job_id}
-    assert [message.row for message, _ in world.queue.sent] == [0, 1]
-    assert world.services.jobs.was_queued(job_id)
-
-
-def test_a_retry_beside_a_failing_first_attempt_keeps_its_job(world):
-    """Given a first attempt that fails after the retry was accepted, when it takes back, then the job stays."""
-    ids = []
-
-    def retry_then_break(message):
-        world.queue.worker = lambda message: None
-        ids.append(post(world.client, "k1").json["task_id"])
-        raise world.queue.error
-
-    world.queue.worker = retry_then_break
-    assert post(world.client, "k1").status_code == 503
-    assert world.services.jobs.get(ids[0]).state is State.PENDING
+    again = post(world.client, "k1", n_iter=2)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert world.rows_waiting() == 2
 
 
 def test_many_at_once_are_one_job(world):

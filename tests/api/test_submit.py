@@ -4,12 +4,18 @@ import base64
 import io
 import json
 import struct
+import sys
+import time
 import zlib
 
 import pytest
 import redis
 
+from shared.backlog import RowId
+from shared.errors import ServiceUnavailable
+from shared.records import State
 from shared.requests import MAX_SEED
+from shared.settings import SettingsError
 from shared.workers import WorkerCard
 
 
@@ -22,7 +28,8 @@ def test_a_request_is_accepted_with_a_place_to_look(world):
     job_id = answer.json["task_id"]
     assert answer.json["Location"] == answer.headers["Location"] == f"/status/{job_id}"
     assert (answer.json["active_model"], answer.json["Position"]) == ("demo", 1)
-    assert [(message.job_id, message.row, variant) for message, variant in world.queue.sent] == [(job_id, 0, "any")]
+    assert (world.queue.calls, world.rows_waiting()) == (["any"], 1)
+    assert world.services.jobs.take_row("a call", "any") == RowId(job_id, 0)
     assert world.redis.ttl(f"pd:job:{job_id}") == -1, "a queued job never expires"
     assert world.post().json["Position"] == 2
 
@@ -32,7 +39,7 @@ def test_the_real_generate_body_is_accepted_as_it_is(world, real_body):
     answer = world.client.post("/generate", json=real_body("generate"))
 
     assert answer.status_code == 202, answer.text
-    assert [variant for _, variant in world.queue.sent] == ["optimized"]
+    assert (world.queue.calls, world.rows_waiting("optimized")) == (["optimized"], 1)
 
 
 def test_the_real_img2img_body_is_answered_with_the_choices_then_accepted(world, real_body, assert_error):
@@ -45,17 +52,18 @@ def test_the_real_img2img_body_is_answered_with_the_choices_then_accepted(world,
 
     answer = world.client.post("/img2img", json=body | {"ckpt": "default"})
     assert answer.status_code == 202, answer.text
-    assert [message.row for message, _ in world.queue.sent] == [0, 1], "one message a row"
+    assert (len(world.queue.calls), world.rows_waiting("optimized")) == (2, 2), "one call a row"
     assert world.stored_files() == [f".expiring/{answer.json['task_id']}/input.png"]
 
 
 def test_each_row_is_queued_once(world):
-    """Given n_iter 3 and two prompts, when posted, then six small messages are queued, without the prompt."""
+    """Given n_iter 3 and two prompts, when posted, then six rows wait, in order, and six calls are made."""
     (world.folder / "prompts" / "p.txt").write_text("a\nb")
-    world.submit(n_iter=3, prompt=..., **{"from-file": "p.txt"})
+    job_id = world.submit(n_iter=3, prompt=..., **{"from-file": "p.txt"})
 
-    assert [message.row for message, _ in world.queue.sent] == list(range(6))
-    assert all(len(message.to_json()) < 100 for message, _ in world.queue.sent)
+    assert world.queue.calls == ["any"] * 6
+    taken = [world.services.jobs.take_row(f"call {number}", "any") for number in range(7)]
+    assert taken == [*(RowId(job_id, row) for row in range(6)), None]
 
 
 def test_a_random_seed_is_drawn_before_the_job_is_queued(world):
@@ -123,7 +131,7 @@ def test_a_bad_body_is_400_names_every_bad_field_and_leaves_nothing(world, asser
     error = assert_error(world.post(path, **fields), 400, "invalid_request")
 
     assert set(error.fields) == named
-    assert world.queue.sent == []
+    assert world.queue.calls == []
     assert world.job_keys() == []
     assert world.stored_files() == []
 
@@ -142,7 +150,7 @@ def test_too_many_pictures_are_422(world, assert_error):
     error = assert_error(world.post(n_iter=3, n_samples=3), 422, "too_costly")
 
     assert set(error.fields) == {"n_iter", "n_samples"}
-    assert (world.queue.sent, world.job_keys()) == ([], [])
+    assert (world.queue.calls, world.job_keys()) == ([], [])
 
 
 # ---- bodies that are no JSON object
@@ -166,7 +174,7 @@ def test_too_many_pictures_are_422(world, assert_error):
 def test_another_content_type_is_415(world, assert_error, path, data, content_type):
     """Given a body that is not declared as JSON, when posted, then 415."""
     assert_error(world.client.post(path, data=data, content_type=content_type), 415, "not_json")
-    assert world.queue.sent == []
+    assert world.queue.calls == []
 
 
 @pytest.mark.parametrize(
@@ -200,7 +208,7 @@ def test_another_content_type_is_415(world, assert_error, path, data, content_ty
 def test_what_is_no_json_object_is_400(world, assert_error, data):
     """Given malformed JSON, another JSON value, wrong UTF-8 or endless nesting, when posted, then 400, never 500."""
     assert_error(world.client.post("/generate", data=data, content_type="application/json"), 400, "malformed_json")
-    assert world.queue.sent == []
+    assert world.queue.calls == []
 
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 950, 970, 980, 990, 1000, 1100])
@@ -257,7 +265,7 @@ def test_a_body_over_the_limit_is_413(world, assert_error):
     assert_error(
         world.client.post("/generate", data=at_limit + b" ", content_type="application/json"), 413, "body_too_large"
     )
-    assert world.queue.sent == []
+    assert world.queue.calls == []
 
 
 @pytest.mark.parametrize(("size", "status"), [(1_000, 202), (100_001, 413), (300_000, 413)])
@@ -275,7 +283,7 @@ def test_a_body_without_a_length_has_the_same_limit(world, size, status):
     )
 
     assert answer.status_code == status, answer.text
-    assert len(world.queue.sent) == (1 if status == 202 else 0)
+    assert len(world.queue.calls) == (1 if status == 202 else 0)
 
 
 # ---- models and workers
@@ -293,7 +301,7 @@ def test_a_model_that_no_worker_has_is_422(world, assert_error):
 
     assert "available now: demo" in error.error
     assert list(error.fields) == ["ckpt"]
-    assert (world.queue.sent, world.stored_files()) == ([], [])
+    assert (world.queue.calls, world.stored_files()) == ([], [])
     assert world.post(ckpt="demo").status_code == 202
 
 
@@ -316,32 +324,18 @@ def test_without_any_live_worker_a_request_waits(world):
 
 
 @pytest.mark.parametrize("breaks_after", [0, 1, 2])
-@pytest.mark.parametrize("path", ["/generate", "/img2img"])
-def test_a_queue_that_fails_midway_is_503_and_the_job_never_was(world, assert_error, picture_text, path, breaks_after):
-    """Given a queue that breaks, when a job of three rows is posted, then 503 and neither record nor picture stays."""
-    world.queue.breaks_after = breaks_after
-    picture = picture_text if path == "/img2img" else ...
+@pytest.mark.parametrize("error", [ServiceUnavailable("away"), TypeError("a secret detail")])
+def test_a_job_whose_workers_could_not_be_called_is_accepted_all_the_same(world, error, breaks_after):
+    """Given a broker that breaks, when a job of three rows is posted, then it is recorded whole and 202 is true."""
+    world.queue.breaks_after, world.queue.error = breaks_after, error
 
-    answer = world.post(path, n_iter=3, init_img=picture)
+    answer = world.post(n_iter=3)
 
-    assert_error(answer, 503, "service_unavailable")
-    assert int(answer.headers["Retry-After"]) > 0
-    assert len(world.queue.sent) == breaks_after
-    assert world.job_keys() == []
-    assert world.stored_files() == []
-    for message, _ in world.queue.sent:
-        assert world.services.jobs.claim_row(message.job_id, message.row) is None
-
-
-def test_an_unforeseen_failure_of_the_queue_leaves_no_job_either(world, assert_error):
-    """Given a queue that raises anything, when posted, then 500 without details, and no record stays."""
-    world.queue.breaks_after = 0
-    world.queue.error = TypeError("a secret detail")
-
-    error = assert_error(world.post(), 500, "internal_error")
-
-    assert "secret" not in error.error
-    assert world.job_keys() == []
+    assert answer.status_code == 202
+    assert "secret" not in answer.text
+    assert len(world.queue.calls) == breaks_after
+    assert world.rows_waiting() == 3
+    assert world.services.jobs.get(answer.json["task_id"]).state is State.PENDING
 
 
 def test_redis_away_is_503_and_the_api_recovers_by_itself(world, assert_error, picture_text):
@@ -351,39 +345,106 @@ def test_redis_away_is_503_and_the_api_recovers_by_itself(world, assert_error, p
     for answer in (world.post(), world.post("/img2img", init_img=picture_text)):
         assert_error(answer, 503, "service_unavailable")
         assert int(answer.headers["Retry-After"]) > 0
-    assert (world.queue.sent, world.stored_files()) == ([], [])
+    assert (world.queue.calls, world.stored_files()) == ([], [])
 
     world.server.let_in()
     assert world.post().status_code == 202
 
 
-def test_redis_that_goes_away_while_rows_are_queued_is_503(world, assert_error):
-    """Given Redis that dies between record and queue, when posted, then 503 and the input picture is gone."""
-    world.queue.breaks_after = 1
+def test_redis_that_goes_away_once_the_job_is_recorded_changes_nothing(world):
+    """Given Redis that dies after the acceptance, when posted, then 202, and the job is there when Redis is back."""
+    world.queue.worker = world.server.cut_off
 
-    def die(message):
-        world.server.cut_off()
+    answer = world.post()
 
-    world.queue.worker = die
+    assert (answer.status_code, answer.json["Position"]) == (202, None)
+    world.server.let_in()
+    assert world.services.jobs.get(answer.json["task_id"]).position == 1
 
-    assert_error(world.post(n_iter=2), 503, "service_unavailable")
+
+def test_an_input_picture_without_a_job_expires(world, picture_text, monkeypatch):
+    """Given an API process that dies before the acceptance, when the time is over, then its input picture goes."""
+    monkeypatch.setattr(world.services.jobs, "accept", lambda *_: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        world.post("/img2img", init_img=picture_text)
+
+    (file,) = world.stored_files()
+    assert world.services.jobs.expired_folders() == []
+    monkeypatch.setattr(world.services.jobs, "clock", lambda: time.time() + 10**6)
+    assert [f"{folder}/input.png" for folder in world.services.jobs.expired_folders()] == [file]
+
+
+# ---- back-pressure
+
+
+def test_a_full_queue_is_429_and_says_when_to_come_again(world, assert_error):
+    """Given as many waiting jobs as may be, when one more is posted, then 429; when one was taken, 202."""
+    client = world.another_client(max_waiting_jobs=2)
+    first, _ = [world.post(client=client).json["task_id"] for _ in range(2)]
+
+    refused = world.post(client=client)
+    assert_error(refused, 429, "queue_full")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert world.rows_waiting() == 2
+
+    world.services.jobs.claim_row(first, 0)
+    assert world.post(client=client).status_code == 202
+
+
+def test_the_time_to_come_again_is_what_the_work_takes(world, monkeypatch):
+    """Given rows that took 7 s each, when the queue is full, then Retry-After is 7 for a request of the same size."""
+    now = [1000.0]
+    monkeypatch.setattr(world.services.jobs, "clock", lambda: now[0])
+    done = world.submit(seed=1)
+    claim = world.services.jobs.claim_row(done, 0)
+    now[0] += 7
+    world.services.jobs.finish_row(claim, [], {}, [])
+    client = world.another_client(max_waiting_jobs=1)
+    world.post(client=client)
+
+    assert world.post(client=client).headers["Retry-After"] == "7"
+    assert world.post(client=client, ddim_steps=40, n_iter=2).headers["Retry-After"] == "28"
+
+
+def test_one_key_may_have_so_many_unfinished_jobs(world, assert_error):
+    """Given a key with as many jobs as it may, when it posts, then 429; another key is served, and it too once done."""
+    client = world.another_client(max_jobs_per_key=2, api_keys=("one", "two"))
+    ids = [world.post(client=client, api_key="one").json["task_id"] for _ in range(2)]
+
+    refused = world.post(client=client, api_key="one")
+    assert_error(refused, 429, "too_many_jobs")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert world.post(client=client, api_key="two").status_code == 202
+    world.services.jobs.claim_row(ids[0], 0)
+    assert world.post(client=client, api_key="one").status_code == 429, "a running job counts too"
+    world.services.jobs.cancel(ids[0])
+    assert world.post(client=client, api_key="one").status_code == 202
+
+
+def test_a_refused_request_leaves_no_picture(world, picture_text):
+    """Given a full queue, when img2img is posted, then 429 and its input is not kept."""
+    client = world.another_client(max_waiting_jobs=1)
+    world.post(client=client)
+
+    assert world.post("/img2img", client=client, init_img=picture_text).status_code == 429
     assert world.stored_files() == []
-    world.server.let_in()
-    (record,) = [key for key in world.job_keys() if ":job:" in key]
-    assert world.redis.ttl(record) > 0, "what could not be taken back expires"
 
 
-def test_a_record_that_may_expire_is_not_accepted(world, assert_error):
-    """Given Redis that dies after the last row was queued, when the record can't be made to last, then 503, not 202."""
+def test_a_key_may_ask_so_often(world, assert_error):
+    """Given a limit of 2 a minute, when a key asks a third time, then 429 with Retry-After; another key may ask."""
+    client = world.another_client(rate_limit="2 per minute", api_keys=("one", "two"))
+    assert [world.post(client=client, api_key="one").status_code for _ in range(2)] == [202, 202]
 
-    def die(message):
-        world.server.cut_off()
+    refused = world.post(client=client, api_key="one")
+    assert_error(refused, 429, "too_many_requests")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert world.post(client=client, api_key="two").status_code == 202
 
-    world.queue.worker = die
-    assert_error(world.post(), 503, "service_unavailable")
-    world.server.let_in()
-    (record,) = [key for key in world.job_keys() if ":job:" in key]
-    assert world.redis.ttl(record) > 0
+
+def test_a_rate_limit_that_cannot_be_read_is_named(world):
+    """Given words that mean no rate, when the API starts, then it says which setting is wrong and how it is written."""
+    with pytest.raises(SettingsError, match=r"RATE_LIMIT.*per minute"):
+        world.build(rate_limit="often")
 
 
 def test_bad_input_is_400_even_with_redis_away(world, assert_error):
@@ -400,7 +461,7 @@ def test_redis_errors_of_any_kind_are_503(world, assert_error, monkeypatch):
         def fail(*_, error=error):
             raise error
 
-        monkeypatch.setattr(world.services.jobs, "create", fail)
+        monkeypatch.setattr(world.services.jobs, "accept", fail)
         assert_error(world.post(), 503, "service_unavailable")
 
 
@@ -410,8 +471,8 @@ def test_a_request_over_the_cost_limit_is_refused_before_it_is_queued(world, ass
     fields = {"H": 64, "W": 64, "ddim_steps": 20}
 
     assert world.post(client=client, **fields, n_samples=4).status_code == 202
-    queued = list(world.queue.sent)
+    queued = list(world.queue.calls)
     for more in ({"n_samples": 5}, {"n_samples": 4, "ddim_steps": 21}, {"n_samples": 4, "H": 72}):
         error = assert_error(world.post(client=client, **fields | more), 422, "too_costly")
         assert "ddim_steps" in error.fields
-    assert world.queue.sent == queued
+    assert world.queue.calls == queued

@@ -19,18 +19,18 @@ def patient(world):
 
 def test_a_synchronous_request_answers_the_picture_itself(world, patient):
     """Given a worker at hand, when a synchronous request is posted, then 200 with the picture's bytes."""
-    world.queue.worker = lambda message: world.work(message.job_id)
+    world.play_worker(lambda job_id: world.work(job_id))
 
     answer = world.post(client=patient, synchronous_request=True, format="webp", seed=3)
 
     assert (answer.status_code, answer.mimetype, answer.headers["X-Seed"]) == (200, "image/webp", "3")
     assert answer.data.startswith(b"RIFF")
-    assert len(world.queue.sent) == 1
+    assert len(world.queue.calls) == 1
 
 
 def test_a_synchronous_request_answers_json_where_wanted(world, patient):
     """Given return_base64, when the result is waited for, then it is the JSON that /status gives."""
-    world.queue.worker = lambda message: world.work(message.job_id)
+    world.play_worker(lambda job_id: world.work(job_id))
 
     answer = world.post(client=patient, synchronous_request=True, return_base64=True)
 
@@ -51,7 +51,7 @@ def test_a_synchronous_request_answers_json_where_wanted(world, patient):
 def test_a_failure_while_waiting_is_an_error_of_its_own_status(world, patient, assert_error, error, status):
     """Given a job that fails, when its result is waited for, then the answer has the error's status and code."""
     jobs = world.services.jobs
-    world.queue.worker = lambda message: jobs.fail_row(jobs.claim_row(message.job_id, message.row), error)
+    world.play_worker(lambda job_id: jobs.fail_row(jobs.claim_row(job_id, 0), error))
 
     told = assert_error(world.post(client=patient, synchronous_request=True), status, error.code)
 
@@ -60,7 +60,7 @@ def test_a_failure_while_waiting_is_an_error_of_its_own_status(world, patient, a
 
 def test_a_cancelled_job_tells_the_waiter(world, patient, assert_error):
     """Given a job that somebody cancels, when its result is waited for, then 409."""
-    world.queue.worker = lambda message: world.services.jobs.cancel(message.job_id)
+    world.play_worker(lambda job_id: world.services.jobs.cancel(job_id))
 
     assert_error(world.post(client=patient, synchronous_request=True), 409, JobCancelled.code)
 
@@ -79,7 +79,7 @@ def test_past_the_cap_of_waiters_the_answer_is_202_at_once(world):
     client = world.another_client(sync_timeout_s=10_000.0, sync_waiters=0)
 
     assert world.post(client=client, synchronous_request=True).status_code == 202
-    assert len(world.queue.sent) == 1
+    assert len(world.queue.calls) == 1
 
 
 def test_a_place_is_given_back_after_waiting(world):
@@ -96,12 +96,12 @@ def test_a_place_is_given_back_after_waiting(world):
 
 def test_a_moment_without_redis_does_not_end_the_wait(world, patient, monkeypatch):
     """Given Redis that is away for one look, when a result is waited for, then it comes all the same."""
-    world.queue.worker = lambda message: world.work(message.job_id)
+    world.play_worker(lambda job_id: world.work(job_id))
     reads = []
     get = JobStore.get
 
     def sometimes(self, job_id):
-        if not world.queue.sent or self is world.services.jobs:
+        if not world.queue.calls or self is world.services.jobs:
             return get(self, job_id)
         reads.append(job_id)
         if len(reads) == 1:

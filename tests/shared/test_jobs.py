@@ -14,7 +14,7 @@ from shared.errors import (
     RowBusy,
     ServiceError,
 )
-from shared.jobs import RECENT_KEPT, UNQUEUED_TTL_S, JobStore
+from shared.jobs import RECENT_KEPT, JobStore
 from shared.records import Row, State, StoredImage, expiring_folder, new_job_id, result_folder
 
 
@@ -27,7 +27,7 @@ def create(jobs, generate):
     """Write the record of a new job; gives its id."""
 
     def make(job_id="one", **fields):
-        jobs.create(job_id, generate(**fields))
+        jobs.accept(job_id, generate(**fields))
         return job_id
 
     return make
@@ -98,7 +98,6 @@ def test_a_job_is_closed_once(jobs, create):
     assert jobs.get("one").grid == "grid.png"
     assert [job.id for job in jobs.recent(10)] == ["one"]
     assert jobs.redis.llen("pd:recent") == 1
-    assert jobs.redis.llen("pd:durations") == 1
 
 
 def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock):
@@ -484,53 +483,22 @@ def test_an_expired_job_is_gone(jobs, create, finish, ending):
 def test_a_job_in_the_queue_does_not_expire(jobs, create):
     """Given a job that waits or runs, when its record is looked at, then it has no expiry."""
     create()
-    jobs.queued("one")
     assert jobs.redis.ttl("pd:job:one") == -1
     jobs.claim_row("one", 0)
     assert jobs.redis.ttl("pd:job:one") == -1
 
 
-def test_a_job_that_was_never_queued_expires_and_gives_up_its_place(jobs, create):
-    """Given an API that died before its rows were queued, when the record has expired, then others move up."""
-    create("lost")
-    assert 0 < jobs.redis.ttl("pd:job:lost") <= UNQUEUED_TTL_S
-    jobs.redis.delete("pd:job:lost")
-
-    create("next")
-
-    assert jobs.get("next").position == 1
-    assert jobs.waiting() == 1
-
-
-def test_a_claim_keeps_a_job_whose_api_died_after_queueing(jobs, create):
-    """Given rows in the queue and an API that died before saying so, when one is claimed, then the record lasts."""
+def test_a_job_is_accepted_once(jobs, create, generate):
+    """Given a job that is there, when it is offered again, then nothing changes, whatever has become of it."""
     create()
+    assert not jobs.accept("one", generate(prompt="a dog"))
+    assert jobs.backlog.rows_waiting("any") == 1
     jobs.claim_row("one", 0)
+    jobs.cancel("one")
 
-    assert jobs.redis.ttl("pd:job:one") == -1
-
-
-@pytest.mark.parametrize("ending", ["cancelled", "never there"])
-def test_a_late_word_that_a_job_is_queued_keeps_no_ended_job(jobs, create, ending):
-    """Given a job that ended meanwhile, when it is said to be queued, then it expires all the same."""
-    if ending == "cancelled":
-        create()
-        jobs.cancel("one")
-
-    jobs.queued("one")
-
-    assert jobs.redis.ttl("pd:job:one") == (100 if ending == "cancelled" else -2)
-
-
-def test_a_discarded_job_leaves_no_trace(jobs, create):
-    """Given a job that could not be queued, when it is discarded, then it never was."""
-    create()
-    jobs.discard("one")
-
-    with pytest.raises(NotFound):
-        jobs.get("one")
-    assert jobs.waiting() == 0
-    assert set(jobs.redis.keys()) <= {"pd:sequence"}
+    assert not jobs.accept("one", generate())
+    assert jobs.get("one").state is State.REVOKED
+    assert (jobs.is_known("one"), jobs.is_known("two")) == (True, False)
 
 
 # ---- order, position, ETA
@@ -559,8 +527,8 @@ def test_a_second_row_does_not_disturb_the_queue(jobs, create):
     assert jobs.get("b").position == 1
 
 
-def test_a_waiting_job_s_eta_comes_from_the_last_jobs(jobs, create, finish, clock):
-    """Given jobs that took 10 seconds, when two wait, then the second has 20 seconds to go; before, nobody knows."""
+def test_a_waiting_job_s_eta_comes_from_the_work_ahead_and_the_pace(jobs, create, clock):
+    """Given a row that took 10 seconds, when others wait, then each knows how long; before, nobody does."""
     create("first")
     assert jobs.get("first").eta_s is None
     claim = jobs.claim_row("first", 0)
@@ -569,9 +537,33 @@ def test_a_waiting_job_s_eta_comes_from_the_last_jobs(jobs, create, finish, cloc
     jobs.close("first", None)
 
     create("a")
-    create("b")
+    create("twice the steps", ddim_steps=40)
+    create("without guidance", scale=1)
+    create("two rows", n_iter=2)
 
-    assert [jobs.get(job_id).eta_s for job_id in ("a", "b")] == [10, 20]
+    etas = [jobs.get(job_id).eta_s for job_id in ("a", "twice the steps", "without guidance", "two rows")]
+    assert etas == pytest.approx([10, 30, 35, 55])
+
+    jobs.claim_row("a", 0)
+    assert jobs.get("twice the steps").eta_s == pytest.approx(25), "of what runs, half is thought to be done"
+
+
+def test_rows_side_by_side_make_the_pace_faster(jobs, create, clock):
+    """Given two jobs done at the same time in 10 seconds, after idle hours, then a third is expected to take 5."""
+    create("old")
+    old = jobs.claim_row("old", 0)
+    clock.now += 10
+    jobs.finish_row(old, [picture()], {}, [])
+    jobs.close("old", None)
+    jobs.redis.delete("pd:pace")
+    clock.now += 7200
+    claims = [jobs.claim_row(create(job_id), 0) for job_id in ("a", "b")]
+    clock.now += 10
+    for claim in claims:
+        jobs.finish_row(claim, [picture()], {}, [])
+        jobs.close(claim.job_id, None)
+
+    assert jobs.get(create("c")).eta_s == pytest.approx(5)
 
 
 def test_a_running_job_s_eta_comes_from_its_own_pace(jobs, create, clock):
@@ -724,11 +716,12 @@ def test_redis_away_is_said_as_such(generate):
     """Given a Redis that is away, when the store is used, then it raises Redis' own error, never NotFound."""
     server = fakeredis.FakeServer()
     store = JobStore(fakeredis.FakeRedis(server=server, decode_responses=True))
-    store.create("one", generate())
+    store.accept("one", generate())
     server.connected = False
     claimless = [
-        lambda: store.get("one"), lambda: store.create("two", generate()), lambda: store.cancel("one"), store.waiting,
-        lambda: store.recent(1), lambda: store.claim_row("one", 0), lambda: store.discard("one"), store.expired_folders,
+        lambda: store.get("one"), lambda: store.accept("two", generate()), lambda: store.cancel("one"), store.waiting,
+        lambda: store.recent(1), lambda: store.claim_row("one", 0), lambda: store.expired_folders,
+        lambda: store.take_row("call", "any"),
     ]  # fmt: skip
 
     for call in claimless:

@@ -1,12 +1,11 @@
 """The queue's sending end."""
 
-import json
 import socket
 
 import pytest
 
 from shared.errors import ServiceUnavailable
-from shared.queue import CONSUMED_BY, QUEUES, RowMessage, RowQueue, make_celery
+from shared.queue import CONSUMED_BY, QUEUES, RowQueue, make_celery
 from shared.settings import VARIANTS, Settings
 
 
@@ -18,22 +17,14 @@ def closed_port():
         yield holder.getsockname()[1]
 
 
-def test_a_message_survives_json():
-    """Given a row message, when written and read again, then it is equal, and it is small."""
-    message = RowMessage("a" * 32, 63)
-
-    assert RowMessage.from_json(message.to_json()) == message
-    assert len(message.to_json()) < 100
-    assert json.loads(message.to_json()) == {"job_id": "a" * 32, "row": 63}
-
-
 def test_with_redis_away_sending_says_so(closed_port):
-    """Given nobody at the broker's address, when a row is sent, then it is ServiceUnavailable, again and again."""
-    queue = RowQueue(make_celery(Settings(redis_url=f"redis://127.0.0.1:{closed_port}/0", redis_timeout_s=0.5)))
+    """Given nobody at the broker's address, when a worker is called, then it is ServiceUnavailable, again and again."""
+    settings = Settings(redis_url=f"redis://127.0.0.1:{closed_port}/0", redis_timeout_s=0.5)
+    queue = RowQueue(make_celery(settings), None, "pd:")
 
     for _ in range(2):
         with pytest.raises(ServiceUnavailable, match="queue cannot be reached"):
-            queue.send(RowMessage("one", 0), "any")
+            queue.call("any")
 
 
 def test_each_variant_has_its_queue_and_somebody_who_reads_it():

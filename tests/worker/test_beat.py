@@ -7,8 +7,11 @@ from typing import Any
 import redis
 
 from shared.jobs import JobStore
+from shared.queue import RowQueue, make_celery
 from shared.results import ResultStore
-from worker.beat import Beat, sweep
+from shared.settings import Settings
+from tests.worker.test_rows import request_of
+from worker.beat import Beat, call_again, sweep
 
 
 def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
@@ -47,3 +50,17 @@ def test_the_sweep_deletes_what_has_expired_and_nothing_else(redis_client: Any, 
     assert not (tmp_path / ".expiring/old").exists()
     assert (tmp_path / ".expiring/young").exists()
     assert redis_client.zrange("t:expiring", 0, -1) == [".expiring/young"]
+
+
+def test_rows_whose_messages_are_gone_are_called_for_again(redis_client: Any, redis_url: str) -> None:
+    """Given rows without messages in the broker, when the duty is done, then each has one, and no more come."""
+    settings = Settings(redis_url=redis_url, key_prefix="t:")
+    app = make_celery(settings)
+    jobs, queue = JobStore(redis_client, "t:"), RowQueue(app, redis_client, "t:")
+    jobs.accept("three rows", request_of(n_iter=3))
+    queue.call("any")
+
+    for _ in range(2):
+        call_again(jobs, queue)
+        assert (queue.calls_waiting("any"), queue.calls_waiting("standard")) == (3, 0)
+    app.close()

@@ -10,9 +10,9 @@ import pytest
 import redis
 from PIL import Image
 
+from shared.backlog import RowId
 from shared.errors import InternalError, JobCancelled, OutOfMemory, RowBusy, ServiceError, WorkerStopping
 from shared.jobs import JobStore
-from shared.queue import RowMessage
 from shared.records import INPUT_NAME, State, expiring_folder
 from shared.requests import ImageRequest
 from shared.results import ResultStore
@@ -93,10 +93,10 @@ def colours(results: ResultStore, folder: str, names: list[str]) -> list[int]:
 
 def test_rows_make_the_pictures_of_their_seeds(runner: RowRunner, jobs: JobStore, results: ResultStore) -> None:
     """Given 2 rows of 2, when both are run, then the job succeeds with pictures of the seeds 10 to 13."""
-    jobs.create("j", request_of(n_iter=2, n_samples=2))
-    runner.run(RowMessage("j", 1))
+    jobs.accept("j", request_of(n_iter=2, n_samples=2))
+    runner.run(RowId("j", 1))
     assert jobs.get("j").state is State.PROGRESS
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     job = jobs.get("j")
     assert job.state is State.SUCCESS
     assert [image.seed for image in job.images] == [10, 11, 12, 13]
@@ -107,10 +107,10 @@ def test_rows_make_the_pictures_of_their_seeds(runner: RowRunner, jobs: JobStore
 
 def test_a_row_that_ran_before_changes_nothing(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given a finished job, when its message comes again, then the engine is not asked and the record is the same."""
-    jobs.create("j", request_of())
-    runner.run(RowMessage("j", 0))
+    jobs.accept("j", request_of())
+    runner.run(RowId("j", 0))
     before = jobs.get("j")
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     assert jobs.get("j") == before
     assert len(engine.requests) == 1
 
@@ -119,19 +119,19 @@ def test_a_job_left_unclosed_is_closed_by_the_redelivered_row(
     runner: RowRunner, jobs: JobStore, engine: FakeEngine
 ) -> None:
     """Given the last row done by a worker that died before closing, when redelivered, then the job is only closed."""
-    jobs.create("j", request_of(skip_grid=False, n_samples=2))
-    runner.run(RowMessage("j", 0))
+    jobs.accept("j", request_of(skip_grid=False, n_samples=2))
+    runner.run(RowId("j", 0))
     jobs.redis.hset("test:job:j", "state", State.PROGRESS.value)
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
     assert len(engine.requests) == 2
 
 
 def test_the_grid_has_the_pictures_in_order(runner: RowRunner, jobs: JobStore, results: ResultStore) -> None:
     """Given 2 rows of 2 with a grid, when done, then its cells are the pictures in the order of their seeds."""
-    jobs.create("j", request_of(n_iter=2, n_samples=2, skip_grid=False))
+    jobs.accept("j", request_of(n_iter=2, n_samples=2, skip_grid=False))
     for row in (1, 0):
-        runner.run(RowMessage("j", row))
+        runner.run(RowId("j", row))
     grid = Image.open(io.BytesIO(results.read("kept/j", "grid.png"))).convert("RGB")
     assert grid.size == (128, 128)
     cells = [grid.getpixel(corner) for corner in ((0, 0), (64, 0), (0, 64), (64, 64))]
@@ -140,8 +140,8 @@ def test_the_grid_has_the_pictures_in_order(runner: RowRunner, jobs: JobStore, r
 
 def test_fixed_code_shares_the_starting_noise_only(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given fixed_code, when 2 pictures are made, then their noise seeds are equal and their step seeds are not."""
-    jobs.create("j", request_of(n_samples=2, fixed_code=True))
-    runner.run(RowMessage("j", 0))
+    jobs.accept("j", request_of(n_samples=2, fixed_code=True))
+    runner.run(RowId("j", 0))
     assert [request.noise_seed for request in engine.requests] == [10, 10]
     assert [request.step_seed for request in engine.requests] == [10, 11]
 
@@ -153,8 +153,8 @@ def test_img2img_reads_its_input_at_the_size_asked_for(
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
     results.write(expiring_folder("j"), INPUT_NAME, data.getvalue())
-    jobs.create("j", request_of(kind="img2img", denoising_strength=0.5, post_upscale=2))
-    runner.run(RowMessage("j", 0))
+    jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, post_upscale=2))
+    runner.run(RowId("j", 0))
     start = engine.requests[0].init_image
     assert start is not None
     assert (start.size, start.getpixel((5, 5))) == ((64, 64), (0, 0, 255))
@@ -171,9 +171,9 @@ def test_an_error_ends_the_job_with_its_reason(
     runner: RowRunner, jobs: JobStore, engine: FakeEngine, raised: Exception, code: str
 ) -> None:
     """Given an engine that fails, when the row runs, then the job is a FAILURE with a stable code and no details."""
-    jobs.create("j", request_of(n_samples=2))
+    jobs.accept("j", request_of(n_samples=2))
     engine.errors = [None, raised]
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     job = jobs.get("j")
     assert job.state is State.FAILURE
     assert job.error
@@ -183,7 +183,7 @@ def test_an_error_ends_the_job_with_its_reason(
 
 def test_a_cancelled_job_stops_at_the_next_step(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given a job cancelled after its first step, when the next step is reported, then it ends REVOKED, unstored."""
-    jobs.create("j", request_of(steps=50))
+    jobs.accept("j", request_of(steps=50))
     calls = []
 
     def cancel_once() -> None:
@@ -192,7 +192,7 @@ def test_a_cancelled_job_stops_at_the_next_step(runner: RowRunner, jobs: JobStor
             jobs.cancel("j")
 
     engine.before_result = cancel_once
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.REVOKED
     assert jobs.get("j").images == ()
     assert len(calls) == 2
@@ -200,7 +200,7 @@ def test_a_cancelled_job_stops_at_the_next_step(runner: RowRunner, jobs: JobStor
 
 def test_a_worker_that_was_given_up_changes_nothing(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given a row that another attempt took over, when the old one goes on, then it stops and the new one counts."""
-    jobs.create("j", request_of())
+    jobs.accept("j", request_of())
     taken = []
 
     def take_over() -> None:
@@ -208,7 +208,7 @@ def test_a_worker_that_was_given_up_changes_nothing(runner: RowRunner, jobs: Job
             taken.append(jobs.claim_row("j", 0))
 
     engine.before_result = take_over
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     job = jobs.get("j")
     assert job.state is State.PROGRESS
     assert job.rows[0].token == taken[0].token
@@ -217,12 +217,12 @@ def test_a_worker_that_was_given_up_changes_nothing(runner: RowRunner, jobs: Job
 
 def test_a_stopping_worker_gives_the_row_back_uncounted(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given a worker that shuts down, when its row is interrupted, then the row waits again with no attempt counted."""
-    jobs.create("j", request_of())
+    jobs.accept("j", request_of())
     engine.errors = [WorkerStopping("stopping")]
     with pytest.raises(WorkerStopping):
-        runner.run(RowMessage("j", 0))
+        runner.run(RowId("j", 0))
     assert jobs.get("j").rows[0].attempt == 0
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
 
 
@@ -230,7 +230,7 @@ def test_redis_going_away_for_a_while_loses_no_work(
     runner: RowRunner, jobs: JobStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given Redis fails during the steps and at the end, when it is back, then the row is marked done."""
-    jobs.create("j", request_of())
+    jobs.accept("j", request_of())
     failures = iter([redis.ConnectionError("away"), redis.TimeoutError("away")])
     real = jobs.finish_row
 
@@ -245,7 +245,7 @@ def test_redis_going_away_for_a_while_loses_no_work(
     monkeypatch.setattr(jobs, "finish_row", flaky)
     monkeypatch.setattr(jobs, "progress", no_progress)
     monkeypatch.setattr("worker.rows._RETRY_S", 0.001)
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
 
 
@@ -256,8 +256,8 @@ def test_an_engine_that_refuses_ends_the_job(runner: RowRunner, jobs: JobStore, 
         raise InternalError("no")
 
     engine.submit = refuse  # type: ignore[method-assign]
-    jobs.create("j", request_of())
-    runner.run(RowMessage("j", 0))
+    jobs.accept("j", request_of())
+    runner.run(RowId("j", 0))
     error = jobs.get("j").error
     assert error is not None
     assert error.message == "no"
@@ -269,14 +269,14 @@ def test_a_message_delivered_twice_waits_for_the_living_attempt(redis_client: An
     engine = FakeEngine()
     jobs = JobStore(redis_client, "test:", lease_s=60)
     runner = RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
-    jobs.create("j", request_of())
+    jobs.accept("j", request_of())
     claim = jobs.claim_row("j", 0)
     assert claim
     with pytest.raises(RowBusy):
-        runner.run(RowMessage("j", 0))
+        runner.run(RowId("j", 0))
     assert jobs.get("j").rows[0].attempt == 1
     redis_client.delete(f"test:lease:j:0:{claim.token}")
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
     assert jobs.get("j").rows[0].attempt == 2
 
@@ -286,7 +286,7 @@ def test_the_beat_renews_the_lease_of_rows_in_progress(redis_client: Any, result
     engine = FakeEngine()
     jobs = JobStore(redis_client, "test:", lease_s=60)
     runner = RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
-    jobs.create("j", request_of(steps=1))
+    jobs.accept("j", request_of(steps=1))
 
     def run_out_and_renew() -> None:
         (lease,) = redis_client.scan_iter("test:lease:*")
@@ -295,7 +295,7 @@ def test_the_beat_renews_the_lease_of_rows_in_progress(redis_client: Any, result
         assert redis_client.pttl(lease) > 1000
 
     engine.before_result = run_out_and_renew
-    runner.run(RowMessage("j", 0))
+    runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
     redis_client.flushdb()
     runner.renew()
@@ -316,8 +316,8 @@ def test_what_must_not_go_on_is_ended_also_while_it_waits(
             watched.append([ticket.ending.code if ticket.ending else None for ticket in engine.tickets])
 
     engine.before_result = cancel_and_watch
-    jobs.create("j", request_of(n_samples=2, steps=1))
-    runner.run(RowMessage("j", 0))
+    jobs.accept("j", request_of(n_samples=2, steps=1))
+    runner.run(RowId("j", 0))
     assert watched == [["cancelled", "cancelled"]]
     assert jobs.get("j").state is State.REVOKED
 
@@ -328,8 +328,8 @@ def test_room_is_what_runs_well_together_and_one_more(runner: RowRunner, jobs: J
     seen = [runner.room()]
     engine.before_result = lambda: seen.append(runner.room())
     for number, samples in enumerate((4, 16)):
-        jobs.create(str(number), request_of(n_samples=samples, steps=1))
-        runner.run(RowMessage(str(number), 0))
+        jobs.accept(str(number), request_of(n_samples=samples, steps=1))
+        runner.run(RowId(str(number), 0))
     assert set(seen) == {9, 3, 2}
 
 
@@ -337,8 +337,8 @@ def test_a_running_job_has_a_preview(runner: RowRunner, jobs: JobStore, engine: 
     """Given a job under way, when a step is done, then a small JPEG of the picture can be read, but not before."""
     previews: list[str | None] = []
     engine.before_result = lambda: previews.append(jobs.preview("j"))
-    jobs.create("j", request_of(width=128, height=64, steps=2))
-    runner.run(RowMessage("j", 0))
+    jobs.accept("j", request_of(width=128, height=64, steps=2))
+    runner.run(RowId("j", 0))
     assert previews[0] is None
     assert previews[1]
     with Image.open(io.BytesIO(base64.b64decode(previews[1]))) as small:

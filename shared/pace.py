@@ -1,0 +1,38 @@
+"""How fast the service works: the cost of the rows it did lately over the time in which it did any.
+
+Rows overlap, on one worker and on several; time counts once, and time without work does not count. So the pace holds
+for as many workers as there were, sharing as well as they did, and needs to know nothing of either.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+_ROWS_KEPT = 50
+
+
+class Pace:
+    """The rows done lately, in Redis; methods may raise `redis.RedisError`."""
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        self._redis = client
+        self._key = f"{prefix}pace"
+
+    def done(self, pipe: Any, begun: float, ended: float, cost: float) -> None:
+        """Note in the caller's transaction a row that was worked on from `begun` to `ended`."""
+        pipe.lpush(self._key, f"{begun}:{ended}:{cost}")
+        pipe.ltrim(self._key, 0, _ROWS_KEPT - 1)
+
+    def per_second(self) -> float | None:
+        """Cost done in a second of work; None before the first row."""
+        rows = [tuple(map(float, text.split(":"))) for text in self._redis.lrange(self._key, 0, -1)]
+        busy = _covered((begun, ended) for begun, ended, _ in rows)
+        return sum(cost for _, _, cost in rows) / busy if busy > 0 else None
+
+
+def _covered(intervals: Iterable[tuple[float, float]]) -> float:
+    """The length of the union of the intervals."""
+    covered, reached = 0.0, float("-inf")
+    for begin, end in sorted(intervals):
+        covered += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return covered

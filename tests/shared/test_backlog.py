@@ -1,0 +1,174 @@
+"""The line of waiting rows: order, fairness, and that nothing in it is lost."""
+
+import itertools
+
+import pytest
+
+from shared.backlog import RowId
+from shared.jobs import JobStore
+
+
+@pytest.fixture
+def add(jobs, generate):
+    """Accept jobs for an owner; gives their ids."""
+    numbers = itertools.count()
+
+    def make(owner, count=1, **fields):
+        ids = [f"{owner}-{next(numbers)}" for _ in range(count)]
+        for job_id in ids:
+            assert jobs.accept(job_id, generate(**fields), owner)
+        return ids
+
+    return make
+
+
+@pytest.fixture
+def take(jobs):
+    """Take the rows that are due, each by a call of its own; gives the ids of their jobs."""
+    numbers = itertools.count()
+
+    def some(count, variant="any"):
+        rows = [jobs.take_row(f"call {next(numbers)}", variant) for _ in range(count)]
+        return [row and row.job_id for row in rows]
+
+    return some
+
+
+# ---- order
+
+
+def test_the_rows_of_one_owner_stay_in_order(add, take):
+    """Given jobs of one owner, when rows are taken, then first come is first served, and nothing is left."""
+    ids = add("a", 5)
+
+    assert take(6) == [*ids, None]
+
+
+def test_one_job_does_not_wait_behind_five_hundred_of_another_owner(add, take):
+    """Given an owner with 500 jobs of which some were taken, when another sends one, then it is next but one."""
+    add("greedy", 500)
+    take(20)
+    (single,) = add("modest")
+
+    assert single in take(2)
+
+
+def test_owners_take_turns(add, take):
+    """Given three owners with many jobs, when rows are taken, then each has had nearly as many as the others."""
+    for owner in ("a", "b", "c"):
+        add(owner, 20)
+
+    owners = [job_id[0] for job_id in take(60)]
+    for taken in range(3, 61, 3):
+        assert {owners[:taken].count(owner) for owner in "abc"} == {taken // 3}
+
+
+def test_turns_are_of_equal_work_not_of_equal_count(add, take):
+    """Given one owner with long jobs and one with short ones, when rows are taken, then their work is equal."""
+    add("long", 10, ddim_steps=100)
+    add("short", 40, ddim_steps=25)
+
+    owners = [job_id.partition("-")[0] for job_id in take(25)]
+    assert owners.count("long") == 5
+    assert owners.count("short") == 20
+
+
+def test_who_was_away_has_saved_up_nothing(add, take):
+    """Given an owner that comes back after others worked for long, when both have jobs, then they take turns."""
+    add("a", 30)
+    take(30)
+    add("a", 4)
+    add("b", 8)
+
+    assert [job_id[0] for job_id in take(8)].count("a") == 4
+
+
+def test_variants_have_lines_of_their_own(add, take):
+    """Given a job for each variant, when a row is taken for one, then it is that one."""
+    wanted = {variant: add("a", type=variant)[0] for variant in ("standard", "optimized")}
+    (anywhere,) = add("a")
+
+    assert [take(2, variant) for variant in wanted] == [[job_id, None] for job_id in wanted.values()]
+    assert take(2) == [anywhere, None]
+
+
+def test_a_cancelled_job_leaves_the_line(jobs, add, take):
+    """Given a job of three rows among others, when it is cancelled, then none of its rows is handed out."""
+    first, cancelled, last = add("a")[0], add("a", n_iter=3)[0], add("a")[0]
+    jobs.cancel(cancelled)
+
+    assert take(3) == [first, last, None]
+
+
+# ---- nothing is lost
+
+
+def test_a_call_that_comes_again_means_the_same_row(jobs, add):
+    """Given a worker that died, when its message is delivered again, then it names the same row, until that is done."""
+    first, second = add("a", 2)
+    assert jobs.take_row("call", "any") == RowId(first, 0)
+    assert jobs.take_row("call", "any") == RowId(first, 0)
+
+    jobs.backlog.drop("call")
+    assert jobs.take_row("call", "any") == RowId(second, 0)
+
+
+@pytest.fixture
+def leasing(redis_client, clock):
+    """A store whose leases last 5 seconds."""
+    return JobStore(redis_client, lease_s=5, clock=clock)
+
+
+def test_a_row_whose_message_was_lost_waits_again(leasing, generate, clock):
+    """Given a row that was taken and never claimed, when its message cannot come any more, then it is next."""
+    leasing.accept("lost", generate())
+    leasing.accept("next", generate())
+    leasing.take_row("call", "any")
+
+    assert leasing.return_lost_rows() == 0, "its message may still come"
+    clock.now += 21
+    assert leasing.return_lost_rows() == 1
+    assert leasing.return_lost_rows() == 0
+    assert leasing.take_row("another", "any").job_id == "lost"
+
+
+def test_a_row_whose_worker_and_message_are_gone_waits_again(leasing, generate, clock):
+    """Given a row that was begun, when worker and message vanish, then it waits again; while its worker lives, not."""
+    leasing.accept("one", generate())
+    leasing.take_row("call", "any")
+    claim = leasing.claim_row("one", 0)
+    clock.now += 21
+    assert leasing.return_lost_rows() == 0, "the lease says that its worker lives"
+
+    leasing.redis.delete(f"pd:lease:one:0:{claim.token}")
+    assert leasing.return_lost_rows() == 1
+    assert leasing.claim_row(*_parts(leasing.take_row("another", "any"))).attempt == 2
+
+
+def test_a_row_of_a_job_that_ended_is_forgotten(leasing, generate, clock):
+    """Given a taken row of a cancelled job, when lost rows are looked for, then it is neither kept nor returned."""
+    leasing.accept("one", generate())
+    leasing.take_row("call", "any")
+    leasing.cancel("one")
+    clock.now += 21
+
+    assert leasing.return_lost_rows() == 0
+    assert leasing.backlog.taken() == []
+    assert leasing.take_row("another", "any") is None
+
+
+def test_nothing_is_left_behind_when_all_is_done(jobs, add):
+    """Given jobs that succeed, fail by cancelling, or were never begun, when all have ended, then the line is empty."""
+    done, cancelled = add("a", 2)
+    row = jobs.take_row("call", "any")
+    jobs.finish_row(jobs.claim_row(*_parts(row)), [], {}, [])
+    jobs.close(done, None)
+    jobs.backlog.drop("call")
+    jobs.cancel(cancelled)
+
+    assert set(jobs.redis.keys("pd:backlog:*")) == {"pd:backlog:fair"}
+    assert jobs.waiting() == 0
+
+
+def _parts(row):
+    return row.job_id, row.row
