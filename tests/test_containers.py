@@ -105,7 +105,7 @@ def test_the_builds_only_add_to_the_base(name: str) -> None:
     for service, entry in whole["services"].items():
         assert entry["extends"]["service"] == service
         assert entry["extends"]["file"] in (BASE, *BUILDS)
-        assert set(entry) <= {"extends", "build", "image", "environment", "deploy"}
+        assert set(entry) <= {"extends", "build", "image", "environment", "deploy", "mem_limit"}
         assert service in ("api", "worker") or set(entry) == {"extends"}
 
 
