@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full test-containers lint format tables clean
+.PHONY: help run test test-full test-containers chaos lint format tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -13,6 +13,9 @@ run: $(VENV)/.ready-run  ## set up, then serve on 127.0.0.1:5001 until Ctrl-C
 
 test: lint  ## everything that CI runs: lint, types, import rules, unit and end-to-end tests
 	@$(BIN)/pytest
+
+chaos: $(VENV)/.ready-dev  ## break things for an hour or so, and keep what was measured in benchmarks/results
+	@CHAOS=full $(BIN)/pytest tests/chaos -v
 
 test-full: lint  ## `make test` and the tests that take many minutes
 	@$(BIN)/pytest -m "full or not full"

@@ -11,8 +11,9 @@ _settings = read_settings()
 
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.api_processes
-worker_class = "gthread"
-threads = _settings.api_threads
+# a slow or waiting client costs a greenlet, not one of a few threads
+worker_class = "gevent"
+worker_connections = _settings.api_connections
 timeout = 60
 keepalive = 30  # seconds; pollers of /status reuse their connection
 graceful_timeout = 10

@@ -19,7 +19,8 @@ from shared.submissions import Submission
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.05
+_FIRST_POLL_S = 0.05
+_LAST_POLL_S = 0.5
 
 
 def submit(
@@ -88,7 +89,7 @@ def _require_model(services: Services, request: ImageRequest) -> None:
 
 
 class Waiters:
-    """Lets a bounded number of synchronous clients wait, because each holds a thread of the server."""
+    """Lets a bounded number of synchronous clients wait, because each looks after its job again and again."""
 
     def __init__(self, most: int) -> None:
         self._places = threading.Semaphore(most)
@@ -98,13 +99,14 @@ class Waiters:
         if not self._places.acquire(blocking=False):
             return None
         try:
-            end = time.monotonic() + timeout_s
-            while time.monotonic() < end:
+            begun = time.monotonic()
+            while time.monotonic() < begun + timeout_s:
                 with suppress(redis.RedisError):  # the job is queued: a moment without Redis does not end it
                     job = services.jobs.get(job_id)
                     if job.state.final:
                         return job
-                time.sleep(_POLL_S)
+                # a tenth of the wait so far: hardly later for short jobs, hardly a load for long ones
+                time.sleep(min(_LAST_POLL_S, max(_FIRST_POLL_S, (time.monotonic() - begun) / 10)))
             return None
         finally:
             self._places.release()

@@ -64,7 +64,8 @@ class GenerateSchema(Schema):
         ),
     )
     negative_prompt = Text(load_default="", metadata=_about("What to keep away from; same notation as prompt."))
-    ddim_steps = WholeNumber(load_default=20, validate=Range(1, 1000), metadata=_about("Denoising steps."))
+    # with as many steps as a model has timesteps, the schedules of some samplers end beyond the last one
+    ddim_steps = WholeNumber(load_default=20, validate=Range(1, 999), metadata=_about("Denoising steps."))
     scale = Number(
         load_default=7.5, validate=Range(-50, 50),
         metadata=_about("Guidance scale; 1 means no guidance, negative values lead away from the prompt."),

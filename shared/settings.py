@@ -48,11 +48,11 @@ class Settings:
     max_jobs_per_key: int = 0
     rate_limit: str = ""
     sync_timeout_s: float = 120.0
-    sync_waiters: int = 4
+    sync_waiters: int = 100
     idempotency_ttl_s: int = 24 * 3600
     retry_window_s: float = 5.0
     api_processes: int = 1
-    api_threads: int = 16
+    api_connections: int = 1000
 
     # how long things live
     result_ttl_s: int = 24 * 3600
@@ -118,7 +118,7 @@ def read_settings() -> Settings:
             idempotency_ttl_s=env.int("IDEMPOTENCY_TTL_S", default.idempotency_ttl_s, validate=Range(1)),
             retry_window_s=env.float("RETRY_WINDOW_S", default.retry_window_s, validate=Range(0)),
             api_processes=env.int("API_PROCESSES", default.api_processes, validate=Range(1)),
-            api_threads=env.int("API_THREADS", default.api_threads, validate=Range(1)),
+            api_connections=env.int("API_CONNECTIONS", default.api_connections, validate=Range(1)),
             result_ttl_s=env.int("RESULT_TTL_S", default.result_ttl_s, validate=Range(1)),
             tombstone_ttl_s=env.int("TOMBSTONE_TTL_S", default.tombstone_ttl_s, validate=Range(1)),
             job_deadline_s=env.float("JOB_DEADLINE_S", default.job_deadline_s, validate=Range(1)),

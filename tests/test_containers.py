@@ -119,12 +119,14 @@ def test_the_gpu_variants_ask_for_gpus(file: str, variant: str) -> None:
 
 
 def test_every_setting_reaches_the_containers() -> None:
-    """Given the settings of the service, then the base file passes each to the API or the worker.
+    """Given the settings of the service, then the base file passes each to the API or the worker, and no other.
 
     A new one goes into x-both, x-api or x-worker of docker-compose.yml.
     """
     passed = set(services()["api"]["environment"]) | set(services()["worker"]["environment"])
-    assert {field.name.upper() for field in fields(Settings)} - LAUNCHER_ONLY - passed == set()
+    settings = {field.name.upper() for field in fields(Settings)}
+    assert settings - LAUNCHER_ONLY - passed == set()
+    assert {name for name in passed - settings if not name.startswith(("AWS_", "HF_"))} == set()
 
 
 def test_only_the_api_knows_the_keys() -> None:

@@ -24,6 +24,8 @@ from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+# what passes by itself, or once somebody has made room
+_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.OutOfMemoryError)
 _RETRY_S = 0.5
 # while Redis is away a step must not wait for it each time
 _PROGRESS_PAUSE_S = 1.0
@@ -86,6 +88,7 @@ class RowRunner:
         claim = self._patiently(lambda: self._jobs.claim_row(row.job_id, row.row))
         if claim is None:
             return
+        log.info("the row begins, attempt %d", claim.attempt)
         with self._lock:
             self._tickets[claim] = []
         try:
@@ -186,7 +189,7 @@ class RowRunner:
         while True:
             try:
                 return call()
-            except (redis.ConnectionError, redis.TimeoutError) as away:
+            except _AWAY as away:
                 log.warning("Redis cannot be reached, trying again: %s", away)
                 time.sleep(_RETRY_S)
 
@@ -213,7 +216,7 @@ class _RowProgress:
         larger.save(data, "JPEG", quality=75)
         try:
             self._jobs.save_preview(self._claim, data.getvalue())
-        except (redis.ConnectionError, redis.TimeoutError):
+        except _AWAY:
             self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
 
     def of_sample(self, sample: int) -> Callable[[int, int], None]:
@@ -229,7 +232,7 @@ class _RowProgress:
             return
         try:
             self._jobs.progress(self._claim, step, steps)
-        except (redis.ConnectionError, redis.TimeoutError):
+        except _AWAY:
             self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
 
 

@@ -51,10 +51,15 @@ def test_an_unknown_default_model_stops_the_start(lonely):
 
 
 def test_gunicorn_listens_where_the_environment_says(monkeypatch):
-    """Given HOST, PORT and numbers of processes and threads, when gunicorn starts, then it has those."""
-    for name, value in {"HOST": "0.0.0.0", "PORT": "8080", "API_PROCESSES": "3", "API_THREADS": "5"}.items():  # noqa: S104
+    """Given HOST, PORT and numbers of processes and connections, when gunicorn starts, then it has those."""
+    for name, value in {"HOST": "0.0.0.0", "PORT": "8080", "API_PROCESSES": "3", "API_CONNECTIONS": "5"}.items():  # noqa: S104
         monkeypatch.setenv(name, value)
 
     read = runpy.run_module("api.gunicorn_conf")
 
-    assert (read["bind"], read["workers"], read["threads"], read["worker_class"]) == ("0.0.0.0:8080", 3, 5, "gthread")
+    assert (read["bind"], read["workers"], read["worker_connections"], read["worker_class"]) == (
+        "0.0.0.0:8080",
+        3,
+        5,
+        "gevent",
+    )

@@ -90,9 +90,9 @@ class Service:
         _until("Redis answers", lambda: not answers(self.redis_url), self.redis)
         return self.redis
 
-    def start_worker(self, **environment: str) -> Child:
+    def start_worker(self, module: str = "worker", **environment: str) -> Child:
         """Start one more worker; does not wait for it (`wait_ready` does)."""
-        child = self._start(f"worker-{next(self._numbers)}", [sys.executable, "-m", "worker"], environment)
+        child = self._start(f"worker-{next(self._numbers)}", [sys.executable, "-m", module], environment)
         self.workers.append(child)
         return child
 

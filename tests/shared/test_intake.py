@@ -118,7 +118,7 @@ def test_only_prompt_and_picture_are_required(limits):
 @pytest.mark.parametrize(
     ("field", "attribute", "good", "bad"),
     [
-        ("ddim_steps", "steps", [1, 1000, 20.0], [0, -1, 1001, HUGE, 1e300]),
+        ("ddim_steps", "steps", [1, 999, 20.0], [0, -1, 1000, HUGE, 1e300]),
         ("scale", "scale", [-50, 0, 1, 50, 7.25], [-50.01, 50.01, 1e308, HUGE]),
         ("ddim_eta", "eta", [0, 0.5, 1, 1.0], [-0.001, 1.001]),
         ("n_iter", "n_iter", [1, 16], [0, -1, 65]),

@@ -231,7 +231,9 @@ def test_redis_going_away_for_a_while_loses_no_work(
 ) -> None:
     """Given Redis fails during the steps and at the end, when it is back, then the row is marked done."""
     jobs.accept("j", request_of())
-    failures = iter([redis.ConnectionError("away"), redis.TimeoutError("away")])
+    failures = iter(
+        [redis.ConnectionError("away"), redis.TimeoutError("away"), redis.exceptions.OutOfMemoryError("full")]
+    )
     real = jobs.finish_row
 
     def flaky(*args: Any) -> bool:

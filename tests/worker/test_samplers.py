@@ -92,6 +92,15 @@ def test_latents_are_finite_at_any_number_of_steps(sampler: str, prediction_type
         assert asked == (sampling.evaluations or asked) > 0
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_latents_are_finite_at_as_many_steps_as_may_be_asked_for(sampler: str) -> None:
+    """Given the highest number of steps that a request may have, when a sampler runs, then its latents are finite."""
+    for steps, picture in itertools.product((998, 999), (False, True)):
+        latents, _ = run(begun(sampler, steps, picture))
+        assert bool(torch.isfinite(latents).all())
+
+
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_come_from_the_distribution_of_the_data(sampler: str, prediction_type: str) -> None:

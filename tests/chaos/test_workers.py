@@ -1,0 +1,222 @@
+"""Workers that are killed, stopped, starved and poisoned: no job is lost, and none is published twice."""
+
+import base64
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from tests.chaos.conftest import FULL, Scale
+from tests.chaos.traffic import Crew, clients, events, pictures, recoveries, until
+from tests.e2e.service import Service
+
+ServiceFactory = Callable[..., Service]
+Keep = Callable[..., None]
+
+
+def test_killed_workers_lose_nothing(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
+    """Given two workers, when one is killed again and again, then every job ends once, and soon after its kill."""
+    jobs, pause_s, kills_at_least = scale((30, 1.0, 2), (1000, 5.0, 10))
+    timeout_s = 10.0
+    # a row may meet several of these kills by bad luck; three would end its job, as they should
+    service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json", MAX_ATTEMPTS="9")
+    crew = Crew(service)
+    with clients(service) as traffic:
+        traffic.submit(jobs // 2)
+        traffic.submit(jobs - jobs // 2)
+        traffic.watch()
+        begun = time.monotonic()
+        while traffic.submitting or traffic.seen.ended < jobs or len(crew.kills) < kills_at_least:
+            assert time.monotonic() - begun < scale(180, 1800), f"{traffic.seen.ended} of {jobs} ended"
+            time.sleep(pause_s)
+            crew.kill_one()
+            if not FULL:
+                # a loaded machine takes longer than the pause to start a worker
+                crew.wait_ready()
+        took_s = time.monotonic() - begun
+        seen = traffic.seen
+    assert (len(seen.accepted), seen.count("SUCCESS"), seen.ended_twice) == (jobs, jobs, 0)
+    assert len(pictures(service)) == jobs, "each job's picture, once"
+    again = recoveries(events(service), crew.kills)
+    assert max(again, default=0) <= timeout_s + 5
+    keep_figures(
+        jobs=jobs, kills=len(crew.kills), lost=0, ended_twice=0, seconds=round(took_s), visibility_timeout_s=timeout_s,
+        rows_interrupted=len(again), slowest_recovery_s=round(max(again, default=0), 1),
+    )  # fmt: skip
+
+
+def test_a_long_job_runs_once(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
+    """Given two workers, when a job takes many times the visibility timeout, then it begins once and is done once."""
+    timeout_s, times = 2.0, scale(3, 10)
+    service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json")
+    size = scale(192, 384)
+    job_id = service.submit(prompt="a house", H=size, W=size, ddim_steps=990, seed=1, return_base64=True)
+    begun = time.monotonic()
+    until(
+        lambda: time.monotonic() - begun > times * timeout_s and service.get(f"/status/{job_id}").json()["Progress"] > 0,
+        120, "the job does not run",
+    )  # fmt: skip
+    answer = service.get(f"/status/{job_id}").json()
+    assert answer["State"] == "PROGRESS", "the job must outlast the timeout for this test to mean anything"
+    service.wait(job_id, timeout=600)
+    mine = [event for event in events(service) if event.job_id == job_id]
+    assert Counter(event.text.split(",")[0].split(" after")[0] for event in mine) == {
+        "the row begins": 1,
+        "the row is done": 1,
+    }
+    took_s = mine[-1].time - mine[0].time
+    assert took_s > times * timeout_s
+    keep_figures(times_the_visibility_timeout=round(took_s / timeout_s, 1), runs=1)
+
+
+def test_a_worker_that_was_frozen_publishes_nothing_twice(
+    make_service: ServiceFactory, scale: Scale, keep_figures: Keep
+) -> None:
+    """Given a worker stopped for twice the timeout, when it goes on, then the other's result stands, alone."""
+    timeout_s, rounds = 4.0, scale(1, 5)
+    service = make_service(workers=1, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json")
+    frozen = service.workers[0]
+    jobs = []
+    for number in range(rounds):
+        job_id = service.submit(prompt="a house", H=128, W=128, ddim_steps=250, seed=number, return_base64=True)
+        until(lambda job_id=job_id: service.get(f"/status/{job_id}").json()["Progress"] > 0, 120, "it does not begin")
+        service.pause(frozen)
+        other = service.start_worker()
+        time.sleep(2 * timeout_s)
+        service.resume(frozen)
+        assert service.wait(job_id, timeout=300).json()["State"] == "SUCCESS"
+        jobs.append(job_id)
+        service.stop(other, grace_s=60)
+    happened = events(service)
+    for job_id in jobs:
+        mine = [event for event in happened if event.job_id == job_id]
+        assert sum(event.done for event in mine) == 1
+        assert max(event.attempt for event in mine) == 2, "the other worker must have taken over"
+    assert len(pictures(service)) == rounds
+    keep_figures(rounds=rounds, frozen_s=2 * timeout_s, results_published=rounds)
+
+
+def test_a_poisonous_job_ends_and_the_others_go_on(
+    make_service: ServiceFactory, scale: Scale, keep_figures: Keep
+) -> None:
+    """Given a job that kills its worker every time, when it was tried three times, then it fails with the reason."""
+    timeout_s, jobs = 3.0, scale(4, 40)
+    service = make_service(workers=0, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json", MAX_ATTEMPTS="3")
+    service.start_worker("tests.chaos.fragile_worker")
+    service.wait_ready()
+    crew = Crew(service, "tests.chaos.fragile_worker")
+    poison = service.submit(prompt="poison", H=64, W=64, ddim_steps=2)
+    with clients(service) as traffic:
+        traffic.submit(jobs)
+        traffic.watch()
+
+        def ended() -> bool:
+            crew.look()
+            state = service.get(f"/status/{poison}").json()["State"]
+            return state not in ("PENDING", "PROGRESS") and traffic.seen.ended == jobs
+
+        seconds = until(ended, 300, "the poison or the others did not end")
+        assert traffic.seen.count("SUCCESS") == jobs
+    answer = service.get(f"/status/{poison}").json()
+    assert answer["State"] == "FAILURE"
+    assert "3 times" in answer["Status"]
+    begun = [event.attempt for event in events(service) if event.job_id == poison and event.begins]
+    assert begun == [1, 2, 3]
+    assert crew.replaced == 3
+    keep_figures(attempts=3, workers_killed=crew.replaced, other_jobs=jobs, other_jobs_lost=0, seconds=round(seconds))
+
+
+def test_memory_that_runs_out_amid_a_batch_harms_nobody(
+    make_service: ServiceFactory, scale: Scale, keep_figures: Keep
+) -> None:
+    """Given calls that overflow when shared, when many ask at once, then each gets the picture it gets alone."""
+    count = scale(4, 24)
+    service = make_service(workers=0)
+    service.start_worker("tests.chaos.fragile_worker")
+    service.wait_ready()
+
+    def drawn(job_id: str) -> bytes:
+        answer = service.wait(job_id, timeout=300).json()
+        assert answer["State"] == "SUCCESS", answer
+        return base64.b64decode(answer["Image"][0])
+
+    bodies: list[dict[str, Any]] = [
+        {"prompt": "huge red circle" if number % 3 == 0 else "a blue square", "seed": number, "H": 64, "W": 64,
+         "ddim_steps": 20, "return_base64": True, "skip_grid": True} for number in range(count)
+    ]  # fmt: skip
+    together = [drawn(job_id) for job_id in [service.submit(**body) for body in bodies]]
+    alone = [drawn(service.submit(**body)) for body in bodies]
+    assert "trying smaller ones" in service.logs(10_000)[service.workers[0].name], "it must have overflowed"
+    differ = sum(one != other for one, other in zip(together, alone, strict=True))
+    from tests.pictures import SAME, decibels, from_base64
+
+    worst = min(
+        decibels(from_base64(base64.b64encode(one).decode()), from_base64(base64.b64encode(other).decode()))
+        for one, other in zip(together, alone, strict=True)
+    )
+    assert worst >= SAME
+    keep_figures(requests=count, failed=0, pictures_with_another_byte=differ, worst_psnr_db=min(round(worst, 1), 999.0))
+
+
+def test_a_rolling_restart_loses_nothing(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
+    """Given load, when all workers are replaced one by one with SIGTERM, then no job is lost and none done twice."""
+    jobs, rounds = scale((40, 1), (600, 4))
+    service = make_service(workers=2, LOG_FORMAT="json", VISIBILITY_TIMEOUT_S="10")
+    with clients(service) as traffic:
+        traffic.submit(jobs, 0.05)
+        traffic.watch()
+        for worker in list(service.workers) * 1:
+            service.start_worker()
+            service.wait_ready(workers=3)
+            service.stop(worker, grace_s=60)
+        for _ in range(rounds - 1):
+            for worker in list(service.workers):
+                service.start_worker()
+                service.wait_ready(workers=3)
+                service.stop(worker, grace_s=60)
+        until(lambda: not traffic.submitting and traffic.seen.ended == jobs, 600, "not all ended")
+        seen = traffic.seen
+    assert (len(seen.accepted), seen.count("SUCCESS"), seen.ended_twice) == (jobs, jobs, 0)
+    done = Counter((event.job_id, event.row) for event in events(service) if event.done)
+    assert set(done.values()) == {1}
+    keep_figures(jobs=jobs, workers_replaced=2 * rounds, lost=0, run_twice=0)
+
+
+def test_cancelling_at_any_moment_ends_the_job(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
+    """Given jobs that wait and run, when each is cancelled at a random moment, then it stops within two steps."""
+    count = scale(12, 200)
+    service = make_service(workers=2, LOG_FORMAT="json")
+    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
+    late: list[int] = []
+    running = 0
+
+    def step(job_id: str) -> int:
+        steps = client.hvals(f"{service.key_prefix}steps:{job_id}")
+        return max((int(text.split("/")[0]) for text in steps), default=0)
+
+    chance = random.Random(5)
+    for _ in range(count // 4):
+        ids = [service.submit(prompt="a tree", H=128, W=128, ddim_steps=300) for _ in range(4)]
+        for job_id in chance.sample(ids, len(ids)):
+            time.sleep(chance.uniform(0, 0.6))
+            before = step(job_id)
+            answer = service.post(f"/cancel/{job_id}").json()
+            assert answer["State"] == "REVOKED"
+            running += before > 0
+            at_cancel = step(job_id)
+            time.sleep(0.1)
+            late.append(step(job_id) - at_cancel)
+            assert service.get(f"/status/{job_id}").json()["State"] == "REVOKED"
+    service.wait(service.submit(prompt="a tree", H=64, W=64, ddim_steps=2))
+    began = [event for event in events(service) if event.begins]
+    ended = [
+        event for event in events(service) if event.text.startswith(("the row is done", "the row is not continued"))
+    ]
+    assert len(ended) == len(began), "no row goes on, and none is stuck"
+    assert max(late) <= 2
+    assert service.get("/ready").json()["waiting"] == 0
+    client.close()
+    keep_figures(cancelled=len(late), of_them_running=running, most_steps_after_it=max(late), stuck=0)
