@@ -1,6 +1,7 @@
 """`python -m worker.reload`: a worker that is started anew whenever its source changes, for work on it."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from shared.settings import environment_with
@@ -22,8 +23,11 @@ class Sources:
         return before != self._seen
 
     def _look(self) -> dict[Path, float]:
-        files = (file for folder in self._folders for kind in ("*.py", "*.toml") for file in folder.rglob(kind))
-        return {file: file.stat().st_mtime for file in files if file.is_file()}
+        seen = {}
+        for file in (file for folder in self._folders for kind in ("*.py", "*.toml") for file in folder.rglob(kind)):
+            with suppress(FileNotFoundError):  # an editor that writes a new file in its place is at work
+                seen[file] = file.stat().st_mtime
+        return seen
 
 
 if __name__ == "__main__":
