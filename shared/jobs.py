@@ -343,18 +343,24 @@ class JobStore:
 
     def expired_folders(self) -> list[str]:
         """Folders of the result store whose time is over; `forget_folder` each once it is deleted."""
-        due = list(self.redis.zrangebyscore(self._key("expiring"), 0, self.clock()))
-        with self.redis.pipeline(transaction=False) as pipe:
-            for folder in due:
-                pipe.hget(self._key("job", folder.rpartition("/")[2]), "state")
-            states = pipe.execute()
-        # a job that waits longer than its result would be kept still needs its input
-        return [folder for folder, state in zip(due, states, strict=True) if state is None or State(state).final]
+        return self._unused(self.redis.zrangebyscore(self._key("expiring"), 0, self.clock()))
+
+    def expiring_folders(self) -> list[str]:
+        """Folders of jobs that have ended, which are to be deleted some day, the next one first."""
+        return self._unused(self.redis.zrange(self._key("expiring"), 0, -1))
 
     def forget_folder(self, folder: str) -> None:
         self.redis.zrem(self._key("expiring"), folder)
 
     # ---- inside
+
+    def _unused(self, folders: Sequence[str]) -> list[str]:
+        """Those of `folders` whose job has ended: one that waits or runs still needs its input picture."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for folder in folders:
+                pipe.hget(self._key("job", folder.rpartition("/")[2]), "state")
+            states = pipe.execute()
+        return [folder for folder, state in zip(folders, states, strict=True) if state is None or State(state).final]
 
     def _key(self, *parts: str) -> str:
         return self.prefix + ":".join(parts)

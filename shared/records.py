@@ -11,6 +11,7 @@ from shared.errors import ServiceError
 from shared.requests import ImageRequest
 
 INPUT_NAME = "input.png"
+EXPIRING = ".expiring"
 
 
 class State(StrEnum):
@@ -125,4 +126,4 @@ def result_folder(job_id: str, request: ImageRequest) -> str:
 
 def expiring_folder(job_id: str) -> str:
     """Where a job keeps what goes when it expires: the input picture, and pictures not to be kept."""
-    return f".expiring/{job_id}"
+    return f"{EXPIRING}/{job_id}"

@@ -55,6 +55,11 @@ class ResultStore:
         except FileNotFoundError:
             raise ResultMissing(f"The stored image {name} is not there any more.") from None
 
+    def size(self, folder: str) -> int:
+        """Bytes of all that lies in a folder and below; 0 where there is none."""
+        path = self._path(folder)
+        return int(self._fs.du(path)) if self._fs.exists(path) else 0
+
     def delete_folder(self, folder: str) -> None:
         """Delete a folder and all in it; one that is not there is fine."""
         path = self._path(folder)

@@ -57,6 +57,7 @@ class Settings:
     # how long things live
     result_ttl_s: int = 24 * 3600
     tombstone_ttl_s: int = 7 * 24 * 3600
+    result_quota_bytes: int = 0
     job_deadline_s: float = 3600.0
 
     # workers
@@ -121,6 +122,7 @@ def read_settings() -> Settings:
             api_connections=env.int("API_CONNECTIONS", default.api_connections, validate=Range(1)),
             result_ttl_s=env.int("RESULT_TTL_S", default.result_ttl_s, validate=Range(1)),
             tombstone_ttl_s=env.int("TOMBSTONE_TTL_S", default.tombstone_ttl_s, validate=Range(1)),
+            result_quota_bytes=env.int("RESULT_QUOTA_BYTES", default.result_quota_bytes, validate=Range(0)),
             job_deadline_s=env.float("JOB_DEADLINE_S", default.job_deadline_s, validate=Range(1)),
             worker_variant=env.str("WORKER_VARIANT", default.worker_variant, validate=OneOf(VARIANTS)),
             worker_slots=env.int("WORKER_SLOTS", default.worker_slots, validate=Range(1)),

@@ -59,7 +59,7 @@ class Worker:
             (settings.worker_beat_s, self._announce),
             (settings.worker_beat_s, self._share_cores),
             (settings.worker_beat_s, lambda: call_again(self._jobs, queue)),
-            (_SWEEP_S, lambda: sweep(self._jobs, self._results)),
+            (_SWEEP_S, lambda: sweep(self._jobs, self._results, settings.result_quota_bytes)),
         ])  # fmt: skip
         self._prefetch = Prefetch(self.app, lambda: min(settings.worker_slots, self._rows.room()))
         register_tasks(self.app, self._rows, self._deliveries)

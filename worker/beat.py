@@ -10,6 +10,7 @@ import redis
 from shared.errors import ServiceUnavailable
 from shared.jobs import JobStore
 from shared.queue import QUEUES, RowQueue
+from shared.records import EXPIRING
 from shared.results import ResultStore
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,20 @@ def call_again(jobs: JobStore, queue: RowQueue) -> None:
             queue.call(variant)
 
 
-def sweep(jobs: JobStore, results: ResultStore) -> None:
-    """Delete the folders whose time is over."""
+def sweep(jobs: JobStore, results: ResultStore, quota: int = 0) -> None:
+    """Delete the folders whose time is over, and if the others are over `quota` bytes (0: any), the oldest of them.
+
+    What is to be kept is never touched, and neither is the folder of a job that has not ended.
+    """
     for folder in jobs.expired_folders():
         results.delete_folder(folder)
         jobs.forget_folder(folder)
+    excess = results.size(EXPIRING) - quota if quota else 0
+    for folder in jobs.expiring_folders() if excess > 0 else ():
+        if not folder.startswith(f"{EXPIRING}/"):
+            continue
+        excess -= results.size(folder)
+        results.delete_folder(folder)
+        jobs.forget_folder(folder)
+        if excess <= 0:
+            return

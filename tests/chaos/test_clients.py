@@ -100,7 +100,7 @@ def _is_open(client: socket.socket) -> bool:
 
 
 def test_waiting_clients_hold_up_nobody(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
-    """Given more clients that wait than may, when others ask, then they are answered; past the cap it is 202 at once."""
+    """Given more clients that wait than may, when others ask, then they are answered; past the cap it is 202."""
     count, cap = scale(60, 500), scale(20, 100)
     service = make_service(workers=0, SYNC_WAITERS=str(cap), SYNC_TIMEOUT_S=str(scale(8, 30)))
     headers = {"X-API-Key": DUMMY_API_KEY}

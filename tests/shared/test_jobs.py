@@ -720,7 +720,7 @@ def test_redis_away_is_said_as_such(generate):
     server.connected = False
     claimless = [
         lambda: store.get("one"), lambda: store.accept("two", generate()), lambda: store.cancel("one"), store.waiting,
-        lambda: store.recent(1), lambda: store.claim_row("one", 0), lambda: store.expired_folders,
+        lambda: store.recent(1), lambda: store.claim_row("one", 0), store.expired_folders,
         lambda: store.take_row("call", "any"),
     ]  # fmt: skip
 

@@ -52,6 +52,24 @@ def test_the_sweep_deletes_what_has_expired_and_nothing_else(redis_client: Any, 
     assert redis_client.zrange("t:expiring", 0, -1) == [".expiring/young"]
 
 
+def test_over_the_quota_the_oldest_results_go_first(redis_client: Any, tmp_path: Path) -> None:
+    """Given results of 10 bytes each, when the quota is 25, then the oldest go; one in use and kept ones stay."""
+    jobs, results = JobStore(redis_client, "t:"), ResultStore(str(tmp_path))
+    for number, name in enumerate(("in-use", "old", "older-than-new", "new")):
+        results.write(f".expiring/{name}", "picture.png", b"x" * 10)
+        redis_client.zadd("t:expiring", {f".expiring/{name}": jobs.clock() + 1000 + number})
+    results.write("kept", "picture.png", b"x" * 1000)
+    redis_client.zadd("t:expiring", {"kept": jobs.clock() + 1})
+    jobs.accept("in-use", request_of())
+
+    sweep(jobs, results, quota=25)
+
+    assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["in-use", "kept", "new"]
+    sweep(jobs, results, quota=25)
+    sweep(jobs, results)
+    assert (tmp_path / ".expiring/new").exists()
+
+
 def test_rows_whose_messages_are_gone_are_called_for_again(redis_client: Any, redis_url: str) -> None:
     """Given rows without messages in the broker, when the duty is done, then each has one, and no more come."""
     settings = Settings(redis_url=redis_url, key_prefix="t:")
