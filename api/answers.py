@@ -83,6 +83,8 @@ def _sentence(job: Job) -> str:
         case State.PENDING:
             return f"Waiting, number {job.position} in the queue." if job.position else "Waiting."
         case State.PROGRESS:
+            if job.download is not None:
+                return f"Working: downloading {job.download} %."
             return f"Working: step {job.step} of {job.steps}."
         case State.SUCCESS:
             return "Done."

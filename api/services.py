@@ -5,7 +5,7 @@ from pathlib import Path
 
 from api.rate_limit import RateLimit
 from shared.jobs import JobStore
-from shared.models import Catalogue, load_catalogue
+from shared.models import Catalogue, catalogue_for
 from shared.queue import RowQueue, connect, make_celery
 from shared.results import ResultStore
 from shared.schemas import Limits
@@ -42,7 +42,7 @@ def build_services(settings: Settings) -> Services:
     client = connect(settings)
     return Services(
         settings=settings,
-        catalogue=load_catalogue(settings.default_model),
+        catalogue=catalogue_for(settings),
         jobs=JobStore.from_settings(client, settings),
         results=ResultStore(settings.output_dir),
         queue=RowQueue(make_celery(settings), client, settings.key_prefix),

@@ -82,9 +82,10 @@ def _require_model(services: Services, request: ImageRequest) -> None:
     serving = [card for card in services.workers.live() if card.serves(request.variant)]
     if serving and not any(request.model in card.available_models for card in serving):
         here = sorted({name for card in serving for name in card.available_models})
+        reasons = [card.missing_models[request.model] for card in serving if request.model in card.missing_models]
         raise ModelUnavailable(
-            f"No worker here has the weights of '{request.model}'; available now: {', '.join(here) or 'none'}.",
-            {"ckpt": [f"Put the weights into the models folder as '{request.model}', or ask for another model."]},
+            f"No worker here can serve '{request.model}'; available now: {', '.join(here) or 'none'}.",
+            {"ckpt": reasons[:1] or ["Ask for another model."]},
         )
 
 

@@ -217,7 +217,7 @@ def main(model: str, models_dir: Path | None, size: int, steps: int, rounds: int
     default = choose_precision(None, profile_for("cpu", device), device).word
     sides = ("stock", FULL) if default == FULL else ("stock", FULL, default)
     with TemporaryDirectory() as own:
-        folder = catalogued.folder(models_dir or Path(own))
+        folder = catalogued.place(models_dir or Path(own))
         if folder is None:
             folder = Path(own) / model
             console.print(f"writing {model} with random weights")

@@ -50,7 +50,7 @@ class Stock:
     def __init__(self, setting: Setting, settings: Settings) -> None:
         device = pick_device(settings.device)
         precision = choose_precision(None, profile_for(settings.worker_variant, device), device)
-        folder = setting.model.folder(settings.models_dir)
+        folder = setting.model.place(settings.models_dir)
         self._setting = setting
         self._pipeline: Any = diffusers.StableDiffusionPipeline.from_pretrained(
             str(folder),

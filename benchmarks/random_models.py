@@ -6,6 +6,7 @@ The tokenizer is the demo model's, whose words are a small part of the vocabular
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,33 +35,34 @@ _TEXTS: dict[str, dict[str, Any]] = {
 _PREDICTIONS = {"sd15": "epsilon", "sd21v": "v_prediction"}
 
 
-def write(model: str, folder: Path) -> None:
-    """Write `model` (sd15 or sd21v) in the diffusers layout, in float16: 2 to 3 GB."""
+def parts(model: str) -> Iterator[tuple[str, Any]]:
+    """The parts of `model` (sd15 or sd21v) one after the other, by the names of their folders, in float32."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
-    shutil.copytree(WEIGHTS / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
-    unet = UNet2DConditionModel(block_out_channels=(320, 640, 1280, 1280), layers_per_block=2, **_UNETS[model])
-    unet.half().save_pretrained(folder / "unet")
-    del unet
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        sample_size=512,
+    yield "unet", UNet2DConditionModel(block_out_channels=(320, 640, 1280, 1280), layers_per_block=2, **_UNETS[model])
+    yield (
+        "vae",
+        AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+            sample_size=512,
+        ),
     )
-    vae.half().save_pretrained(folder / "vae")
     marks = json.loads((WEIGHTS / "text_encoder" / "config.json").read_text())
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=49408,
-            **{name: marks[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
-            **_TEXTS[model],
-        )
-    )
-    text.half().save_pretrained(folder / "text_encoder")
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    config = CLIPTextConfig(vocab_size=49408, **{name: marks[name] for name in names}, **_TEXTS[model])
+    yield "text_encoder", CLIPTextModel(config)
+
+
+def write(model: str, folder: Path) -> None:
+    """Write `model` (sd15 or sd21v) in the diffusers layout, in float16: 2 to 3 GB."""
+    shutil.copytree(WEIGHTS / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    for name, part in parts(model):
+        part.half().save_pretrained(folder / name)
     scheduler = json.loads((WEIGHTS / "scheduler" / "scheduler_config.json").read_text())
     (folder / "scheduler").mkdir(exist_ok=True)
     scheduler["prediction_type"] = _PREDICTIONS[model]

@@ -84,6 +84,12 @@ fi
 extras=api,worker,client
 [ "$purpose" = dev ] && extras=$extras,dev
 must "Installing the service's libraries" "${pip[@]}" --editable ".[$extras]"
+if ! has clip && ! has open_clip; then
+    # only for the list of CLIP's words in it, which single-file checkpoints lack; its code is never imported, and what
+    # it requires is torchvision
+    step "Installing the words of CLIP" "${pip[@]}" --no-deps "clip-anytorch==2.6.0" ||
+        echo "  they cannot be had here: single-file checkpoints need them, everything else works without"
+fi
 if [ "$purpose" = dev ] && ! has k_diffusion; then
     # only its sampling functions are compared with; its own requirements are a training stack
     step "Installing k-diffusion, to compare samplers with" "${pip[@]}" --no-deps "k-diffusion==0.1.1.post1" ||

@@ -17,7 +17,7 @@ from client import embedded_redis
 from client.addresses import base_url, check_free, free_port
 from client.errors import LaunchError
 from client.household import Household, Program, Say
-from shared.models import load_catalogue
+from shared.models import catalogue_for
 from shared.settings import Settings
 
 _READY_S = 180.0  # importing torch on a loaded machine takes its time
@@ -104,7 +104,7 @@ def masked(url: str) -> str:
 
 def _check_model(settings: Settings) -> None:
     try:
-        load_catalogue(settings.default_model)
+        catalogue_for(settings)
     except ValueError as wrong:
         raise LaunchError(f"{wrong}.") from None
 

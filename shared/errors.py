@@ -25,7 +25,7 @@ ServiceError
     ├── DeadlineExceeded       the job ran past its time limit
     ├── OutOfMemory            the device cannot hold even this request alone
     ├── AttemptsExhausted      its workers died as often as is allowed
-    ├── StorageFull            there is no room for the result
+    ├── StorageFull            there is no room for the result, or for a model that is fetched
     ├── ResultMissing          a stored image cannot be read any more
     └── InternalError          anything unforeseen; the details are in the worker's log
 

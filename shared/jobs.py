@@ -185,10 +185,17 @@ class JobStore:
 
         Raises LeaseLost, JobCancelled or DeadlineExceeded when the row must not go on.
         """
+        self._tell(claim, f"{step}/{steps}")
+
+    def downloading(self, claim: Claim, percent: int) -> None:
+        """Tell how much of the row's model is fetched; raises the same. The first `progress` ends it."""
+        self._tell(claim, f"{percent}%")
+
+    def _tell(self, claim: Claim, text: str) -> None:
         steps_key = self._key("steps", claim.job_id)
         with self.redis.pipeline(transaction=False) as pipe:
             # the token in the name keeps an attempt that was given up from overwriting its successor's progress
-            pipe.hset(steps_key, f"{claim.row}:{claim.token}", f"{step}/{steps}")
+            pipe.hset(steps_key, f"{claim.row}:{claim.token}", text)
             pipe.expire(steps_key, self.result_ttl_s)
             if self.lease_s:
                 pipe.set(self._lease(claim.job_id, claim.row, claim.token), "1", px=int(self.lease_s * 1000))
@@ -466,11 +473,13 @@ def _rows(record: Mapping[str, str], request: ImageRequest) -> tuple[Row, ...]:
 
 def _with_steps(job: Job, steps: Mapping[str, str]) -> Job:
     """Sum the rows' progress; a row that has not begun counts as many steps as the longest that has."""
-    known = {attempt: tuple(map(int, text.split("/"))) for attempt, text in steps.items()}
+    known = {attempt: tuple(map(int, text.split("/"))) for attempt, text in steps.items() if "/" in text}
+    running = {f"{number}:{row.token}" for number, row in enumerate(job.rows) if not row.done}
+    downloads = [int(text.rstrip("%")) for attempt, text in steps.items() if attempt in running and "%" in text]
     longest = max((total for _, total in known.values()), default=job.request.steps * job.request.n_samples)
     done = total = 0
     for number, row in enumerate(job.rows):
         row_step, row_steps = known.get(f"{number}:{row.token}", (0, longest))
         done += row_steps if row.done else row_step
         total += row_steps
-    return replace(job, step=done, steps=total)
+    return replace(job, step=done, steps=total, download=max(downloads, default=None))

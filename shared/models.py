@@ -2,24 +2,34 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from shared.settings import Settings
+
 T = TypeVar("T")
 CATALOGUE_FILE = Path(__file__).with_name("models.toml")
+OWN_CATALOGUE = "models.toml"
+"""The name of a file under MODELS_DIR with the operator's own entries."""
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_ALIAS = "default"
 FAMILIES = ("sd1", "sd2")
 LATENT_CHANNELS = 4
 DOWNSAMPLING_FACTOR = 8
+SINGLE_FILES = (".safetensors", ".ckpt")
+"""How the names of checkpoints in the original layout end, everything in one file."""
+_BUNDLED, _LOCAL, _HUB = "bundled:", "local:", "hub:"
+_SOURCES = (_BUNDLED, _LOCAL, _HUB)
 
 
 @dataclass(frozen=True)
 class Model:
     """One checkpoint that can be asked for.
 
-    `source` is `bundled:<folder of this repository>` or `hub:<owner>/<name>`. Sizes are in pixels a side.
+    `source` is `bundled:<folder of this repository>`, `local:<file or folder, from MODELS_DIR>` or
+    `hub:<owner>/<name>`. `files` are names under which the checkpoint is published as a single file; the first of
+    `configs` says in which layout such a file is. Sizes are in pixels a side.
     """
 
     name: str
@@ -30,21 +40,37 @@ class Model:
     configs: tuple[str, ...]
     native_size: int
     max_size: int
+    files: tuple[str, ...] = ()
 
     def accepts_config(self, config: str) -> bool:
         """Whether an inference yaml, named with or without its folder, belongs to this model's family."""
         return PurePosixPath(config).name in self.configs
 
-    def folder(self, models_dir: Path) -> Path | None:
-        """The local folder with this model's weights, in the diffusers layout; None when there is none."""
-        candidates = [models_dir / self.name]
-        if self.source.startswith("bundled:"):
-            candidates.append(REPOSITORY_ROOT / self.source.removeprefix("bundled:"))
-        return next((path for path in candidates if (path / "model_index.json").is_file()), None)
+    def place(self, models_dir: Path) -> Path | None:
+        """Where this model's weights are: a folder in the diffusers layout, or a single file; None when nowhere."""
+        return next((path for path in self._candidates(models_dir) if _is_model(path)), None)
+
+    def _candidates(self, models_dir: Path) -> Iterator[Path]:
+        if self.source.startswith(_LOCAL):
+            yield models_dir / self.source.removeprefix(_LOCAL)
+        yield models_dir / self.name
+        yield from (models_dir / f"{self.name}{ending}" for ending in SINGLE_FILES)
+        yield from (models_dir / file for file in self.files)
+        if self.source.startswith(_BUNDLED):
+            yield REPOSITORY_ROOT / self.source.removeprefix(_BUNDLED)
+
+    @property
+    def local_source(self) -> str | None:
+        """The file or folder that the source names, as written."""
+        return self.source.removeprefix(_LOCAL) if self.source.startswith(_LOCAL) else None
 
     @property
     def hub_id(self) -> str | None:
-        return self.source.removeprefix("hub:") if self.source.startswith("hub:") else None
+        return self.source.removeprefix(_HUB) if self.source.startswith(_HUB) else None
+
+
+def _is_model(path: Path) -> bool:
+    return (path / "model_index.json").is_file() or (path.suffix in SINGLE_FILES and path.is_file())
 
 
 class Catalogue:
@@ -57,7 +83,7 @@ class Catalogue:
         self._models = dict(models)
         self._names: dict[str, str] = {}
         for model in self._models.values():
-            for name in (model.name, *model.aliases):
+            for name in (model.name, *model.aliases, *model.files):
                 if name == DEFAULT_ALIAS or self._names.setdefault(name, model.name) != model.name:
                     raise ValueError(f"models.toml: the name '{name}' is used twice or reserved")
         if default not in self._names:
@@ -79,10 +105,37 @@ class Catalogue:
         return [DEFAULT_ALIAS, *self._names]
 
 
+def catalogue_for(settings: Settings) -> Catalogue:
+    """Our models, those of `models.toml` in MODELS_DIR, and the sources of MODEL_SOURCES.
+
+    An entry in MODELS_DIR goes in the place of ours of the same name. Raises ValueError naming what is wrong.
+    """
+    models = _read_file(CATALOGUE_FILE)
+    own = settings.models_dir / OWN_CATALOGUE
+    if own.is_file():
+        models |= _read_file(own)
+    for override in settings.model_sources:
+        name, _, source = override.partition("=")
+        if name not in models or not source.startswith(_SOURCES):
+            raise ValueError(
+                f"MODEL_SOURCES: '{override}' is not like sd15=hub:owner/name or sd15=local:file.safetensors"
+            )
+        models[name] = replace(models[name], source=source)
+    return Catalogue(models, settings.default_model)
+
+
 def load_catalogue(default: str, file: Path = CATALOGUE_FILE) -> Catalogue:
-    """Read the catalogue; raises ValueError naming the entry and the key that is wrong."""
+    """Read one file of models; raises ValueError naming the entry and the key that is wrong."""
+    return Catalogue(_read_file(file), default)
+
+
+def _read_file(file: Path) -> dict[str, Model]:
     models = {}
-    for name, entry in tomllib.loads(file.read_text(encoding="utf-8")).items():
+    try:
+        entries = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as wrong:
+        raise ValueError(f"models.toml: it cannot be read: {wrong}") from None
+    for name, entry in entries.items():
         if not isinstance(entry, dict):
             raise ValueError(f"models.toml: '{name}' stands outside of any [model]")
         model = Model(
@@ -94,17 +147,20 @@ def load_catalogue(default: str, file: Path = CATALOGUE_FILE) -> Catalogue:
             configs=_read_names(name, entry, "configs"),
             native_size=_read(name, entry, "native_size", int),
             max_size=_read(name, entry, "max_size", int),
+            files=_read_names(name, entry, "files") if "files" in entry else (),
         )
         if not model.configs:
             raise ValueError(f"models.toml: [{name}] configs must name at least one file")
         if model.family not in FAMILIES:
             raise ValueError(f"models.toml: [{name}] family must be one of {', '.join(FAMILIES)}")
-        if not model.source.startswith(("bundled:", "hub:")):
-            raise ValueError(f"models.toml: [{name}] source must start with bundled: or hub:")
+        if not model.source.startswith(_SOURCES):
+            raise ValueError(f"models.toml: [{name}] source must start with {', '.join(_SOURCES)}")
+        if not all(name.endswith(SINGLE_FILES) for name in model.files):
+            raise ValueError(f"models.toml: [{name}] files must end with {' or '.join(SINGLE_FILES)}")
         if model.native_size % DOWNSAMPLING_FACTOR or not 64 <= model.native_size <= model.max_size:
             raise ValueError(f"models.toml: [{name}] native_size must be a multiple of 8 from 64 to max_size")
         models[name] = model
-    return Catalogue(models, default)
+    return models
 
 
 def _read(name: str, entry: Mapping[str, Any], key: str, kind: type[T]) -> T:

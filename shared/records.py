@@ -77,6 +77,8 @@ class Job:
     eta_s: float | None = None
     step: int = 0
     steps: int = 0
+    download: int | None = None
+    """While a worker fetches the model: how much of it is there, in percent."""
 
     @property
     def images(self) -> tuple[StoredImage, ...]:

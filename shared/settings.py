@@ -1,6 +1,7 @@
 """Every environment variable of the service, typed, with its default. The only reader of the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
 _MIB = 1024 * 1024
 _GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
+# GB as on a disk's label, GiB as on a memory module's
+_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 class SettingsError(ValueError):
@@ -39,6 +42,9 @@ class Settings:
     # what may be asked for
     default_model: str = "demo"
     allow_downloads: bool = False
+    hf_hub_offline: bool = False
+    hf_endpoint: str = ""
+    model_sources: tuple[str, ...] = ()
     max_body_bytes: int = 32 * _MIB
     max_input_pixels: int = 16_000_000
     max_images_per_job: int = 64
@@ -71,7 +77,7 @@ class Settings:
     torch_threads: int = 0
     torch_compile: bool = False
     compile_cache_dir: Path = Path(".compiled")
-    model_cache_bytes: int = 8 * 1024 * _MIB
+    model_memory: int = 8 * 1024 * _MIB
     max_attempts: int = 3
     visibility_timeout_s: float = 30.0
     worker_beat_s: float = 3.0
@@ -106,6 +112,9 @@ def read_settings() -> Settings:
             api_keys_file=env.str("API_KEYS_FILE", default.api_keys_file),
             default_model=env.str("DEFAULT_MODEL", default.default_model),
             allow_downloads=env.bool("ALLOW_DOWNLOADS", default.allow_downloads),
+            hf_hub_offline=env.bool("HF_HUB_OFFLINE", default.hf_hub_offline),
+            hf_endpoint=env.str("HF_ENDPOINT", default.hf_endpoint),
+            model_sources=_list(env, "MODEL_SOURCES"),
             max_body_bytes=env.int("MAX_BODY_BYTES", default.max_body_bytes, validate=Range(1024)),
             max_input_pixels=env.int("MAX_INPUT_PIXELS", default.max_input_pixels, validate=Range(64 * 64)),
             max_images_per_job=env.int("MAX_IMAGES_PER_JOB", default.max_images_per_job, validate=Range(1)),
@@ -134,7 +143,7 @@ def read_settings() -> Settings:
             torch_threads=env.int("TORCH_THREADS", default.torch_threads, validate=Range(0)),
             torch_compile=env.bool("TORCH_COMPILE", default.torch_compile),
             compile_cache_dir=Path(env.str("COMPILE_CACHE_DIR", str(default.compile_cache_dir))),
-            model_cache_bytes=env.int("MODEL_CACHE_BYTES", default.model_cache_bytes, validate=Range(0)),
+            model_memory=_bytes(env, "MODEL_MEMORY", default.model_memory),
             max_attempts=env.int("MAX_ATTEMPTS", default.max_attempts, validate=Range(1)),
             visibility_timeout_s=env.float("VISIBILITY_TIMEOUT_S", default.visibility_timeout_s, validate=Range(1)),
             worker_beat_s=env.float("WORKER_BEAT_S", default.worker_beat_s, validate=Range(0.1)),
@@ -144,6 +153,19 @@ def read_settings() -> Settings:
         )
     except EnvError as wrong:
         raise SettingsError(str(wrong)) from None
+
+
+def _list(env: Env, name: str) -> tuple[str, ...]:
+    return tuple(filter(None, (entry.strip() for entry in env.str(name, "").split(","))))
+
+
+def _bytes(env: Env, name: str, default: int) -> int:
+    """A number of bytes, written plainly or as in `500MB`, `4 GB`, `1.5GiB`."""
+    text = env.str(name, str(default))
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if found is None or found[2] not in _UNITS:
+        raise SettingsError(f"{name}: '{text}' is no amount of memory; write bytes, or a number with MB, GB or GiB")
+    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def _keys(env: Env) -> tuple[str, ...]:

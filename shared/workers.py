@@ -1,13 +1,14 @@
 """The register of live workers: each renews a short-lived key, so a dead one vanishes by itself."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 
 @dataclass(frozen=True)
 class WorkerCard:
-    """What one worker process says of itself."""
+    """What one worker process says of itself. `missing_models`: those it cannot serve, each with the reason."""
 
     name: str
     variant: str
@@ -15,6 +16,7 @@ class WorkerCard:
     slots: int
     warm_models: tuple[str, ...] = ()
     available_models: tuple[str, ...] = ()
+    missing_models: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

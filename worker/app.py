@@ -11,8 +11,9 @@ from celery.signals import worker_init, worker_shutdown
 
 from shared.errors import ServiceError
 from shared.jobs import JobStore
-from shared.models import Model, load_catalogue
+from shared.models import Model, catalogue_for
 from shared.queue import CONSUMED_BY, RowQueue, connect, make_celery
+from shared.requests import ImageRequest
 from shared.results import ResultStore
 from shared.samplers import DEFAULT_SAMPLER
 from shared.settings import Settings
@@ -45,11 +46,12 @@ class Worker:
         client = connect(settings)
         self._jobs = JobStore.from_settings(client, settings)
         self._results = ResultStore(settings.output_dir)
-        self._engine = Engine(settings, load_catalogue(settings.default_model))
+        self._catalogue = catalogue_for(settings)
+        self._engine = Engine(settings, self._catalogue)
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
-        self._rows = RowRunner(self._jobs, self._results, self._engine)
+        self._rows = RowRunner(self._jobs, self._results, self._engine, self._served_elsewhere)
         self.app: Celery = make_celery(settings)
         queue = RowQueue(self.app, client, settings.key_prefix)
         self._beat = Beat([
@@ -88,9 +90,9 @@ class Worker:
 
     def _warm_up(self) -> None:
         """Load the default model before the first job comes; without its weights, go on."""
-        model = load_catalogue(self.settings.default_model).default
-        if model.name not in self._engine.available_models():
-            log.warning("the default model %s has no weights here; other models are served", model.name)
+        model = self._catalogue.default
+        if model.place(self.settings.models_dir) is None:
+            log.warning("the default model %s has no weights here yet; other models are served", model.name)
             return
         started = time.monotonic()
         try:
@@ -142,15 +144,24 @@ class Worker:
         if self._device.kind == "cpu":
             self._engine.share_cores(self._neighbours.count(self.name))
 
+    def _served_elsewhere(self, request: ImageRequest) -> bool:
+        if request.model not in self._engine.missing_models():
+            # it should have worked here: the others would fail at it in the same way, and give it back
+            return False
+        others = (card for card in self._register.live() if card.name != self.name and card.serves(request.variant))
+        return any(request.model in card.available_models for card in others)
+
     def _announce(self) -> None:
         if not self._engine.alive:
             raise RuntimeError("the engine's thread has ended: this worker does not count as alive any more")
+        missing = self._engine.missing_models()
         card = WorkerCard(
             name=self.name,
             variant=self.settings.worker_variant,
             device=self._device.name,
             slots=self.settings.worker_slots,
             warm_models=tuple(self._engine.warm_models()),
-            available_models=tuple(self._engine.available_models()),
+            available_models=tuple(model.name for model in self._catalogue if model.name not in missing),
+            missing_models=missing,
         )
         self._register.announce(card)

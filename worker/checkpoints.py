@@ -1,140 +1,36 @@
-"""Models: from a folder or the hub into memory, and a cache of them with a byte budget."""
+"""Models: from a folder, a single file or the hub into memory, and a cache of them with a byte budget."""
 
-import json
 import logging
-import math
+import re
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError
 
 from shared.errors import ModelUnavailable
 from shared.models import Catalogue, Model
 from shared.settings import Settings
+from worker.checkpoint import Checkpoint
+from worker.clip_vocabulary import VocabularyMissing
 from worker.devices import Device
+from worker.downloads import Downloads
+from worker.folders import read_folder, weights_in_folder
 from worker.preparation import prepare
 from worker.profiles import Precision, Profile
 from worker.residency import Residency
+from worker.single_files import NotUsable, read_single_file, weights_in_file
 
 log = logging.getLogger(__name__)
 
-_TRANSFORMERS_FILE = "model"
-_DIFFUSERS_FILE = "diffusion_pytorch_model"
-_WEIGHTS = {"unet": _DIFFUSERS_FILE, "vae": _DIFFUSERS_FILE, "text_encoder": _TRANSFORMERS_FILE}
-# exact names, so that neither pickles nor the second and third copy of the weights are fetched
-_HUB_FILES = [
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    "tokenizer/*",
-    *(f"{part}/config.json" for part in _WEIGHTS),
-    *(f"{part}/{stem}.safetensors" for part, stem in _WEIGHTS.items()),
-]
-
-
-BROKEN = (OSError, ValueError, KeyError, SafetensorError)
-"""What the libraries raise for files that are missing or not what they should be."""
-
-
-@dataclass(eq=False)
-class Checkpoint:
-    """A model in memory. The parts are the diffusers and transformers classes, in evaluation mode."""
-
-    model: Model
-    precision: Precision
-    device: Device
-    unet: Any
-    vae: Any
-    text_encoder: Any
-    tokenizer: Any
-    scheduler_config: Mapping[str, Any]
-    residency: Residency | None = None
-    """Moves the parts to the device and back; None: all are there to stay."""
-    encodings: OrderedDict[Hashable, torch.Tensor] = field(default_factory=OrderedDict)
-    """Text encodings made before; `families` fills it."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of all weights."""
-        return sum(
-            weight.nbytes for part in (self.unet, self.vae, self.text_encoder) for weight in part.state_dict().values()
-        )
-
-    @contextmanager
-    def in_use(self, part: torch.nn.Module, keep: bool = False) -> Iterator[torch.nn.Module]:
-        """`part` on the device; where parts come and go, `keep` lets the UNet stay while another is in use."""
-        if self.residency is None:
-            yield part
-        elif part is self.unet:
-            self.residency.settle(part, keep)
-            yield part
-        else:
-            with self.residency.visit(part):
-                yield part
-
-
-def load_checkpoint(model: Model, folder: Path, precision: Precision, device: Device, profile: Profile) -> Checkpoint:
-    """Read a model in the diffusers layout from `folder`: safetensors only, a pickle is never opened.
-
-    What is missing or broken raises one of `BROKEN`.
-    """
-    # imported here: they take seconds, and only a worker that is about to load a model needs them
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-
-    def part(kind: Any, name: str, dtype: torch.dtype) -> Any:
-        variant = None if (folder / name / f"{_WEIGHTS[name]}.safetensors").is_file() else "fp16"
-        loaded, report = kind.from_pretrained(
-            str(folder),
-            subfolder=name,
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=dtype,
-            variant=variant,
-            output_loading_info=True,
-        )
-        if missing := report["missing_keys"]:
-            # the libraries would fill them with random numbers and go on
-            raise ValueError(f"{name} lacks {len(missing)} weights, among them {min(missing)}")
-        return loaded.eval().requires_grad_(False).to("cpu" if profile.offload else device.name)
-
-    return Checkpoint(
-        model=model,
-        precision=precision,
-        device=device,
-        unet=part(UNet2DConditionModel, "unet", precision.unet),
-        vae=part(AutoencoderKL, "vae", precision.others),
-        text_encoder=part(CLIPTextModel, "text_encoder", precision.others),
-        tokenizer=CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True),
-        scheduler_config=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
-    )
-
-
-def weights_on_disk(folder: Path) -> int:
-    """The number of weights in a model folder, from the headers of its safetensors files.
-
-    Header: https://huggingface.co/docs/safetensors, 8 bytes of length, then JSON with a shape for every tensor.
-    """
-    total = 0
-    for name in _WEIGHTS:
-        for file in sorted((folder / name).glob("*.safetensors"))[:1]:
-            with file.open("rb") as stream:
-                length = int.from_bytes(stream.read(8), "little")
-                header = json.loads(stream.read(min(length, file.stat().st_size)))
-            total += sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
-    return total
+_BROKEN = (OSError, ValueError, KeyError, SafetensorError)
+"""What the libraries raise for files that are missing or not what they should be; NotUsable is one of them."""
+_SENTENCE = 200
+_Signature = tuple[tuple[str, int, int], ...]
 
 
 class CheckpointCache:
-    """The models in memory, least recently used first out, within `settings.model_cache_bytes`.
+    """The models in memory, least recently used first out, within `settings.model_memory`.
 
     The budget may be exceeded by one model, and by those in use: a request that was accepted is worth more.
     """
@@ -144,18 +40,26 @@ class CheckpointCache:
         self._catalogue = catalogue
         self._device = device
         self._profile = profile
+        self._downloads = Downloads(settings)
         self._residency = Residency(device) if profile.offload else None
         self._loaded: OrderedDict[tuple[str, Precision], Checkpoint] = OrderedDict()
+        self._weights: dict[str, tuple[_Signature, int]] = {}
+        # what was tried and found broken, until its files change
+        self._broken: dict[str, tuple[_Signature, str]] = {}
 
     def names(self) -> list[str]:
         """Names of the models in memory; safe from any thread."""
         return sorted({name for name, _ in self._loaded.copy()})
 
-    def available(self) -> list[str]:
-        """Names of the models whose weights are here, or may be downloaded."""
-        here = self._settings.models_dir
-        downloads = self._settings.allow_downloads
-        return [m.name for m in self._catalogue if m.folder(here) or (downloads and m.hub_id)]
+    def missing(self) -> Mapping[str, str]:
+        """The models that this worker cannot serve, each with the reason; safe from any thread."""
+        reasons = {model.name: self._why_not(model) for model in self._catalogue}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    def fetch(self, name: str, report: Callable[[int], None]) -> None:
+        """Download the model if it is not here and that is allowed; see `Downloads.fetch`. Safe from any thread."""
+        if model := self._catalogue.find(name):
+            self._downloads.fetch(model, report)
 
     def get(self, name: str, precision: Precision, in_use: Collection[Checkpoint]) -> Checkpoint:
         """The model, loaded if need be; `in_use` are never evicted. Raises ModelUnavailable."""
@@ -164,16 +68,21 @@ class CheckpointCache:
             raise ModelUnavailable(f"No model is called '{name}'.")
         key = (model.name, precision)
         if key not in self._loaded:
-            folder = self._folder(model)
+            place = model.place(self._settings.models_dir)
+            if place is None:
+                raise ModelUnavailable(self._absence(model))
             try:
-                self._make_room(weights_on_disk(folder) * precision.unet.itemsize, in_use)
-                loaded = load_checkpoint(model, folder, precision, self._device, self._profile)
-            except BROKEN as broken:
-                log.exception("the model %s cannot be read from %s", model.name, folder)
-                raise ModelUnavailable(f"The files of the model '{model.name}' are incomplete or broken.") from broken
-            loaded.residency = self._residency
-            prepare(loaded.unet, loaded.vae, self._device, self._profile, self._settings.torch_compile)
+                self._make_room(self._weights_of(model, place) * precision.unet.itemsize, in_use)
+                loaded = self._load(model, place, precision)
+            except _BROKEN as broken:
+                log.exception("the model %s cannot be read from %s", model.name, place)
+                reason = f"The model '{model.name}' cannot be used: {self._shown(place)} {_told(broken)}."
+                self._broken[model.name] = (_signature(place), reason)
+                raise ModelUnavailable(reason) from broken
+            self._broken.pop(model.name, None)
             self._loaded[key] = loaded
+            # made ready for this device, it may take more than its files did
+            self._make_room(0, [*in_use, loaded])
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         self._loaded.move_to_end(key)
         return self._loaded[key]
@@ -191,45 +100,89 @@ class CheckpointCache:
         model = self._catalogue.find(name)
         if model is None or (model.name, precision) in self._loaded:
             return True
-        folder = model.folder(self._settings.models_dir)
+        place = model.place(self._settings.models_dir)
         try:
-            wanted = weights_on_disk(folder) * precision.unet.itemsize if folder else 0
-        except BROKEN:
+            wanted = self._weights_of(model, place) * precision.unet.itemsize if place else 0
+        except _BROKEN:
             return True
-        return wanted + sum(other.size for other in set(in_use)) <= self._settings.model_cache_bytes
+        return wanted + sum(other.size for other in set(in_use)) <= self._settings.model_memory
+
+    def _load(self, model: Model, place: Path, precision: Precision) -> Checkpoint:
+        parts = read_folder(place, precision) if place.is_dir() else read_single_file(model, place, precision)
+        home = "cpu" if self._profile.offload else self._device.name
+        unet, vae, text_encoder = (part.to(home) for part in (parts.unet, parts.vae, parts.text_encoder))
+        prepare(unet, vae, self._device, self._profile, self._settings.torch_compile)
+        return Checkpoint(
+            model=model,
+            precision=precision,
+            device=self._device,
+            unet=unet,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=parts.tokenizer,
+            scheduler_config=parts.scheduler_config,
+            residency=self._residency,
+        )
+
+    def _weights_of(self, model: Model, place: Path) -> int:
+        """The number of weights at `place`, counted anew only when its files change."""
+        signature = _signature(place)
+        known, count = self._weights.get(model.name, ((), 0))
+        if known != signature:
+            count = weights_in_folder(place) if place.is_dir() else weights_in_file(model, place)
+            self._weights[model.name] = (signature, count)
+        return count
 
     def _make_room(self, wanted: int, in_use: Collection[Checkpoint]) -> None:
         for key, checkpoint in list(self._loaded.items()):
-            if wanted + sum(other.size for other in self._loaded.values()) <= self._settings.model_cache_bytes:
+            if wanted + sum(other.size for other in self._loaded.values()) <= self._settings.model_memory:
                 return
             if checkpoint not in in_use:
                 del self._loaded[key]
                 log.info("evicted the model %s", checkpoint.model.name)
         self._device.empty_cache()
 
-    def _folder(self, model: Model) -> Path:
-        """Where the weights lie, after a download if that is allowed."""
-        if folder := model.folder(self._settings.models_dir):
-            return folder
-        place = self._settings.models_dir / model.name
-        if not model.hub_id or not self._settings.allow_downloads:
-            downloads = ", or start the worker with ALLOW_DOWNLOADS=true" if model.hub_id else ""
-            raise ModelUnavailable(
-                f"The weights of the model '{model.name}' are not here: put them, in the diffusers layout, into"
-                f" MODELS_DIR/{model.name}{downloads}."
-            )
-        from huggingface_hub import snapshot_download
+    # ---- why not
 
-        # under another name until it is whole: a download cut short must be resumed, not loaded
-        partial = place.with_name(f".{model.name}.partial")
-        try:
-            snapshot_download(model.hub_id, allow_patterns=_HUB_FILES, local_dir=partial)
-            return partial.rename(place)
-        except Exception as failed:  # a dozen kinds of network and hub errors, all with the same remedy
-            if folder := model.folder(self._settings.models_dir):
-                return folder  # another worker was faster
-            log.exception("the model %s could not be downloaded", model.name)
-            raise ModelUnavailable(
-                f"The model '{model.name}' could not be downloaded from {model.hub_id}: try later, or put it into"
-                f" MODELS_DIR/{model.name}."
-            ) from failed
+    def _why_not(self, model: Model) -> str | None:
+        place = model.place(self._settings.models_dir)
+        if place is None:
+            return self._absence(model) if self._downloads.refusal(model) else None
+        signature, reason = self._broken.get(model.name, ((), None))
+        return reason if reason and signature == _signature(place) else None
+
+    def _absence(self, model: Model) -> str:
+        name = model.name
+        if model.local_source:
+            return (
+                f"The weights of the model '{name}' are not here: {self._shown(Path(model.local_source))} is missing;"
+                " put it there, or name another source with MODEL_SOURCES."
+            )
+        fetch = f", or {why}" if model.hub_id and (why := self._downloads.refusal(model)) else ""
+        return (
+            f"The weights of the model '{name}' are not here: put them into MODELS_DIR as {name}.safetensors or"
+            f" {name}.ckpt, or in the diffusers layout as the folder MODELS_DIR/{name}{fetch}."
+        )
+
+    def _shown(self, place: Path) -> str:
+        """The path as an operator knows it, without the machine's own folders."""
+        here = self._settings.models_dir
+        inside = (here / place).is_relative_to(here)
+        return f"MODELS_DIR/{(here / place).relative_to(here)}" if inside else place.name
+
+
+def _told(broken: Exception) -> str:
+    """What is wrong and what to do, as the end of a sentence that begins with the file."""
+    if isinstance(broken, (NotUsable, VocabularyMissing)):
+        return str(broken)
+    first_line = re.split(r"[\n]|\. ", str(broken), maxsplit=1)[0][:_SENTENCE].rstrip(".")
+    # no path of this machine for a client
+    detail = re.sub(r"(/[^\s/'\"]+)+/", "", first_line)
+    return f"is incomplete or broken ({detail}): fetch it again"
+
+
+def _signature(place: Path) -> _Signature:
+    """Changes when a file at `place` does."""
+    files = sorted(place.glob("*/*")) if place.is_dir() else [place]
+    stats = [(str(file), file.stat()) for file in files if file.is_file()]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

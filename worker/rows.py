@@ -6,17 +6,27 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import redis
 from PIL import Image
 
 from shared.backlog import RowId
-from shared.errors import InternalError, JobCancelled, LeaseLost, ServiceError, WorkerStopping
+from shared.errors import (
+    InternalError,
+    JobCancelled,
+    LeaseLost,
+    ModelUnavailable,
+    RowBusy,
+    ServiceError,
+    WorkerStopping,
+)
 from shared.jobs import JobStore
 from shared.logs import about_job
 from shared.parameters import picture_parameters, wire_parameters
 from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
+from shared.requests import ImageRequest
 from shared.results import ResultStore
 from worker import images
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
@@ -36,8 +46,16 @@ _PREVIEW_SIDE = 128  # pixels
 class RowRunner:
     """Carries out rows. Safe to use from many threads at once; the engine does the sharing."""
 
-    def __init__(self, jobs: JobStore, results: ResultStore, engine: Engine) -> None:
+    def __init__(
+        self,
+        jobs: JobStore,
+        results: ResultStore,
+        engine: Engine,
+        served_elsewhere: Callable[[ImageRequest], bool] = lambda _request: False,
+    ) -> None:
+        """`served_elsewhere` tells whether another live worker has the model that a request asks for."""
         self._jobs = jobs
+        self._served_elsewhere = served_elsewhere
         self._results = results
         self._engine = engine
         self._lock = threading.Lock()
@@ -68,8 +86,8 @@ class RowRunner:
     def run_next(self, call: str, variant: str) -> None:
         """Do the row that is due for workers of `variant`, if any. `call` is the id of the message that called for it.
 
-        Raises WorkerStopping when the row was given back, RowBusy when another attempt has it: then the message must
-        go back to the queue, and will mean the same row when it comes again.
+        Raises WorkerStopping when the row was given back, RowBusy when another attempt has it or only another worker
+        has its model: then the message must go back to the queue, and will mean the same row when it comes again.
         """
         row = self._patiently(lambda: self._jobs.take_row(call, variant))
         if row:
@@ -109,6 +127,12 @@ class RowRunner:
         except WorkerStopping:
             self._jobs.release_row(claim)
             raise
+        except ModelUnavailable as error:
+            if not self._served_elsewhere(claim.request):
+                self._fail(claim, error)
+                return
+            self._jobs.release_row(claim)
+            raise RowBusy("Another worker has the model of this row.") from error
         except ServiceError as error:
             self._fail(claim, error)
         except Exception:
@@ -119,6 +143,7 @@ class RowRunner:
         """Make and store the pictures of a row; True when it was the last row of the job."""
         request = claim.request
         progress = _RowProgress(self._jobs, claim, request.n_samples)
+        self._engine.fetch(request.model, progress.downloading)
         start = self._input_picture(claim)
         tickets = [
             self._engine.submit(
@@ -218,6 +243,11 @@ class _RowProgress:
             self._jobs.save_preview(self._claim, data.getvalue())
         except _AWAY:
             self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
+
+    def downloading(self, percent: int) -> None:
+        """Tell how much of the model is fetched; what the record says against going on is raised."""
+        with suppress(*_AWAY):
+            self._jobs.downloading(self._claim, percent)
 
     def of_sample(self, sample: int) -> Callable[[int, int], None]:
         def on_step(step: int, steps: int) -> None:

@@ -25,6 +25,6 @@ def register_tasks(app: Celery, runner: RowRunner, deliveries: Deliveries) -> No
                 runner.run_next(task.request.id, variant)
             except RowBusy:
                 time.sleep(_BUSY_PAUSE_S)
-                raise Reject("another attempt has the row", requeue=True) from None
+                raise Reject("another worker has the row or its model", requeue=True) from None
             except WorkerStopping:
                 raise Reject("the worker is stopping", requeue=True) from None

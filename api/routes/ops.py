@@ -1,12 +1,25 @@
 """For operators and for clients that want to know what they can ask for: health, ready, models, samplers."""
 
+from collections.abc import Sequence
+
 import redis
 from flask import Response, jsonify
 from flask_smorest import Blueprint
 
 from api.metrics import MEDIA_TYPE, exposition
 from api.services import Services
+from shared.models import Model
 from shared.samplers import DEFAULT_SAMPLER, SAMPLERS
+from shared.schemas import MIN_SIZE, SIZE_STEP
+from shared.workers import WorkerCard
+
+
+def _why_not(model: Model, cards: Sequence[WorkerCard]) -> str | None:
+    """Why no worker serves the model; None when one does."""
+    if any(model.name in card.available_models for card in cards):
+        return None
+    reasons = [card.missing_models[model.name] for card in cards if model.name in card.missing_models]
+    return reasons[0] if reasons else "No worker is running."
 
 
 def ops_blueprint(services: Services) -> Blueprint:
@@ -46,7 +59,7 @@ def ops_blueprint(services: Services) -> Blueprint:
         return Response(text, content_type=MEDIA_TYPE)
 
     @blp.route("/models")
-    @blp.doc(responses={"200": {"description": "Every model, whether a worker has it, and where it is warm"}})
+    @blp.doc(responses={"200": {"description": "Every model: names, sizes, which workers have it or why none has"}})
     def models() -> Response:
         """What `ckpt` can be."""
         cards = services.workers.live()
@@ -60,9 +73,14 @@ def ops_blueprint(services: Services) -> Blueprint:
                     "family": model.family,
                     "configs": list(model.configs),
                     "native_size": model.native_size,
+                    "min_size": MIN_SIZE,
                     "max_size": model.max_size,
+                    "size_step": SIZE_STEP,
                     "available": any(model.name in card.available_models for card in cards),
+                    "available_on": [card.name for card in cards if model.name in card.available_models],
+                    "warm": any(model.name in card.warm_models for card in cards),
                     "warm_on": [card.name for card in cards if model.name in card.warm_models],
+                    "why_not": _why_not(model, cards),
                 }
                 for model in services.catalogue
             ],

@@ -44,6 +44,17 @@ def test_a_waiting_job_tells_its_place(world):
     assert not {"Image", "Images", "Error"} & set(answer.json)
 
 
+def test_a_job_that_waits_for_its_model_tells_how_much_is_here(world):
+    """Given a worker that fetches the model, when the job is asked for, then its Status says how much is here."""
+    task = world.submit()
+    claim = world.services.jobs.claim_row(task, 0)
+    world.services.jobs.downloading(claim, 43)
+
+    answer = world.client.get(f"/status/{task}").json
+
+    assert (answer["State"], answer["Status"], answer["Progress"]) == ("PROGRESS", "Working: downloading 43 %.", 0.0)
+
+
 def test_a_running_job_tells_its_progress(world):
     """Given a job at step 5 of 20, when asked for, then PROGRESS with a quarter."""
     job_id = world.submit(ddim_steps=20)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 import redis
 import requests
 
@@ -99,6 +100,7 @@ def _is_open(client: socket.socket) -> bool:
         return False
 
 
+@pytest.mark.full
 def test_waiting_clients_hold_up_nobody(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given more clients that wait than may, when others ask, then they are answered; past the cap it is 202."""
     count, cap = scale(60, 500), scale(20, 100)
@@ -131,6 +133,7 @@ def test_waiting_clients_hold_up_nobody(make_service: ServiceFactory, scale: Sca
     )  # fmt: skip
 
 
+@pytest.mark.full
 def test_many_cycles_leave_nothing_behind(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given submit and poll again and again, when it has gone on for long, then connections and memory stay."""
     cycles, warm_up = scale((60, 30), (10_000, 1500))
@@ -140,7 +143,7 @@ def test_many_cycles_leave_nothing_behind(make_service: ServiceFactory, scale: S
     headers = {"X-API-Key": DUMMY_API_KEY}
 
     def cycle(session: requests.Session, number: int) -> None:
-        body = TINY | {"ddim_steps": 1, "seed": number, "skip_save": True}
+        body = TINY | {"ddim_steps": 1, "seed": number, "skip_save": True, "return_base64": False}
         job_id = session.post(service.url + "/generate", json=body, headers=headers, timeout=60).json()["task_id"]
         end = time.monotonic() + 120
         while session.get(f"{service.url}/status/{job_id}", timeout=60).headers["Content-Type"] == "application/json":

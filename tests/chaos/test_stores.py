@@ -58,6 +58,7 @@ def test_redis_killed_again_and_again_loses_nothing(
     )  # fmt: skip
 
 
+@pytest.mark.full
 def test_killed_api_processes_lose_nothing(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given load, when API processes are killed, then clients that retry with a key get one job a request."""
     kills, jobs = scale((2, 60), (20, 1000))
@@ -81,11 +82,12 @@ def test_killed_api_processes_lose_nothing(make_service: ServiceFactory, scale: 
     keep_figures(kills=kills, jobs=jobs, requests_cut_off=seen.broken, lost=0, drawn_twice=0)
 
 
+@pytest.mark.full
 def test_redis_without_memory_refuses_and_recovers(make_service: ServiceFactory, keep_figures: Keep) -> None:
     """Given Redis at maxmemory, when jobs run and come, then new ones are 503, running ones end once there is room."""
     service = make_service(workers=1, LOG_FORMAT="json")
     client = redis.Redis.from_url(service.redis_url, decode_responses=True)
-    running = service.submit(prompt="a house", H=128, W=128, ddim_steps=60, seed=1)
+    running = service.submit(prompt="a house", H=128, W=128, ddim_steps=60, seed=1, return_base64=True)
     waiting = [service.submit(**TINY, seed=number) for number in range(5)]
     until(lambda: service.get(f"/status/{running}").json()["Progress"] > 0, 120, "it does not begin")
     client.config_set("maxmemory", "1mb")
@@ -116,6 +118,7 @@ def small_disk(folder: Path, mebibytes: int) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@pytest.mark.full
 def test_a_full_disk_fails_the_job_by_name_and_serves_the_next(
     make_service: ServiceFactory, keep_figures: Keep
 ) -> None:

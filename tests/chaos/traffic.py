@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import threading
 import time
 from collections import defaultdict
@@ -19,7 +20,7 @@ from shared.settings import DUMMY_API_KEY
 from tests.e2e.service import FINAL_STATES, Service
 
 #: Fractions of a second on two cores.
-TINY: dict[str, Any] = {"prompt": "a red circle", "H": 64, "W": 64, "ddim_steps": 2, "skip_grid": True}
+TINY: dict[str, Any] = {"prompt": "a red circle", "H": 64, "W": 64, "ddim_steps": 2, "return_base64": True}
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def events(service: Service) -> list[Event]:
             entry = json.loads(line)
             if "row" in entry:
                 text = str(entry["event"])
-                attempt = int(text.rpartition("attempt ")[2]) if "attempt " in text else 0
+                named = re.search(r"attempt (\d+)$", text)
+                attempt = int(named[1]) if named else 0
                 moment = datetime.fromisoformat(entry["timestamp"]).timestamp()
                 found.append(Event(file.stem, moment, entry["job_id"], entry["row"], text, attempt))
     return sorted(found, key=lambda event: event.time)

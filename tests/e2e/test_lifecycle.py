@@ -150,33 +150,6 @@ def test_redis_away_is_503_and_mends_itself(make_service: ServiceFactory) -> Non
     assert service.wait(waiting, timeout=120).json()["State"] == "SUCCESS"
 
 
-def test_a_killed_workers_job_is_done_by_another(make_service: ServiceFactory) -> None:
-    """Given a worker that is killed in the middle, when another one lives, then the job is done in its 2nd attempt."""
-    service = make_service(VISIBILITY_TIMEOUT_S="4")
-    task_id = service.submit(**LONG | {"ddim_steps": 150})
-    until(service, task_id, "PROGRESS")
-    service.kill(service.workers[0])
-    service.start_worker()
-    result = service.wait(task_id, timeout=120).json()
-    assert result["State"] == "SUCCESS"
-    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
-    assert '"attempt": 2' in str(client.hget(f"{service.key_prefix}job:{task_id}", "row:0"))
-    client.close()
-
-
-def test_a_long_job_is_not_delivered_twice(make_service: ServiceFactory) -> None:
-    """Given a job longer than the visibility timeout, when two workers live, then it runs once."""
-    service = make_service(workers=2, VISIBILITY_TIMEOUT_S="4")
-    task_id = service.submit(**LONG)
-    started = time.monotonic()
-    result = service.wait(task_id, timeout=300).json()
-    assert result["State"] == "SUCCESS", result["Status"]
-    assert time.monotonic() - started > 8, "the job must outlast the timeout for this test to mean anything"
-    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
-    assert '"attempt": 1' in str(client.hget(f"{service.key_prefix}job:{task_id}", "row:0"))
-    client.close()
-
-
 def test_a_stopped_worker_finishes_what_it_has_begun(make_service: ServiceFactory) -> None:
     """Given SIGTERM in the middle of a job, when the worker leaves, then the job was finished in its 1st attempt."""
     service = make_service()

@@ -589,6 +589,27 @@ def test_progress_sums_the_rows(jobs, create):
     assert (job.step, job.steps, job.progress) == (60, 160, 0.375)
 
 
+def test_a_download_is_told_until_the_first_step(jobs, create):
+    """Given a row whose model is fetched, when asked for, then the percentage is there; with the first step it goes."""
+    create()
+    claim = jobs.claim_row("one", 0)
+    assert jobs.get("one").download is None
+    jobs.downloading(claim, 43)
+    job = jobs.get("one")
+    assert (job.download, job.step, job.progress) == (43, 0, 0.0)
+    jobs.progress(claim, 1, 20)
+    assert (jobs.get("one").download, jobs.get("one").step) == (None, 1)
+
+
+def test_a_download_ends_with_its_job(jobs, create):
+    """Given a row whose model is fetched, when the job is cancelled, then telling the progress raises JobCancelled."""
+    create()
+    claim = jobs.claim_row("one", 0)
+    jobs.cancel("one")
+    with pytest.raises(JobCancelled):
+        jobs.downloading(claim, 43)
+
+
 def test_progress_never_says_done_before_it_is(jobs, create):
     """Given all steps done and no result yet, when it is read, then progress is short of 1."""
     create()

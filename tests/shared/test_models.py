@@ -2,7 +2,8 @@
 
 import pytest
 
-from shared.models import FAMILIES, Catalogue, load_catalogue
+from shared.models import FAMILIES, Catalogue, catalogue_for, load_catalogue
+from shared.settings import Settings
 
 GOOD = {
     "label": '"A model"',
@@ -76,12 +77,14 @@ def test_a_missing_key_is_named(write, key):
         ("family", '"sd9"', "family must be one of sd1, sd2"),
         ("family", "1", "family must be of type str"),
         ("label", "5", "label must be of type str"),
-        ("source", '"/models/x"', "source must start with bundled: or hub:"),
+        ("source", '"/models/x"', "source must start with bundled:, local:, hub:"),
         ("source", "[]", "source must be of type str"),
         ("aliases", '"tiny"', "aliases must be of type list"),
         ("aliases", "[1]", "aliases must be a list of names"),
         ("configs", '"v1-inference.yaml"', "configs must be of type list"),
         ("configs", "[]", "configs must name at least one file"),
+        ("files", '["model.bin"]', "files must end with .safetensors or .ckpt"),
+        ("files", '"model.ckpt"', "files must be of type list"),
         ("native_size", '"512"', "native_size must be of type int"),
         ("native_size", "true", "native_size must be of type int"),
         ("native_size", "500", "native_size must be a multiple of 8"),
@@ -125,13 +128,72 @@ def test_a_key_outside_of_any_entry_is_refused(tmp_path):
 def test_weights_are_looked_for_in_the_models_folder_first(write, tmp_path):
     """Given weights under MODELS_DIR, when the folder is asked for, then it is found; without any there is none."""
     model = load_catalogue("m", write(m={})).find("m")
-    assert model.folder(tmp_path) is None
+    assert model.place(tmp_path) is None
     (tmp_path / "m").mkdir()
-    assert model.folder(tmp_path) is None, "an empty folder is no model"
+    assert model.place(tmp_path) is None, "an empty folder is no model"
     (tmp_path / "m" / "model_index.json").write_text("{}")
 
-    assert model.folder(tmp_path) == tmp_path / "m"
+    assert model.place(tmp_path) == tmp_path / "m"
     assert model.hub_id == "owner/name"
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.ckpt", "published-name.ckpt"])
+def test_a_single_file_is_a_model_too(write, tmp_path, name):
+    """Given a file with the model's name or a published one in MODELS_DIR, when looked for, then it is found."""
+    catalogue = load_catalogue("m", write(m={"files": '["published-name.ckpt"]'}))
+    (tmp_path / name).touch()
+
+    assert catalogue.find("m").place(tmp_path) == tmp_path / name
+    assert catalogue.find("published-name.ckpt").name == "m", "a published name is a name to ask by"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_local_source_is_a_file_or_folder_of_any_name(write, tmp_path, inside):
+    """Given a source in MODELS_DIR or elsewhere, when looked for, then it goes before what has the model's name."""
+    models_dir = tmp_path / "models"
+    file = (models_dir if inside else tmp_path) / "mine.safetensors"
+    source = "mine.safetensors" if inside else str(file)
+    model = load_catalogue("m", write(m={"source": f'"local:{source}"'})).find("m")
+    models_dir.mkdir()
+    assert (model.place(models_dir), model.local_source, model.hub_id) == (None, source, None)
+    (models_dir / "m.ckpt").touch()
+    file.touch()
+
+    assert model.place(models_dir) == file
+
+
+def test_an_operator_adds_models_in_the_models_folder(write, tmp_path):
+    """Given a models.toml in MODELS_DIR, when the catalogue is made, then its models are there, before ours."""
+    write(mine={"label": '"Mine"'}, sd15={"label": '"Another"'})
+    catalogue = catalogue_for(Settings(models_dir=tmp_path, default_model="mine"))
+
+    assert catalogue.default.label == "Mine"
+    assert catalogue.find("sd15").label == "Another"
+    assert catalogue.find("demo") is not None
+
+
+def test_a_source_can_be_set_from_the_environment(tmp_path):
+    """Given MODEL_SOURCES, when the catalogue is made, then those entries come from there, the others are as before."""
+    sources = ("sd21=hub:me/mirror", "sd14=local:/disk/one.ckpt")
+    catalogue = catalogue_for(Settings(models_dir=tmp_path, model_sources=sources))
+
+    assert catalogue.find("sd2.1").hub_id == "me/mirror"
+    assert catalogue.find("sd14").local_source == "/disk/one.ckpt"
+    assert catalogue.find("sd15").hub_id == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+
+
+@pytest.mark.parametrize("override", ["sd99=hub:me/mirror", "sd15", "sd15=me/mirror", "=hub:a/b"])
+def test_a_source_that_cannot_be_used_is_refused(tmp_path, override):
+    """Given an override of nobody, or without a kind, when the catalogue is made, then the message shows it."""
+    with pytest.raises(ValueError, match=f"MODEL_SOURCES: '{override}' is not like sd15=hub:"):
+        catalogue_for(Settings(models_dir=tmp_path, model_sources=(override,)))
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path):
+    """Given a broken models.toml in MODELS_DIR, when the catalogue is made, then the message names the file."""
+    (tmp_path / "models.toml").write_text("[mine")
+    with pytest.raises(ValueError, match=r"models\.toml: it cannot be read"):
+        catalogue_for(Settings(models_dir=tmp_path))
 
 
 def test_a_catalogue_without_models_has_no_default():

@@ -15,9 +15,8 @@ CHOICES = {
     "log_format": "json",
     "worker_variant": "optimized",
     "log_level": "DEBUG",
-    "allow_downloads": "true",
     "worker_gpus": "0,1",
-}
+} | dict.fromkeys(("allow_downloads", "hf_hub_offline"), "true")
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +57,11 @@ def test_each_variable_is_read(monkeypatch, name):
     assert {other for other in NAMES if getattr(settings, other) != getattr(Settings(), other)} == {name}
 
 
-NUMBERS = [name for name in NAMES if isinstance(getattr(Settings(), name), int | float) and name != "allow_downloads"]
+NUMBERS = [
+    name
+    for name in NAMES
+    if isinstance(getattr(Settings(), name), int | float) and name not in ("allow_downloads", "hf_hub_offline")
+]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -90,6 +93,31 @@ def test_a_value_out_of_bounds_names_its_variable(monkeypatch, variable, text):
     monkeypatch.setenv(variable, text)
 
     with pytest.raises(SettingsError, match=variable):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("0", 0),
+        ("8589934592", 8 * 2**30),
+        ("500MB", 500_000_000),
+        ("4 GB", 4_000_000_000),
+        ("1.5GiB", 3 * 2**29),
+        (" 2gib ", 2**31),
+    ],
+)
+def test_memory_is_bytes_or_has_a_unit(monkeypatch, text, count):
+    """Given MODEL_MEMORY with or without a unit, when read, then it is that many bytes."""
+    monkeypatch.setenv("MODEL_MEMORY", text)
+    assert read_settings().model_memory == count
+
+
+@pytest.mark.parametrize("text", ["4G", "four GB", "4 GB 2", "-4GB", "GB"])
+def test_memory_of_another_form_is_refused(monkeypatch, text):
+    """Given MODEL_MEMORY in another form, when read, then the error names the variable and the forms."""
+    monkeypatch.setenv("MODEL_MEMORY", text)
+    with pytest.raises(SettingsError, match=r"MODEL_MEMORY.*MB, GB or GiB"):
         read_settings()
 
 

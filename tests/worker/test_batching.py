@@ -241,7 +241,7 @@ def test_a_stream_for_one_model_does_not_starve_another(
     """Given memory for one model only and a stream for the first, when the second is asked for, then it is served, but
     not at once."""
     monkeypatch.setattr(engine_module, "_MODEL_PATIENCE_S", 0.3)
-    engine = Engine(replace(settings, model_cache_bytes=1), catalogue)
+    engine = Engine(replace(settings, model_memory=1), catalogue)
     engine.start()
     try:
         stop = threading.Event()

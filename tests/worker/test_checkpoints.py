@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from shared.errors import ModelUnavailable
 from shared.models import Catalogue
 from shared.settings import Settings
-from worker.checkpoints import CheckpointCache, weights_on_disk
+from worker.checkpoints import CheckpointCache
 from worker.devices import Device
+from worker.folders import weights_in_folder
 from worker.profiles import Precision, choose_precision, profile_for
 
 CPU = Device("cpu")
@@ -24,7 +25,7 @@ VAE_WEIGHTS = Path("vae", "diffusion_pytorch_model.safetensors")
 
 
 def cache_of(settings: Settings, catalogue: Catalogue, budget: int) -> CheckpointCache:
-    return CheckpointCache(dataclasses.replace(settings, model_cache_bytes=budget), catalogue, CPU, PROFILE)
+    return CheckpointCache(dataclasses.replace(settings, model_memory=budget), catalogue, CPU, PROFILE)
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_the_size_of_a_model_is_known_before_it_is_loaded(
 ) -> None:
     """Given a folder, when its headers are read, then they give the memory the loaded model will take."""
     loaded = cache_of(settings, catalogue, 2**40).get("tiny-sd1", FULL, ())
-    assert weights_on_disk(models_dir / "tiny-sd1") * 4 == pytest.approx(loaded.size, rel=0.01)
+    assert weights_in_folder(models_dir / "tiny-sd1") * 4 == pytest.approx(loaded.size, rel=0.01)
 
 
 def test_a_model_is_loaded_once(settings: Settings, catalogue: Catalogue) -> None:
@@ -143,46 +144,3 @@ def test_a_pickle_is_never_opened(own_models: Settings, catalogue: Catalogue, tm
     with pytest.raises(ModelUnavailable):
         cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
     assert not trap.exists()
-
-
-def test_a_failed_download_is_an_unavailable_model(
-    settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given downloads are allowed but the hub is away, when a model is asked for, then ModelUnavailable says so."""
-
-    def away(*_: object, **__: object) -> str:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", away)
-    cache = CheckpointCache(dataclasses.replace(settings, allow_downloads=True), catalogue, CPU, PROFILE)
-    with pytest.raises(ModelUnavailable, match="could not be downloaded from nobody/absent"):
-        cache.get("absent", FULL, ())
-
-
-def test_a_download_is_loaded_when_it_is_whole(
-    settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models_dir: Path
-) -> None:
-    """Given a download that is cut short, when the model is asked for again, then it is resumed before it is loaded.
-
-    And no pickle or second copy of the weights was asked for.
-    """
-    asked: list[list[str]] = []
-
-    def hub(_id: str, *, allow_patterns: list[str], local_dir: Path) -> str:
-        asked.append(allow_patterns)
-        shutil.copytree(models_dir / "tiny-sd1", local_dir, dirs_exist_ok=True)
-        if len(asked) == 1:
-            (local_dir / UNET_WEIGHTS).unlink()
-            raise ConnectionError("cut short")
-        return str(local_dir)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
-    downloading = dataclasses.replace(settings, allow_downloads=True, models_dir=tmp_path)
-    cache = CheckpointCache(downloading, catalogue, CPU, PROFILE)
-    with pytest.raises(ModelUnavailable):
-        cache.get("absent", FULL, ())
-    assert cache.get("absent", FULL, ()).model.name == "absent"
-    assert len(asked) == 2
-    assert "unet/diffusion_pytorch_model.safetensors" in asked[0]
-    assert not any(name.endswith((".bin", ".ckpt", ".fp16.safetensors")) for name in asked[0])
-    assert [entry.name for entry in tmp_path.iterdir()] == ["absent"]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from shared.models import Catalogue
 from shared.settings import Settings
-from worker.checkpoints import Checkpoint, CheckpointCache
+from worker.checkpoint import Checkpoint
+from worker.checkpoints import CheckpointCache
 from worker.devices import Device
 from worker.families import FAMILIES, Conditioning
 from worker.profiles import choose_precision, profile_for

@@ -268,14 +268,14 @@ def test_models_are_listed_as_available_and_as_warm(
     """Given an engine, when models are listed, then those with weights are available and those used are warm."""
     available = {model.name for model in catalogue} - {"absent"}
     engine = Engine(settings, catalogue)
-    assert set(engine.available_models()) == available
+    assert {model.name for model in catalogue} - set(engine.missing_models()) == available
     assert engine.warm_models() == []
     engine.start()
     make(engine, request_for(steps=1))
     assert engine.warm_models() == ["tiny-sd1"]
     engine.stop()
     downloading = Engine(dataclasses.replace(settings, allow_downloads=True), catalogue)
-    assert set(downloading.available_models()) == {"absent", *available}
+    assert downloading.missing_models() == {}
 
 
 @pytest.mark.parametrize(

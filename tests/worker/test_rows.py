@@ -11,7 +11,15 @@ import redis
 from PIL import Image
 
 from shared.backlog import RowId
-from shared.errors import InternalError, JobCancelled, OutOfMemory, RowBusy, ServiceError, WorkerStopping
+from shared.errors import (
+    InternalError,
+    JobCancelled,
+    ModelUnavailable,
+    OutOfMemory,
+    RowBusy,
+    ServiceError,
+    WorkerStopping,
+)
 from shared.jobs import JobStore
 from shared.records import INPUT_NAME, State, expiring_folder
 from shared.requests import ImageRequest
@@ -29,9 +37,15 @@ class FakeEngine:
         self.before_result: Callable[[], object] = lambda: None
         self.tickets: list[Ticket] = []
         self.together = 1
+        self.downloaded: list[int] = []
 
     def shared_best(self) -> int:
         return self.together
+
+    def fetch(self, model: str, report: Callable[[int], None]) -> None:
+        for percent in self.downloaded:
+            report(percent)
+            self.before_result()
 
     def submit(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> Ticket:
         self.requests.append(request)
@@ -322,6 +336,52 @@ def test_what_must_not_go_on_is_ended_also_while_it_waits(
     runner.run(RowId("j", 0))
     assert watched == [["cancelled", "cancelled"]]
     assert jobs.get("j").state is State.REVOKED
+
+
+def test_a_row_waits_for_its_model_and_tells_how_much_is_here(
+    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+) -> None:
+    """Given an engine that fetches the model first, when a row runs, then its job tells the percentages on the way."""
+    engine.downloaded = [7, 43]
+    seen: list[int | None] = []
+    engine.before_result = lambda: seen.append(jobs.get("j").download)
+    jobs.accept("j", request_of(steps=2))
+    runner.run(RowId("j", 0))
+    assert seen == [7, 43, 43, None]
+    assert jobs.get("j").state is State.SUCCESS
+
+
+def test_a_job_cancelled_during_the_download_is_not_drawn(
+    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+) -> None:
+    """Given a download under way, when the job is cancelled, then nothing is submitted to the engine."""
+    engine.downloaded = [7, 8]
+    engine.before_result = lambda: jobs.cancel("j")
+    jobs.accept("j", request_of(steps=2))
+    runner.run(RowId("j", 0))
+    assert jobs.get("j").state is State.REVOKED
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_model_that_only_another_worker_has_is_left_to_it(
+    redis_client: Any, results: ResultStore, elsewhere: bool
+) -> None:
+    """Given a worker without the model, when it gets a row, then another that has it gets the row, else it fails."""
+    engine, jobs = FakeEngine(), JobStore(redis_client, "test:")
+    engine.errors = [ModelUnavailable("It is not here.")]
+    runner = RowRunner(jobs, results, engine, lambda _request: elsewhere)  # type: ignore[arg-type]  # the fake
+    jobs.accept("j", request_of(steps=1))
+    if elsewhere:
+        with pytest.raises(RowBusy):
+            runner.run(RowId("j", 0))
+        assert jobs.get("j").rows[0].attempt == 0
+        assert jobs.get("j").state is not State.FAILURE
+    else:
+        runner.run(RowId("j", 0))
+        error = jobs.get("j").error
+        assert error
+        assert (error.code, error.message) == ("model_unavailable", "It is not here.")
 
 
 def test_room_is_what_runs_well_together_and_one_more(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 import torch
 
@@ -16,7 +16,8 @@ from shared.errors import InternalError, InvalidRequest, OutOfMemory, ServiceErr
 from shared.models import DOWNSAMPLING_FACTOR, Catalogue
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
-from worker.checkpoints import Checkpoint, CheckpointCache
+from worker.checkpoint import Checkpoint
+from worker.checkpoints import CheckpointCache
 from worker.cores import cores_for
 from worker.devices import is_out_of_memory, pick_device
 from worker.engine.evaluation import evaluate
@@ -108,9 +109,16 @@ class Engine:
         """Catalogue names of the models that are in memory now."""
         return self._cache.names()
 
-    def available_models(self) -> list[str]:
-        """Catalogue names of the models whose weights are here, or may be downloaded."""
-        return self._cache.available()
+    def missing_models(self) -> Mapping[str, str]:
+        """Catalogue names of the models that are not here and may not be downloaded, each with the reason."""
+        return self._cache.missing()
+
+    def fetch(self, model: str, report: Callable[[int], None]) -> None:
+        """Download the model if it is not here yet and that is allowed, calling `report(percent)` meanwhile.
+
+        Blocks the calling thread, and nobody else. Raises ModelUnavailable, StorageFull, and what `report` raises.
+        """
+        self._cache.fetch(model, report)
 
     def _run(self) -> None:
         with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
-from worker.checkpoints import Checkpoint
+from worker.checkpoint import Checkpoint
 from worker.engine.pixels import to_picture, to_tensor
 from worker.engine.preview import Previewer
 from worker.engine.request import Denoised, Ticket
@@ -86,7 +86,7 @@ class Flight:
     def group(self) -> Hashable:
         """Equal for requests that can share a UNet call: model, size of latents, length of the conditioning, limits."""
         request, tokens = self.ticket.request, self.conditioning_rows[0].shape[1]
-        return (self.checkpoint, request.height, request.width, tokens, self.rows_at_most)
+        return (self.checkpoint.key, request.height, request.width, tokens, self.rows_at_most)
 
     @property
     def evaluation(self) -> Evaluation:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from shared.models import LATENT_CHANNELS
-from worker.checkpoints import Checkpoint
+from worker.checkpoint import Checkpoint
 from worker.engine.pixels import to_picture
 from worker.samplers import NoiseSchedule
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from worker.checkpoints import Checkpoint
+from worker.checkpoint import Checkpoint
 from worker.devices import is_out_of_memory
 
 log = logging.getLogger(__name__)

@@ -1,12 +1,12 @@
 """The questions a model family answers, and the text conditioning that the families with one CLIP encoder share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from worker.checkpoints import Checkpoint
+from worker.checkpoint import Checkpoint
 from worker.prompts import Chunk, chunks, normalised, parse_emphasis, split_subprompts
 
 # an encoding of SD 1.5 is 236 KiB
@@ -22,8 +22,22 @@ class Conditioning:
 
 
 @dataclass(frozen=True)
+class OriginalText:
+    """How a single-file checkpoint of the original layout keeps the text encoder.
+
+    The names of its weights begin with `prefix`; `convert` gives them the names of transformers' `CLIPTextModel`, of
+    layers that are used alone.
+    """
+
+    prefix: str
+    convert: Callable[[Mapping[str, torch.Tensor]], Mapping[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
 class Family:
-    """`encode(checkpoint, prompt, negative_prompt)` gives the conditioning, on the checkpoint's device.
+    """What is asked of a family; the noise schedule and the prediction type are a checkpoint's own.
+
+    `encode(checkpoint, prompt, negative_prompt)` gives the conditioning, on the checkpoint's device.
 
     `to_latents(vae, pixels, generator)` takes `(1, 3, H, W)` in -1..1 to scaled latents `(1, 4, H/8, W/8)`;
     `to_pixels(vae, latents)` is its inverse.
@@ -32,6 +46,7 @@ class Family:
     encode: Callable[[Checkpoint, str, str], Conditioning]
     to_latents: Callable[[Any, torch.Tensor, torch.Generator], torch.Tensor]
     to_pixels: Callable[[Any, torch.Tensor], torch.Tensor]
+    text: OriginalText
 
 
 def to_latents(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

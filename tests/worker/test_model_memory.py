@@ -1,0 +1,59 @@
+"""Many switches between models leave nothing behind."""
+
+import dataclasses
+import gc
+import os
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared.models import Catalogue
+from shared.settings import Settings
+from worker.checkpoint import Checkpoint
+from worker.checkpoints import CheckpointCache
+from worker.engine import DenoiseRequest, Engine
+
+MODELS = ("layout-sd15", "tiny-sd1", "tiny-sd2")
+WARM_UP = 15
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("switches", [30, pytest.param(200, marks=pytest.mark.full)])
+def test_switching_between_models_keeps_memory_flat(
+    settings: Settings, catalogue: Catalogue, request_for: Callable[..., DenoiseRequest], switches: int
+) -> None:
+    """Given room for one model, when three take turns many times, then no error, and resident memory within 5 %.
+
+    And of all the checkpoints that were loaded, those that were evicted are gone.
+    """
+    loads: list[weakref.ref[Checkpoint]] = []
+    real = CheckpointCache._load
+
+    class Watched(CheckpointCache):
+        def _load(self, *arguments: object) -> Checkpoint:
+            loaded = real(self, *arguments)  # type: ignore[arg-type]  # passed on as they came
+            loads.append(weakref.ref(loaded))
+            return loaded
+
+    engine = Engine(dataclasses.replace(settings, model_memory=1), catalogue)
+    engine._cache.__class__ = Watched
+    engine.start()
+    measured = []
+    try:
+        for number in range(switches):
+            request = request_for(model=MODELS[number % len(MODELS)], steps=1)
+            engine.submit(request, lambda *_: None).result(60)
+            if number >= WARM_UP:
+                measured.append(resident_bytes())
+        assert len(loads) == switches
+        gc.collect()
+        assert sum(reference() is not None for reference in loads) <= 2
+        assert engine.warm_models() == [MODELS[(switches - 1) % len(MODELS)]]
+    finally:
+        engine.stop()
+    assert max(measured) <= 1.05 * min(measured), (min(measured), max(measured))

@@ -1,0 +1,67 @@
+"""A model in memory."""
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from shared.models import Model
+from worker.devices import Device
+from worker.profiles import Precision
+from worker.residency import Residency
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a model is made of: the diffusers and transformers classes, in evaluation mode, in host memory."""
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler_config: Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class Checkpoint:
+    """A model in memory, its parts where the worker wants them."""
+
+    model: Model
+    precision: Precision
+    device: Device
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler_config: Mapping[str, Any]
+    residency: Residency | None = None
+    """Moves the parts to the device and back; None: all are there to stay."""
+    encodings: OrderedDict[Hashable, torch.Tensor] = field(default_factory=OrderedDict)
+    """Text encodings made before; `families` fills it."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for checkpoints that are the same model in the same precision, also after it was loaded anew."""
+        return self.model.name, self.precision
+
+    @property
+    def size(self) -> int:
+        """Bytes of all weights."""
+        return sum(
+            weight.nbytes for part in (self.unet, self.vae, self.text_encoder) for weight in part.state_dict().values()
+        )
+
+    @contextmanager
+    def in_use(self, part: torch.nn.Module, keep: bool = False) -> Iterator[torch.nn.Module]:
+        """`part` on the device; where parts come and go, `keep` lets the UNet stay while another is in use."""
+        if self.residency is None:
+            yield part
+        elif part is self.unet:
+            self.residency.settle(part, keep)
+            yield part
+        else:
+            with self.residency.visit(part):
+                yield part
