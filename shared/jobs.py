@@ -40,8 +40,8 @@ T = TypeVar("T")
 RECENT_KEPT = 50
 # what a client is told that finds the queue full before anything was measured
 _RETRY_S = 10
-# a row whose message may still come again is left alone for so many visibility timeouts
-_LOST_AFTER = 4
+# a row whose message may still come again is left alone for so many leases
+_LOST_AFTER = 8
 PREVIEW_TTL_S = 60
 
 
@@ -85,7 +85,8 @@ class JobStore:
             tombstone_ttl_s=settings.tombstone_ttl_s,
             deadline_s=settings.job_deadline_s,
             max_attempts=settings.max_attempts,
-            lease_s=settings.visibility_timeout_s,
+            # runs out before the message of a dead worker comes again, so that the row is free when it does
+            lease_s=settings.visibility_timeout_s / 2,
             most_waiting=settings.max_waiting_jobs,
             most_owned=settings.max_jobs_per_key,
         )

@@ -126,7 +126,7 @@ def test_a_row_whose_message_was_lost_waits_again(leasing, generate, clock):
     leasing.take_row("call", "any")
 
     assert leasing.return_lost_rows() == 0, "its message may still come"
-    clock.now += 21
+    clock.now += 41
     assert leasing.return_lost_rows() == 1
     assert leasing.return_lost_rows() == 0
     assert leasing.take_row("another", "any").job_id == "lost"
@@ -137,7 +137,7 @@ def test_a_row_whose_worker_and_message_are_gone_waits_again(leasing, generate, 
     leasing.accept("one", generate())
     leasing.take_row("call", "any")
     claim = leasing.claim_row("one", 0)
-    clock.now += 21
+    clock.now += 41
     assert leasing.return_lost_rows() == 0, "the lease says that its worker lives"
 
     leasing.redis.delete(f"pd:lease:one:0:{claim.token}")
@@ -150,7 +150,7 @@ def test_a_row_of_a_job_that_ended_is_forgotten(leasing, generate, clock):
     leasing.accept("one", generate())
     leasing.take_row("call", "any")
     leasing.cancel("one")
-    clock.now += 21
+    clock.now += 41
 
     assert leasing.return_lost_rows() == 0
     assert leasing.backlog.taken() == []
