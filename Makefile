@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full chaos lint format tables clean
+.PHONY: help run test test-full test-containers chaos lint format tables clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -19,6 +19,9 @@ chaos: $(VENV)/.ready-dev  ## break things for an hour or so, and keep what was 
 
 test-full: lint  ## `make test` and the tests that take many minutes
 	@$(BIN)/pytest -m "full or not full"
+
+test-containers:  ## build the containers with the Docker engine that is here, and break them on purpose
+	@tests/containers/run.sh
 
 lint: $(VENV)/.ready-dev  ## ruff, mypy and the import rules
 	@$(BIN)/ruff check

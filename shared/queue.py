@@ -35,7 +35,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_enable_remote_control=False,
-        worker_send_task_events=False,
+        worker_send_task_events=settings.worker_events,
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=settings.redis_timeout_s,

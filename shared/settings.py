@@ -2,15 +2,17 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from environs import Env, EnvError
-from marshmallow.validate import OneOf, Range
+from marshmallow.validate import OneOf, Range, Regexp
 
 DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
 _MIB = 1024 * 1024
+_GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
 # GB as on a disk's label, GiB as on a memory module's
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -70,6 +72,8 @@ class Settings:
     warm_up_s: float = 3.0
     worker_count: int = 1
     device: str = "auto"
+    worker_gpus: str = ""
+    worker_events: bool = False
     torch_threads: int = 0
     torch_compile: bool = False
     compile_cache_dir: Path = Path(".compiled")
@@ -134,6 +138,8 @@ def read_settings() -> Settings:
             warm_up_s=env.float("WARM_UP_S", default.warm_up_s, validate=Range(0)),
             worker_count=env.int("WORKER_COUNT", default.worker_count, validate=Range(1)),
             device=env.str("DEVICE", default.device),
+            worker_gpus=env.str("WORKER_GPUS", default.worker_gpus, validate=_GPUS),
+            worker_events=env.bool("WORKER_EVENTS", default.worker_events),
             torch_threads=env.int("TORCH_THREADS", default.torch_threads, validate=Range(0)),
             torch_compile=env.bool("TORCH_COMPILE", default.torch_compile),
             compile_cache_dir=Path(env.str("COMPILE_CACHE_DIR", str(default.compile_cache_dir))),
@@ -174,6 +180,11 @@ def _keys(env: Env) -> tuple[str, ...]:
         if not any(keys):
             raise SettingsError("API_KEYS_FILE: the file holds no key")
     return tuple(dict.fromkeys(filter(None, keys)))
+
+
+def environment_with(**changes: str) -> Mapping[str, str]:
+    """This process's environment with these changes, for a child process."""
+    return {**os.environ, **changes}
 
 
 def let_idle_threads_sleep() -> None:

@@ -4,16 +4,19 @@ import logging
 import sys
 
 from shared.logs import configure_logging
-from shared.settings import SettingsError, keep_compiled_kernels, let_idle_threads_sleep, read_settings
+from shared.settings import Settings, SettingsError, keep_compiled_kernels, let_idle_threads_sleep, read_settings
+from worker.fleet import Fleet, gpus, one_a_gpu, worker_command
 
 
 def main() -> None:
-    """Run one worker; a setting that cannot be used is one line on standard error and exit status 2."""
+    """Run one worker, or one a GPU; a setting that cannot be used is one line on standard error and exit status 2."""
     let_idle_threads_sleep()
-    from worker.app import Worker  # imports torch
-
     try:
         settings = read_settings()
+        if settings.worker_gpus:
+            raise SystemExit(_run_fleet(settings))
+        from worker.app import Worker  # imports torch
+
         keep_compiled_kernels(settings.compile_cache_dir)
         worker = Worker(settings)
     except (SettingsError, ValueError) as wrong:
@@ -23,6 +26,13 @@ def main() -> None:
     for says_nothing_of_the_job in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(says_nothing_of_the_job).setLevel(logging.WARNING)
     worker.run()
+
+
+def _run_fleet(settings: Settings) -> int:
+    numbers = gpus(settings)
+    if not numbers:
+        raise SettingsError("WORKER_GPUS: there is no GPU here; unset it to compute on the CPU")
+    return Fleet(worker_command(), one_a_gpu(numbers)).run()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """A worker process put together: engine, task, beat, under Celery's threads pool."""
 
 import logging
-import os
-import platform
 import time
+from contextlib import suppress
 from typing import Any
 
+import redis
 from celery import Celery
 from celery.signals import worker_init, worker_shutdown
 
@@ -22,6 +22,8 @@ from worker.beat import Beat, call_again, sweep
 from worker.deliveries import Deliveries
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine
+from worker.identity import worker_name
+from worker.neighbours import Neighbours
 from worker.prefetch import Prefetch
 from worker.rows import RowRunner
 from worker.tasks import register_tasks
@@ -39,8 +41,8 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.name = f"{settings.worker_variant}-{platform.node()}-{os.getpid()}"
-        self._device_name = pick_device(settings.device).name
+        self.name = worker_name(settings)
+        self._device = pick_device(settings.device)
         client = connect(settings)
         self._jobs = JobStore.from_settings(client, settings)
         self._results = ResultStore(settings.output_dir)
@@ -48,6 +50,7 @@ class Worker:
         self._engine = Engine(settings, self._catalogue)
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
         self._deliveries = Deliveries(client, settings.key_prefix)
+        self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
         self._rows = RowRunner(self._jobs, self._results, self._engine, self._served_elsewhere)
         self.app: Celery = make_celery(settings)
         queue = RowQueue(self.app, client, settings.key_prefix)
@@ -56,6 +59,7 @@ class Worker:
             (settings.visibility_timeout_s / 4, self._rows.renew),
             (_WATCH_S, self._watch),
             (settings.worker_beat_s, self._announce),
+            (settings.worker_beat_s, self._share_cores),
             (settings.worker_beat_s, lambda: call_again(self._jobs, queue)),
             (min(_SWEEP_S, settings.result_ttl_s), lambda: sweep(self._jobs, self._results, settings.result_quota_bytes)),
         ])  # fmt: skip
@@ -74,10 +78,12 @@ class Worker:
             "--queues", ",".join(CONSUMED_BY[settings.worker_variant]),
             "--hostname", f"{self.name}@%h",
             "--loglevel", settings.log_level,
-            "--without-gossip", "--without-mingle", "--without-heartbeat",
+            "--without-gossip", "--without-mingle", *([] if settings.worker_events else ["--without-heartbeat"]),
         ])  # fmt: skip
 
     def _start(self, **_: Any) -> None:
+        with suppress(redis.RedisError):  # the beat tries again
+            self._share_cores()
         self._engine.start()
         self._warm_up()
         self._beat.start()
@@ -128,10 +134,15 @@ class Worker:
         self._beat.stop()
         self._engine.stop()
         self._register.leave(self.name)
+        self._neighbours.leave(self.name)
 
     def _watch(self) -> None:
         self._prefetch.adjust()
         self._rows.watch()
+
+    def _share_cores(self) -> None:
+        if self._device.kind == "cpu":
+            self._engine.share_cores(self._neighbours.count(self.name))
 
     def _served_elsewhere(self, request: ImageRequest) -> bool:
         if request.model not in self._engine.missing_models():
@@ -141,11 +152,13 @@ class Worker:
         return any(request.model in card.available_models for card in others)
 
     def _announce(self) -> None:
+        if not self._engine.alive:
+            raise RuntimeError("the engine's thread has ended: this worker does not count as alive any more")
         missing = self._engine.missing_models()
         card = WorkerCard(
             name=self.name,
             variant=self.settings.worker_variant,
-            device=self._device_name,
+            device=self._device.name,
             slots=self.settings.worker_slots,
             warm_models=tuple(self._engine.warm_models()),
             available_models=tuple(model.name for model in self._catalogue if model.name not in missing),

@@ -56,9 +56,3 @@ def choose_precision(wish: str | None, profile: Profile, device: Device) -> Prec
     if word not in HALF_WORDS or half is None:
         return Precision(FULL, torch.float32, torch.float32)
     return Precision(word, half, torch.float32 if device.kind == _CPU else half)
-
-
-def thread_count(wanted: int, cores: int, workers: int) -> int:
-    """CPU threads for torch: `wanted`, or when that is 0 an equal share of the cores (two workers on the same cores
-    lose 40 % of the throughput to each other)."""
-    return wanted or max(1, cores // max(1, workers))

@@ -6,6 +6,7 @@ import redis
 from flask import Response, jsonify
 from flask_smorest import Blueprint
 
+from api.metrics import MEDIA_TYPE, exposition
 from api.services import Services
 from shared.models import Model
 from shared.samplers import DEFAULT_SAMPLER, SAMPLERS
@@ -46,6 +47,16 @@ def ops_blueprint(services: Services) -> Blueprint:
         response = jsonify(ready=bool(workers), redis=True, workers=cards, waiting=waiting)
         response.status_code = 200 if workers else 503
         return response
+
+    @blp.route("/metrics")
+    @blp.doc(responses={"200": {"description": "Text for Prometheus", "content": {"text/plain": {}}}})
+    def metrics() -> Response:
+        """Queue and workers in numbers, for Prometheus."""
+        try:
+            text = exposition(services.workers.live(), services.jobs.waiting())
+        except redis.RedisError:
+            text = exposition(None, None)
+        return Response(text, content_type=MEDIA_TYPE)
 
     @blp.route("/models")
     @blp.doc(responses={"200": {"description": "Every model: names, sizes, which workers have it or why none has"}})

@@ -42,6 +42,33 @@ def test_ready_needs_redis_and_a_worker(world):
     assert world.client.get("/ready").status_code == 200
 
 
+def test_metrics_are_gauges_of_queue_and_workers(world):
+    """Given workers and a waiting job, when Prometheus asks, then it gets numbers, also while Redis is away."""
+    world.services.workers.announce(CARD)
+    world.services.workers.announce(WorkerCard("w2", "cpu", "cpu", 16, warm_models=("demo", "sd14")))
+    world.services.workers.announce(WorkerCard("w3", "standard", "cuda:1", 4))
+    world.submit()
+
+    answer = world.client.get("/metrics")
+
+    assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    values = dict(line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#"))
+    assert values == {
+        "personal_diffusion_redis_up": "1",
+        "personal_diffusion_jobs_waiting": "1",
+        'personal_diffusion_workers{variant="cpu",device="cpu"}': "2",
+        'personal_diffusion_workers{variant="standard",device="cuda:1"}': "1",
+        'personal_diffusion_worker_slots{variant="cpu",device="cpu"}': "18",
+        'personal_diffusion_worker_slots{variant="standard",device="cuda:1"}': "4",
+        'personal_diffusion_models_warm{model="demo"}': "2",
+        'personal_diffusion_models_warm{model="sd14"}': "1",
+    }
+
+    world.server.cut_off()
+    away = world.client.get("/metrics")
+    assert (away.status_code, away.text.splitlines()[-1]) == (200, "personal_diffusion_redis_up 0")
+
+
 def test_models_tell_what_can_be_asked_for_and_where_it_is_warm(world):
     """Given a worker with two models, one loaded, when the models are asked for, then each says so."""
     world.services.workers.announce(CARD)

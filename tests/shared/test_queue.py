@@ -43,3 +43,10 @@ def test_nothing_but_json_travels_and_deliveries_are_acknowledged_late():
     assert (conf.task_acks_late, conf.task_ignore_result, conf.worker_prefetch_multiplier) == (True, True, 1)
     assert conf.broker_transport_options["visibility_timeout"] == 7
     assert conf.broker_transport_options["global_keyprefix"] == "x:"
+
+
+def test_monitors_are_told_only_where_that_is_wanted():
+    """Given the setting, then workers send Celery's events only with it; nobody can control them from afar."""
+    apps = [make_celery(Settings(worker_events=wanted)) for wanted in (False, True)]
+    assert [app.conf.worker_send_task_events for app in apps] == [False, True]
+    assert not any(app.conf.worker_enable_remote_control for app in apps)

@@ -11,9 +11,12 @@ from shared.settings import DUMMY_API_KEY, Settings, SettingsError, let_idle_thr
 # the file of keys changes another setting, and has tests of its own
 NAMES = [field.name for field in fields(Settings) if field.name != "api_keys_file"]
 # values other than the default, where a variable takes only certain ones
-CHOICES = {"log_format": "json", "worker_variant": "optimized", "log_level": "DEBUG"} | dict.fromkeys(
-    ("allow_downloads", "hf_hub_offline"), "true"
-)
+CHOICES = {
+    "log_format": "json",
+    "worker_variant": "optimized",
+    "log_level": "DEBUG",
+    "worker_gpus": "0,1",
+} | dict.fromkeys(("allow_downloads", "hf_hub_offline"), "true")
 
 
 @pytest.fixture(autouse=True)

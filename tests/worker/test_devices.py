@@ -3,14 +3,12 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
 from worker import devices
-from worker.cores import available_cores
 from worker.devices import AUTO, Device, DeviceUnavailable, is_out_of_memory, pick_device
 
 
@@ -75,26 +73,3 @@ def test_out_of_memory_is_recognised_on_every_device() -> None:
     full = [torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
     assert all(is_out_of_memory(error) for error in full)
     assert not is_out_of_memory(RuntimeError("a broken kernel"))
-
-
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({}, 8),
-        ({"cpu.max": "max 100000\n"}, 8),
-        ({"cpu.max": "250000 100000\n"}, 2),
-        ({"cpu.max": "50000 100000\n"}, 1),
-        ({"cpu.max": "1600000 100000\n"}, 8),
-        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
-    ],
-)
-def test_the_quota_of_a_container_counts(
-    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given 8 cores and a control group, when they are counted, then a quota of time lowers them, to one at least."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert available_cores(tmp_path) == cores

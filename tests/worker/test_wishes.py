@@ -10,7 +10,7 @@ import torch
 from worker.devices import Device, DeviceUnavailable, pick_device
 from worker.engine import DenoiseRequest, Engine
 from worker.engine.wishes import settle
-from worker.profiles import choose_precision, profile_for, thread_count
+from worker.profiles import choose_precision, profile_for
 
 Build = Callable[..., DenoiseRequest]
 CPU, CUDA = Device("cpu"), Device("cuda")
@@ -110,12 +110,6 @@ def test_low_precision_makes_nearly_the_same_picture(engine: Engine, request_for
         for word in ("full", "autocast")
     )
     assert 0 < np.abs(full - low).mean() < 8
-
-
-@pytest.mark.parametrize(("wanted", "cores", "workers", "threads"), [(0, 8, 2, 4), (0, 1, 4, 1), (3, 8, 2, 3)])
-def test_threads_are_shared_between_workers(wanted: int, cores: int, workers: int, threads: int) -> None:
-    """Given cores and workers, when no number is set, then each worker takes its share, at least one."""
-    assert thread_count(wanted, cores, workers) == threads
 
 
 def test_unknown_and_absent_devices_are_refused() -> None:

@@ -18,7 +18,7 @@ from shared.samplers import SAMPLERS
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache
-from worker.cores import available_cores
+from worker.cores import cores_for
 from worker.devices import is_out_of_memory, pick_device
 from worker.engine.evaluation import evaluate
 from worker.engine.flight import Flight
@@ -26,7 +26,7 @@ from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket
 from worker.engine.step_times import StepTimes
 from worker.engine.turns import Turns
 from worker.engine.wishes import settle
-from worker.profiles import Precision, profile_for, thread_count
+from worker.profiles import Precision, profile_for
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Engine:
         self._turns = Turns()
         self._times: defaultdict[Hashable, StepTimes] = defaultdict(StepTimes)
         self._shared_best = 1
+        self._workers_here = 1
+        self._threads = 0
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -60,6 +62,11 @@ class Engine:
     def start(self) -> None:
         """Start the thread that owns all torch work."""
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs; without it nothing that is submitted ever ends."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """End what is waiting or in flight with `WorkerStopping`, then the thread; returns when it is gone."""
@@ -86,6 +93,10 @@ class Engine:
                 self._changed.notify()
         return ticket
 
+    def share_cores(self, workers: int) -> None:
+        """Leave to each of so many workers, this one among them, an equal share of the cores from the next step on."""
+        self._workers_here = workers
+
     def shared_best(self) -> int:
         """How many requests like the last ones run well together; more than that had better wait elsewhere."""
         return self._shared_best
@@ -110,9 +121,6 @@ class Engine:
         self._cache.fetch(model, report)
 
     def _run(self) -> None:
-        # per thread in OpenMP, so it is set here and not in `start`
-        cores = available_cores()
-        torch.set_num_threads(thread_count(self._settings.torch_threads, cores, self._settings.worker_count))
         with torch.no_grad():
             while self._wait_for_work():
                 self._turn()
@@ -125,8 +133,18 @@ class Engine:
             self._changed.wait_for(lambda: self._stopping or self._waiting or self._flights or self._ended)
             return not self._stopping
 
+    def _settle_threads(self) -> None:
+        """Use this worker's share of the cores; workers on them come and go."""
+        settings = self._settings
+        threads = settings.torch_threads or cores_for(self._workers_here, settings.worker_count)
+        if threads != self._threads:
+            log.info("computing with %d threads", threads)
+            torch.set_num_threads(threads)  # per thread in OpenMP, so it is done on this one
+            self._threads = threads
+
     def _turn(self) -> None:
         """Advance one group of requests by one model evaluation, and finish at most one that is done."""
+        self._settle_threads()
         self._drop_cancelled()
         self._admit()
         if self._flights:

@@ -1,0 +1,144 @@
+"""Several workers under one process: one a GPU, one that starts anew, and what a health check says of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.settings import Settings
+from shared.workers import WorkerCard, WorkerRegister
+from worker import fleet
+from worker.fleet import gpus, one_a_gpu
+from worker.identity import name_prefix, worker_name
+from worker.reload import Sources
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# a child that tells its device, and on SIGTERM leaves a farewell
+CHILD = """
+import os, signal, sys, time
+from pathlib import Path
+here = Path(sys.argv[1]) / os.environ["DEVICE"]
+def farewell(*_):
+    here.with_suffix(".gone").touch()
+    raise SystemExit
+signal.signal(signal.SIGTERM, farewell)
+here.with_suffix(".pid").write_text(str(os.getpid()))
+time.sleep(60)
+"""
+PARENT = """
+import sys
+from worker.fleet import Fleet, one_a_gpu
+raise SystemExit(Fleet([sys.executable, "-c", sys.argv[2], sys.argv[1]], one_a_gpu([0, 1])).run())
+"""
+
+
+def until(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A fleet of two whose children have started."""
+    process = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path), CHILD], cwd=REPOSITORY)
+    until(lambda: all((tmp_path / f"cuda:{number}.pid").is_file() for number in (0, 1)))
+    yield process
+    process.kill()
+    process.wait()
+    for file in tmp_path.glob("*.pid"):
+        with_pid = int(file.read_text() or 0)
+        if with_pid and Path(f"/proc/{with_pid}").exists():
+            os.kill(with_pid, signal.SIGKILL)
+
+
+def test_a_signal_ends_every_worker_in_good_order(parent: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """Given a fleet, when it gets SIGTERM, then each child has ended by itself, and so has the fleet, with status 0."""
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(30) == 0
+    assert sorted(file.stem for file in tmp_path.glob("*.gone")) == ["cuda:0", "cuda:1"]
+
+
+def test_a_worker_that_dies_ends_the_others(parent: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """Given a fleet, when one child is killed, then the other ends in good order and the status tells of the death."""
+    until((tmp_path / "cuda:0.pid").read_text)
+    os.kill(int((tmp_path / "cuda:0.pid").read_text()), signal.SIGKILL)
+    assert parent.wait(30) == signal.SIGKILL
+    assert [file.stem for file in tmp_path.glob("*.gone")] == ["cuda:1"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "devices"),
+    [
+        ("", []),
+        ("1", ["cuda:1"]),
+        ("0,0,2", ["cuda:0", "cuda:0", "cuda:2"]),
+        ("all", ["cuda:0", "cuda:1", "cuda:2"]),
+    ],
+)
+def test_a_worker_for_every_gpu_that_is_named(
+    setting: str, devices: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given three GPUs, then each number of WORKER_GPUS is one worker on it, and `all` one on each."""
+    monkeypatch.setattr(fleet, "_count_gpus", lambda: 3)
+    environments = one_a_gpu(gpus(Settings(worker_gpus=setting)))
+    assert [environment["DEVICE"] for environment in environments] == devices
+    assert {environment["WORKER_GPUS"] for environment in environments} <= {""}
+
+
+def test_without_a_gpu_all_of_them_is_a_clear_error() -> None:
+    """Given no GPU, when one worker a GPU is asked for, then one line says so, and the status is 2."""
+    environment = {**os.environ, "WORKER_GPUS": "all", "CUDA_VISIBLE_DEVICES": ""}
+    ended = subprocess.run([sys.executable, "-m", "worker"], cwd=REPOSITORY, env=environment, capture_output=True)
+    assert (ended.returncode, ended.stderr.decode().count("\n")) == (2, 1)
+    assert b"WORKER_GPUS: there is no GPU here" in ended.stderr
+
+
+def test_a_change_of_the_source_is_noticed_once(tmp_path: Path) -> None:
+    """Given a folder, when a file in it is written or deleted, then that is told once; other kinds of files never."""
+    (tmp_path / "one.py").write_text("1")
+    sources = Sources([tmp_path])
+    assert not sources.changed()
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "two.toml").write_text("2")
+    assert (sources.changed(), sources.changed()) == (True, False)
+    (tmp_path / "picture.png").write_text("3")
+    assert not sources.changed()
+    (tmp_path / "one.py").unlink()
+    assert sources.changed()
+
+
+@pytest.mark.parametrize(
+    ("gpu_list", "cards", "healthy"), [("", 0, False), ("", 1, True), ("0,1", 1, False), ("0,1", 2, True)]
+)
+def test_a_health_check_asks_for_the_workers_of_this_host(
+    gpu_list: str, cards: int, healthy: bool, redis_client: Any, redis_url: str
+) -> None:
+    """Given workers elsewhere and here, then the check is well only with as many here as there should be."""
+    settings = Settings(worker_gpus=gpu_list)
+    register = WorkerRegister(redis_client, settings.key_prefix, ttl_s=60)
+    register.announce(WorkerCard("cpu-elsewhere-7", "cpu", "cpu", 1))
+    for number in range(cards):
+        register.announce(WorkerCard(f"{name_prefix(settings)}{number}", "cpu", "cpu", 1))
+    environment = {**os.environ, "REDIS_URL": redis_url, "WORKER_GPUS": gpu_list, "WORKER_VARIANT": "cpu"}
+    asked = subprocess.run(
+        [sys.executable, "-m", "worker.health"], cwd=REPOSITORY, env=environment, capture_output=True
+    )
+    assert (asked.returncode == 0) is healthy, asked.stderr
+    assert worker_name(settings).startswith(name_prefix(settings))
+
+
+def test_a_health_check_fails_without_redis() -> None:
+    """Given no Redis, when the worker's health is asked for, then the status is 1, with the reason in one line."""
+    environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0"}
+    asked = subprocess.run(
+        [sys.executable, "-m", "worker.health"], cwd=REPOSITORY, env=environment, capture_output=True
+    )
+    assert (asked.returncode, asked.stderr.decode().count("\n")) == (1, 1)
