@@ -61,7 +61,7 @@ class Worker:
             (settings.worker_beat_s, self._announce),
             (settings.worker_beat_s, self._share_cores),
             (settings.worker_beat_s, lambda: call_again(self._jobs, queue)),
-            (min(_SWEEP_S, settings.result_ttl_s), lambda: sweep(self._jobs, self._results, settings.result_quota_bytes)),
+            (min(_SWEEP_S, settings.result_ttl_s), self._sweep),
         ])  # fmt: skip
         self._prefetch = Prefetch(self.app, lambda: min(settings.worker_slots, self._rows.room()))
         register_tasks(self.app, self._rows, self._deliveries)
@@ -135,6 +135,9 @@ class Worker:
         self._engine.stop()
         self._register.leave(self.name)
         self._neighbours.leave(self.name)
+
+    def _sweep(self) -> None:
+        sweep(self._jobs, self._results, self.settings.result_quota_bytes)
 
     def _watch(self) -> None:
         self._prefetch.adjust()
