@@ -8,7 +8,6 @@ from flask import Request
 
 from shared.errors import BodyTooLarge, InvalidRequest, MalformedJson, NotJson
 
-
 # counted by the marks that separate them, and prompts have commas too
 _MOST_PARTS = 100_000
 
