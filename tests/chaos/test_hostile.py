@@ -260,7 +260,8 @@ def paths(job_id: str) -> list[str]:
     encoded = [climb.replace("/", slash) for climb in climbs for slash in ("/", "%2f", "%252f", "\\", "%5c", "//")]
     encoded += [climb.replace(".", dot) for climb in climbs for dot in ("%2e", "%252e", "%c0%ae", "\uff0e", "%u002e")]
     encoded += ["file:///etc/passwd", "%00", "x%00.png", "%0d%0aX-Injected:%20yes", "%0aFORGED", "%ff%fe", "%", "%zz",
-                "*", "?", "%E2%80%AE", "a" * 4000, ":", "..;/secret.txt", "input.png", "hidden.txt", "../hidden.txt"]  # fmt: skip
+                "*", "?", "%E2%80%AE", "a" * 4000, ":", "..;/secret.txt", "input.png", "hidden.txt",
+                "../hidden.txt"]  # fmt: skip
     starts = ["/", "/images/", f"/images/{job_id}/", "/images/../", "/status/", f"/status/{job_id}/", "/static/", "//",
               "http://elsewhere.example/", "/outputs/", "/openapi.json/", f"/images/.expiring/{job_id}/"]  # fmt: skip
     return [start + rest for start in starts for rest in encoded]
