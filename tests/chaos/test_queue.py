@@ -37,22 +37,22 @@ def told(service: Service, jobs: Sequence[str]) -> dict[str, tuple[float, float]
 @pytest.mark.full
 def test_the_eta_is_what_then_happens(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given two workers at a known pace, when jobs of several costs wait, then each is done about when it was told."""
-    count = scale(12, 60)
+    count, least, most = scale((60, 0.33, 3.0), (150, 0.6, 1.67))
     service = make_service(workers=2)
-    bodies = [TINY | {"H": side, "W": side, "ddim_steps": steps} for side, steps in ((128, 40), (192, 60), (128, 120))]
-    finished(service, [service.submit(**bodies[number % 3], seed=number) for number in range(9)])
+    bodies = [TINY | {"H": side, "W": side, "ddim_steps": steps} for side, steps in ((64, 20), (128, 40), (64, 120))]
+    finished(service, [service.submit(**bodies[number % 3], seed=number) for number in range(24)])
     jobs = [service.submit(**bodies[number % 3], seed=number) for number in range(count)]
     before = told(service, jobs)
     time.sleep(2)
     amid = told(service, jobs)
     ended = dict(zip(jobs, finished(service, jobs), strict=True))
-    assert len(before) >= count - 4, "those that have not begun must tell an ETA"
+    assert len(before) >= count / 2, "those that have not begun must tell an ETA"
     figures = {}
     for name, etas in (("when_submitted", before), ("two_seconds_later", amid)):
         waits = {job_id: (eta, ended[job_id] - at) for job_id, (eta, at) in etas.items()}
         # of the shortest waits a moment is a large part
         shares = [eta / took for eta, took in waits.values() if took > 3]
-        assert 0.6 < statistics.median(shares) < 1.67
+        assert least < statistics.median(shares) < most
         figures[name] = {
             "jobs": len(waits), "longest_wait_s": round(max(took for _, took in waits.values()), 1),
             "told_over_taken": {
