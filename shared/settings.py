@@ -11,6 +11,7 @@ from marshmallow.validate import OneOf, Range, Regexp
 
 DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
+TORCH, OPENVINO = "torch", "openvino"
 _MIB = 1024 * 1024
 _GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
 # GB as on a disk's label, GiB as on a memory module's
@@ -76,6 +77,7 @@ class Settings:
     worker_events: bool = False
     torch_threads: int = 0
     torch_compile: bool = False
+    cpu_backend: str = TORCH
     compile_cache_dir: Path = Path(".compiled")
     model_memory: int = 8 * 1024 * _MIB
     max_attempts: int = 3
@@ -142,6 +144,7 @@ def read_settings() -> Settings:
             worker_events=env.bool("WORKER_EVENTS", default.worker_events),
             torch_threads=env.int("TORCH_THREADS", default.torch_threads, validate=Range(0)),
             torch_compile=env.bool("TORCH_COMPILE", default.torch_compile),
+            cpu_backend=env.str("CPU_BACKEND", default.cpu_backend, validate=OneOf((TORCH, OPENVINO))),
             compile_cache_dir=Path(env.str("COMPILE_CACHE_DIR", str(default.compile_cache_dir))),
             model_memory=_bytes(env, "MODEL_MEMORY", default.model_memory),
             max_attempts=env.int("MAX_ATTEMPTS", default.max_attempts, validate=Range(1)),
