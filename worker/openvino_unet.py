@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import logging
+import os
 import shutil
 import sys
 import warnings
@@ -49,13 +50,15 @@ def converted(unet: Any, place: Path) -> "OpenVinoUNet":
     wait for it. Where nothing can be written, each converts for itself. Raises whatever goes wrong in OpenVINO, with
     `unet` as it was.
     """
+    if ready := _kept(unet, place):
+        return ready
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with held(place.parent / ".lock"):
             return _kept(unet, place) or _convert_and_keep(unet, place)
     except OSError as error:
         log.warning("what OpenVINO makes of the UNet cannot be kept in %s: %s", place, error)
-    return _kept(unet, place) or _convert(unet, None)
+    return _convert(unet, None)
 
 
 def _kept(unet: Any, place: Path) -> "OpenVinoUNet | None":
@@ -81,6 +84,9 @@ def _convert_and_keep(unet: Any, place: Path) -> "OpenVinoUNet":
         raise OSError(errno.ENOSPC, f"the disk is full, it takes {wanted / 1e9:.1f} GB")
     try:
         ready = _convert(unet, partial)
+        for file in partial.iterdir():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
         partial.rename(place)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -110,7 +116,9 @@ def _convert(unet: Any, folder: Path | None) -> "OpenVinoUNet":
     ready = OpenVinoUNet(graph, unet)
     error = float((_outputs(ready, *trial) - expected).abs().max() / expected.abs().max())
     if not error <= _TOLERANCES[kind]:
-        raise RuntimeError(f"what OpenVINO made of the UNet computes something else, by {error:.2g} of the largest value")
+        raise RuntimeError(
+            f"what OpenVINO made of the UNet computes something else, by {error:.2g} of the largest value"
+        )
     return ready
 
 
@@ -165,6 +173,7 @@ class OpenVinoUNet(torch.nn.Module):
 
     dtype = torch.float32
     weights: torch.Tensor
+    _compiled: Any
 
     def __init__(self, graph: Any, original: Any) -> None:
         super().__init__()
@@ -184,17 +193,18 @@ class OpenVinoUNet(torch.nn.Module):
         return (torch.from_numpy(made[0]),)
 
     def _compile(self) -> None:
-        self._threads, self._compiled = torch.get_num_threads(), None
+        threads, self._compiled = torch.get_num_threads(), None
         self._compiled = _openvino().Core().compile_model(self._graph, "CPU", {
             "INFERENCE_PRECISION_HINT": _HINTS[self.weights.dtype],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self._threads,
+            "INFERENCE_NUM_THREADS": threads,
             # threads may be more than the physical cores
             "ENABLE_HYPER_THREADING": True,
             # every worker would be pinned to the same first cores
             "ENABLE_CPU_PINNING": False,
         })  # fmt: skip
+        self._threads = threads
 
 
 def _openvino() -> Any:
