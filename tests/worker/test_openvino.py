@@ -51,6 +51,15 @@ def fast(settings: Settings, catalogue: Catalogue, tmp_path_factory: pytest.Temp
     engine.stop()
 
 
+@pytest.fixture(scope="module")
+def converted(settings: Settings, catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """With a folder in which the tiny model is already."""
+    folder = tmp_path_factory.mktemp("converted")
+    there = replace(settings, cpu_backend=OPENVINO, compile_cache_dir=folder)
+    load(there, catalogue)
+    return there
+
+
 @pytest.fixture
 def converting(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The UNets that are converted while a test runs."""
@@ -225,9 +234,9 @@ def test_torch_stands_in_for_openvino(
 
 
 @needs_openvino
-def test_openvino_takes_the_threads_of_torch(with_openvino: Settings, catalogue: Catalogue) -> None:
+def test_openvino_takes_the_threads_of_torch(converted: Settings, catalogue: Catalogue) -> None:
     """Given a worker whose share of the cores changes, then OpenVINO computes with as many threads from then on."""
-    unet = load(with_openvino, catalogue).unet
+    unet = load(converted, catalogue).unet
     for threads in (1, 2):
         torch.set_num_threads(threads)
         noise_of(unet)
@@ -235,10 +244,10 @@ def test_openvino_takes_the_threads_of_torch(with_openvino: Settings, catalogue:
 
 
 @needs_openvino
-def test_nothing_is_reported_to_anybody(with_openvino: Settings, catalogue: Catalogue) -> None:
-    """Given the module with which OpenVINO reports its use over the network, when a model is converted, then it is not
+@pytest.mark.usefixtures("converted")
+def test_nothing_is_reported_to_anybody() -> None:
+    """Given the module with which OpenVINO reports its use over the network, when a model was converted, then it is not
     loaded."""
-    load(with_openvino, catalogue)
     assert sys.modules["openvino_telemetry"] is None
 
 
