@@ -26,6 +26,8 @@ _TRACED = (2, 9, 13, 77)
 _TRIED = (3, 16, 8, 154)
 # relative to the largest value; of a full-size UNet float32 was within 4e-6, and bfloat16 has 8 bits
 _TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+# in the text of the RuntimeError that openvino raises for it, as for everything
+_NO_MEMORY = "Failed to allocate"
 _HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
@@ -186,10 +188,17 @@ class OpenVinoUNet(torch.nn.Module):
     def forward(
         self, latents: torch.Tensor, timesteps: torch.Tensor, encoder_hidden_states: torch.Tensor, **_: Any
     ) -> tuple[torch.Tensor]:
-        """`(B, 4, h, w)`, `(B,)`, `(B, tokens, D)` -> `(B, 4, h, w)`."""
-        if self._threads != torch.get_num_threads():
+        """`(B, 4, h, w)`, `(B,)`, `(B, tokens, D)` -> `(B, 4, h, w)`. Raises MemoryError when it does not fit."""
+        if self._compiled is None or self._threads != torch.get_num_threads():
             self._compile()
-        made = self._compiled([given.contiguous().numpy() for given in (latents, timesteps, encoder_hidden_states)])
+        try:
+            made = self._compiled([given.contiguous().numpy() for given in (latents, timesteps, encoder_hidden_states)])
+        except RuntimeError as error:
+            # what a failed call leaves behind makes the next ones fail as well
+            self._compiled = None
+            if _NO_MEMORY in str(error):
+                raise MemoryError("OpenVINO could not allocate memory") from None
+            raise
         return (torch.from_numpy(made[0]),)
 
     def _compile(self) -> None:

@@ -20,7 +20,7 @@ from tests.pictures import SAME, decibels
 from worker import openvino_unet
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache
-from worker.devices import Device
+from worker.devices import Device, is_out_of_memory
 from worker.engine import DenoiseRequest, Engine
 from worker.openvino_unet import BackendUnavailable, OpenVinoUNet
 from worker.preparation import Preparation
@@ -120,6 +120,7 @@ def test_sixteen_bits_of_openvino(with_openvino: Settings, settings: Settings, c
     exact, half = (load(with_openvino, catalogue, precision) for precision in (EXACT, low))
     largest = noise_of(exact.unet).abs().max()
     assert float((noise_of(half.unet) - noise_of(exact.unet)).abs().max() / largest) <= 2**-5
+    assert str(exact.unet._compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
     assert half.size == load(settings, catalogue, low).size < exact.size == load(settings, catalogue).size
     assert [name.partition("-")[0] for name in kept(with_openvino.compile_cache_dir)] == ["bfloat16", "float32"]
 
@@ -241,6 +242,23 @@ def test_openvino_takes_the_threads_of_torch(converted: Settings, catalogue: Cat
         torch.set_num_threads(threads)
         noise_of(unet)
         assert unet._compiled.get_property("INFERENCE_NUM_THREADS") == threads
+
+
+@needs_openvino
+def test_openvino_out_of_memory(converted: Settings, catalogue: Catalogue) -> None:
+    """Given a call for which memory does not suffice, then it fails as out of memory, and the next one is as good as
+    before."""
+    unet = load(converted, catalogue).unet
+    expected = noise_of(unet)
+
+    def without_memory(_: Any) -> None:
+        raise RuntimeError("Check 'ptr' failed at cpu_memory.cpp:257:\nFailed to allocate 50331648 bytes of memory")
+
+    unet._compiled = without_memory
+    with pytest.raises(MemoryError) as failed:
+        noise_of(unet)
+    assert is_out_of_memory(failed.value)
+    assert torch.equal(noise_of(unet), expected)
 
 
 @needs_openvino
