@@ -11,6 +11,7 @@ from marshmallow.validate import OneOf, Range, Regexp
 
 DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
+TORCH, OPENVINO = "torch", "openvino"
 _MIB = 1024 * 1024
 _GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9A-Fa-f:.]+\](:\d+)?")
@@ -78,6 +79,7 @@ class Settings:
     worker_events: bool = False
     torch_threads: int = 0
     torch_compile: bool = False
+    cpu_backend: str = TORCH
     compile_cache_dir: Path = Path(".compiled")
     model_memory: int = 8 * 1024 * _MIB
     max_attempts: int = 3
@@ -145,6 +147,7 @@ def read_settings() -> Settings:
             worker_events=env.bool("WORKER_EVENTS", default.worker_events),
             torch_threads=env.int("TORCH_THREADS", default.torch_threads, validate=Range(0)),
             torch_compile=env.bool("TORCH_COMPILE", default.torch_compile),
+            cpu_backend=env.str("CPU_BACKEND", default.cpu_backend, validate=OneOf((TORCH, OPENVINO))),
             compile_cache_dir=Path(env.str("COMPILE_CACHE_DIR", str(default.compile_cache_dir))),
             model_memory=_bytes(env, "MODEL_MEMORY", default.model_memory),
             max_attempts=env.int("MAX_ATTEMPTS", default.max_attempts, validate=Range(1)),
