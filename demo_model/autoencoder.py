@@ -27,8 +27,8 @@ BATCH = 12
 SCALING_FACTOR = 0.18215
 #: What the posterior's log variance is set to: the code has no spread.
 LOG_VARIANCE = -20.0
-#: The most noise, in standard deviations of the latents, that the decoder learns to draw over; most of it is far less.
-GRAIN = 0.25
+#: The most noise, in standard deviations of the latents, that the decoder learns to draw over.
+GRAIN = 0.3
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -84,6 +84,16 @@ def exaggerated(pictures: torch.Tensor, draw_from: torch.Generator) -> torch.Ten
     return centre + factor * (pictures - centre)
 
 
+def grain(shape: torch.Size, draw_from: torch.Generator) -> torch.Tensor:
+    """Noise (B, 4, h, w) as sampled latents have it: as strong as `GRAIN` at most, neighbours more or less alike."""
+    noise = torch.randn(shape, generator=draw_from)
+    # three times the mean of nine is as strong as one
+    smooth = 3 * F.avg_pool2d(F.pad(noise, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+    share = 0.7 * torch.rand((shape[0], 1, 1, 1), generator=draw_from)
+    strength = GRAIN * torch.rand((shape[0], 1, 1, 1), generator=draw_from)
+    return strength * ((1 - share) * noise + share * smooth)
+
+
 def picture_loss(drawn: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """L1 + 2 MSE + half the L1 of the gradients, which keeps edges crisp."""
     across = (drawn.diff(dim=-1) - target.diff(dim=-1)).abs().mean()
@@ -120,8 +130,7 @@ def train_decoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch
         draw_from = generator(SEED, step)
         target = exaggerated(crops(SEED * 10**9 + step, BATCH, size), draw_from)
         z = code(target)
-        grain = GRAIN * torch.rand((z.shape[0], 1, 1, 1), generator=draw_from) ** 2
-        z = (z + grain * torch.randn(z.shape, generator=draw_from)).to(device) / SCALING_FACTOR
+        z = (z + grain(z.shape, draw_from)).to(device) / SCALING_FACTOR
         target = target.clamp(-1, 1).to(device)
         drawn = vae.decode(z).sample
         loss = picture_loss(drawn, target)

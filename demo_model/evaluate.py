@@ -219,7 +219,10 @@ def table(scores: list[Score]) -> str:
 @click.option("--model", type=click.Path(path_type=Path, exists=True), default=WEIGHTS, help="The model folder.")
 @click.option("--part", default=1.0, show_default=True, help="Share of the full number of pictures.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, help="Where the results go, as JSON.")
-@click.option("--only", multiple=True, help="Parts to run: judge, single, pair, negative, emphasis, image, size, time.")
+@click.option(
+    "--only", multiple=True,
+    help="Parts to run: judge, single, pair, negative, emphasis, image, size, time. The file's other lines stay.",
+)  # fmt: skip
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--threads", default=2, show_default=True)
 def main(model: Path, part: float, out: Path, only: tuple[str, ...], device: str, threads: int) -> None:
@@ -241,6 +244,7 @@ def main(model: Path, part: float, out: Path, only: tuple[str, ...], device: str
         "size": lambda: size_scores(painter, full(60)),
         "time": lambda: time_scores(painter),
     }
+    earlier = json.loads(out.read_text(encoding="utf-8"))["scores"] if only and out.exists() else []
     scores: list[Score] = []
     for name, measure in parts.items():
         if only and name not in only:
@@ -259,11 +263,12 @@ def main(model: Path, part: float, out: Path, only: tuple[str, ...], device: str
                 score.reached,
             )
         console.print(rows)
+    lines = {line["what"]: line for line in (*earlier, *(asdict(s) | {"reached": s.reached} for s in scores))}
     out.parent.mkdir(parents=True, exist_ok=True)
     machine = {"cores": os.cpu_count(), "processor": platform.machine(), "torch": torch.__version__, "threads": threads}
     report = {
         "sampler": "ddim", "steps": painter.steps, "scale": painter.scale, "size": "128x128", "part": part,
-        "machine": machine, "scores": [asdict(score) | {"reached": score.reached} for score in scores],
+        "machine": machine, "scores": list(lines.values()),
     }  # fmt: skip
     out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     click.echo(table(scores))
