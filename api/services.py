@@ -44,7 +44,7 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         catalogue=catalogue_for(settings),
         jobs=JobStore.from_settings(client, settings),
-        results=ResultStore(settings.output_dir),
+        results=ResultStore(settings.output_dir, settings.presigned_links_s),
         queue=RowQueue(make_celery(settings), client, settings.key_prefix),
         workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s),
         submissions=Submissions(client, settings.key_prefix),

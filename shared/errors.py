@@ -9,8 +9,11 @@ ServiceError
 │   ├── Unauthorized           no key, or a wrong one
 │   ├── NotFound               no such job, image or page
 │   ├── Gone                   the result has expired
+│   ├── NotFinished            the job has not ended, and only then there is what was asked for
 │   ├── KeyReused              an Idempotency-Key came with another request than before
 │   ├── ModelUnavailable       the model is known, but no worker here has its weights
+│   ├── VariantUnavailable     workers live, and none serves the type that is asked for
+│   ├── CallbackRefused        the operator allows no calls to that address
 │   ├── TooCostly              the request asks for more than one job may take
 │   └── TryLater               nothing is wrong with the request, but now is not the time; says when
 │       ├── QueueFull          as many jobs wait as may
@@ -80,12 +83,24 @@ class Gone(RequestError):
     code = "gone"
 
 
+class NotFinished(RequestError):
+    code = "not_finished"
+
+
 class KeyReused(RequestError):
     code = "idempotency_key_reused"
 
 
 class ModelUnavailable(RequestError):
     code = "model_unavailable"
+
+
+class VariantUnavailable(RequestError):
+    code = "variant_unavailable"
+
+
+class CallbackRefused(RequestError):
+    code = "callback_refused"
 
 
 class TooCostly(RequestError):

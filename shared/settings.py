@@ -12,6 +12,7 @@ from marshmallow.validate import OneOf, Range, Regexp
 DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
 _MIB = 1024 * 1024
+_LONGEST_PRESIGNED_S = 7 * 24 * 3600  # signature version 4 of S3 allows no more
 _GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
 # GB as on a disk's label, GiB as on a memory module's
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -60,11 +61,17 @@ class Settings:
     api_processes: int = 1
     api_connections: int = 1000
 
+    # who may be told that a job has ended
+    callback_hosts: tuple[str, ...] = ()
+    callback_secret: str = ""
+    callback_attempts: int = 8
+
     # how long things live
     result_ttl_s: int = 24 * 3600
     tombstone_ttl_s: int = 7 * 24 * 3600
     result_quota_bytes: int = 0
     job_deadline_s: float = 3600.0
+    presigned_links_s: int = 0
 
     # workers
     worker_variant: str = "cpu"
@@ -133,6 +140,12 @@ def read_settings() -> Settings:
             tombstone_ttl_s=env.int("TOMBSTONE_TTL_S", default.tombstone_ttl_s, validate=Range(1)),
             result_quota_bytes=env.int("RESULT_QUOTA_BYTES", default.result_quota_bytes, validate=Range(0)),
             job_deadline_s=env.float("JOB_DEADLINE_S", default.job_deadline_s, validate=Range(1)),
+            presigned_links_s=env.int(
+                "PRESIGNED_LINKS_S", default.presigned_links_s, validate=Range(0, _LONGEST_PRESIGNED_S)
+            ),
+            callback_hosts=_list(env, "CALLBACK_HOSTS"),
+            callback_secret=env.str("CALLBACK_SECRET", default.callback_secret),
+            callback_attempts=env.int("CALLBACK_ATTEMPTS", default.callback_attempts, validate=Range(1, 20)),
             worker_variant=env.str("WORKER_VARIANT", default.worker_variant, validate=OneOf(VARIANTS)),
             worker_slots=env.int("WORKER_SLOTS", default.worker_slots, validate=Range(1)),
             warm_up_s=env.float("WARM_UP_S", default.warm_up_s, validate=Range(0)),

@@ -45,7 +45,7 @@ class Worker:
         self._device = pick_device(settings.device)
         client = connect(settings)
         self._jobs = JobStore.from_settings(client, settings)
-        self._results = ResultStore(settings.output_dir)
+        self._results = ResultStore(settings.output_dir, settings.presigned_links_s)
         self._catalogue = catalogue_for(settings)
         self._engine = Engine(settings, self._catalogue)
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
