@@ -74,7 +74,7 @@ def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping
     try:
         end = time.monotonic() + 60
         while True:
-            with suppress(OSError), urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own address
+            with suppress(OSError), urllib.request.urlopen(url, timeout=5):
                 break
             assert child.alive, child.last_words()
             assert time.monotonic() < end, "the server of S3 does not answer"

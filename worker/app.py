@@ -63,7 +63,7 @@ class Worker:
             (settings.worker_beat_s, lambda: call_again(self._jobs, queue)),
             (min(_SWEEP_S, settings.result_ttl_s), self._sweep),
         ])  # fmt: skip
-        self._prefetch = Prefetch(self.app, lambda: min(settings.worker_slots, self._rows.room()))
+        self._prefetch = Prefetch(self.app, self._room)
         register_tasks(self.app, self._rows, self._deliveries)
 
     def run(self) -> None:
@@ -139,6 +139,9 @@ class Worker:
     def _sweep(self) -> None:
         sweep(self._jobs, self._results, self.settings.result_quota_bytes)
 
+    def _room(self) -> int:
+        return min(self.settings.worker_slots, self._rows.room())
+
     def _watch(self) -> None:
         self._prefetch.adjust()
         self._rows.watch()
@@ -166,5 +169,8 @@ class Worker:
             warm_models=tuple(self._engine.warm_models()),
             available_models=tuple(model.name for model in self._catalogue if model.name not in missing),
             missing_models=missing,
+            rows=self._rows.in_hand(),
+            room=self._room(),
+            free_memory=self._device.free_memory(),
         )
         self._register.announce(card)

@@ -76,6 +76,11 @@ class RowRunner:
             for ticket in held[claim]:
                 ticket.cancel(error)
 
+    def in_hand(self) -> int:
+        """How many rows this worker has taken and not ended."""
+        with self._lock:
+            return len(self._tickets)
+
     def room(self) -> int:
         """How many rows this worker should have in hand: those that run well together, and one more."""
         with self._lock:

@@ -172,7 +172,7 @@ def test_a_job_that_failed_keeps_what_was_finished(world, assert_error):
 
 
 def test_a_download_of_what_is_not_there(world, assert_error):
-    """Given an id that never was, one that expired, and a job without a picture, when downloaded, then 404, 410, 404."""
+    """Given an id that never was, an expired one, and a job without a picture, when downloaded, then 404, 410, 404."""
     assert_error(world.client.get("/download/nope"), 404, "not_found")
     expired = world.work(world.submit())
     world.redis.delete(f"pd:job:{expired}")

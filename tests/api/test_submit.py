@@ -315,6 +315,19 @@ def test_a_model_counts_only_on_workers_of_the_wanted_variant(world, assert_erro
     assert world.post(ckpt="sd14").status_code == 202
 
 
+def test_a_type_that_no_worker_serves_is_422(world, assert_error):
+    """Given standard workers only, when an optimized one is wanted, then 422 says so; a CPU worker would do."""
+    announce(world, "a", "standard", "demo")
+
+    error = assert_error(world.post(type="optimized"), 422, "variant_unavailable")
+
+    assert "of: standard" in error.error
+    assert list(error.fields) == ["type"]
+    assert (world.post(type="standard").status_code, world.post().status_code) == (202, 202)
+    announce(world, "b", "cpu", "demo")
+    assert world.post(type="optimized").status_code == 202
+
+
 def test_without_any_live_worker_a_request_waits(world):
     """Given no worker yet, when any model is asked for, then the job waits for one."""
     assert world.post(ckpt="sd14").status_code == 202
