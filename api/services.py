@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.rate_limit import RateLimit
+from shared.callback_hosts import CallbackHosts
 from shared.jobs import JobStore
 from shared.models import Catalogue, catalogue_for
 from shared.queue import RowQueue, connect, make_celery
@@ -34,6 +35,7 @@ class Services:
             max_prompt_chars=self.settings.max_prompt_chars,
             max_images=self.settings.max_images_per_job,
             max_cost=self.settings.max_job_cost,
+            callback_hosts=CallbackHosts(self.settings.callback_hosts),
         )
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from environs import Env, EnvError
 from marshmallow.validate import OneOf, Range, Regexp
 
+from shared.callback_hosts import CallbackHosts
+
 DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
 _MIB = 1024 * 1024
@@ -143,7 +145,7 @@ def read_settings() -> Settings:
             presigned_links_s=env.int(
                 "PRESIGNED_LINKS_S", default.presigned_links_s, validate=Range(0, _LONGEST_PRESIGNED_S)
             ),
-            callback_hosts=_list(env, "CALLBACK_HOSTS"),
+            callback_hosts=_hosts(env, "CALLBACK_HOSTS"),
             callback_secret=env.str("CALLBACK_SECRET", default.callback_secret),
             callback_attempts=env.int("CALLBACK_ATTEMPTS", default.callback_attempts, validate=Range(1, 20)),
             worker_variant=env.str("WORKER_VARIANT", default.worker_variant, validate=OneOf(VARIANTS)),
@@ -170,6 +172,15 @@ def read_settings() -> Settings:
 
 def _list(env: Env, name: str) -> tuple[str, ...]:
     return tuple(filter(None, (entry.strip() for entry in env.str(name, "").split(","))))
+
+
+def _hosts(env: Env, name: str) -> tuple[str, ...]:
+    entries = _list(env, name)
+    try:
+        CallbackHosts(entries)
+    except ValueError as wrong:
+        raise SettingsError(f"{name}: {wrong}") from None
+    return entries
 
 
 def _bytes(env: Env, name: str, default: int) -> int:

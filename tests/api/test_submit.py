@@ -286,6 +286,32 @@ def test_a_body_without_a_length_has_the_same_limit(world, size, status):
     assert len(world.queue.calls) == (1 if status == 202 else 0)
 
 
+# ---- whom to call back
+
+
+def test_without_a_list_no_address_is_called_back(world, assert_error):
+    """Given the settings as they come, when a callback_url is given, then 422 with the reason, nothing is queued."""
+    error = assert_error(world.post(callback_url="https://hooks.example.org/x"), 422, "callback_refused")
+
+    assert "CALLBACK_HOSTS" in error.fields["callback_url"][0]
+    assert world.queue.calls == []
+
+
+def test_only_listed_hosts_are_called_back(world, assert_error):
+    """Given a list of hosts, when another one or an inner address is given, then 422; a listed one is kept."""
+    client = world.another_client(callback_hosts=("hooks.example.org",))
+
+    for url in ("https://example.org/", "http://127.0.0.1:6379/", "http://169.254.169.254/", "http://[::1]/"):
+        error = assert_error(world.post(client=client, callback_url=url), 422, "callback_refused")
+        assert list(error.fields) == ["callback_url"]
+    assert_error(world.post(client=client, callback_url="ftp://hooks.example.org/"), 400, "invalid_request")
+    answer = world.post(client=client, callback_url="https://hooks.example.org/x?a=b", return_base64=True)
+    assert answer.status_code == 202
+    job = world.services.jobs.get(answer.json["task_id"])
+    assert job.request.callback_url == "https://hooks.example.org/x?a=b"
+    assert "hooks" not in client.get(f"/status/{world.work(job.id)}").text, "it may hold a secret"
+
+
 # ---- models and workers
 
 
