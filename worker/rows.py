@@ -200,7 +200,8 @@ class RowRunner:
             sheet = images.grid(pictures, request.grid_columns)
             parameters = wire_parameters(request, job.rows[0].used, ())
             self._results.write(job.folder, grid, images.encode(sheet, request.format, parameters))
-        self._patiently(lambda: self._jobs.close(claim.job_id, grid))
+        if self._patiently(lambda: self._jobs.close(claim.job_id, grid)):
+            log.info("the job is closed")
 
     def _read_picture(self, folder: str, name: str) -> Image.Image:
         with Image.open(io.BytesIO(self._results.read(folder, name))) as opened:
