@@ -1,9 +1,10 @@
 """What a second worker does for one request: `python -m benchmarks.fan_out`.
 
-Three services side by side, of real processes with the demo model, each worker bound to one core: one with a worker that
-draws rows one after another, one with a worker that shares calls between rows, and one with two workers on two cores.
-Every round gives each of them the same request of four rows, one service after the other, and compares within the round.
-Then eight rows go to the two workers, and their logs tell who ran which. Needs two cores that have nothing else to do.
+Three services side by side, of real processes with the demo model, each worker bound to one core: one with a worker
+that draws rows one after another, one with a worker that shares calls between rows, and one with two workers on two
+cores. Every round gives each of them the same request of four rows, one service after the other, and compares within
+the round. Then eight rows go to the two workers, and their logs tell who ran which. Needs two cores with nothing else
+to do.
 """
 
 import os
