@@ -46,6 +46,7 @@ def create_app(services: Services) -> Flask:
         OPENAPI_JSON_PATH="openapi.json",
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
+    app.extensions["stopping"] = services.stopping
     api = _Api(app)
     api.register_blueprint(native_blueprint(services))
     api.register_blueprint(ops_blueprint(services))

@@ -1,6 +1,7 @@
 """What the views work with: built once a process, handed to the factory, replaced by fakes in tests."""
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from api.rate_limit import RateLimit
@@ -25,6 +26,8 @@ class Services:
     workers: WorkerRegister
     submissions: Submissions
     rate: RateLimit
+    #: Set when this process is to end: whoever waits for a picture is sent to `/status` instead.
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
     def limits(self) -> Limits:

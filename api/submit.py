@@ -105,18 +105,18 @@ class Waiters:
         self._places = threading.Semaphore(most)
 
     def wait(self, services: Services, job_id: str, timeout_s: float) -> Job | None:
-        """The finished job; None when all places are taken or the time is up."""
+        """The finished job; None when all places are taken, the time is up, or this server is to end."""
         if not self._places.acquire(blocking=False):
             return None
         try:
             begun = time.monotonic()
-            while time.monotonic() < begun + timeout_s:
+            while time.monotonic() < begun + timeout_s and not services.stopping.is_set():
                 with suppress(redis.RedisError):  # the job is queued: a moment without Redis does not end it
                     job = services.jobs.get(job_id)
                     if job.state.final:
                         return job
                 # a tenth of the wait so far: hardly later for short jobs, hardly a load for long ones
-                time.sleep(min(_LAST_POLL_S, max(_FIRST_POLL_S, (time.monotonic() - begun) / 10)))
+                services.stopping.wait(min(_LAST_POLL_S, max(_FIRST_POLL_S, (time.monotonic() - begun) / 10)))
             return None
         finally:
             self._places.release()

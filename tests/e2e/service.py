@@ -136,11 +136,11 @@ class Service:
 
     def close(self) -> None:
         """End every process: API first, Redis last."""
-        self._hang_up()
         for group in ([api.child for api in self.apis], self.workers, [self.redis] if self.redis else []):
             for child in group:
                 child.signal(signal.SIGCONT)
             stop_children(group, STOP_S)
+        self._session.close()
 
     def logs(self, lines: int = 40) -> Mapping[str, str]:
         """The end of each process's log, by name."""
@@ -183,17 +183,6 @@ class Service:
         raise AssertionError(f"job {task_id} did not end in {timeout} s: {answer.text if answer is not None else ''}")
 
     # ---- inside
-
-    def _hang_up(self) -> None:
-        """Close the connections that are kept open: gunicorn would wait ten seconds for them.
-
-        `Session.close` drops its pools, and the connections in them stay as long as an answer remembers its pool.
-        """
-        for adapter in self._session.adapters.values():
-            pools = adapter.poolmanager.pools  # type: ignore[attr-defined]  # of the one adapter that there is
-            for key in pools.keys():  # noqa: SIM118 - it is no mapping that can be iterated
-                if pool := pools.get(key):
-                    pool.close()
 
     def _request(self, method: str, path: str, api: int, key: str | None, **kwargs: Any) -> requests.Response:
         headers = {**({"X-API-Key": key} if key else {}), **kwargs.pop("headers", {})}

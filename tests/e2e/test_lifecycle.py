@@ -1,8 +1,11 @@
 """Jobs over time: progress, cancelling, restarts, several processes, and Redis going away."""
 
 import base64
+import http.client
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import redis
@@ -127,6 +130,25 @@ def test_everything_survives_a_restart(make_service: ServiceFactory) -> None:
     assert service.get("/recent").json() == recent
     assert service.get(f"/status/{before['task_id']}").json()["Image"] == before["Image"]
     assert service.wait(service.submit(**SMALL)).json()["Image"] == before["Image"]
+
+
+def test_a_stopping_server_answers_who_waits_and_drops_idle_connections(make_service: ServiceFactory) -> None:
+    """Given an idle connection and one that waits for a picture, when the API stops, then the latter learns its job."""
+    service = make_service()
+    idle = http.client.HTTPConnection(service.apis[0].url.removeprefix("http://"), timeout=60)
+    with closing(idle), ThreadPoolExecutor(1) as pool:
+        idle.request("GET", "/health")
+        assert idle.getresponse().read()
+        body = LONG | {"synchronous_request": True}
+        waiting = pool.submit(service.post, "/generate", body)
+        with redis.Redis.from_url(service.redis_url) as client:
+            while not list(client.scan_iter(f"{service.key_prefix}job:*")):
+                assert not waiting.done()
+                time.sleep(0.05)
+        service.stop(service.apis[0].child)
+        assert waiting.result(60).status_code == 202
+        assert idle.sock.recv(1) == b"", "the server has closed it"
+    assert "graceful timeout" not in "\n".join(service.logs().values())
 
 
 def test_redis_away_is_503_and_mends_itself(make_service: ServiceFactory) -> None:
