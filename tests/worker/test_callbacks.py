@@ -5,9 +5,11 @@ import hashlib
 import hmac
 import http.client
 import json
+import re
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from shared.records import StoredImage, result_folder
 from shared.results import ResultStore
 from tests.receiver import Receiver
 from tests.worker.test_rows import request_of
-from worker.callbacks import CallbackSender, Refused, checked_address, pause_after, post
+from worker.callbacks import CallbackSender, Refused, checked_address, pause_after, post, signature
 
 SECRET = "only we two know it"
 
@@ -306,6 +308,22 @@ def test_nothing_of_an_answer_is_read_but_its_status() -> None:
         assert post(url, "127.0.0.1", b"{}", {}, ssl.create_default_context()) == 200
         assert closed.wait(30), "the connection must be closed"
         thread.join()
+
+
+def test_the_readme_s_check_of_a_signature_works() -> None:
+    """Given the README's function, when given what we send, then it is genuine; changed, old or of another, not."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    found = re.search(r"^```python\n(def is_genuine.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    assert found
+    names: dict[str, Any] = {"hmac": hmac, "time": time}
+    exec(found[1], names)  # noqa: S102 - our own page
+    now = int(time.time())
+    is_genuine, header = names["is_genuine"], signature(SECRET.encode(), now, b"body")
+    assert is_genuine(header, b"body", SECRET)
+    assert not is_genuine(header, b"bodY", SECRET)
+    assert not is_genuine(header, b"body", "another")
+    assert not is_genuine(header.replace(str(now), str(now + 1)), b"body", SECRET)
+    assert not is_genuine(signature(SECRET.encode(), now - 400, b"body"), b"body", SECRET)
 
 
 def test_pauses_grow_and_end() -> None:
