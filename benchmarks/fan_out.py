@@ -4,11 +4,13 @@ Three services side by side, of real processes with the demo model, each worker 
 that draws rows one after another, one with a worker that shares calls between rows, and one with two workers on two
 cores. Every round gives each of them the same request of four rows, one service after the other, and compares within
 the round. Then eight rows go to the two workers, and their logs tell who ran which. Needs two cores with nothing else
-to do.
+to do; what two cores were worth at the time is measured before and after, by a multiplication of matrices on each.
 """
 
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -30,6 +32,44 @@ PROMPT = "a house and a tree"
 ROWS, ROWS_OF_ALL = 4, 8
 TARGET_RATIO = 0.6
 ONE_AFTER_ANOTHER, BATCHING, TWO = "one worker, one row after another", "one batching worker", "two workers"
+
+
+_MULTIPLY = """
+import os, sys, time
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+os.sched_setaffinity(0, {int(sys.argv[1])})
+import numpy
+matrix = numpy.ones((512, 512), dtype=numpy.float32)
+for _ in range(20):
+    matrix @ matrix
+print("ready", flush=True)
+sys.stdin.readline()
+started = time.perf_counter()
+for _ in range(200):
+    matrix @ matrix
+print(time.perf_counter() - started, flush=True)
+"""
+
+
+def worth(cores: list[int]) -> float:
+    """How many times the work of the first core alone all of them do at the same time: their number, if all is well."""
+    alone, together = _multiplied(cores[:1]), _multiplied(cores)
+    return round(sum(alone[0] / seconds for seconds in together), 2)
+
+
+def _multiplied(cores: list[int]) -> list[float]:
+    """Seconds of the same work on each core, all at once."""
+    workers = [
+        subprocess.Popen([sys.executable, "-c", _MULTIPLY, str(core)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                         text=True)
+        for core in cores
+    ]  # fmt: skip
+    for worker in workers:
+        worker.stdout.readline()  # type: ignore[union-attr]  # it is a pipe
+    for worker in workers:
+        worker.stdin.write("go\n")  # type: ignore[union-attr]
+        worker.stdin.flush()  # type: ignore[union-attr]
+    return [float(worker.communicate()[0]) for worker in workers]
 
 
 class Station:
@@ -73,15 +113,20 @@ def compare(stations: dict[str, Station], side: int, steps: int, rounds: int, co
     for station in stations.values():
         station.draw(side, steps, **body)  # it learns how many run well together
     taken: dict[str, list[float]] = {name: [] for name in stations}
+    rows: list[list[int]] = []
     for number in track(range(rounds), f"{side}x{side}", console=console):
         # every other round the other way about, so that none always comes first
         for name in list(stations) if number % 2 else reversed(stations):
-            taken[name].append(stations[name].seconds(stations[name].draw(side, steps, seed=number, **body)))
+            job_id = stations[name].draw(side, steps, seed=number, **body)
+            taken[name].append(stations[name].seconds(job_id))
+            if name == TWO:
+                rows.append(stations[name].rows_of(job_id))
     return {
         "size": f"{side}x{side}",
         "steps": steps,
         "rows": ROWS,
         "rounds": rounds,
+        "rows_each_of_two_ran": rows,
         "median_s": {name: round(statistics.median(times), 2) for name, times in taken.items()},
         "two workers / one batching worker": _ratio(taken[TWO], taken[BATCHING]),
         "two workers / one row after another": _ratio(taken[TWO], taken[ONE_AFTER_ANOTHER]),
@@ -122,7 +167,7 @@ def main(rounds: int, sides: tuple[int, ...], steps: int) -> None:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if redis_server is None or len(cores) < 2:
         raise click.ClickException("this needs a redis-server, Linux and two cores")
-    busy = os.getloadavg()[0]
+    busy, worth_before = os.getloadavg()[0], worth(cores[:2])
     stations: dict[str, Station] = {}
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -140,6 +185,7 @@ def main(rounds: int, sides: tuple[int, ...], steps: int) -> None:
     console.print(shared)
     path = report.write("fan_out", {
         "machine": report.machine("cpu", 1) | {"load_at_the_start": round(busy, 2)},
+        "two cores are worth": [worth_before, worth(cores[:2])],
         "model": "demo",
         "target": f"two workers / one worker <= {TARGET_RATIO}, on separate cores",
         "four_rows": measured,
