@@ -21,8 +21,10 @@ from shared.callback_hosts import CallbackHosts, CallbackUrl
 from shared.jobs import JobStore
 from shared.records import StoredImage, result_folder
 from shared.results import ResultStore
+from shared.settings import Settings, SettingsError
 from tests.receiver import Receiver
 from tests.worker.test_rows import request_of
+from worker.app import Worker
 from worker.callbacks import CallbackSender, Refused, checked_address, pause_after, post, signature
 
 SECRET = "only we two know it"
@@ -324,6 +326,12 @@ def test_the_readme_s_check_of_a_signature_works() -> None:
     assert not is_genuine(header, b"body", "another")
     assert not is_genuine(header.replace(str(now), str(now + 1)), b"body", SECRET)
     assert not is_genuine(signature(SECRET.encode(), now - 400, b"body"), b"body", SECRET)
+
+
+def test_a_worker_that_could_not_sign_does_not_start() -> None:
+    """Given hosts to call and no secret, when a worker is put together, then it says which variable is missing."""
+    with pytest.raises(SettingsError, match=r"^CALLBACK_SECRET: must be set"):
+        Worker(Settings(callback_hosts=("hooks.example.org",)))
 
 
 def test_pauses_grow_and_end() -> None:
