@@ -6,6 +6,7 @@ from flask import Flask, Response
 from flask_smorest import Api
 
 from api.answer_schemas import ErrorAnswer
+from api.cors import allow_origins
 from api.errors import register_error_handlers
 from api.routes.native import native_blueprint
 from api.routes.ops import ops_blueprint
@@ -52,6 +53,7 @@ def create_app(services: Services) -> Flask:
     api.register_blueprint(ops_blueprint(services))
     register_error_handlers(app)
     app.after_request(_harden)
+    allow_origins(app, services.settings.cors_origins)
     if not services.settings.api_keys:
         log.warning("API_KEYS is not set: the public dummy key %s opens this server", DUMMY_API_KEY)
     return app

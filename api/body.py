@@ -8,6 +8,9 @@ from flask import Request
 
 from shared.errors import BodyTooLarge, InvalidRequest, MalformedJson, NotJson
 
+# counted by the marks that separate them, and prompts have commas too
+_MOST_PARTS = 100_000
+
 
 class _DuplicateKey(ValueError):
     pass
@@ -21,8 +24,12 @@ def read_json_object(request: Request) -> dict[str, Any]:
     """
     if not request.is_json:
         raise NotJson("Send the body as JSON, with the header Content-Type: application/json.")
+    data = _read(request)
+    if sum(data.count(mark) for mark in (b"{", b"[", b",")) > _MOST_PARTS:
+        # empty objects take thirty times the room once they are read
+        raise MalformedJson(f"The body has more than {_MOST_PARTS} parts.")
     try:
-        body = json.loads(_read(request), object_pairs_hook=_unique_keys)
+        body = json.loads(data, object_pairs_hook=_unique_keys)
     except _DuplicateKey as key:
         raise InvalidRequest("The body names a field twice.", {str(key): ["Stands more than once."]}) from None
     except (ValueError, RecursionError):

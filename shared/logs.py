@@ -1,6 +1,7 @@
 """Logging as a person reads it, or as JSON for a machine; every line about a job carries its id."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,8 @@ import structlog
 from shared.settings import Settings
 
 JSON = "json"
+# control characters, line separators, marks that reverse the direction of writing, halves of surrogate pairs
+_NOT_PRINTED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 
 
 def configure_logging(settings: Settings) -> None:
@@ -19,13 +22,17 @@ def configure_logging(settings: Settings) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    # a plain trace: the renderer's own choice would also print the variables, and keys with them
+    last: list[structlog.typing.Processor] = [structlog.processors.format_exc_info]
     if settings.log_format == JSON:
-        last: list[structlog.typing.Processor] = [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(sort_keys=True),
-        ]
+        last += [structlog.processors.JSONRenderer(sort_keys=True)]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, pad_level=False)]
+        last += [
+            _on_one_line,
+            structlog.dev.ConsoleRenderer(
+                colors=False, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -36,6 +43,23 @@ def configure_logging(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
+
+
+def _on_one_line(_logger: object, _method: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape what would break or disguise a line: nobody forges one by what they send. A trace stands indented."""
+    for name, value in entry.items():
+        if not isinstance(value, str):
+            continue
+        if name in ("exception", "stack"):
+            lines = (_NOT_PRINTED.sub(_escaped, line) for line in value.split("\n"))
+            entry[name] = "\n".join(f"    {line}" for line in lines)
+        else:
+            entry[name] = _NOT_PRINTED.sub(_escaped, value)
+    return entry
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return ascii(found[0])[1:-1]
 
 
 @contextmanager

@@ -38,6 +38,8 @@ def make_celery(settings: Settings) -> Celery:
         worker_send_task_events=settings.worker_events,
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
+        # a Redis at its maxmemory refuses to note a delivery; without this the worker would stop for good
+        broker_channel_error_retry=True,
         broker_connection_timeout=settings.redis_timeout_s,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_s,

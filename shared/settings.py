@@ -16,6 +16,7 @@ VARIANTS = ("standard", "optimized", "cpu")
 _MIB = 1024 * 1024
 _LONGEST_PRESIGNED_S = 7 * 24 * 3600  # signature version 4 of S3 allows no more
 _GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
+_ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9A-Fa-f:.]+\](:\d+)?")
 # GB as on a disk's label, GiB as on a memory module's
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -41,6 +42,7 @@ class Settings:
     # who may ask
     api_keys: tuple[str, ...] = ()
     api_keys_file: str = ""
+    cors_origins: tuple[str, ...] = ()
 
     # what may be asked for
     default_model: str = "demo"
@@ -119,6 +121,7 @@ def read_settings() -> Settings:
             port=env.int("PORT", default.port, validate=Range(1, 65535)),
             api_keys=_keys(env),
             api_keys_file=env.str("API_KEYS_FILE", default.api_keys_file),
+            cors_origins=_origins(env),
             default_model=env.str("DEFAULT_MODEL", default.default_model),
             allow_downloads=env.bool("ALLOW_DOWNLOADS", default.allow_downloads),
             hf_hub_offline=env.bool("HF_HUB_OFFLINE", default.hf_hub_offline),
@@ -181,6 +184,16 @@ def _hosts(env: Env, name: str) -> tuple[str, ...]:
     except ValueError as wrong:
         raise SettingsError(f"{name}: {wrong}") from None
     return entries
+
+
+def _origins(env: Env) -> tuple[str, ...]:
+    origins = _list(env, "CORS_ORIGINS")
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingsError(
+                f"CORS_ORIGINS: '{origin}' is no origin; write it like https://host or http://host:8080"
+            )
+    return origins
 
 
 def _bytes(env: Env, name: str, default: int) -> int:

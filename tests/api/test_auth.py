@@ -84,3 +84,21 @@ def test_without_keys_every_start_warns(world, caplog):
     assert "API_KEYS" not in caplog.text
     world.another_client()
     assert "API_KEYS is not set" in caplog.text
+
+
+@pytest.mark.parametrize("sent", ["one", "three", "a wrong one", "o", ""])
+def test_every_key_is_compared_in_constant_time(world, monkeypatch, sent):
+    """Given several keys, when any is sent, then it meets each of them, and only in the constant-time comparison."""
+    seen = []
+
+    def compare(given, key):
+        assert isinstance(given, bytes)
+        seen.append(key.decode())
+        return given == key
+
+    monkeypatch.setattr("api.auth.hmac.compare_digest", compare)
+    client = world.another_client(api_keys=("one", "two", "three"))
+
+    status = post(client, {}, {"X-API-Key": sent}).status_code
+    assert status == (202 if sent in ("one", "three") else 401)
+    assert seen == (["one", "two", "three"] if sent else [])

@@ -61,5 +61,5 @@ def test_gunicorn_listens_where_the_environment_says(monkeypatch):
         "0.0.0.0:8080",
         3,
         5,
-        "gevent",
+        "api.server.Worker",
     )

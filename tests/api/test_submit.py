@@ -268,6 +268,16 @@ def test_a_body_over_the_limit_is_413(world, assert_error):
     assert world.queue.calls == []
 
 
+@pytest.mark.parametrize("part", ["{}", "[]", "1", '"a"'])
+def test_a_body_of_too_many_parts_is_refused(world, assert_error, part):
+    """Given a body of a great many tiny parts, which take thirty times the room once read, then 400 speaks of them."""
+    client = world.another_client(max_body_bytes=1_000_000)
+    data = '{"prompt": "a cat", "seed": [' + ",".join([part] * 100_001) + "]}"
+
+    error = assert_error(client.post("/generate", data=data, content_type="application/json"), 400, "malformed_json")
+    assert "100000 parts" in error.error
+
+
 @pytest.mark.parametrize(("size", "status"), [(1_000, 202), (100_001, 413), (300_000, 413)])
 def test_a_body_without_a_length_has_the_same_limit(world, size, status):
     """Given a body sent in chunks, when it is over the limit, then 413, never a cut-off body; else it is read."""

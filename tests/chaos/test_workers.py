@@ -11,11 +11,32 @@ import pytest
 import redis
 
 from tests.chaos.conftest import FULL, Scale
-from tests.chaos.traffic import Crew, clients, events, pictures, recoveries, until
+from tests.chaos.traffic import Clients, Crew, Event, clients, events, pictures, recoveries, until
 from tests.e2e.service import Service
 
 ServiceFactory = Callable[..., Service]
 Keep = Callable[..., None]
+
+
+def kill_workers(
+    service: Service, crew: Crew, traffic: Clients, jobs: int, kills: int, pause_s: float, give_up_s: float
+) -> list[float]:
+    """Kill random workers of the crew until so many jobs have ended, each once; gives the seconds that rows waited."""
+    traffic.submit(jobs // 2)
+    traffic.submit(jobs - jobs // 2)
+    traffic.watch()
+    begun = time.monotonic()
+    while traffic.submitting or traffic.seen.ended < jobs or len(crew.kills) < kills:
+        assert time.monotonic() - begun < give_up_s, f"{traffic.seen.ended} of {jobs} ended"
+        time.sleep(pause_s)
+        crew.kill_one()
+        if not FULL:
+            # a loaded machine takes longer than the pause to start a worker
+            crew.wait_ready()
+    seen = traffic.seen
+    assert (len(seen.accepted), seen.count("SUCCESS"), seen.ended_twice) == (jobs, jobs, 0)
+    assert len(pictures(service)) == jobs, "each job's picture, once"
+    return recoveries(events(service), crew.kills)
 
 
 def test_killed_workers_lose_nothing(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
@@ -25,49 +46,59 @@ def test_killed_workers_lose_nothing(make_service: ServiceFactory, scale: Scale,
     # a row may meet several of these kills by bad luck; three would end its job, as they should
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json", MAX_ATTEMPTS="9")
     crew = Crew(service)
+    begun = time.monotonic()
     with clients(service) as traffic:
-        traffic.submit(jobs // 2)
-        traffic.submit(jobs - jobs // 2)
-        traffic.watch()
-        begun = time.monotonic()
-        while traffic.submitting or traffic.seen.ended < jobs or len(crew.kills) < kills_at_least:
-            assert time.monotonic() - begun < scale(180, 1800), f"{traffic.seen.ended} of {jobs} ended"
-            time.sleep(pause_s)
-            crew.kill_one()
-            if not FULL:
-                # a loaded machine takes longer than the pause to start a worker
-                crew.wait_ready()
-        took_s = time.monotonic() - begun
-        seen = traffic.seen
-    assert (len(seen.accepted), seen.count("SUCCESS"), seen.ended_twice) == (jobs, jobs, 0)
-    assert len(pictures(service)) == jobs, "each job's picture, once"
-    again = recoveries(events(service), crew.kills)
+        again = kill_workers(service, crew, traffic, jobs, kills_at_least, pause_s, scale(180, 1800))
     assert max(again, default=0) <= timeout_s + 5
     keep_figures(
-        jobs=jobs, kills=len(crew.kills), lost=0, ended_twice=0, seconds=round(took_s), visibility_timeout_s=timeout_s,
-        rows_interrupted=len(again), slowest_recovery_s=round(max(again, default=0), 1),
+        jobs=jobs, kills=len(crew.kills), lost=0, ended_twice=0, seconds=round(time.monotonic() - begun),
+        visibility_timeout_s=timeout_s, rows_interrupted=len(again),
+        slowest_recovery_s=round(max(again, default=0), 1),
     )  # fmt: skip
+
+
+def run_long_job(service: Service, size: int, steps: int, must_take_s: float) -> float:
+    """Draw a job that takes longer than `must_take_s`, which begins once and is done once; gives the seconds."""
+    job_id = service.submit(prompt="a house", H=size, W=size, ddim_steps=steps, seed=1, return_base64=True)
+    time.sleep(must_take_s)
+    until(lambda: service.get(f"/status/{job_id}").json()["Progress"] > 0, 120, "the job does not run")
+    answer = service.get(f"/status/{job_id}").json()
+    assert answer["State"] == "PROGRESS", "the job must outlast the timeout for this test to mean anything"
+    service.wait(job_id, timeout=600)
+    mine = [event for event in events(service) if event.job_id == job_id]
+    happened = Counter(event.text.split(",")[0].split(" after")[0] for event in mine)
+    assert happened == {"the row begins": 1, "the row is done": 1}, f"not once: {dict(happened)}"
+    took_s = mine[-1].time - mine[0].time
+    assert took_s > must_take_s
+    return took_s
 
 
 def test_a_long_job_runs_once(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given two workers, when a job takes many times the visibility timeout, then it begins once and is done once."""
     timeout_s, times = scale((1.0, 3), (2.0, 10))
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json")
-    size, steps = scale((128, 400), (192, 990))
-    job_id = service.submit(prompt="a house", H=size, W=size, ddim_steps=steps, seed=1, return_base64=True)
-    time.sleep(times * timeout_s)
-    until(lambda: service.get(f"/status/{job_id}").json()["Progress"] > 0, 120, "the job does not run")
-    answer = service.get(f"/status/{job_id}").json()
-    assert answer["State"] == "PROGRESS", "the job must outlast the timeout for this test to mean anything"
-    service.wait(job_id, timeout=600)
-    mine = [event for event in events(service) if event.job_id == job_id]
-    assert Counter(event.text.split(",")[0].split(" after")[0] for event in mine) == {
-        "the row begins": 1,
-        "the row is done": 1,
-    }
-    took_s = mine[-1].time - mine[0].time
-    assert took_s > times * timeout_s
+    took_s = run_long_job(service, *scale((128, 400), (192, 990)), times * timeout_s)
     keep_figures(times_the_visibility_timeout=round(took_s / timeout_s, 1), runs=1)
+
+
+def freeze_worker(service: Service, seed: int, frozen_s: float) -> None:
+    """Stop the worker of a job for so long; then the other's result must stand, alone."""
+    job_id = service.submit(prompt="a house", H=128, W=128, ddim_steps=400, seed=seed, return_base64=True)
+    until(lambda: service.get(f"/status/{job_id}").json()["Progress"] > 0, 120, "it does not begin")
+    name = next(event.worker for event in events(service) if event.job_id == job_id)
+    (frozen,) = (worker for worker in service.workers if worker.name == name)
+    service.pause(frozen)
+    time.sleep(frozen_s)
+    service.resume(frozen)
+    assert service.wait(job_id, timeout=300).json()["State"] == "SUCCESS"
+
+    def mine() -> list[Event]:
+        return [event for event in events(service) if event.job_id == job_id]
+
+    # what the frozen one still had in hand must have come to nothing
+    until(lambda: len(mine()) >= 2 * sum(event.begins for event in mine()), 120, "the row goes on somewhere")
+    assert max(event.attempt for event in mine()) == 2, "the other worker must have taken over"
+    assert sum(event.done for event in mine()) == 1, "published twice"
 
 
 @pytest.mark.full
@@ -77,25 +108,9 @@ def test_a_worker_that_was_frozen_publishes_nothing_twice(
     """Given a worker stopped for twice the timeout, when it goes on, then the other's result stands, alone."""
     timeout_s, rounds = 4.0, scale(1, 5)
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json")
-    jobs = []
     for number in range(rounds):
-        job_id = service.submit(prompt="a house", H=128, W=128, ddim_steps=400, seed=number, return_base64=True)
-        jobs.append(job_id)
-        until(lambda job_id=job_id: service.get(f"/status/{job_id}").json()["Progress"] > 0, 120, "it does not begin")
-        name = next(event.worker for event in events(service) if event.job_id == job_id)
-        (frozen,) = (worker for worker in service.workers if worker.name == name)
-        service.pause(frozen)
-        time.sleep(2 * timeout_s)
-        service.resume(frozen)
-        assert service.wait(job_id, timeout=300).json()["State"] == "SUCCESS"
-    # what the frozen one still had in hand must have come to nothing
-    service.wait(service.submit(prompt="a house", H=64, W=64, ddim_steps=2))
-    happened = events(service)
-    for job_id in jobs:
-        mine = [event for event in happened if event.job_id == job_id]
-        assert sum(event.done for event in mine) == 1
-        assert max(event.attempt for event in mine) == 2, "the other worker must have taken over"
-    assert len(pictures(service)) == rounds + 1
+        freeze_worker(service, number, 2 * timeout_s)
+    assert len(pictures(service)) == rounds
     keep_figures(rounds=rounds, frozen_s=2 * timeout_s, results_published=rounds)
 
 

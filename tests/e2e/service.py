@@ -136,11 +136,11 @@ class Service:
 
     def close(self) -> None:
         """End every process: API first, Redis last."""
+        self._session.close()  # an open connection is one that gunicorn waits for
         for group in ([api.child for api in self.apis], self.workers, [self.redis] if self.redis else []):
             for child in group:
                 child.signal(signal.SIGCONT)
             stop_children(group, STOP_S)
-        self._session.close()
 
     def logs(self, lines: int = 40) -> Mapping[str, str]:
         """The end of each process's log, by name."""

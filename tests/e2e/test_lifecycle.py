@@ -114,7 +114,8 @@ def test_two_apis_and_two_workers_share_the_work(make_service: ServiceFactory) -
 def test_everything_survives_a_restart(make_service: ServiceFactory) -> None:
     """Given finished jobs, when API, worker and Redis start anew, then results, recent and seeds are as before."""
     service = make_service()
-    before = service.wait(service.submit(**SMALL)).json()
+    retried = {"Idempotency-Key": "my first"}
+    before = service.wait(service.post("/generate", SMALL, headers=retried).json()["task_id"]).json()
     recent = service.get("/recent").json()
     time.sleep(1.1)  # Redis writes its journal once a second
 
@@ -129,6 +130,8 @@ def test_everything_survives_a_restart(make_service: ServiceFactory) -> None:
 
     assert service.get("/recent").json() == recent
     assert service.get(f"/status/{before['task_id']}").json()["Image"] == before["Image"]
+    assert service.post("/generate", SMALL, headers=retried).json()["task_id"] == before["task_id"]
+    assert service.post("/generate", SMALL | {"seed": 99}, headers=retried).status_code == 409
     assert service.wait(service.submit(**SMALL)).json()["Image"] == before["Image"]
 
 

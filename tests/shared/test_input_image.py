@@ -4,9 +4,12 @@ import base64
 import io
 import random
 import struct
+import tracemalloc
 import zlib
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from shared.input_image import decode_input_image
@@ -198,6 +201,49 @@ def test_mangled_files_never_raise_anything_but_value_error(seed):
     else:
         said = "Is a picture."
     assert said.endswith(".")
+
+
+WHOLE = [noise(form, (16, 16)) for form in ("PNG", "JPEG", "WEBP", "GIF", "BMP")]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(st.sampled_from(WHOLE), st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=8), st.integers(0, 30))))
+def test_no_edit_of_a_file_raises_anything_but_value_error(data, edits):
+    """Given a file with pieces that are others or gone, when decoded, then it is a small picture or a ValueError."""
+    edited = bytearray(data)
+    for place, piece, gone in edits:
+        at = int(place * len(edited))
+        edited[at : at + gone] = piece
+    try:
+        image = decode_input_image(to_text(bytes(edited)), 4096)
+    except ValueError as refused:
+        said = str(refused)
+    else:
+        said = "Is a picture."
+        assert 64 <= image.width * image.height <= 4096
+        assert Image.open(io.BytesIO(image.png)).size == (image.width, image.height)
+    assert said.endswith(".")
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(st.text(max_size=200) | st.binary(max_size=200).map(to_text))
+def test_no_text_raises_anything_but_value_error(text):
+    """Given any text, when decoded, then it is refused with a sentence: no picture is so small."""
+    with pytest.raises(ValueError, match=r"\.$"):
+        decode_input_image(text, LIMIT)
+
+
+def test_white_space_takes_no_memory_of_its_own():
+    """Given base64 of many pieces, when decoded, then the peak is a few times the text, not a list of pieces."""
+    text = "AB " * 1_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="not a readable"):
+            decode_input_image(text, LIMIT)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * len(text)
 
 
 @pytest.mark.parametrize("claim", [png_with_header, bmp_with_header, gif_with_header, webp_with_header])

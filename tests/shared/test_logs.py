@@ -83,3 +83,69 @@ def test_levels_hold_for_libraries_too(root, capsys):
     configure_logging(Settings(log_level="WARNING"))
     logging.getLogger("some.library").info("chatter")
     assert capsys.readouterr().err == ""
+
+
+FORGED = "2026-01-01T00:00:00Z [error] forged [api.app]"
+BREAKS = [
+    "\n",
+    "\r",
+    "\r\n",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    "\x00",
+    "\x1b[2K\x1b[1G",
+    "\x9b",
+    "\u202e",
+]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("mark", BREAKS)
+def test_no_line_is_forged_by_what_is_logged(root, capsys, log_format, mark):
+    """Given text with breaks and control characters in a message and in a value, when logged, then it is one line."""
+    configure_logging(Settings(log_format=log_format))
+    with about_job("j1", wish=f"x{mark}{FORGED}"):
+        logging.getLogger("x").warning("asked for %s", f"y{mark}{FORGED}")
+
+    text = capsys.readouterr().err
+    assert len(text.splitlines()) == 1
+    assert text.endswith("\n")
+    assert text[:-1].isprintable()
+    assert text.count("forged") == 2
+
+
+@pytest.mark.parametrize("mark", BREAKS)
+def test_no_line_is_forged_by_what_an_exception_says(root, capsys, mark):
+    """Given an exception with breaks in its text, when logged as text, then every line of its trace is indented."""
+    configure_logging(Settings())
+    try:
+        raise ValueError(f"no such thing: x{mark}{FORGED}")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+
+    first, *trace = capsys.readouterr().err.splitlines()
+    assert first.endswith("failed [x]")
+    assert trace
+    assert all(line.startswith("    ") and line.isprintable() for line in trace)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_trace_does_not_show_variables(root, capsys, log_format):
+    """Given a key in a variable, when an exception is logged, then the trace is there and the key is not."""
+    configure_logging(Settings(log_format=log_format))
+
+    def strike(api_key):
+        raise ZeroDivisionError(len(api_key))
+
+    try:
+        strike("".join(["my", "-own-", "key"]))
+    except ZeroDivisionError:
+        logging.getLogger("x").exception("failed")
+
+    text = capsys.readouterr().err
+    assert "ZeroDivisionError: 10" in text
+    assert "my-own-key" not in text

@@ -42,6 +42,7 @@ def test_nothing_but_json_travels_and_deliveries_are_acknowledged_late():
     assert (conf.task_serializer, list(conf.accept_content)) == ("json", ["json"])
     assert (conf.task_acks_late, conf.task_ignore_result, conf.worker_prefetch_multiplier) == (True, True, 1)
     assert conf.broker_transport_options["visibility_timeout"] == 7
+    assert conf.broker_channel_error_retry, "a Redis without room must not stop a worker for good"
     assert conf.broker_transport_options["global_keyprefix"] == "x:"
 
 

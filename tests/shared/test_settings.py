@@ -28,6 +28,8 @@ def _bare_environment(monkeypatch):
 def other_value(name):
     """A valid text for a variable that differs from its default, and what it is read as."""
     default = getattr(Settings(), name)
+    if name == "cors_origins":
+        return "http://[::1]:3000, *", ("http://[::1]:3000", "*")
     if name in CHOICES:
         return CHOICES[name], True if CHOICES[name] == "true" else CHOICES[name]
     if isinstance(default, tuple):
@@ -160,6 +162,14 @@ def test_idle_threads_sleep_unless_the_operator_says_otherwise(monkeypatch, befo
     let_idle_threads_sleep()
     assert os.environ["OMP_WAIT_POLICY"] == after
     monkeypatch.delenv("OMP_WAIT_POLICY")
+
+
+@pytest.mark.parametrize("text", ["https://host/", "host", "https://", "null", "ftp://host", "https://a.b, **"])
+def test_what_is_no_origin_is_refused(monkeypatch, text):
+    """Given CORS_ORIGINS with something that no browser sends as an origin, when read, then the error names it."""
+    monkeypatch.setenv("CORS_ORIGINS", text)
+    with pytest.raises(SettingsError, match=r"CORS_ORIGINS.*https://host"):
+        read_settings()
 
 
 def test_keys_can_lie_in_a_file(tmp_path, monkeypatch):

@@ -1,0 +1,73 @@
+"""A worker without some of what keeps jobs safe, to show that the fault tests notice.
+
+The environment variable WITHOUT names what it lacks, separated by commas: names of the functions below.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from shared.errors import JobError
+from shared.jobs import JobStore
+from shared.records import Claim, Row
+from worker import __main__ as program
+from worker import app
+from worker.deliveries import Deliveries
+
+
+def late_acknowledgement() -> None:
+    """A message is acknowledged when its row begins; one whose worker dies never comes again."""
+    make = app.make_celery
+
+    def make_eager(settings: Any) -> Any:
+        celery = make(settings)
+        celery.conf.task_acks_late = False
+        return celery
+
+    app.make_celery = make_eager
+
+
+def lost_rows() -> None:
+    """Nobody looks for rows whose messages were lost."""
+    JobStore.return_lost_rows = lambda _self: 0  # type: ignore[method-assign]
+
+
+def heartbeat() -> None:
+    """No delivery in hand is renewed, so that the broker takes a long job's worker for dead."""
+    Deliveries.renew = lambda _self: None  # type: ignore[method-assign]
+
+
+def lease() -> None:
+    """A row in progress shows no sign of life, so that whoever gets its message begins it."""
+    make = JobStore.from_settings.__func__  # type: ignore[attr-defined]
+
+    def without_lease(cls: type[JobStore], client: Any, settings: Any) -> JobStore:
+        store: JobStore = make(cls, client, settings)
+        store.lease_s = 0
+        return store
+
+    JobStore.from_settings = classmethod(without_lease)  # type: ignore[method-assign, assignment]
+
+
+def fence() -> None:
+    """An attempt that was given up may go on, and write its result like the one that took over."""
+
+    def owned(_self: JobStore, record: Mapping[str, str], claim: Claim) -> Row:
+        return Row.from_json(record[f"row:{claim.row}"])
+
+    def no_objection(_self: JobStore, _claim: Claim, _state: str | None, _row: str | None) -> JobError | None:
+        return None
+
+    JobStore._owned_row = owned  # type: ignore[method-assign]
+    JobStore._objection = no_objection  # type: ignore[method-assign]
+
+
+MECHANISMS: Mapping[str, Callable[[], None]] = {
+    switch.__name__: switch for switch in (late_acknowledgement, lost_rows, heartbeat, lease, fence)
+}
+
+
+if __name__ == "__main__":
+    for name in filter(None, os.environ["WITHOUT"].split(",")):
+        MECHANISMS[name]()
+    program.main()
