@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 import redis
 from flask import Flask, Response, jsonify
+from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from shared import errors
@@ -17,6 +18,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.RequestError: HTTPStatus.BAD_REQUEST,
     errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
     errors.MalformedJson: HTTPStatus.BAD_REQUEST,
+    errors.NotHttp: HTTPStatus.BAD_REQUEST,
     errors.NotJson: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
@@ -75,6 +77,14 @@ def register_error_handlers(app: Flask) -> None:
     @app.errorhandler(ServiceError)
     def ours(error: ServiceError) -> Response:
         return error_response(error)
+
+    @app.errorhandler(ParseException)
+    @app.errorhandler(NoMoreData)
+    def broken_body(error: Exception) -> Response:
+        # gunicorn finds the body's framing broken only while a view reads it
+        response = error_response(errors.NotHttp("The body's framing is malformed, or its end is missing."))
+        response.headers["Connection"] = "close"
+        return response
 
     @app.errorhandler(redis.RedisError)
     def redis_is_away(error: redis.RedisError) -> Response:

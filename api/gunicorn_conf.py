@@ -1,25 +1,11 @@
 """gunicorn's settings, read from ours: `gunicorn --config python:api.gunicorn_conf api.wsgi:app`."""
 
-import logging
-
 import gunicorn.http.wsgi
 
 from shared.settings import read_settings
 
 # the header stays, for it is written in any case, and tells nothing
 gunicorn.http.wsgi.SERVER = ""
-
-
-class _OfTheClient(logging.Filter):
-    """Takes what a client sent out of what gunicorn says of it: a header that cannot be read may hold a key."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.msg, str) and record.msg.startswith("Invalid request from "):
-            record.msg = "a request that is not HTTP was refused"
-        return True
-
-
-logging.getLogger("gunicorn.error").addFilter(_OfTheClient())
 
 _settings = read_settings()
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,9 +28,10 @@ from rich.table import Table
 
 from benchmarks import random_models, report
 from shared.models import load_catalogue
-from shared.settings import Settings, let_idle_threads_sleep
+from shared.settings import OPENVINO, TORCH, Settings, let_idle_threads_sleep
 from worker.cores import available_cores
 from worker.devices import pick_device
+from worker.openvino_unet import BackendUnavailable, require_openvino
 from worker.profiles import FULL, choose_precision, profile_for
 
 PROMPT = "a red circle on a blue background"
@@ -38,14 +40,18 @@ SCALE = 7.5
 # what one picture stands for in the report, however few steps were measured
 _USUAL_STEPS = 20
 _LONGEST_S = 3600.0
+# the sides: the stock pipeline, or a precision of ours, and its backend where that is not torch
+STOCK = "stock"
+_BY = " by "
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is drawn. `size` in pixels a side."""
+    """What is drawn. `size` in pixels a side; `compiled` is a folder for what OpenVINO makes of the model."""
 
     model: str
     folder: Path
+    compiled: Path
     size: int
     steps: int
     threads: int
@@ -103,11 +109,14 @@ def _stock(case: Case) -> Paint:
     return paint
 
 
-def _ours(case: Case, precision: str) -> Paint:
+def _ours(case: Case, precision: str, backend: str) -> Paint:
     """The engine of a CPU worker."""
     from worker.engine import DenoiseRequest, Engine
 
-    settings = Settings(device="cpu", models_dir=case.folder.parent, torch_threads=case.threads)
+    settings = Settings(
+        device="cpu", models_dir=case.folder.parent, torch_threads=case.threads, cpu_backend=backend,
+        compile_cache_dir=case.compiled,
+    )  # fmt: skip
     engine = Engine(settings, load_catalogue(case.model))
     engine.start()
     request = DenoiseRequest(
@@ -115,7 +124,9 @@ def _ours(case: Case, precision: str) -> Paint:
         guidance_scale=SCALE, eta=0.0, sampler="ddim", noise_seed=SEED, step_seed=SEED, precision=precision,
     )  # fmt: skip
     # the model is loaded with the first request
-    engine.submit(replace(request, width=64, height=64, steps=1), lambda *_: None).result(_LONGEST_S)
+    first = engine.submit(replace(request, width=64, height=64, steps=1), lambda *_: None).result(_LONGEST_S)
+    if first.warnings:
+        raise click.ClickException(" ".join(first.warnings))
 
     def paint() -> Run:
         ends: list[Instant] = []
@@ -137,7 +148,8 @@ def _run(started: float, ends: list[Instant], picture: Image.Image) -> Run:
 
 
 def _set_up(side: str, case: Case) -> None:
-    _side["paint"] = _stock(case) if side == "stock" else _ours(case, side)
+    precision, _, backend = side.partition(_BY)
+    _side["paint"] = _stock(case) if side == STOCK else _ours(case, precision, backend or TORCH)
 
 
 def _paint() -> Run:
@@ -197,7 +209,7 @@ def measure(case: Case, rounds: int, sides: tuple[str, ...], console: Console) -
         for pool in pools.values():
             pool.shutdown()
     counted = {side: made[1:] or made for side, made in runs.items()}
-    return {side: _figures(counted[side], counted["stock"], peaks[side], case.steps) for side in sides}
+    return {side: _figures(counted[side], counted[STOCK], peaks[side], case.steps) for side in sides}
 
 
 @click.command()
@@ -206,23 +218,42 @@ def measure(case: Case, rounds: int, sides: tuple[str, ...], console: Console) -
 @click.option("--size", default=512, show_default=True, help="Pixels a side.")
 @click.option("--steps", default=_USUAL_STEPS, show_default=True, type=click.IntRange(3))
 @click.option("--rounds", default=2, show_default=True)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice([TORCH, OPENVINO]),
+    help="Of ours, once or twice; else torch, and openvino where it is installed. Each has a model in memory.",
+)
 @click.option("--note", default="", help="What a reader must know besides, such as what else the machine was doing.")
 @click.option("--name", default="cpu", show_default=True, help="Of the file in benchmarks/results.")
-def main(model: str, models_dir: Path | None, size: int, steps: int, rounds: int, note: str, name: str) -> None:
+def main(
+    model: str,
+    models_dir: Path | None,
+    size: int,
+    steps: int,
+    rounds: int,
+    backends: tuple[str, ...],
+    note: str,
+    name: str,
+) -> None:
     """Measure, print a table, keep the results. With fewer steps than 20 the time of a picture is extrapolated."""
     let_idle_threads_sleep()
+    try:
+        if OPENVINO in backends or not backends:
+            require_openvino()
+        backends = backends or (TORCH, OPENVINO)
+    except BackendUnavailable as missing:
+        if backends:
+            raise click.UsageError(str(missing)) from None
+        backends = (TORCH,)
     console = Console(stderr=True)
     catalogued, threads = load_catalogue(model).default, available_cores()
     device = pick_device("cpu")
     default = choose_precision(None, profile_for("cpu", device), device).word
-    sides = ("stock", FULL) if default == FULL else ("stock", FULL, default)
-    with TemporaryDirectory() as own:
-        folder = catalogued.place(models_dir or Path(own))
-        if folder is None:
-            folder = Path(own) / model
-            console.print(f"writing {model} with random weights")
-            random_models.write(model, folder)
-        found = measure(Case(model, folder, size, steps, threads), rounds, sides, console)
+    precisions = (FULL,) if default == FULL else (FULL, default)
+    endings = [_BY + backend if backend != TORCH else "" for backend in backends]
+    sides = (STOCK, *(precision + ending for ending in endings for precision in precisions))
     setting: dict[str, Any] = {
         "model": model,
         "size": size,
@@ -231,6 +262,15 @@ def main(model: str, models_dir: Path | None, size: int, steps: int, rounds: int
         "sampler": "ddim",
         "rounds": rounds,
     }
+    if OPENVINO in backends:
+        setting["openvino"] = f"{version(OPENVINO)}; its peak of memory is that of the conversion, done in this run"
+    with TemporaryDirectory() as own:
+        folder = catalogued.place(models_dir or Path(own))
+        if folder is None:
+            folder = Path(own) / model
+            console.print(f"writing {model} with random weights")
+            random_models.write(model, folder)
+        found = measure(Case(model, folder, Path(own), size, steps, threads), rounds, sides, console)
     if steps < _USUAL_STEPS:
         setting["extrapolated"] = f"{_USUAL_STEPS} steps: {steps} were drawn, and the missing UNet calls added"
     if note:
@@ -243,7 +283,7 @@ def main(model: str, models_dir: Path | None, size: int, steps: int, rounds: int
 
 def _table(found: dict[str, Any]) -> Table:
     table = Table("", *found)
-    for row in found["stock"]:
+    for row in found[STOCK]:
         cells = [figures[row] for figures in found.values()]
         table.add_row(row, *("equal" if cell is None else f"{cell:.2f}" for cell in cells))
     return table

@@ -63,6 +63,10 @@ class MalformedJson(RequestError):
     code = "malformed_json"
 
 
+class NotHttp(RequestError):
+    code = "malformed_http"
+
+
 class NotJson(RequestError):
     code = "not_json"
 

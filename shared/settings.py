@@ -13,6 +13,7 @@ from shared.callback_hosts import CallbackHosts
 
 DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
+TORCH, OPENVINO = "torch", "openvino"
 _MIB = 1024 * 1024
 _LONGEST_PRESIGNED_S = 7 * 24 * 3600  # signature version 4 of S3 allows no more
 _GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
@@ -87,6 +88,7 @@ class Settings:
     worker_events: bool = False
     torch_threads: int = 0
     torch_compile: bool = False
+    cpu_backend: str = TORCH
     compile_cache_dir: Path = Path(".compiled")
     model_memory: int = 8 * 1024 * _MIB
     max_attempts: int = 3
@@ -160,6 +162,7 @@ def read_settings() -> Settings:
             worker_events=env.bool("WORKER_EVENTS", default.worker_events),
             torch_threads=env.int("TORCH_THREADS", default.torch_threads, validate=Range(0)),
             torch_compile=env.bool("TORCH_COMPILE", default.torch_compile),
+            cpu_backend=env.str("CPU_BACKEND", default.cpu_backend, validate=OneOf((TORCH, OPENVINO))),
             compile_cache_dir=Path(env.str("COMPILE_CACHE_DIR", str(default.compile_cache_dir))),
             model_memory=_bytes(env, "MODEL_MEMORY", default.model_memory),
             max_attempts=env.int("MAX_ATTEMPTS", default.max_attempts, validate=Range(1)),

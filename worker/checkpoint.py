@@ -39,6 +39,8 @@ class Checkpoint:
     scheduler_config: Mapping[str, Any]
     residency: Residency | None = None
     """Moves the parts to the device and back; None: all are there to stay."""
+    warnings: tuple[str, ...] = ()
+    """What every result of this model must say."""
     encodings: OrderedDict[Hashable, torch.Tensor] = field(default_factory=OrderedDict)
     """Text encodings made before; `families` fills it."""
 

@@ -16,7 +16,7 @@ from worker.clip_vocabulary import VocabularyMissing
 from worker.devices import Device
 from worker.downloads import Downloads
 from worker.folders import read_folder, weights_in_folder
-from worker.preparation import prepare
+from worker.preparation import Preparation
 from worker.profiles import Precision, Profile
 from worker.residency import Residency
 from worker.single_files import NotUsable, read_single_file, weights_in_file
@@ -41,6 +41,7 @@ class CheckpointCache:
         self._device = device
         self._profile = profile
         self._downloads = Downloads(settings)
+        self._preparation = Preparation(settings, device, profile)
         self._residency = Residency(device) if profile.offload else None
         self._loaded: OrderedDict[tuple[str, Precision], Checkpoint] = OrderedDict()
         self._weights: dict[str, tuple[_Signature, int]] = {}
@@ -111,7 +112,7 @@ class CheckpointCache:
         parts = read_folder(place, precision) if place.is_dir() else read_single_file(model, place, precision)
         home = "cpu" if self._profile.offload else self._device.name
         unet, vae, text_encoder = (part.to(home) for part in (parts.unet, parts.vae, parts.text_encoder))
-        prepare(unet, vae, self._device, self._profile, self._settings.torch_compile)
+        unet, warnings = self._preparation.prepare(unet, vae, model.name, _signature(place))
         return Checkpoint(
             model=model,
             precision=precision,
@@ -122,6 +123,7 @@ class CheckpointCache:
             tokenizer=parts.tokenizer,
             scheduler_config=parts.scheduler_config,
             residency=self._residency,
+            warnings=warnings,
         )
 
     def _weights_of(self, model: Model, place: Path) -> int:
@@ -182,7 +184,7 @@ def _told(broken: Exception) -> str:
 
 
 def _signature(place: Path) -> _Signature:
-    """Changes when a file at `place` does."""
+    """Changes when a file at `place` does, and does not depend on where the models' folder is."""
     files = sorted(place.glob("*/*")) if place.is_dir() else [place]
-    stats = [(str(file), file.stat()) for file in files if file.is_file()]
+    stats = [(str(file.relative_to(place.parent)), file.stat()) for file in files if file.is_file()]
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

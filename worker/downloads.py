@@ -1,14 +1,12 @@
 """Models from the hub: fetched once, by one worker, while others look on."""
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
@@ -17,6 +15,7 @@ from shared.errors import ModelUnavailable, ServiceError, StorageFull
 from shared.models import Model
 from shared.settings import Settings
 from worker.folders import HUB_FILES
+from worker.locks import held
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ class _Download:
     def _run(self) -> None:
         try:
             self._models_dir.mkdir(parents=True, exist_ok=True)
-            with _locked(self._lock_file) as stream:
+            with held(self._lock_file) as stream:
                 if self._model.place(self._models_dir) is None:
                     self._fetch(stream)
         except ServiceError as error:
@@ -163,20 +162,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[IO[str]]:
-    """Hold the lock of `file` among all processes, waiting for it; it is empty then. A process that dies lets go."""
-    with file.open("a+") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(_LOOK_S)
-        stream.truncate(0)
-        yield stream
 
 
 def _bytes_in(folder: Path) -> int:

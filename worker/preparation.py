@@ -1,12 +1,17 @@
 """Makes the parts of a model, just loaded, ready for the way in which this worker uses them."""
 
 import logging
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from shared.settings import OPENVINO, Settings
 from worker import cpu
 from worker.devices import Device
+from worker.openvino_unet import converted, require_openvino
 from worker.profiles import Profile
 
 log = logging.getLogger(__name__)
@@ -14,20 +19,57 @@ log = logging.getLogger(__name__)
 # A smaller model takes no time to speak of, and stays with the kernels of the stock pipelines bit for bit. SD 1.x has
 # 860 million, the demo model 11.
 _LARGE_MODEL = 100_000_000
+_CPU = "cpu"
+# what a conversion depends on besides the weights
+_LIBRARIES = ("openvino", "torch", "diffusers")
 
 
-def prepare(unet: Any, vae: Any, device: Device, profile: Profile, compiled: bool) -> None:
-    """Change the parts in place; `compiled` is the operator's wish to compile the UNet."""
-    if device.kind != "cpu":
-        # the layout that the matrix units work in
-        unet.to(memory_format=torch.channels_last)
-        vae.to(memory_format=torch.channels_last)
-    elif sum(weight.numel() for weight in unet.parameters()) >= _LARGE_MODEL:
-        cpu.speed_up(unet, vae)
-    if profile.small_decoder:
-        vae.enable_slicing()
-        vae.enable_tiling()
-    if compiled and profile.offload:
-        log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the UNet comes and goes")
-    elif compiled:
-        unet.compile()
+class Preparation:
+    """For one device and the operator's wishes. Raises BackendUnavailable when OpenVINO is wished for and missing."""
+
+    def __init__(self, settings: Settings, device: Device, profile: Profile) -> None:
+        self._settings = settings
+        self._device = device
+        self._profile = profile
+        self._openvino = settings.cpu_backend == OPENVINO and device.kind == _CPU
+        if self._openvino:
+            require_openvino()
+        elif settings.cpu_backend == OPENVINO:
+            log.warning("CPU_BACKEND has no effect: this worker computes on %s", device.name)
+
+    def prepare(self, unet: Any, vae: Any, name: str, files: object) -> tuple[Any, tuple[str, ...]]:
+        """The UNet to use from now on, and what its results must say; the parts may be changed in place.
+
+        `name` is the model's, and the text of `files` changes when what it was read from does.
+        """
+        if self._device.kind != _CPU:
+            # the layout that the matrix units work in
+            unet.to(memory_format=torch.channels_last)
+            vae.to(memory_format=torch.channels_last)
+        large = self._device.kind == _CPU and sum(weight.numel() for weight in unet.parameters()) >= _LARGE_MODEL
+        if large:
+            cpu.speed_up_vae(vae)
+        if self._profile.small_decoder:
+            vae.enable_slicing()
+            vae.enable_tiling()
+        warnings: tuple[str, ...] = ()
+        if self._openvino:
+            try:
+                return converted(unet, self._place(unet, name, files)), ()
+            except Exception:  # of openvino and torch's tracer, of any kind
+                log.exception("OpenVINO cannot be used for the model %s, torch computes it", name)
+                warnings = ("CPU_BACKEND: OpenVINO could not be used for this model; torch was.",)
+        if large:
+            cpu.speed_up_unet(unet)
+        if self._settings.torch_compile and self._profile.offload:
+            log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the UNet comes and goes")
+        elif self._settings.torch_compile:
+            unet.compile()
+        return unet, warnings
+
+    def _place(self, unet: Any, name: str, files: object) -> Path:
+        """The folder of this UNet's conversion."""
+        told_apart = repr((files, [version(library) for library in _LIBRARIES]))
+        kind = str(unet.dtype).removeprefix("torch.")
+        digest = sha256(told_apart.encode()).hexdigest()[:16]
+        return self._settings.compile_cache_dir.resolve() / "openvino" / name / f"{kind}-{digest}"

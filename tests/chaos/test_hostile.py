@@ -217,6 +217,8 @@ def raw(service: Service, head: bytes, body: bytes = b"", api: int = 0) -> bytes
     return answer
 
 
+#: Looks like a key, and must not be written down by anyone.
+KEY = b"a-key-of-somebody"
 HEADER_VALUES = (
     *(text.encode("utf-8", "surrogatepass") for text in hostile.TEXTS),
     b"\xff\xfe\x80",
@@ -253,6 +255,34 @@ def test_headers_of_any_kind_are_answered(service: Service, scale: Scale, keep_f
     assert service.get("/health", api=0).status_code == service.get("/health", api=1).status_code == 200
     assert_nothing_forged(service)
     keep_figures(requests=sum(answers.values()), statuses={str(status): n for status, n in sorted(answers.items())})
+
+
+NOT_HTTP = {
+    b"GARBAGE": 400,
+    b"GET / HTTP/9.9": 400,
+    b"G\xc3\x89T / HTTP/1.1\r\nHost: x": 400,
+    b"GET / HTTP/1.1\r\nHost: x\r\nX Y: " + KEY: 400,
+    b"GET / HTTP/1.1\r\nHost: x\r\nX-API-Key: " + KEY + b"\x00": 400,
+    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: " + KEY: 400,
+    b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + KEY: 400,
+    b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3": 400,
+    b"POST /generate HTTP/1.1\r\nHost: x\r\nExpect: " + KEY: 417,
+    b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x": 414,
+    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000: 431,
+    b"GET / HTTP/1.1\r\nHost: x" + b"\r\nX: y" * 200: 431,
+}
+
+
+def test_what_is_no_http_is_refused_like_everything_else(service: Service) -> None:
+    """Given heads and chunks that break HTTP's rules, when sent, then a 4xx in the one shape, no key in a log."""
+    broken = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked"
+    answers = [(head, raw(service, head), status) for head, status in NOT_HTTP.items()]
+    answers += [(chunk, raw(service, broken, chunk), 400) for chunk in (b"zz\r\n", b"-1\r\n", b"3\r\nabcdef\r\n")]
+    for sent, answer, status in answers:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert int(head.split()[1]) == status, (sent, answer)
+        assert set(json.loads(body)) == {"error", "code", "fields"}, (sent, answer)
+    assert KEY.decode() not in "\n".join(service.logs(10_000).values())
 
 
 def paths(job_id: str) -> list[str]:

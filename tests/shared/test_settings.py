@@ -16,6 +16,7 @@ CHOICES = {
     "worker_variant": "optimized",
     "log_level": "DEBUG",
     "worker_gpus": "0,1",
+    "cpu_backend": "openvino",
 } | dict.fromkeys(("allow_downloads", "hf_hub_offline"), "true")
 
 

@@ -39,7 +39,7 @@ _MANY = [2] * 64
 class Engine:
     """Makes images on one device. `submit` may be called from any thread; nothing runs before `start`.
 
-    Raises DeviceUnavailable when the operator's device is not here.
+    Raises DeviceUnavailable or BackendUnavailable when what the operator wants to compute with is not here.
     """
 
     def __init__(self, settings: Settings, catalogue: Catalogue) -> None:

@@ -35,7 +35,7 @@ class Flight:
         self.step = 0
         self.pending: Evaluation | None = None
         self.rows_at_most = terms.rows_at_most
-        self._warnings = list(terms.warnings)
+        self._warnings = [*checkpoint.warnings, *terms.warnings]
         self._family = FAMILIES[checkpoint.model.family]
         request = ticket.request
         # unused, it must not even lengthen the other side
