@@ -4,6 +4,7 @@ ServiceError
 ├── RequestError               the caller can mend it
 │   ├── InvalidRequest         a field is missing, unknown, of the wrong type or out of bounds
 │   ├── MalformedJson          the body is not a JSON object
+│   ├── NotHttp                what came is no HTTP request, or its body breaks off
 │   ├── NotJson                the body is not declared as JSON
 │   ├── BodyTooLarge           the body is over the limit
 │   ├── Unauthorized           no key, or a wrong one
