@@ -24,7 +24,7 @@ class AcceptedAnswer(Schema):
 
 
 class StatusAnswer(Schema):
-    """The state of a job; from Size on only when it succeeded, Image and Grid only with return_base64."""
+    """The state of a job; from Size on only when it has ended with pictures, Image and Grid only with return_base64."""
 
     task_id = fields.String()
     State = fields.String(metadata={"enum": ["PENDING", "PROGRESS", "SUCCESS", "FAILURE", "REVOKED"]})
@@ -46,6 +46,7 @@ class StatusAnswer(Schema):
     Seeds = fields.List(fields.Integer(), metadata={"description": "The seed of each picture."})
     Images = fields.List(fields.String(), metadata={"description": "Links to the pictures."})
     Grid_image = fields.String(allow_none=True, metadata={"description": "Link to the grid."})
+    Download = fields.String(metadata={"description": "Link to all of it as a zip."})
     Parameters = fields.Dict(metadata={"description": "What was used, with warnings."})
 
 

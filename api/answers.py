@@ -1,94 +1,74 @@
-"""What a client is told about a job: JSON with links and base64 pictures, or a picture itself."""
+"""What a client is given of a job's result: JSON, a picture, a part of one, or all of it as a zip."""
 
-import base64
-from typing import Any
+from http import HTTPStatus
 
-from flask import Response, jsonify
+from flask import Request, Response, jsonify
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
-from shared.parameters import wire_parameters
-from shared.records import Job, State
-from shared.results import ResultStore
+from api.archive import archive
+from shared.answers import describe_result, main_image
+from shared.records import Job
+from shared.results import ResultStore, StoredFile
 
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
-
-
-def status_link(job_id: str) -> str:
-    return f"/status/{job_id}"
-
-
-def image_link(job_id: str, name: str) -> str:
-    return f"/images/{job_id}/{name}"
-
-
-def main_image(job: Job) -> str:
-    """The file name of the picture that stands for the job: the grid if one was asked for, else the first."""
-    return job.grid or job.images[0].name
-
-
-def image_response(data: bytes, image_format: str) -> Response:
-    return Response(data, mimetype=MIME_TYPES[image_format])
+_YEAR_S = 365 * 24 * 3600
 
 
 def finished_answer(job: Job, results: ResultStore) -> Response:
     """The result of a successful job, in the form that its request asked for."""
     if job.request.return_base64:
-        return jsonify(describe(job) | _pictures(job, results))
+        return jsonify(describe_result(job, results))
     name = main_image(job)
-    response = image_response(results.read(job.folder, name), job.request.format)
+    response = Response(results.read(job.folder, name), mimetype=MIME_TYPES[job.request.format])
     response.headers["Content-Disposition"] = f'inline; filename="{name}"'
     response.headers["X-Task-Id"] = job.id
     response.headers["X-Seed"] = str(job.images[0].seed)
     return response
 
 
-def describe(job: Job) -> dict[str, Any]:
-    """The state of a job, without the pictures' bytes."""
-    answer: dict[str, Any] = {
-        "task_id": job.id,
-        "State": job.state.value,
-        "Status": _sentence(job),
-        "Progress": round(job.progress, 4),
-        "Step": job.step,
-        "Steps": job.steps,
-        "Position": job.position,
-        "ETA": None if job.eta_s is None else round(job.eta_s, 1),
-        "active_model": job.request.model,
-    }
-    if job.error:
-        answer["Error"] = {"error": job.error.message, "code": job.error.code}
-    if job.state is State.SUCCESS:
-        row = job.rows[0]
-        answer |= {
-            "Size": list(job.request.result_size),
-            "Format": job.request.format,
-            "Seeds": [image.seed for image in job.images],
-            "Images": [image_link(job.id, image.name) for image in job.images],
-            "Grid_image": image_link(job.id, job.grid) if job.grid else None,
-            "Parameters": wire_parameters(
-                job.request, row.used, [warning for each in job.rows for warning in each.warnings]
-            ),
-        }
-    return answer
+def picture_answer(job: Job, name: str, results: ResultStore, request: Request) -> Response:
+    """One stored picture, or the part that was asked for, or 304 where the client has it.
+
+    A range is read alone, and nothing for a 304. Raises ResultMissing, and RequestedRangeNotSatisfiable (416).
+    """
+    file = results.look_at(job.folder, name)
+    response = Response(mimetype=MIME_TYPES[job.request.format])
+    response.set_etag(file.tag)
+    response.accept_ranges = "bytes"
+    # a picture never changes; but whoever has its address may see it, so that no proxy may keep it for others
+    response.cache_control.private = True
+    response.cache_control.max_age = _YEAR_S
+    response.cache_control.immutable = True
+    if request.if_none_match.contains_weak(file.tag):
+        response.status_code = HTTPStatus.NOT_MODIFIED
+        return response
+    part = _part(request, file)
+    if part:
+        start, stop = part
+        response.status_code = HTTPStatus.PARTIAL_CONTENT
+        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
+        response.data = results.read(job.folder, name, start, stop)
+    else:
+        response.data = results.read(job.folder, name)
+    return response
 
 
-def _pictures(job: Job, results: ResultStore) -> dict[str, Any]:
-    def encoded(name: str) -> str:
-        return base64.b64encode(results.read(job.folder, name)).decode()
+def archive_answer(job: Job, results: ResultStore) -> Response:
+    """All of a job that has ended as a zip, sent as it is made. Raises NotFinished, NotFound and ResultMissing."""
+    response = Response(archive(job, results), mimetype="application/zip")
+    response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
+    response.cache_control.private = True
+    return response
 
-    return {"Image": [encoded(image.name) for image in job.images], "Grid": encoded(job.grid) if job.grid else None}
 
-
-def _sentence(job: Job) -> str:
-    match job.state:
-        case State.PENDING:
-            return f"Waiting, number {job.position} in the queue." if job.position else "Waiting."
-        case State.PROGRESS:
-            if job.download is not None:
-                return f"Working: downloading {job.download} %."
-            return f"Working: step {job.step} of {job.steps}."
-        case State.SUCCESS:
-            return "Done."
-        case State.REVOKED:
-            return "Cancelled."
-        case State.FAILURE:
-            return f"Failed: {job.error.message}" if job.error else "Failed."
+def _part(request: Request, file: StoredFile) -> tuple[int, int] | None:
+    """(start, stop) of the one range that was asked for; None for the whole, as also for several ranges at once."""
+    asked = request.range
+    if request.method != "GET" or asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return None
+    if "If-Range" in request.headers and request.if_range.etag != file.tag:
+        return None
+    part = asked.range_for_length(file.size)
+    if part is None:
+        raise RequestedRangeNotSatisfiable(file.size, "bytes", f"The picture has {file.size} bytes.")
+    return part

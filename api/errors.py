@@ -6,7 +6,7 @@ from http import HTTPStatus
 import redis
 from flask import Flask, Response, jsonify
 from gunicorn.http.errors import NoMoreData, ParseException
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from shared import errors
 from shared.errors import ServiceError
@@ -24,8 +24,11 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Gone: HTTPStatus.GONE,
+    errors.NotFinished: HTTPStatus.CONFLICT,
     errors.KeyReused: HTTPStatus.CONFLICT,
     errors.ModelUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.VariantUnavailable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.CallbackRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TooCostly: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.TryLater: HTTPStatus.TOO_MANY_REQUESTS,
     errors.QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
@@ -98,6 +101,8 @@ def register_error_handlers(app: Flask) -> None:
         response = error_response(ready, status)
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             response.headers.extend(item for item in error.get_headers() if item[0] == "Allow")
+        if isinstance(error, RequestedRangeNotSatisfiable):
+            response.headers["Content-Range"] = f"bytes */{error.length}"
         return response
 
     @app.errorhandler(Exception)

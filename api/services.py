@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from api.rate_limit import RateLimit
+from shared.callback_hosts import CallbackHosts
 from shared.jobs import JobStore
 from shared.models import Catalogue, catalogue_for
 from shared.queue import RowQueue, connect, make_celery
@@ -37,6 +38,7 @@ class Services:
             max_prompt_chars=self.settings.max_prompt_chars,
             max_images=self.settings.max_images_per_job,
             max_cost=self.settings.max_job_cost,
+            callback_hosts=CallbackHosts(self.settings.callback_hosts),
         )
 
 
@@ -47,7 +49,7 @@ def build_services(settings: Settings) -> Services:
         settings=settings,
         catalogue=catalogue_for(settings),
         jobs=JobStore.from_settings(client, settings),
-        results=ResultStore(settings.output_dir),
+        results=ResultStore(settings.output_dir, settings.presigned_links_s),
         queue=RowQueue(make_celery(settings), client, settings.key_prefix),
         workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s),
         submissions=Submissions(client, settings.key_prefix),

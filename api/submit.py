@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from api.services import Services
-from shared.errors import Gone, ModelUnavailable, ServiceUnavailable
+from shared.errors import Gone, ModelUnavailable, ServiceUnavailable, VariantUnavailable
 from shared.input_image import InputImage
 from shared.logs import about_job
 from shared.records import INPUT_NAME, Job, State, expiring_folder, new_job_id
@@ -32,11 +32,12 @@ def submit(
 ) -> tuple[str, bool]:
     """Store the input picture, accept the job, call workers; gives the job's id, and whether it was there before.
 
-    With a `submission` that was made before, that one's job is given and nothing is queued. Raises ModelUnavailable
-    when workers are here and none has the model, KeyReused, QueueFull, TooManyJobs, and `redis.RedisError`; then the
-    job is not accepted, unless Redis went away amid the acceptance itself. An input picture that is left expires.
+    With a `submission` that was made before, that one's job is given and nothing is queued. Raises VariantUnavailable
+    and ModelUnavailable when workers are here and none serves the type or has the model, KeyReused, QueueFull,
+    TooManyJobs, and `redis.RedisError`; then the job is not accepted, unless Redis went away amid the acceptance
+    itself. An input picture that is left expires.
     """
-    _require_model(services, request)
+    _require_worker(services, request)
     job_id = new_job_id()
     if submission:
         earlier = services.submissions.claim(submission, job_id)
@@ -78,8 +79,16 @@ def _has_failed(services: Services, job_id: str) -> bool:
         return False
 
 
-def _require_model(services: Services, request: ImageRequest) -> None:
-    serving = [card for card in services.workers.live() if card.serves(request.variant)]
+def _require_worker(services: Services, request: ImageRequest) -> None:
+    """Refuse what no live worker can do. Where none lives at all the request waits: they may be on their way."""
+    live = services.workers.live()
+    serving = [card for card in live if card.serves(request.variant)]
+    if live and not serving:
+        variants = ", ".join(sorted({card.variant for card in live}))
+        raise VariantUnavailable(
+            f"No worker here serves the type '{request.variant}'; those that live are of: {variants}.",
+            {"type": ["Leave it out to take whichever worker is free."]},
+        )
     if serving and not any(request.model in card.available_models for card in serving):
         here = sorted({name for card in serving for name in card.available_models})
         reasons = [card.missing_models[request.model] for card in serving if request.model in card.missing_models]

@@ -4,13 +4,17 @@ ServiceError
 ├── RequestError               the caller can mend it
 │   ├── InvalidRequest         a field is missing, unknown, of the wrong type or out of bounds
 │   ├── MalformedJson          the body is not a JSON object
+│   ├── NotHttp                what came is no HTTP request, or its body breaks off
 │   ├── NotJson                the body is not declared as JSON
 │   ├── BodyTooLarge           the body is over the limit
 │   ├── Unauthorized           no key, or a wrong one
 │   ├── NotFound               no such job, image or page
 │   ├── Gone                   the result has expired
+│   ├── NotFinished            the job has not ended, and only then there is what was asked for
 │   ├── KeyReused              an Idempotency-Key came with another request than before
 │   ├── ModelUnavailable       the model is known, but no worker here has its weights
+│   ├── VariantUnavailable     workers live, and none serves the type that is asked for
+│   ├── CallbackRefused        the operator allows no calls to that address
 │   ├── TooCostly              the request asks for more than one job may take
 │   └── TryLater               nothing is wrong with the request, but now is not the time; says when
 │       ├── QueueFull          as many jobs wait as may
@@ -84,12 +88,24 @@ class Gone(RequestError):
     code = "gone"
 
 
+class NotFinished(RequestError):
+    code = "not_finished"
+
+
 class KeyReused(RequestError):
     code = "idempotency_key_reused"
 
 
 class ModelUnavailable(RequestError):
     code = "model_unavailable"
+
+
+class VariantUnavailable(RequestError):
+    code = "variant_unavailable"
+
+
+class CallbackRefused(RequestError):
+    code = "callback_refused"
 
 
 class TooCostly(RequestError):

@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
+from shared.callback_hosts import CallbackUrl
 from shared.input_image import InputImage, decode_input_image
 from shared.prompt_file import PromptFile, read_prompt_file
 from shared.requests import MAX_SEED
@@ -89,6 +90,18 @@ class EnlargeFactor(WholeNumber):
         if not 1 <= number <= 4:
             raise ValidationError("Must be false, true (twice the size) or a factor from 1 to 4.")
         return number
+
+
+class CallbackAddress(Text):
+    """A URL to be called; whether the operator allows it is not looked at here."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, *args, **kwargs)
+        try:
+            CallbackUrl.parse(text)
+        except ValueError as wrong:
+            raise ValidationError(str(wrong)) from None
+        return text
 
 
 class Folder(Text):

@@ -7,7 +7,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError
 
-from shared.errors import InvalidRequest, TooCostly
+from shared.callback_hosts import CallbackUrl
+from shared.errors import CallbackRefused, InvalidRequest, TooCostly
 from shared.input_image import InputImage
 from shared.models import Model
 from shared.prompt_file import PromptFile
@@ -32,7 +33,8 @@ def load_query(schema: Schema, query: Mapping[str, str]) -> dict[str, Any]:
 def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, InputImage | None]:
     """Validate `body`; gives the request with every default filled in, and the input picture of an img2img.
 
-    Raises InvalidRequest with every bad field, TooCostly when the request is sound but asks for too much.
+    Raises InvalidRequest with every bad field, TooCostly when the request is sound but asks for too much, and
+    CallbackRefused where the operator does not allow its callback_url.
     """
     try:
         values = schema.load(body)
@@ -83,8 +85,13 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         upscale=values.get("upscale", 1),
         post_upscale=values.get("post_upscale", 1),
         prompt_file=values["from_file"].name if values["from_file"] else None,
+        callback_url=values["callback_url"],
         warnings=warnings,
     )
+    if request.callback_url:
+        objection = schema.limits.callback_hosts.objection(CallbackUrl.parse(request.callback_url))
+        if objection:
+            raise CallbackRefused("This callback_url cannot be used; see 'fields'.", {"callback_url": [objection]})
     if request.image_count > schema.limits.max_images:
         raise TooCostly(
             f"The request asks for {request.image_count} pictures; one job may make {schema.limits.max_images}.",

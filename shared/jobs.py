@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import redis
 
 from shared.backlog import Acceptance, Backlog, RowId, Waiting
+from shared.callbacks import PendingCallbacks
 from shared.errors import (
     AttemptsExhausted,
     DeadlineExceeded,
@@ -73,6 +74,7 @@ class JobStore:
         self.most_owned = most_owned
         self.backlog = Backlog(client, prefix)
         self.pace = Pace(client, prefix)
+        self.callbacks = PendingCallbacks(client, prefix)
         self.clock = clock
 
     @classmethod
@@ -414,7 +416,7 @@ class JobStore:
     def _end(
         self, pipe: Any, job_id: str, record: Mapping[str, str], state: State, error: ServiceError | None = None
     ) -> None:
-        """Queue the writes that every ending has: state, time, expiry, the tombstone, and what to clear away."""
+        """Queue what every ending writes: state, time, expiry, the tombstone, whom to tell, and what to clear away."""
         key, now = self._key("job", job_id), self.clock()
         request = ImageRequest.from_json(record["request"])
         pipe.hset(key, mapping={"state": state.value, "finished": now})
@@ -423,6 +425,8 @@ class JobStore:
         pipe.expire(key, self.result_ttl_s)
         pipe.set(self._key("gone", job_id), "1", ex=self.result_ttl_s + self.tombstone_ttl_s)
         self.backlog.ended(pipe, _waiting(job_id, request, record["owner"]))
+        if request.callback_url:
+            self.callbacks.add(pipe, job_id, now)
         folders = {expiring_folder(job_id)}
         if state is not State.SUCCESS:
             folders.add(result_folder(job_id, request))

@@ -52,6 +52,7 @@ class ImageRequest:
     upscale: int = 1
     post_upscale: int = 1
     prompt_file: str | None = None
+    callback_url: str | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -95,4 +96,5 @@ class ImageRequest:
     def from_json(cls, text: str) -> Self:
         values: Mapping[str, Any] = json.loads(text)
         tuples = {name: tuple(values[name]) for name in ("prompts", "warnings")}
-        return cls(**{**{field.name: values[field.name] for field in fields(cls)}, **tuples})
+        # a field that is newer than the record has its default
+        return cls(**{**{field.name: values[field.name] for field in fields(cls) if field.name in values}, **tuples})

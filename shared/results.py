@@ -1,9 +1,11 @@
 """The result store: pictures by folder and name, in a local folder or at any URL that fsspec knows."""
 
 import errno
+import hashlib
 import re
 import secrets
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import fsspec
@@ -11,15 +13,29 @@ import fsspec
 from shared.errors import ResultMissing, StorageFull
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_BOTOCORE = "OUTPUT_DIR: s3:// needs botocore; install it with the extra 's3' of this package"
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.\- ]+")
 
 
-class ResultStore:
-    """Files under one root. Paths are relative, of plain names; anything else raises ValueError."""
+@dataclass(frozen=True)
+class StoredFile:
+    """What is known of a file without reading it: its bytes, and a word that is another one after every change."""
 
-    def __init__(self, root: str) -> None:
+    size: int
+    tag: str
+
+
+class ResultStore:
+    """Files under one root. Paths are relative, of plain names; anything else raises ValueError.
+
+    `link_ttl_s`: for so many seconds a link of `link` leads straight to an object store; 0: there are none.
+    """
+
+    def __init__(self, root: str, link_ttl_s: int = 0) -> None:
+        fsspec.register_implementation("s3", "shared.s3.S3FileSystem", clobber=True, errtxt=_NO_BOTOCORE)
         self._fs, self._root = fsspec.core.url_to_fs(root)
         self._local = "file" in _protocols(self._fs)
+        self._link_ttl_s = link_ttl_s
 
     def write(self, folder: str, name: str, data: bytes) -> None:
         """Store `data`; a reader sees the old bytes or the new ones, never a part. Raises StorageFull."""
@@ -48,12 +64,29 @@ class ResultStore:
                 self._fs.rm_file(draft)
             raise
 
-    def read(self, folder: str, name: str) -> bytes:
-        """The bytes of a file; raises ResultMissing when it is not there."""
+    def read(self, folder: str, name: str, start: int | None = None, stop: int | None = None) -> bytes:
+        """The bytes of a file, or those from `start` to before `stop`; raises ResultMissing when it is not there."""
         try:
-            return bytes(self._fs.cat_file(self._path(folder, name)))
+            return bytes(self._fs.cat_file(self._path(folder, name), start=start, end=stop))
         except FileNotFoundError:
-            raise ResultMissing(f"The stored image {name} is not there any more.") from None
+            raise _missing(name) from None
+
+    def look_at(self, folder: str, name: str) -> StoredFile:
+        """Size and version of a file; raises ResultMissing when it is not there."""
+        try:
+            found = self._fs.info(self._path(folder, name))
+        except FileNotFoundError:
+            raise _missing(name) from None
+        version = next((found[key] for key in ("ETag", "mtime", "created") if key in found), "")
+        return StoredFile(found["size"], hashlib.sha256(f"{found['size']} {version}".encode()).hexdigest()[:32])
+
+    def link(self, folder: str, name: str) -> str | None:
+        """A link that leads straight to a file in an object store; None where there is none, or none is wanted."""
+        if not self._link_ttl_s:
+            return None
+        with suppress(NotImplementedError):  # a folder has no links
+            return str(self._fs.sign(self._path(folder, name), self._link_ttl_s))
+        return None
 
     def size(self, folder: str) -> int:
         """Bytes of all that lies in a folder and below; 0 where there is none."""
@@ -74,6 +107,10 @@ class ResultStore:
         if not names:
             raise ValueError("the root of the result store is not a file or folder of a job")
         return "/".join([self._root.rstrip("/"), *names])
+
+
+def _missing(name: str) -> ResultMissing:
+    return ResultMissing(f"The stored image {name} is not there any more.")
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:

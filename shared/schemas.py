@@ -8,8 +8,10 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
+from shared.callback_hosts import NO_HOSTS, CallbackHosts
 from shared.fields import (
     Base64Image,
+    CallbackAddress,
     EnlargeFactor,
     Flag,
     Folder,
@@ -33,7 +35,7 @@ PRECISIONS = ("autocast", "mixed", "full")
 
 @dataclass(frozen=True)
 class Limits:
-    """What the operator allows: the models, the folder of prompt files, and the largest request."""
+    """What the operator allows: models, the folder of prompt files, the largest request, and whom to call back."""
 
     catalogue: Catalogue
     prompts_dir: Path
@@ -41,6 +43,7 @@ class Limits:
     max_prompt_chars: int
     max_images: int
     max_cost: int
+    callback_hosts: CallbackHosts = NO_HOSTS
 
 
 def _about(description: str) -> dict[str, str]:
@@ -137,6 +140,10 @@ class GenerateSchema(Schema):
     from_file = PromptFileName(
         data_key="from-file", load_default=None, allow_none=True, folder=Path(), max_chars=0,
         metadata=_about("Name of a text file in the prompts folder, one prompt a line; false: none."),
+    )  # fmt: skip
+    callback_url = CallbackAddress(
+        load_default=None, allow_none=True,
+        metadata=_about("URL that is sent the answer of /status when the job has ended; see Calling back."),
     )  # fmt: skip
     plms = Flag(load_default=False, metadata=_about("Older way to ask for sampler plms."))
     laion400m = Flag(

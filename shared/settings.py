@@ -9,10 +9,13 @@ from pathlib import Path
 from environs import Env, EnvError
 from marshmallow.validate import OneOf, Range, Regexp
 
+from shared.callback_hosts import CallbackHosts
+
 DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
 TORCH, OPENVINO = "torch", "openvino"
 _MIB = 1024 * 1024
+_LONGEST_PRESIGNED_S = 7 * 24 * 3600  # signature version 4 of S3 allows no more
 _GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9A-Fa-f:.]+\](:\d+)?")
 # GB as on a disk's label, GiB as on a memory module's
@@ -63,11 +66,17 @@ class Settings:
     api_processes: int = 1
     api_connections: int = 1000
 
+    # who may be told that a job has ended
+    callback_hosts: tuple[str, ...] = ()
+    callback_secret: str = ""
+    callback_attempts: int = 8
+
     # how long things live
     result_ttl_s: int = 24 * 3600
     tombstone_ttl_s: int = 7 * 24 * 3600
     result_quota_bytes: int = 0
     job_deadline_s: float = 3600.0
+    presigned_links_s: int = 0
 
     # workers
     worker_variant: str = "cpu"
@@ -138,6 +147,12 @@ def read_settings() -> Settings:
             tombstone_ttl_s=env.int("TOMBSTONE_TTL_S", default.tombstone_ttl_s, validate=Range(1)),
             result_quota_bytes=env.int("RESULT_QUOTA_BYTES", default.result_quota_bytes, validate=Range(0)),
             job_deadline_s=env.float("JOB_DEADLINE_S", default.job_deadline_s, validate=Range(1)),
+            presigned_links_s=env.int(
+                "PRESIGNED_LINKS_S", default.presigned_links_s, validate=Range(0, _LONGEST_PRESIGNED_S)
+            ),
+            callback_hosts=_hosts(env, "CALLBACK_HOSTS"),
+            callback_secret=env.str("CALLBACK_SECRET", default.callback_secret),
+            callback_attempts=env.int("CALLBACK_ATTEMPTS", default.callback_attempts, validate=Range(1, 20)),
             worker_variant=env.str("WORKER_VARIANT", default.worker_variant, validate=OneOf(VARIANTS)),
             worker_slots=env.int("WORKER_SLOTS", default.worker_slots, validate=Range(1)),
             warm_up_s=env.float("WARM_UP_S", default.warm_up_s, validate=Range(0)),
@@ -163,6 +178,15 @@ def read_settings() -> Settings:
 
 def _list(env: Env, name: str) -> tuple[str, ...]:
     return tuple(filter(None, (entry.strip() for entry in env.str(name, "").split(","))))
+
+
+def _hosts(env: Env, name: str) -> tuple[str, ...]:
+    entries = _list(env, name)
+    try:
+        CallbackHosts(entries)
+    except ValueError as wrong:
+        raise SettingsError(f"{name}: {wrong}") from None
+    return entries
 
 
 def _origins(env: Env) -> tuple[str, ...]:

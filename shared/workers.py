@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 
 @dataclass(frozen=True)
 class WorkerCard:
-    """What one worker process says of itself. `missing_models`: those it cannot serve, each with the reason."""
+    """What one worker process says of itself.
+
+    `missing_models`: those it cannot serve, each with the reason. `rows`: how many it has in hand, `room`: how many it
+    would take at most now. `free_memory`: bytes on its device, None where that is not known.
+    """
 
     name: str
     variant: str
@@ -17,13 +21,22 @@ class WorkerCard:
     warm_models: tuple[str, ...] = ()
     available_models: tuple[str, ...] = ()
     missing_models: Mapping[str, str] = field(default_factory=dict)
+    rows: int = 0
+    room: int = 1
+    free_memory: int | None = None
+
+    @property
+    def load(self) -> float:
+        """How much of what it would take it has in hand: 0 is idle, 1 is full."""
+        return self.rows / self.room
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        values = json.loads(text)
+        known = {each.name for each in fields(cls)}  # a newer worker may say more
+        values = {name: value for name, value in json.loads(text).items() if name in known}
         lists = {key: tuple(values[key]) for key in ("warm_models", "available_models")}
         return cls(**{**values, **lists})
 

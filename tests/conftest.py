@@ -3,7 +3,11 @@
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +56,35 @@ def redis_client(redis_url: str) -> Iterator[Any]:
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         client.flushdb()
         yield client
+
+
+@pytest.fixture(scope="session")
+def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """The variables that lead to a server of S3 of this test session, moto's: real HTTP, objects in its memory."""
+    pytest.importorskip("moto.server", reason="moto and flask-cors are not installed: no server of S3")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    folder = tmp_path_factory.mktemp("s3")
+    child = start_child(
+        "s3", [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], environment=dict(os.environ),
+        log=folder / "s3.log", cwd=folder, when_orphaned=signal.SIGKILL,
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        end = time.monotonic() + 60
+        while True:
+            with suppress(OSError), urllib.request.urlopen(url, timeout=5):
+                break
+            assert child.alive, child.last_words()
+            assert time.monotonic() < end, "the server of S3 does not answer"
+            time.sleep(0.1)
+        yield {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "tests",
+            "AWS_SECRET_ACCESS_KEY": "of the tests",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+    finally:
+        stop_children([child], 10)

@@ -9,6 +9,7 @@ import redis
 from celery import Celery
 from celery.signals import worker_init, worker_shutdown
 
+from shared.callback_hosts import CallbackHosts
 from shared.errors import ServiceError
 from shared.jobs import JobStore
 from shared.models import Model, catalogue_for
@@ -16,9 +17,10 @@ from shared.queue import CONSUMED_BY, RowQueue, connect, make_celery
 from shared.requests import ImageRequest
 from shared.results import ResultStore
 from shared.samplers import DEFAULT_SAMPLER
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 from shared.workers import WorkerCard, WorkerRegister
 from worker.beat import Beat, call_again, sweep
+from worker.callbacks import CallbackSender
 from worker.deliveries import Deliveries
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _SWEEP_S = 30.0
 _WATCH_S = 0.5
+_CALLBACKS_S = 0.5
 # one to warm up a size, then as many as a measurement needs
 _PROBE_STEPS = 5
 
@@ -45,7 +48,7 @@ class Worker:
         self._device = pick_device(settings.device)
         client = connect(settings)
         self._jobs = JobStore.from_settings(client, settings)
-        self._results = ResultStore(settings.output_dir)
+        self._results = ResultStore(settings.output_dir, settings.presigned_links_s)
         self._catalogue = catalogue_for(settings)
         self._engine = Engine(settings, self._catalogue)
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
@@ -63,8 +66,25 @@ class Worker:
             (settings.worker_beat_s, lambda: call_again(self._jobs, queue)),
             (min(_SWEEP_S, settings.result_ttl_s), self._sweep),
         ])  # fmt: skip
-        self._prefetch = Prefetch(self.app, lambda: min(settings.worker_slots, self._rows.room()))
+        self._callbacks = self._calls_back()
+        self._prefetch = Prefetch(self.app, self._room)
         register_tasks(self.app, self._rows, self._deliveries)
+
+    def _calls_back(self) -> Beat | None:
+        """The thread that tells callers of the end of their jobs; none where no host may be called."""
+        settings = self.settings
+        if not settings.callback_hosts:
+            return None
+        if not settings.callback_secret:
+            raise SettingsError("CALLBACK_SECRET: must be set where CALLBACK_HOSTS is; it signs what is sent there")
+        sender = CallbackSender(
+            self._jobs,
+            self._results,
+            CallbackHosts(settings.callback_hosts),
+            settings.callback_secret,
+            settings.callback_attempts,
+        )
+        return Beat([(_CALLBACKS_S, sender.send_due)], name="callbacks")
 
     def run(self) -> None:
         """Serve until SIGTERM; then finish the rows in progress and leave."""
@@ -87,6 +107,8 @@ class Worker:
         self._engine.start()
         self._warm_up()
         self._beat.start()
+        if self._callbacks:
+            self._callbacks.start()
 
     def _warm_up(self) -> None:
         """Load the default model before the first job comes; without its weights, go on."""
@@ -132,12 +154,17 @@ class Worker:
 
     def _stop(self, **_: Any) -> None:
         self._beat.stop()
+        if self._callbacks:
+            self._callbacks.stop()
         self._engine.stop()
         self._register.leave(self.name)
         self._neighbours.leave(self.name)
 
     def _sweep(self) -> None:
         sweep(self._jobs, self._results, self.settings.result_quota_bytes)
+
+    def _room(self) -> int:
+        return min(self.settings.worker_slots, self._rows.room())
 
     def _watch(self) -> None:
         self._prefetch.adjust()
@@ -166,5 +193,8 @@ class Worker:
             warm_models=tuple(self._engine.warm_models()),
             available_models=tuple(model.name for model in self._catalogue if model.name not in missing),
             missing_models=missing,
+            rows=self._rows.in_hand(),
+            room=self._room(),
+            free_memory=self._device.free_memory(),
         )
         self._register.announce(card)

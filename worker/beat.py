@@ -21,10 +21,10 @@ _CALLS_AT_ONCE = 100
 class Beat:
     """A thread that calls each duty at its own interval, in seconds; a failing duty is tried again next time."""
 
-    def __init__(self, duties: list[tuple[float, Callable[[], None]]]) -> None:
+    def __init__(self, duties: list[tuple[float, Callable[[], None]]], name: str = "beat") -> None:
         self._duties = duties
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()

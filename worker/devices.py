@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from worker.memory import free_memory
+
 
 def _nothing() -> None:
     """Nothing waits, and nothing is kept."""
@@ -14,6 +16,10 @@ def _nothing() -> None:
 
 def _one() -> int:
     return 1
+
+
+def _untold(_name: str) -> int | None:
+    return None
 
 
 def _cpu_half() -> torch.dtype | None:
@@ -44,6 +50,7 @@ class _Kind:
     count: Callable[[], int] = _one
     synchronise: Callable[[], None] = _nothing
     empty_cache: Callable[[], None] = _nothing
+    free_memory: Callable[[str], int | None] = _untold
     plugin: str | None = None
 
     def present(self) -> bool:
@@ -64,6 +71,7 @@ _KINDS = {
         count=torch.cuda.device_count,
         synchronise=torch.cuda.synchronize,
         empty_cache=torch.cuda.empty_cache,
+        free_memory=lambda name: torch.cuda.mem_get_info(name)[0],
     ),
     "xpu": _Kind(
         needs="an Intel GPU, its driver and an XPU build of PyTorch",
@@ -72,6 +80,7 @@ _KINDS = {
         count=torch.xpu.device_count,
         synchronise=torch.xpu.synchronize,
         empty_cache=torch.xpu.empty_cache,
+        free_memory=lambda name: torch.xpu.mem_get_info(name)[0],
     ),
     "hpu": _Kind(
         needs="a Gaudi accelerator and the package habana-torch-plugin (module habana_frameworks)",
@@ -86,7 +95,7 @@ _KINDS = {
         synchronise=torch.mps.synchronize,
         empty_cache=torch.mps.empty_cache,
     ),
-    "cpu": _Kind(needs="nothing", available=lambda: True, half=_cpu_half),
+    "cpu": _Kind(needs="nothing", available=lambda: True, half=_cpu_half, free_memory=lambda _name: free_memory()),
 }
 AUTO = "auto"
 
@@ -117,6 +126,10 @@ class Device:
     def empty_cache(self) -> None:
         """Give memory that is not in use back to the system."""
         _KINDS[self.kind].empty_cache()
+
+    def free_memory(self) -> int | None:
+        """Bytes that are free on it, whoever uses the others; None where it does not tell."""
+        return _KINDS[self.kind].free_memory(self.name)
 
     def satisfies(self, wish: str) -> bool:
         """Whether a wish such as `cuda` or `cuda:0` describes this device."""

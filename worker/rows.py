@@ -76,6 +76,11 @@ class RowRunner:
             for ticket in held[claim]:
                 ticket.cancel(error)
 
+    def in_hand(self) -> int:
+        """How many rows this worker has taken and not ended."""
+        with self._lock:
+            return len(self._tickets)
+
     def room(self) -> int:
         """How many rows this worker should have in hand: those that run well together, and one more."""
         with self._lock:
@@ -195,7 +200,8 @@ class RowRunner:
             sheet = images.grid(pictures, request.grid_columns)
             parameters = wire_parameters(request, job.rows[0].used, ())
             self._results.write(job.folder, grid, images.encode(sheet, request.format, parameters))
-        self._patiently(lambda: self._jobs.close(claim.job_id, grid))
+        if self._patiently(lambda: self._jobs.close(claim.job_id, grid)):
+            log.info("the job is closed")
 
     def _read_picture(self, folder: str, name: str) -> Image.Image:
         with Image.open(io.BytesIO(self._results.read(folder, name))) as opened:

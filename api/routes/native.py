@@ -6,12 +6,13 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
 from api.answer_schemas import AcceptedAnswer, ErrorAnswer, RecentAnswer, StatusAnswer
-from api.answers import describe, finished_answer, image_link, image_response, main_image, status_link
+from api.answers import archive_answer, finished_answer, picture_answer
 from api.auth import require_key
 from api.body import read_json_object
 from api.idempotency import submission_of
 from api.services import Services
 from api.submit import Waiters, accepted_body, submit
+from shared.answers import describe, image_link, main_image, status_link
 from shared.errors import JobCancelled, NotFound
 from shared.intake import load_query, load_request
 from shared.records import State
@@ -24,6 +25,7 @@ _PICTURE = {
     "description": "The picture itself",
     "content": dict.fromkeys(("image/png", "image/jpeg", "image/webp"), _BINARY),
 }
+_UNCHANGED = {"description": "The client has it: its If-None-Match is the picture's ETag"}
 
 
 def native_blueprint(services: Services) -> Blueprint:
@@ -85,7 +87,7 @@ def native_blueprint(services: Services) -> Blueprint:
         job = services.jobs.get(job_id)
         if job.state is State.SUCCESS:
             return finished_answer(job, services.results)
-        answer = describe(job)
+        answer = describe(job, services.results)
         if query["preview"]:
             answer["Preview"] = services.jobs.preview(job_id) if job.state is State.PROGRESS else None
         return jsonify(answer)
@@ -96,7 +98,7 @@ def native_blueprint(services: Services) -> Blueprint:
     def cancel(job_id: str) -> Response:
         """Stop a job that waits or runs; one that has ended stays as it is."""
         services.jobs.cancel(job_id)
-        return jsonify(describe(services.jobs.get(job_id)))
+        return jsonify(describe(services.jobs.get(job_id), services.results))
 
     @blp.route("/recent")
     @blp.alt_response(200, schema=RecentAnswer)
@@ -108,23 +110,28 @@ def native_blueprint(services: Services) -> Blueprint:
         jobs = services.jobs.recent(RECENT_COUNT)
         return jsonify(
             Recent_finished_images=[status_link(job.id) for job in jobs],
-            Images=[image_link(job.id, main_image(job)) for job in jobs],
+            Images=[image_link(job, main_image(job), services.results) for job in jobs],
         )
 
     @blp.route("/images/<job_id>/<name>")
     @blp.alt_response(404, schema=ErrorAnswer)
-    @blp.doc(responses={"200": _PICTURE})
+    @blp.alt_response(410, schema=ErrorAnswer)
+    @blp.alt_response(416, schema=ErrorAnswer)
+    @blp.doc(responses={"200": _PICTURE, "206": _PICTURE | {"description": "The range of it"}, "304": _UNCHANGED})
     def image(job_id: str, name: str) -> Response:
         """One stored picture."""
         job = services.jobs.get(job_id)
         if name not in {stored.name for stored in job.images} | {job.grid}:
             raise NotFound("This job has no picture of that name.")
-        response = image_response(services.results.read(job.folder, name), job.request.format)
-        response.cache_control.private = True
-        response.cache_control.max_age = 365 * 24 * 3600
-        response.cache_control.immutable = True
-        response.add_etag()
-        response.make_conditional(request)
-        return response
+        return picture_answer(job, name, services.results, request)
+
+    @blp.route("/download/<job_id>")
+    @blp.alt_response(404, schema=ErrorAnswer)
+    @blp.alt_response(409, schema=ErrorAnswer)
+    @blp.alt_response(410, schema=ErrorAnswer)
+    @blp.doc(responses={"200": {"description": "A zip", "content": {"application/zip": _BINARY}}})
+    def download(job_id: str) -> Response:
+        """All pictures of a job that has ended, its grid, prompts and parameters, as a zip."""
+        return archive_answer(services.jobs.get(job_id), services.results)
 
     return blp

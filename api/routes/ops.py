@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 
 import redis
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
+from api.answer_schemas import ErrorAnswer
+from api.auth import require_key
+from api.body import read_json_object
 from api.metrics import MEDIA_TYPE, exposition
 from api.services import Services
 from shared.models import Model
 from shared.samplers import DEFAULT_SAMPLER, SAMPLERS
-from shared.schemas import MIN_SIZE, SIZE_STEP
+from shared.schemas import MIN_SIZE, SIZE_STEP, VARIANTS
 from shared.workers import WorkerCard
 
 
@@ -43,10 +46,40 @@ def ops_blueprint(services: Services) -> Blueprint:
             response = jsonify(ready=False, redis=False, workers=[], waiting=None)
             response.status_code = 503
             return response
-        cards = [{"name": card.name, "variant": card.variant, "device": card.device} for card in workers]
+        cards = [
+            {"name": card.name, "variant": card.variant, "device": card.device, "load": round(card.load, 2)}
+            for card in workers
+        ]
         response = jsonify(ready=bool(workers), redis=True, workers=cards, waiting=waiting)
         response.status_code = 200 if workers else 503
         return response
+
+    @blp.route("/workers")
+    @blp.alt_response(401, schema=ErrorAnswer)
+    @blp.doc(responses={"200": {"description": "Every live worker: variant, device, models, load, free memory"}})
+    def workers() -> Response:
+        """Who is there to work; one that has said nothing for three beats is not."""
+        has_body = request.is_json and request.content_length
+        require_key(services.settings, request, read_json_object(request) if has_body else {})
+        return jsonify(
+            workers=[
+                {
+                    "name": card.name,
+                    "variant": card.variant,
+                    "serves": [variant for variant in VARIANTS if card.serves(variant)],
+                    "device": card.device,
+                    "rows": card.rows,
+                    "room": card.room,
+                    "load": round(card.load, 2),
+                    "slots": card.slots,
+                    "free_memory": card.free_memory,
+                    "warm_models": list(card.warm_models),
+                    "available_models": list(card.available_models),
+                    "missing_models": dict(card.missing_models),
+                }
+                for card in services.workers.live()
+            ]
+        )
 
     @blp.route("/metrics")
     @blp.doc(responses={"200": {"description": "Text for Prometheus", "content": {"text/plain": {}}}})

@@ -1,6 +1,7 @@
 """What is here, and whether it works."""
 
 from shared.samplers import SAMPLERS
+from shared.settings import DUMMY_API_KEY
 from shared.workers import WorkerCard
 
 CARD = WorkerCard(
@@ -11,6 +12,9 @@ CARD = WorkerCard(
     warm_models=("demo",),
     available_models=("demo", "sd14"),
     missing_models={"sd15": "It is not here."},
+    rows=3,
+    room=4,
+    free_memory=5_000_000_000,
 )
 
 
@@ -32,7 +36,7 @@ def test_ready_needs_redis_and_a_worker(world):
     world.submit()
     ready = world.client.get("/ready")
     assert (ready.status_code, ready.json["ready"], ready.json["waiting"]) == (200, True, 1)
-    assert ready.json["workers"] == [{"name": "w1", "variant": "cpu", "device": "cpu"}]
+    assert ready.json["workers"] == [{"name": "w1", "variant": "cpu", "device": "cpu", "load": 0.75}]
 
     world.server.cut_off()
     away = world.client.get("/ready")
@@ -40,6 +44,34 @@ def test_ready_needs_redis_and_a_worker(world):
 
     world.server.let_in()
     assert world.client.get("/ready").status_code == 200
+
+
+def test_workers_are_shown_to_whoever_has_the_key(world, assert_error):
+    """Given two workers, when asked with the key, then each says what it is, has and does; without it, 401."""
+    world.services.workers.announce(CARD)
+    world.services.workers.announce(WorkerCard("w2", "standard", "cuda:0", 16))
+
+    answer = world.client.get("/workers", headers={"X-API-Key": DUMMY_API_KEY})
+
+    assert answer.status_code == 200
+    first, second = answer.json["workers"]
+    assert first == {
+        "name": "w1",
+        "variant": "cpu",
+        "serves": ["standard", "optimized"],
+        "device": "cpu",
+        "rows": 3,
+        "room": 4,
+        "load": 0.75,
+        "slots": 2,
+        "free_memory": 5_000_000_000,
+        "warm_models": ["demo"],
+        "available_models": ["demo", "sd14"],
+        "missing_models": {"sd15": "It is not here."},
+    }
+    assert (second["serves"], second["free_memory"], second["load"]) == (["standard"], None, 0)
+    assert_error(world.client.get("/workers"), 401, "unauthorized")
+    assert_error(world.client.get("/workers", headers={"X-API-Key": "wrong"}), 401, "unauthorized")
 
 
 def test_metrics_are_gauges_of_queue_and_workers(world):

@@ -296,6 +296,32 @@ def test_a_body_without_a_length_has_the_same_limit(world, size, status):
     assert len(world.queue.calls) == (1 if status == 202 else 0)
 
 
+# ---- whom to call back
+
+
+def test_without_a_list_no_address_is_called_back(world, assert_error):
+    """Given the settings as they come, when a callback_url is given, then 422 with the reason, nothing is queued."""
+    error = assert_error(world.post(callback_url="https://hooks.example.org/x"), 422, "callback_refused")
+
+    assert "CALLBACK_HOSTS" in error.fields["callback_url"][0]
+    assert world.queue.calls == []
+
+
+def test_only_listed_hosts_are_called_back(world, assert_error):
+    """Given a list of hosts, when another one or an inner address is given, then 422; a listed one is kept."""
+    client = world.another_client(callback_hosts=("hooks.example.org",))
+
+    for url in ("https://example.org/", "http://127.0.0.1:6379/", "http://169.254.169.254/", "http://[::1]/"):
+        error = assert_error(world.post(client=client, callback_url=url), 422, "callback_refused")
+        assert list(error.fields) == ["callback_url"]
+    assert_error(world.post(client=client, callback_url="ftp://hooks.example.org/"), 400, "invalid_request")
+    answer = world.post(client=client, callback_url="https://hooks.example.org/x?a=b", return_base64=True)
+    assert answer.status_code == 202
+    job = world.services.jobs.get(answer.json["task_id"])
+    assert job.request.callback_url == "https://hooks.example.org/x?a=b"
+    assert "hooks" not in client.get(f"/status/{world.work(job.id)}").text, "it may hold a secret"
+
+
 # ---- models and workers
 
 
@@ -323,6 +349,19 @@ def test_a_model_counts_only_on_workers_of_the_wanted_variant(world, assert_erro
     assert_error(world.post(ckpt="sd14", type="standard"), 422, "model_unavailable")
     assert world.post(ckpt="sd14", type="optimized").status_code == 202
     assert world.post(ckpt="sd14").status_code == 202
+
+
+def test_a_type_that_no_worker_serves_is_422(world, assert_error):
+    """Given standard workers only, when an optimized one is wanted, then 422 says so; a CPU worker would do."""
+    announce(world, "a", "standard", "demo")
+
+    error = assert_error(world.post(type="optimized"), 422, "variant_unavailable")
+
+    assert "of: standard" in error.error
+    assert list(error.fields) == ["type"]
+    assert (world.post(type="standard").status_code, world.post().status_code) == (202, 202)
+    announce(world, "b", "cpu", "demo")
+    assert world.post(type="optimized").status_code == 202
 
 
 def test_without_any_live_worker_a_request_waits(world):

@@ -1,19 +1,25 @@
-"""A worker as it is, but for two prompts: "poison" kills it, and under "huge" no two requests fit into one call."""
+"""A worker as it is, but for three prompts.
+
+"poison" kills it, under "huge" no two requests fit into one call, and "fatal grid" kills the first that has made the
+grid, before it says so.
+"""
 
 import os
 import signal
 from typing import Any
 
+from shared.jobs import JobStore
 from worker import __main__ as program
 from worker.engine import evaluation
 from worker.rows import RowRunner
 
 _make = RowRunner._make
 _call = evaluation._call
+_close = JobStore.close
 
 
 def _make_or_die(self: RowRunner, claim: Any) -> bool:
-    if "poison" in claim.request.prompts[0]:
+    if "poison" in claim.request.prompt_of_row(claim.row):
         os.kill(os.getpid(), signal.SIGKILL)
     return _make(self, claim)
 
@@ -24,7 +30,15 @@ def _call_or_overflow(batch: Any, device: Any) -> Any:
     return _call(batch, device)
 
 
+def _close_or_die(self: JobStore, job_id: str, grid: str | None) -> bool:
+    fatal = self.get(job_id).request.prompts[0] == "fatal grid"
+    if fatal and self.redis.set(self._key("died", job_id), "1", nx=True, ex=600):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _close(self, job_id, grid)
+
+
 if __name__ == "__main__":
     RowRunner._make = _make_or_die  # type: ignore[method-assign]
     evaluation._call = _call_or_overflow
+    JobStore.close = _close_or_die  # type: ignore[method-assign]
     program.main()

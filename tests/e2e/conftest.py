@@ -8,13 +8,15 @@ import pytest
 from tests.e2e.service import Service
 
 ServiceFactory = Callable[..., Service]
+CALLBACK_SECRET = "of the tests"
 _made_for_test = pytest.StashKey[list[Service]]()
 
 
 @pytest.fixture(scope="session")
 def service(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One Redis, one API, one worker for the whole session, ready to work. Don't stop what belongs to it."""
-    service = Service(tmp_path_factory.mktemp("service"), redis_server)
+    folder = tmp_path_factory.mktemp("service")
+    service = Service(folder, redis_server, CALLBACK_HOSTS="127.0.0.1", CALLBACK_SECRET=CALLBACK_SECRET)
     try:
         _start(service, apis=1, workers=1)
         yield service

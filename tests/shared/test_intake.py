@@ -28,7 +28,7 @@ FLAG_FIELDS = ["skip_grid", "skip_save", "return_base64", "synchronous_request",
 TEXT_FIELDS = ["type", "prompt", "negative_prompt", "sampler", "format", "ckpt", "config", "device", "precision",
                "api_key", "outdir"]  # fmt: skip
 NULLABLE = {"type", "seed", "H", "W", "outdir", "config", "device", "precision", "unet_bs", "turbo", "from-file",
-            "api_key"}  # fmt: skip
+            "api_key", "callback_url"}  # fmt: skip
 
 
 def refused(load, **fields):

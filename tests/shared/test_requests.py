@@ -1,6 +1,7 @@
 """The frozen request: through JSON and back, and which row has which prompt and seed."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_parameters_name_every_field_of_the_schema(img2img, limits):
 
     wire = {field.data_key or name for name, field in Img2ImgSchema(limits).fields.items()}
     # the picture itself, the key, and flags that were resolved into `sampler`
-    assert wire - set(parameters) == {"init_img", "api_key", "plms", "laion400m"}
+    assert wire - set(parameters) == {"init_img", "api_key", "callback_url", "plms", "laion400m"}
     assert (parameters["seed"], parameters["W"], parameters["H"]) == (7, 64, 72)
     assert parameters["warnings"] == []
 
@@ -86,3 +87,11 @@ def test_parameters_tell_what_was_really_used(generate):
 def test_parameters_of_generate_lack_those_of_img2img(generate):
     """Given a text to image request, when parameters are listed, then img2img's are not among them."""
     assert "denoising_strength" not in wire_parameters(generate())
+
+
+def test_a_record_that_is_older_than_a_field_can_be_read(generate):
+    """Given a record without callback_url, as an older version wrote it, when read, then the default stands."""
+    values = json.loads(generate().to_json())
+    del values["callback_url"]
+
+    assert ImageRequest.from_json(json.dumps(values)) == generate(seed=values["seed"])

@@ -81,6 +81,8 @@ def test_a_number_that_cannot_be_used_names_its_variable(monkeypatch, name, text
     ("variable", "text"),
     [
         ("PORT", "0"),
+        ("CALLBACK_HOSTS", "example.org,http://example.org/"),
+        ("PRESIGNED_LINKS_S", "604801"),
         ("PORT", "65536"),
         ("PORT", "50.5"),
         ("WORKER_VARIANT", "gpu"),

@@ -30,6 +30,11 @@ def test_announcing_again_replaces_the_card(register):
     assert register.live() == [newer]
 
 
+def test_a_card_of_a_newer_worker_can_be_read():
+    """Given a card that says more than is known here, when it is read, then the rest counts."""
+    assert WorkerCard.from_json(CARD.to_json().replace("{", '{"colour": "red", ', 1)) == CARD
+
+
 def test_a_dead_worker_vanishes_by_itself(register, redis_client):
     """Given a card, when it is stored, then it lives for the register's time only."""
     register.announce(CARD)

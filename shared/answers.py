@@ -1,0 +1,79 @@
+"""What is told about a job, as JSON: to whoever asks for its status, and to the address that its request named."""
+
+import base64
+from typing import Any
+
+from shared.parameters import wire_parameters
+from shared.records import Job, State
+from shared.results import ResultStore
+
+
+def status_link(job_id: str) -> str:
+    return f"/status/{job_id}"
+
+
+def image_link(job: Job, name: str, results: ResultStore) -> str:
+    """Where a picture can be had: through the API, or straight from the object store where links may be presigned."""
+    return results.link(job.folder, name) or f"/images/{job.id}/{name}"
+
+
+def main_image(job: Job) -> str:
+    """The file name of the picture that stands for the job: the grid if one was asked for, else the first."""
+    return job.grid or job.images[0].name
+
+
+def describe(job: Job, results: ResultStore) -> dict[str, Any]:
+    """The state of a job, without the pictures' bytes. One that has ended has links to what was finished of it."""
+    answer: dict[str, Any] = {
+        "task_id": job.id,
+        "State": job.state.value,
+        "Status": _sentence(job),
+        "Progress": round(job.progress, 4),
+        "Step": job.step,
+        "Steps": job.steps,
+        "Position": job.position,
+        "ETA": None if job.eta_s is None else round(job.eta_s, 1),
+        "active_model": job.request.model,
+    }
+    if job.error:
+        answer["Error"] = {"error": job.error.message, "code": job.error.code}
+    if job.state.final and job.images:
+        used = next(row.used for row in job.rows if row.done)
+        answer |= {
+            "Size": list(job.request.result_size),
+            "Format": job.request.format,
+            "Seeds": [image.seed for image in job.images],
+            "Images": [image_link(job, image.name, results) for image in job.images],
+            "Grid_image": image_link(job, job.grid, results) if job.grid else None,
+            "Download": f"/download/{job.id}",
+            "Parameters": wire_parameters(
+                job.request, used, [warning for each in job.rows for warning in each.warnings]
+            ),
+        }
+    return answer
+
+
+def describe_result(job: Job, results: ResultStore) -> dict[str, Any]:
+    """The same with the pictures as base64, for a successful job; raises ResultMissing where one is not there."""
+
+    def encoded(name: str) -> str:
+        return base64.b64encode(results.read(job.folder, name)).decode()
+
+    pictures = [encoded(image.name) for image in job.images]
+    return describe(job, results) | {"Image": pictures, "Grid": encoded(job.grid) if job.grid else None}
+
+
+def _sentence(job: Job) -> str:
+    match job.state:
+        case State.PENDING:
+            return f"Waiting, number {job.position} in the queue." if job.position else "Waiting."
+        case State.PROGRESS:
+            if job.download is not None:
+                return f"Working: downloading {job.download} %."
+            return f"Working: step {job.step} of {job.steps}."
+        case State.SUCCESS:
+            return "Done."
+        case State.REVOKED:
+            return "Cancelled."
+        case State.FAILURE:
+            return f"Failed: {job.error.message}" if job.error else "Failed."
