@@ -53,6 +53,14 @@ def test_a_negative_prompt_keeps_a_colour_away(service: Service) -> None:
     assert most([colour_share(picture, "red", "orange", "pink") < 0.02 for picture in pictures])
 
 
+def test_weights_decide_between_words(service: Service) -> None:
+    """Given "a red or blue circle", when a weight favours or disfavours red, then it is red or is not."""
+    favoured = drawn(service, "a (red:1.4) or blue circle")
+    disfavoured = drawn(service, "a (red:0.7) or blue circle")
+    assert most([colour_share(picture, "red") > 0.05 for picture in favoured])
+    assert most([colour_share(picture, "red") < 0.02 for picture in disfavoured])
+
+
 def a_red_circle_at_the_left() -> tuple[Image.Image, str]:
     """A drawn picture, and the same as base64."""
     thing = Thing("circle", "red", "medium", "left", 0.28, 0.5, 0.2, 0.0)
