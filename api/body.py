@@ -39,6 +39,11 @@ def read_json_object(request: Request) -> dict[str, Any]:
     return body
 
 
+def read_json_object_if_any(request: Request) -> dict[str, Any]:
+    """The body of a request that needs none: empty where there is none or it is not JSON. Raises as the above."""
+    return read_json_object(request) if request.is_json and request.content_length else {}
+
+
 def _read(request: Request) -> bytes:
     data = request.get_data(cache=False)
     limit = request.max_content_length

@@ -7,10 +7,15 @@ from flask import Flask, Response, request
 ANY = "*"
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-API-Key",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Content-Type, Idempotency-Key, If-None-Match, If-Range, Range, X-API-Key"
+    ),
     "Access-Control-Max-Age": "600",
 }
-_READABLE = "Idempotency-Replayed, Location, Retry-After, X-Seed, X-Task-Id"
+_READABLE = (
+    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Replayed, Location, Retry-After, X-Seed, "
+    "X-Task-Id"
+)
 
 
 def allow_origins(app: Flask, origins: Sequence[str]) -> None:

@@ -18,6 +18,21 @@ from client.children import start_child, stop_children
 from client.embedded_redis import answers, find_server, server_command
 
 
+class Clock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Path:
     """A real redis-server program: skip with a clear word where there is none, but fail in CI."""

@@ -8,7 +8,7 @@ from flask_smorest import Blueprint
 from api.answer_schemas import AcceptedAnswer, ErrorAnswer, RecentAnswer, StatusAnswer
 from api.answers import archive_answer, finished_answer, picture_answer
 from api.auth import require_key
-from api.body import read_json_object
+from api.body import read_json_object, read_json_object_if_any
 from api.idempotency import submission_of
 from api.services import Services
 from api.submit import Waiters, accepted_body, submit
@@ -105,8 +105,7 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(401, schema=ErrorAnswer)
     def recent() -> Response:
         """The last ten successful jobs of the whole service."""
-        has_body = request.is_json and request.content_length
-        require_key(services.settings, request, read_json_object(request) if has_body else {})
+        require_key(services.settings, request, read_json_object_if_any(request))
         jobs = services.jobs.recent(RECENT_COUNT)
         return jsonify(
             Recent_finished_images=[status_link(job.id) for job in jobs],

@@ -8,7 +8,7 @@ from flask_smorest import Blueprint
 
 from api.answer_schemas import ErrorAnswer
 from api.auth import require_key
-from api.body import read_json_object
+from api.body import read_json_object_if_any
 from api.metrics import MEDIA_TYPE, exposition
 from api.services import Services
 from shared.models import Model
@@ -59,8 +59,7 @@ def ops_blueprint(services: Services) -> Blueprint:
     @blp.doc(responses={"200": {"description": "Every live worker: variant, device, models, load, free memory"}})
     def workers() -> Response:
         """Who is there to work; one that has said nothing for three beats is not."""
-        has_body = request.is_json and request.content_length
-        require_key(services.settings, request, read_json_object(request) if has_body else {})
+        require_key(services.settings, request, read_json_object_if_any(request))
         return jsonify(
             workers=[
                 {

@@ -17,23 +17,9 @@ from shared.jobs import JobStore
 from shared.models import load_catalogue
 from shared.requests import ImageRequest
 from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
+from tests.conftest import Clock
 
 REAL_BODIES = Path(__file__).parents[1] / "requests"
-
-
-class Clock:
-    """Seconds that pass only when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

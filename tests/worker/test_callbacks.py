@@ -22,6 +22,7 @@ from shared.jobs import JobStore
 from shared.records import StoredImage, result_folder
 from shared.results import ResultStore
 from shared.settings import Settings, SettingsError
+from tests.conftest import Clock
 from tests.receiver import Receiver
 from tests.worker.test_rows import request_of
 from worker.app import Worker
@@ -34,19 +35,6 @@ SECRET = "only we two know it"
 def receiver() -> Iterator[Receiver]:
     with Receiver() as server:
         yield server
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
