@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks import random_models, report
 from shared.models import load_catalogue
-from shared.settings import OPENVINO, TORCH, Settings, let_idle_threads_sleep
+from shared.settings import OPENVINO, TORCH, Settings, limit_spinning
 from worker.cores import available_cores
 from worker.devices import pick_device
 from worker.openvino_unet import BackendUnavailable, require_openvino
@@ -238,7 +238,7 @@ def main(
     name: str,
 ) -> None:
     """Measure, print a table, keep the results. With fewer steps than 20 the time of a picture is extrapolated."""
-    let_idle_threads_sleep()
+    limit_spinning()
     try:
         if OPENVINO in backends or not backends:
             require_openvino()

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
 models=$(mktemp -d)
 trap 'rm -rf "$models"' EXIT
-export MODELS_DIR=$models DEVICE=cuda WORKER_VARIANT=standard OMP_WAIT_POLICY=PASSIVE
+export MODELS_DIR=$models DEVICE=cuda WORKER_VARIANT=standard
 "$python" -c 'import torch; assert torch.cuda.is_available(), "there is no CUDA device here"; print(torch.cuda.get_device_name())'
 
 "$python" -m benchmarks.batching --name gpu_batching_demo

@@ -227,13 +227,15 @@ def environment_with(**changes: str) -> Mapping[str, str]:
     return {**os.environ, **changes}
 
 
-def let_idle_threads_sleep() -> None:
-    """Ask OpenMP not to spin while it waits; an operator's own choice stands.
+def limit_spinning() -> None:
+    """Ask GNU's OpenMP to spin for microseconds only while it waits; an operator's own choice stands.
 
-    Must be called before torch is imported. Spinning threads take the cores from the threads that they wait for: on two
-    busy cores one demo picture took 9 s, and 1 s without it.
+    Must be called before torch is imported. Spinning threads take the cores from the threads that they wait for, and
+    sleeping ones are slow to wake. On two cores one demo picture takes 0.85 s with OpenMP's default, and 3.9 s when two
+    are drawn at once; 1.7 and 1.2 s where threads sleep at once; 1.1 and 1.7 s this way (`benchmarks/idle_threads.py`).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def keep_compiled_kernels(folder: Path) -> None:

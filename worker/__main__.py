@@ -4,13 +4,13 @@ import logging
 import sys
 
 from shared.logs import configure_logging
-from shared.settings import Settings, SettingsError, keep_compiled_kernels, let_idle_threads_sleep, read_settings
+from shared.settings import Settings, SettingsError, keep_compiled_kernels, limit_spinning, read_settings
 from worker.fleet import Fleet, gpus, one_a_gpu, worker_command
 
 
 def main() -> None:
     """Run one worker, or one a GPU; a setting that cannot be used is one line on standard error and exit status 2."""
-    let_idle_threads_sleep()
+    limit_spinning()
     try:
         settings = read_settings()
         if settings.worker_gpus:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import DUMMY_API_KEY, Settings, SettingsError, let_idle_threads_sleep, read_settings
+from shared.settings import DUMMY_API_KEY, Settings, SettingsError, limit_spinning, read_settings
 
 # the file of keys changes another setting, and has tests of its own
 NAMES = [field.name for field in fields(Settings) if field.name != "api_keys_file"]
@@ -153,16 +153,19 @@ def test_a_worker_counts_as_alive_for_some_beats():
     assert Settings(worker_beat_s=3).worker_ttl_s > 2 * 3
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_idle_threads_sleep_unless_the_operator_says_otherwise(monkeypatch, before, after):
-    """Given no choice or an operator's own, when a worker starts, then OpenMP is told to sleep, or left alone."""
-    if before is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    else:
-        monkeypatch.setenv("OMP_WAIT_POLICY", before)
-    let_idle_threads_sleep()
-    assert os.environ["OMP_WAIT_POLICY"] == after
-    monkeypatch.delenv("OMP_WAIT_POLICY")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "1000"}),
+        ({"GOMP_SPINCOUNT": "5"}, {"GOMP_SPINCOUNT": "5"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_threads_spin_little_unless_the_operator_says_otherwise(monkeypatch, before, after):
+    """Given no choice or an operator's own, when a worker starts, then OpenMP is told to spin little, or left alone."""
+    monkeypatch.setattr(os, "environ", dict(before))
+    limit_spinning()
+    assert os.environ == after
 
 
 @pytest.mark.parametrize("text", ["https://host/", "host", "https://", "null", "ftp://host", "https://a.b, **"])
