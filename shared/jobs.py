@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 import redis
 
-from shared.backlog import Acceptance, Backlog, RowId, Waiting
+from shared.backlog import Acceptance, Backlog, RowId, Taken, Waiting
 from shared.callbacks import PendingCallbacks
 from shared.errors import (
     AttemptsExhausted,
@@ -41,8 +41,6 @@ T = TypeVar("T")
 RECENT_KEPT = 50
 # what a client is told that finds the queue full before anything was measured
 _RETRY_S = 10
-# a row whose message may still come again is left alone for so many leases
-_LOST_AFTER = 8
 PREVIEW_TTL_S = 60
 
 
@@ -328,24 +326,31 @@ class JobStore:
         """How many jobs wait for a worker."""
         return self.backlog.jobs_waiting()
 
-    def return_lost_rows(self) -> int:
-        """Put rows into line again that a message holds, and that nobody works on; gives how many.
+    def abandoned_rows(self) -> set[Taken]:
+        """Rows that a message holds while nobody shows a sign of life for them; those of ended jobs are let go.
 
-        Such a message was lost: one whose worker died comes again within the visibility timeout and holds the same row.
+        A row that has just been taken, or waits for its message to come again, is among them for a moment. Those that
+        stay have lost their message on the way: `return_row` them.
         """
-        count, too_old = 0, self.clock() - _LOST_AFTER * self.lease_s
+        if not self.lease_s:
+            return set()
+        found = set()
         for taken in self.backlog.taken():
-            if not self.lease_s or taken.since > too_old:
-                continue
             job_id, number = taken.row.job_id, taken.row.row
-            record = self.redis.hgetall(self._key("job", job_id))
-            row = Row.from_json(record[f"row:{number}"]) if record else Row()
-            if not record or State(record["state"]).final:
+            state, text = self.redis.hmget(self._key("job", job_id), "state", f"row:{number}")
+            if state is None or State(state).final:
                 self.backlog.drop(taken.call)
-            elif not (row.token and self.redis.exists(self._lease(job_id, number, row.token))):
-                variant = ImageRequest.from_json(record["request"]).variant
-                count += self.backlog.give_back(taken, variant)
-        return count
+            elif not self.redis.exists(self._lease(job_id, number, Row.from_json(text).token)):
+                found.add(taken)
+        return found
+
+    def return_row(self, taken: Taken) -> bool:
+        """Put an abandoned row into line again, as the next one; False if somebody else did, or the job is gone.
+
+        Should its message come after all, it calls to another row, or to none.
+        """
+        text = self.redis.hget(self._key("job", taken.row.job_id), "request")
+        return bool(text) and self.backlog.give_back(taken, ImageRequest.from_json(text).variant)
 
     def will_expire(self, job_id: str) -> None:
         """The job is about to get files that go when it does, even should it never be accepted."""

@@ -14,11 +14,11 @@ RUN_ROW = "worker.run_row"
 QUEUES = {ANY_VARIANT: "images.any", "standard": "images.standard", "optimized": "images.optimized"}
 # where kombu's Redis transport notes when a delivery not yet acknowledged was handed out
 DELIVERIES_KEY = "unacked_index"
-# a CPU worker serves both kinds of request
-CONSUMED_BY = {
-    "standard": (QUEUES[ANY_VARIANT], QUEUES["standard"]),
-    "optimized": (QUEUES[ANY_VARIANT], QUEUES["optimized"]),
-    "cpu": tuple(QUEUES.values()),
+# which requests the workers of a variant take, by the variant that these ask for; a CPU worker serves every kind
+SERVED_BY = {
+    "standard": (ANY_VARIANT, "standard"),
+    "optimized": (ANY_VARIANT, "optimized"),
+    "cpu": tuple(QUEUES),
 }
 
 
@@ -45,6 +45,9 @@ def make_celery(settings: Settings) -> Celery:
             "visibility_timeout": settings.visibility_timeout_s,
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
+            # a worker killed while it restores leaves this lock behind; what two of them restore at once is restored
+            # once, by the broker's own transactions
+            "unacked_mutex_expire": 2,
             "global_keyprefix": settings.key_prefix,
             "socket_connect_timeout": settings.redis_timeout_s,
             "max_retries": 1,

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from shared.queue import SERVED_BY
+
 
 @dataclass(frozen=True)
 class WorkerCard:
@@ -42,7 +44,7 @@ class WorkerCard:
 
     def serves(self, variant: str) -> bool:
         """Whether this worker takes requests for that variant (`any`, `standard` or `optimized`)."""
-        return variant in ("any", self.variant) or self.variant == "cpu"
+        return variant in SERVED_BY[self.variant]
 
 
 class WorkerRegister:

@@ -1,6 +1,7 @@
 """A worker process put together: engine, task, beat, under Celery's threads pool."""
 
 import logging
+import math
 import time
 from contextlib import suppress
 from typing import Any
@@ -13,13 +14,13 @@ from shared.callback_hosts import CallbackHosts
 from shared.errors import ServiceError
 from shared.jobs import JobStore
 from shared.models import Model, catalogue_for
-from shared.queue import CONSUMED_BY, RowQueue, connect, make_celery
+from shared.queue import QUEUES, SERVED_BY, RowQueue, connect, make_celery
 from shared.requests import ImageRequest
 from shared.results import ResultStore
 from shared.samplers import DEFAULT_SAMPLER
 from shared.settings import Settings, SettingsError
 from shared.workers import WorkerCard, WorkerRegister
-from worker.beat import Beat, call_again, sweep
+from worker.beat import Beat, Recall, sweep
 from worker.callbacks import CallbackSender
 from worker.deliveries import Deliveries
 from worker.devices import pick_device
@@ -45,6 +46,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.name = worker_name(settings)
+        self._variants = SERVED_BY[settings.worker_variant]
         self._device = pick_device(settings.device)
         client = connect(settings)
         self._jobs = JobStore.from_settings(client, settings)
@@ -63,12 +65,13 @@ class Worker:
             (_WATCH_S, self._watch),
             (settings.worker_beat_s, self._announce),
             (settings.worker_beat_s, self._share_cores),
-            (settings.worker_beat_s, lambda: call_again(self._jobs, queue)),
+            (settings.worker_beat_s, Recall(self._jobs, queue).look),
             (min(_SWEEP_S, settings.result_ttl_s), self._sweep),
         ])  # fmt: skip
         self._callbacks = self._calls_back()
-        self._prefetch = Prefetch(self.app, self._room)
-        register_tasks(self.app, self._rows, self._deliveries)
+        self._others = 0  # live workers that have room
+        self._prefetch = Prefetch(self.app, self._takes_more)
+        register_tasks(self.app, self._rows, self._deliveries, self._prefetch)
 
     def _calls_back(self) -> Beat | None:
         """The thread that tells callers of the end of their jobs; none where no host may be called."""
@@ -95,7 +98,7 @@ class Worker:
             "worker",
             "--pool", "threads",
             "--concurrency", str(settings.worker_slots),
-            "--queues", ",".join(CONSUMED_BY[settings.worker_variant]),
+            "--queues", ",".join(QUEUES[variant] for variant in self._variants),
             "--hostname", f"{self.name}@%h",
             "--loglevel", settings.log_level,
             "--without-gossip", "--without-mingle", *([] if settings.worker_events else ["--without-heartbeat"]),
@@ -166,6 +169,16 @@ class Worker:
     def _room(self) -> int:
         return min(self.settings.worker_slots, self._rows.room())
 
+    def _takes_more(self, calls: int) -> bool:
+        """Whether to take another row with so many in hand: where others have room, up to an equal share."""
+        if calls >= self._room():
+            return False
+        try:
+            waiting = sum(self._jobs.backlog.rows_waiting(variant) for variant in self._variants)
+        except redis.RedisError:
+            return True
+        return not waiting or calls < math.ceil((waiting + calls) / (1 + self._others))
+
     def _watch(self) -> None:
         self._prefetch.adjust()
         self._rows.watch()
@@ -198,3 +211,8 @@ class Worker:
             free_memory=self._device.free_memory(),
         )
         self._register.announce(card)
+        self._others = sum(
+            other.load < 1 and any(map(other.serves, self._variants))
+            for other in self._register.live()
+            if other.name != self.name
+        )

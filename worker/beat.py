@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import redis
 
+from shared.backlog import Taken
 from shared.errors import ServiceUnavailable
 from shared.jobs import JobStore
 from shared.queue import QUEUES, RowQueue
@@ -16,10 +17,12 @@ from shared.results import ResultStore
 log = logging.getLogger(__name__)
 
 _CALLS_AT_ONCE = 100
+# once Redis is back, a sign of life must not wait for its turn: the others would take the row
+_RETRY_S = 1.0
 
 
 class Beat:
-    """A thread that calls each duty at its own interval, in seconds; a failing duty is tried again next time."""
+    """A thread that calls each duty at its own interval, in seconds; a failing duty is tried again within a second."""
 
     def __init__(self, duties: list[tuple[float, Callable[[], None]]], name: str = "beat") -> None:
         self._duties = duties
@@ -39,29 +42,46 @@ class Beat:
             now = time.monotonic()
             for index, (interval, duty) in enumerate(self._duties):
                 if now >= due[index]:
-                    due[index] = now + interval
-                    self._do(duty)
+                    due[index] = now + (interval if self._do(duty) else min(interval, _RETRY_S))
             if self._stop.wait(max(0.05, min(due) - time.monotonic())):
                 return
 
     @staticmethod
-    def _do(duty: Callable[[], None]) -> None:
+    def _do(duty: Callable[[], None]) -> bool:
         try:
             duty()
         except (redis.RedisError, ServiceUnavailable) as away:
             log.warning("Redis cannot be reached: %s", away)
         except Exception:
             log.exception("a duty of the worker failed; it will be tried again")
+        else:
+            return True
+        return False
 
 
-def call_again(jobs: JobStore, queue: RowQueue) -> None:
-    """Replace calls that were lost: every waiting row needs one, and one too many does no harm."""
-    if rows := jobs.return_lost_rows():
-        log.warning("%d rows whose messages were lost wait again", rows)
-    for variant in QUEUES:
-        missing = jobs.backlog.rows_waiting(variant) - queue.calls_waiting(variant)
-        for _ in range(min(missing, _CALLS_AT_ONCE)):
-            queue.call(variant)
+class Recall:
+    """Makes good for calls that were lost: every waiting row needs one, and one too many does no harm.
+
+    A row that was taken is lost when nobody has shown a sign of life for it at two looks in a row: a message that was
+    on its way to a worker when that was killed is in no list of the broker, and would never come again.
+    """
+
+    def __init__(self, jobs: JobStore, queue: RowQueue) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._suspects: set[Taken] = set()
+
+    def look(self) -> None:
+        """Return the lost rows into line, and send the calls that are missing."""
+        abandoned = self._jobs.abandoned_rows()
+        returned = [taken.row for taken in abandoned & self._suspects if self._jobs.return_row(taken)]
+        self._suspects = abandoned
+        for row in returned:
+            log.warning("nobody works on row %d of %s any more, it waits again", row.row, row.job_id)
+        for variant in QUEUES:
+            missing = self._jobs.backlog.rows_waiting(variant) - self._queue.calls_waiting(variant)
+            for _ in range(min(missing, _CALLS_AT_ONCE)):
+                self._queue.call(variant)
 
 
 def sweep(jobs: JobStore, results: ResultStore, quota: int = 0) -> None:

@@ -1,6 +1,7 @@
 """Many jobs at once, what their clients see, and what the workers' logs say happened."""
 
 import json
+import math
 import random
 import re
 import threading
@@ -43,25 +44,46 @@ class Event:
         return self.text.startswith("the row is done")
 
 
-def events(service: Service) -> list[Event]:
-    """Everything the workers logged about rows, in order of time; the service must log JSON."""
-    found = []
+@dataclass(frozen=True)
+class Recovery:
+    """A row that a killed worker had begun and not done: seconds from the kill to its next beginning.
+
+    `attended_s` are those of them in which at least one worker was ready to take it.
+    """
+
+    seconds: float
+    attended_s: float
+
+
+def _entries(service: Service) -> Iterator[tuple[str, float, dict[str, Any]]]:
+    """Worker, time and content of every line that the workers logged; the service must log JSON."""
     for file in sorted((service.folder / "logs").glob("worker-*.log")):
         for line in file.read_text(errors="replace").splitlines():
-            if not line.startswith("{") or not line.endswith("}"):
-                continue  # a killed process may leave half a line
-            entry = json.loads(line)
-            if "row" in entry:
-                text = str(entry["event"])
-                named = re.search(r"attempt (\d+)$", text)
-                attempt = int(named[1]) if named else 0
-                moment = datetime.fromisoformat(entry["timestamp"]).timestamp()
-                found.append(Event(file.stem, moment, entry["job_id"], entry["row"], text, attempt))
+            if line.startswith("{") and line.endswith("}"):  # a killed process may leave half a line
+                entry = json.loads(line)
+                yield file.stem, datetime.fromisoformat(entry["timestamp"]).timestamp(), entry
+
+
+def events(service: Service) -> list[Event]:
+    """Everything the workers logged about rows, in order of time."""
+    found = []
+    for worker, moment, entry in _entries(service):
+        if "row" in entry:
+            text = str(entry["event"])
+            named = re.search(r"attempt (\d+)$", text)
+            found.append(Event(worker, moment, entry["job_id"], entry["row"], text, int(named[1]) if named else 0))
     return sorted(found, key=lambda event: event.time)
 
 
-def recoveries(happened: list[Event], kills: list[tuple[str, float]]) -> list[float]:
-    """For each row that a killed worker had begun and not done: seconds from the kill to its next beginning."""
+def ready_times(service: Service) -> dict[str, float]:
+    """When each worker began to take rows; one that was killed before is not there."""
+    return {worker: moment for worker, moment, entry in _entries(service) if str(entry["event"]).endswith(" ready.")}
+
+
+def recoveries(happened: list[Event], kills: list[tuple[str, float]], ready: dict[str, float]) -> list[Recovery]:
+    """How long each row waited that a killed worker left behind."""
+    killed = dict(kills)
+    at_work = [(since, killed.get(worker, math.inf)) for worker, since in ready.items()]
     found = []
     for worker, moment in kills:
         mine = [event for event in happened if event.worker == worker]
@@ -74,8 +96,18 @@ def recoveries(happened: list[Event], kills: list[tuple[str, float]]) -> list[fl
                     if other.begins and (other.job_id, other.row) == (event.job_id, event.row) and other.time > moment
                 ]
                 # a row that was done in the very moment of the kill, before its line was written, begins no more
-                found += [min(again) - moment] if again else []
+                if again:
+                    found.append(Recovery(min(again) - moment, attended(moment, min(again), at_work)))
     return found
+
+
+def attended(begin: float, end: float, at_work: list[tuple[float, float]]) -> float:
+    """Seconds from `begin` to `end` that lie in at least one of the spans."""
+    covered, reached = 0.0, begin
+    for since, until_then in sorted(at_work):
+        covered += max(0.0, min(until_then, end) - max(since, reached))
+        reached = max(reached, min(until_then, end))
+    return covered
 
 
 @dataclass

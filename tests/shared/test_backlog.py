@@ -119,42 +119,45 @@ def leasing(redis_client, clock):
     return JobStore(redis_client, lease_s=5, clock=clock)
 
 
-def test_a_row_whose_message_was_lost_waits_again(leasing, generate, clock):
-    """Given a row that was taken and never claimed, when its message cannot come any more, then it is next."""
+def test_a_row_whose_message_was_lost_waits_again(leasing, generate):
+    """Given a row that was taken and never claimed, when returned, then it is next, and its call means another."""
     leasing.accept("lost", generate())
     leasing.accept("next", generate())
     leasing.take_row("call", "any")
 
-    assert leasing.return_lost_rows() == 0, "its message may still come"
-    clock.now += 41
-    assert leasing.return_lost_rows() == 1
-    assert leasing.return_lost_rows() == 0
+    (taken,) = leasing.abandoned_rows()
+    assert leasing.return_row(taken)
+    assert not leasing.return_row(taken), "once is enough"
+    assert leasing.abandoned_rows() == set()
     assert leasing.take_row("another", "any").job_id == "lost"
+    assert leasing.take_row("call", "any").job_id == "next"
 
 
-def test_a_row_whose_worker_and_message_are_gone_waits_again(leasing, generate, clock):
-    """Given a row that was begun, when worker and message vanish, then it waits again; while its worker lives, not."""
+def test_a_row_is_abandoned_when_its_signs_of_life_end(leasing, generate):
+    """Given a row that was begun, when its lease ends, then it is abandoned, and not before; and can be begun again."""
     leasing.accept("one", generate())
     leasing.take_row("call", "any")
     claim = leasing.claim_row("one", 0)
-    clock.now += 41
-    assert leasing.return_lost_rows() == 0, "the lease says that its worker lives"
+    assert leasing.abandoned_rows() == set(), "the lease says that its worker lives"
 
     leasing.redis.delete(f"pd:lease:one:0:{claim.token}")
-    assert leasing.return_lost_rows() == 1
+    (taken,) = leasing.abandoned_rows()
+    assert leasing.return_row(taken)
     assert leasing.claim_row(*_parts(leasing.take_row("another", "any"))).attempt == 2
 
 
-def test_a_row_of_a_job_that_ended_is_forgotten(leasing, generate, clock):
-    """Given a taken row of a cancelled job, when lost rows are looked for, then it is neither kept nor returned."""
+def test_a_row_of_a_job_that_ended_is_forgotten(leasing, generate):
+    """Given a taken row of a cancelled job, when looked for, then it is neither kept nor returned."""
     leasing.accept("one", generate())
     leasing.take_row("call", "any")
+    (taken,) = leasing.abandoned_rows()
     leasing.cancel("one")
-    clock.now += 41
 
-    assert leasing.return_lost_rows() == 0
+    assert leasing.abandoned_rows() == set()
     assert leasing.backlog.taken() == []
     assert leasing.take_row("another", "any") is None
+    leasing.redis.delete("pd:job:one")
+    assert not leasing.return_row(taken), "nobody knows any more which workers it was for"
 
 
 def test_nothing_is_left_behind_when_all_is_done(jobs, add):

@@ -11,7 +11,7 @@ from shared.queue import RowQueue, make_celery
 from shared.results import ResultStore
 from shared.settings import Settings
 from tests.worker.test_rows import request_of
-from worker.beat import Beat, call_again, sweep
+from worker.beat import Beat, Recall, sweep
 
 
 def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
@@ -32,7 +32,8 @@ def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
         if calls.count("fine") == 2:
             enough.set()
 
-    beat = Beat([(0.01, away), (0.01, broken), (0.01, fine)])
+    # the failing ones would have a minute until their next turn, and get another try much sooner
+    beat = Beat([(60, away), (60, broken), (2, fine)])
     beat.start()
     assert enough.wait(30)
     beat.stop()
@@ -78,7 +79,27 @@ def test_rows_whose_messages_are_gone_are_called_for_again(redis_client: Any, re
     jobs.accept("three rows", request_of(n_iter=3))
     queue.call("any")
 
+    recall = Recall(jobs, queue)
     for _ in range(2):
-        call_again(jobs, queue)
+        recall.look()
         assert (queue.calls_waiting("any"), queue.calls_waiting("standard")) == (3, 0)
+    app.close()
+
+
+def test_a_row_that_nobody_works_on_at_two_looks_is_called_for_again(redis_client: Any, redis_url: str) -> None:
+    """Given a taken row without a sign of life, when looked at twice, then it waits and is called for."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    jobs.accept("lost", request_of())
+    jobs.accept("alive", request_of())
+    jobs.take_row("call of a worker that was killed", "any")
+    jobs.take_row("call of a worker that lives", "any")
+    jobs.claim_row("alive", 0)
+
+    recall = Recall(jobs, queue)
+    recall.look()
+    assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (0, 0), "its worker may be about to begin"
+    recall.look()
+    assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (1, 1)
+    assert [taken.row.job_id for taken in jobs.backlog.taken()] == ["alive"]
     app.close()

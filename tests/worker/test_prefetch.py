@@ -1,0 +1,65 @@
+"""How many calls a worker takes from the queue."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from celery import Celery
+
+from worker.prefetch import Prefetch
+
+
+class Consumer:
+    """Stands in for Celery's: does at once what the main loop would do next."""
+
+    def __init__(self) -> None:
+        self.hub = SimpleNamespace(call_soon=lambda call: call())
+        self.qos = self
+        self.value = 16
+
+    def increment_eventually(self, change: int) -> None:
+        self.value += change
+
+    def decrement_eventually(self, change: int) -> None:
+        self.value -= change
+
+
+def attached(takes_more: Callable[[int], bool]) -> tuple[Prefetch, Consumer]:
+    """The step that Celery would start, started."""
+    app = Celery("test")
+    prefetch, consumer = Prefetch(app, takes_more), Consumer()
+    (step,) = app.steps["consumer"]
+    made: Any = step(consumer)
+    made.start(consumer)
+    return prefetch, consumer
+
+
+def test_the_next_call_is_taken_when_the_last_one_has_begun() -> None:
+    """Given room for three, when calls begin and end, then the count is one more than they are, three at most."""
+    prefetch, consumer = attached(lambda calls: calls < 3)
+    seen = [consumer.value]
+    with prefetch.working():
+        seen.append(consumer.value)
+        with prefetch.working():
+            seen.append(consumer.value)
+            with prefetch.working():
+                seen.append(consumer.value)
+            seen.append(consumer.value)
+    seen.append(consumer.value)
+    assert seen == [1, 2, 3, 3, 3, 1]
+
+
+def test_a_call_that_may_be_on_its_way_is_still_taken() -> None:
+    """Given a worker that waits for one more call, when it wants no more, then this one may come, and no other."""
+    enough = False
+    prefetch, consumer = attached(lambda _calls: not enough)
+    with prefetch.working():
+        assert consumer.value == 2
+        enough = True
+        prefetch.adjust()
+        assert consumer.value == 2, "the broker may have sent it"
+        with prefetch.working():
+            assert consumer.value == 2, "it came"
+            enough = False
+            prefetch.adjust()
+            assert consumer.value == 3
