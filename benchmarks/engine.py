@@ -1,11 +1,14 @@
 """What sharing UNet calls is worth: `python -m benchmarks.engine`, the engine against the stock diffusers pipeline.
 
-Both run in this process, on the same weights, with the same number of threads, and take turns within every round, so
-that what else the machine does hits both; medians of the rounds' ratios are reported.
+Each has a process of its own, with the same weights and number of threads; the engine's threads wait as a worker's do,
+the pipeline's as they would in a script. They take turns within every round, so that what else the machine does hits
+both; medians of the rounds' ratios are reported.
 """
 
+import os
 import random
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +22,10 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import report
+from benchmarks.processes import SPINNING, Partner, serve
 from shared.models import Model, load_catalogue
 from shared.samplers import SAMPLERS
-from shared.settings import Settings, read_settings
+from shared.settings import Settings, limit_spinning, read_settings
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine, Ticket
 from worker.profiles import choose_precision, profile_for
@@ -44,7 +48,7 @@ class Setting:
     threads: int
 
 
-class Stock:
+class StockPipeline:
     """The stock pipeline over the same files, device and precision as the engine's."""
 
     def __init__(self, setting: Setting, settings: Settings) -> None:
@@ -65,14 +69,13 @@ class Stock:
         )
         self._pipeline.set_progress_bar_config(disable=True)
 
-    def paint(self, number: int, size: int | None = None, steps: int | None = None) -> None:
-        side = size or self._setting.size
+    def paint(self, number: int) -> None:
         self._pipeline(
             prompt=PROMPTS[number % len(PROMPTS)],
             negative_prompt="",
-            width=side,
-            height=side,
-            num_inference_steps=steps or self._setting.steps,
+            width=self._setting.size,
+            height=self._setting.size,
+            num_inference_steps=self._setting.steps,
             guidance_scale=7.5,
             generator=torch.Generator("cpu").manual_seed(number),
         )
@@ -115,9 +118,9 @@ def timed(call: Any) -> float:
     return time.perf_counter() - started
 
 
-def alone(stock: Stock, ours: Ours, rounds: int) -> dict[str, Any]:
+def alone(stock: Partner, ours: Ours, rounds: int) -> dict[str, Any]:
     """One request at a time: what the engine adds."""
-    pairs = [(timed(lambda: stock.paint(1)), timed(lambda: ours.submit(1).result())) for _ in range(rounds)]
+    pairs = [(stock.do("1"), timed(lambda: ours.submit(1).result())) for _ in range(rounds)]
     return {
         "stock_s": statistics.median(first for first, _ in pairs),
         "engine_s": statistics.median(second for _, second in pairs),
@@ -127,11 +130,11 @@ def alone(stock: Stock, ours: Ours, rounds: int) -> dict[str, Any]:
     }
 
 
-def throughput(stock: Stock, ours: Ours, count: int, rounds: int) -> dict[str, Any]:
+def throughput(stock: Partner, ours: Ours, count: int, rounds: int) -> dict[str, Any]:
     """So many requests at once through the engine, and one after the other through the stock pipeline."""
     gains, seconds = [], []
     for _ in range(rounds):
-        one_by_one = timed(lambda: [stock.paint(number) for number in range(count)])
+        one_by_one = sum(stock.do(str(number)) for number in range(count))
         together = max(ours.latencies(count))
         gains.append(one_by_one / together)
         seconds.append((one_by_one, together))
@@ -202,19 +205,40 @@ def memory(device: str) -> float | None:
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--long-size", default=512, show_default=True, help="Pixels a side of the long request.")
 @click.option("--name", default="engine", show_default=True, help="Of the file in benchmarks/results.")
-def main(model: str, size: int, steps: int, requests: int, rounds: int, long_size: int, name: str) -> None:
+@click.option("--as-stock", is_flag=True, hidden=True)
+def main(
+    model: str, size: int, steps: int, requests: int, rounds: int, long_size: int, name: str, as_stock: bool
+) -> None:
     """Measure, print a table, keep the results. The settings of the environment apply (DEVICE, MODELS_DIR, ...)."""
-    console = Console(stderr=True)
     settings = read_settings()
     chosen = load_catalogue(model).default
     setting = Setting(chosen, size or chosen.native_size, steps, torch.get_num_threads())
+    if as_stock:
+        pipeline = StockPipeline(setting, settings)
+        serve(lambda number: timed(lambda: pipeline.paint(int(number))))
+        return
+    if not os.environ.keys() & set(SPINNING):
+        limit_spinning()  # OpenMP has read its settings already: begin again
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.engine", *sys.argv[1:]])  # noqa: S606
+    same = ["--as-stock", "--model", model, "--size", str(setting.size), "--steps", str(steps)]
+    with Partner("benchmarks.engine", *same, spinning={}) as stock:
+        measure(setting, settings, stock, requests, rounds, long_size, name)
+
+
+def measure(
+    setting: Setting, settings: Settings, stock: Partner, requests: int, rounds: int, long_size: int, name: str
+) -> None:
+    console = Console(stderr=True)
     device = pick_device(settings.device).name
-    stock, ours = Stock(setting, settings), Ours(setting, settings)
-    for _ in track(range(3), "warming up", console=console):
-        stock.paint(0)
+    ours = Ours(setting, settings)
+    for number in track(range(3), "warming up", console=console):
+        stock.do(str(number))
         ours.latencies(requests)
     results: dict[str, Any] = {"machine": report.machine(device, setting.threads)}
-    results["setting"] = {"model": chosen.name, "size": setting.size, "steps": steps, "scale": 7.5, "sampler": "ddim"}
+    results["setting"] = {
+        "model": setting.model.name, "size": setting.size, "steps": setting.steps, "scale": 7.5, "sampler": "ddim",
+        "engine_threads": {variable: os.environ[variable] for variable in SPINNING if variable in os.environ},
+    }  # fmt: skip
     parts = {
         "alone": lambda: alone(stock, ours, 2 * rounds),
         "throughput": lambda: throughput(stock, ours, requests, rounds),

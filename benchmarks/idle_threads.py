@@ -1,9 +1,9 @@
 """How long idle threads of OpenMP should spin before they sleep: `python -m benchmarks.idle_threads`.
 
 A picture of the demo model takes thousands of short parallel regions. A thread that sleeps between two of them must be
-woken; one that spins takes a core from whoever else needs it. So each policy is measured twice: by a process that has
-the machine to itself, and by two that draw at the same time with as many threads as there are cores, each. The policies
-take turns within every round; medians over the rounds are kept.
+woken; one that spins takes a core from whoever else needs it. So each policy is measured three times: by a process that
+has the machine to itself, by one beside a program that keeps one core busy, and by two that draw at the same time, each
+with as many threads as there are cores. The policies take turns within every round; medians over the rounds are kept.
 """
 
 import os
@@ -11,9 +11,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import IO, Any, cast
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import click
 from rich.console import Console
@@ -21,46 +21,16 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import report
+from benchmarks.processes import Partner, serve
 
 _MODEL, _SIZE, _STEPS = "demo", 128, 20
-_OURS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+_MODULE = "benchmarks.idle_threads"
+CASES = ("alone", "beside a busy program", "two at once")
 POLICIES: dict[str, dict[str, str]] = {
     "asleep at once": {"OMP_WAIT_POLICY": "PASSIVE"},
-    **{f"{count} spins": {"GOMP_SPINCOUNT": str(count)} for count in (100, 300, 1000, 3000, 10_000)},
+    **{f"{count} spins": {"GOMP_SPINCOUNT": str(count)} for count in (300, 1000, 3000, 10_000, 30_000)},
     "OpenMP's default": {},
 }
-
-
-class Painter:
-    """A process with the worker's engine, ready to draw; a context manager that ends it."""
-
-    def __init__(self, policy: Mapping[str, str]) -> None:
-        environment = {name: text for name, text in os.environ.items() if name not in _OURS} | dict(policy)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.idle_threads", "--painter"],
-            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self._input, self._output = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
-
-    def __enter__(self) -> "Painter":
-        self._answer()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # the end of its input ends it
-
-    def begin(self) -> None:
-        self._input.write("draw\n")
-        self._input.flush()
-
-    def seconds(self) -> float:
-        return float(self._answer())
-
-    def _answer(self) -> str:
-        line = self._output.readline()
-        if not line:
-            raise SystemExit("a painter has ended; what it said is above")
-        return line
 
 
 def serve_as_painter() -> None:
@@ -82,36 +52,42 @@ def serve_as_painter() -> None:
         return time.perf_counter() - started
 
     draw(2)
-    click.echo("ready")
-    for _ in sys.stdin:
-        click.echo(draw(_STEPS))
+    serve(lambda _: draw(_STEPS))
     engine.stop()
 
 
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """A program that never waits runs meanwhile."""
+    program = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        program.kill()
+        program.wait()
+
+
 def measure(rounds: int) -> dict[str, Any]:
-    """Seconds for one picture under each policy, alone and for the slower of two at once."""
+    """Seconds for one picture under each policy: alone, beside a busy program, and for the slower of two at once."""
+    taken: dict[str, dict[str, list[float]]] = {name: {case: [] for case in CASES} for name in POLICIES}
     with ExitStack() as stack:
         console = Console(stderr=True)
         painters = {
-            name: [stack.enter_context(Painter(policy)) for _ in range(2)]
+            name: [stack.enter_context(Partner(_MODULE, "--painter", spinning=policy)) for _ in range(2)]
             for name, policy in track(POLICIES.items(), "starting", console=console)
         }
-        alone: dict[str, list[float]] = {name: [] for name in POLICIES}
-        together: dict[str, list[float]] = {name: [] for name in POLICIES}
         for _ in track(range(rounds), "measuring", console=console):
             for name, pair in painters.items():
-                pair[0].begin()
-                alone[name].append(pair[0].seconds())
+                taken[name]["alone"].append(pair[0].do("draw"))
+                with busy_core():
+                    taken[name]["beside a busy program"].append(pair[0].do("draw"))
                 for painter in pair:
-                    painter.begin()
-                together[name].append(max(painter.seconds() for painter in pair))
+                    painter.begin("draw")
+                taken[name]["two at once"].append(max(painter.seconds() for painter in pair))
     return {
-        name: {
-            "environment": POLICIES[name],
-            "alone_s": round(statistics.median(alone[name]), 3),
-            "two_at_once_s": round(statistics.median(together[name]), 3),
-        }
-        for name in POLICIES
+        name: {"environment": POLICIES[name]}
+        | {f"{case}, s": round(statistics.median(seconds), 3) for case, seconds in cases.items()}
+        for name, cases in taken.items()
     }
 
 
@@ -126,9 +102,9 @@ def main(rounds: int, painter: bool) -> None:
     measured = measure(rounds)
     about = {"model": _MODEL, "size": _SIZE, "steps": _STEPS, "rounds": rounds}
     path = report.write("idle_threads", {"machine": report.machine("cpu", os.cpu_count() or 1), **about, **measured})
-    table = Table("policy", "alone, s", "two at once, s", title="One picture of the demo model")
+    table = Table("policy", *(f"{case}, s" for case in CASES), title="One picture of the demo model")
     for name, found in measured.items():
-        table.add_row(name, f"{found['alone_s']:.2f}", f"{found['two_at_once_s']:.2f}")
+        table.add_row(name, *(f"{found[f'{case}, s']:.2f}" for case in CASES))
     Console().print(table, f"kept in {path}")
 
 

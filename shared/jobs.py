@@ -32,6 +32,7 @@ from shared.errors import (
     TooManyJobs,
     error_from_code,
 )
+from shared.expiry import ExpiringFolders
 from shared.pace import Pace
 from shared.records import Claim, Job, Row, State, StoredImage, expiring_folder, result_folder
 from shared.requests import ImageRequest
@@ -74,6 +75,7 @@ class JobStore:
         self.pace = Pace(client, prefix)
         self.callbacks = PendingCallbacks(client, prefix)
         self.clock = clock
+        self.folders = ExpiringFolders(client, self._key("expiring"), lambda job_id: self._key("job", job_id), clock)
 
     @classmethod
     def from_settings(cls, client: Any, settings: Settings) -> Self:
@@ -354,28 +356,9 @@ class JobStore:
 
     def will_expire(self, job_id: str) -> None:
         """The job is about to get files that go when it does, even should it never be accepted."""
-        self.redis.zadd(self._key("expiring"), {expiring_folder(job_id): self.clock() + self.result_ttl_s})
-
-    def expired_folders(self) -> list[str]:
-        """Folders of the result store whose time is over; `forget_folder` each once it is deleted."""
-        return self._unused(self.redis.zrangebyscore(self._key("expiring"), 0, self.clock()))
-
-    def expiring_folders(self) -> list[str]:
-        """Folders of jobs that have ended, which are to be deleted some day, the next one first."""
-        return self._unused(self.redis.zrange(self._key("expiring"), 0, -1))
-
-    def forget_folder(self, folder: str) -> None:
-        self.redis.zrem(self._key("expiring"), folder)
+        self.folders.add(self.redis, [expiring_folder(job_id)], self.clock() + self.result_ttl_s)
 
     # ---- inside
-
-    def _unused(self, folders: Sequence[str]) -> list[str]:
-        """Those of `folders` whose job has ended: one that waits or runs still needs its input picture."""
-        with self.redis.pipeline(transaction=False) as pipe:
-            for folder in folders:
-                pipe.hget(self._key("job", folder.rpartition("/")[2]), "state")
-            states = pipe.execute()
-        return [folder for folder, state in zip(folders, states, strict=True) if state is None or State(state).final]
 
     def _key(self, *parts: str) -> str:
         return self.prefix + ":".join(parts)
@@ -435,7 +418,7 @@ class JobStore:
         folders = {expiring_folder(job_id)}
         if state is not State.SUCCESS:
             folders.add(result_folder(job_id, request))
-        pipe.zadd(self._key("expiring"), dict.fromkeys(folders, now + self.result_ttl_s))
+        self.folders.add(pipe, folders, now + self.result_ttl_s)
 
     def _missing(self, job_id: str) -> ServiceError:
         if self.redis.exists(self._key("gone", job_id)):

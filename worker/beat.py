@@ -89,15 +89,15 @@ def sweep(jobs: JobStore, results: ResultStore, quota: int = 0) -> None:
 
     What is to be kept is never touched, and neither is the folder of a job that has not ended.
     """
-    for folder in jobs.expired_folders():
+    for folder in jobs.folders.due():
         results.delete_folder(folder)
-        jobs.forget_folder(folder)
+        jobs.folders.forget(folder)
     excess = results.size(EXPIRING) - quota if quota else 0
-    for folder in jobs.expiring_folders() if excess > 0 else ():
+    for folder in jobs.folders.all() if excess > 0 else ():
         if not folder.startswith(f"{EXPIRING}/"):
             continue
         excess -= results.size(folder)
         results.delete_folder(folder)
-        jobs.forget_folder(folder)
+        jobs.folders.forget(folder)
         if excess <= 0:
             return

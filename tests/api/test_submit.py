@@ -418,9 +418,9 @@ def test_an_input_picture_without_a_job_expires(world, picture_text, monkeypatch
         world.post("/img2img", init_img=picture_text)
 
     (file,) = world.stored_files()
-    assert world.services.jobs.expired_folders() == []
+    assert world.services.jobs.folders.due() == []
     monkeypatch.setattr(world.services.jobs, "clock", lambda: time.time() + 10**6)
-    assert [f"{folder}/input.png" for folder in world.services.jobs.expired_folders()] == [file]
+    assert [f"{folder}/input.png" for folder in world.services.jobs.folders.due()] == [file]
 
 
 # ---- back-pressure

@@ -53,8 +53,7 @@ def kill_workers(
 
 def test_killed_workers_lose_nothing(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given two workers, when one is killed again and again, then every job ends once, and soon after its kill."""
-    jobs, pause_s, kills_at_least = scale((30, 1.0, 2), (1000, 5.0, 10))
-    timeout_s = 10.0
+    jobs, pause_s, kills_at_least, timeout_s = scale((30, 1.0, 2, 4.0), (1000, 5.0, 10, 10.0))
     # a row may meet several of these kills by bad luck; three would end its job, as they should
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json", MAX_ATTEMPTS="9")
     crew = Crew(service)
@@ -99,7 +98,7 @@ def test_a_long_job_runs_once(make_service: ServiceFactory, scale: Scale, keep_f
     """Given two workers, when a job takes many times the visibility timeout, then it begins once and is done once."""
     timeout_s, times = scale((1.0, 3), (2.0, 10))
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json")
-    took_s = run_long_job(service, *scale((128, 400), (192, 990)), times * timeout_s)
+    took_s = run_long_job(service, *scale((128, 250), (192, 990)), times * timeout_s)
     keep_figures(times_the_visibility_timeout=round(took_s / timeout_s, 1), runs=1)
 
 

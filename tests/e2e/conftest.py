@@ -16,7 +16,8 @@ _made_for_test = pytest.StashKey[list[Service]]()
 def service(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One Redis, one API, one worker for the whole session, ready to work. Don't stop what belongs to it."""
     folder = tmp_path_factory.mktemp("service")
-    service = Service(folder, redis_server, CALLBACK_HOSTS="127.0.0.1", CALLBACK_SECRET=CALLBACK_SECRET)
+    told = {"CALLBACK_HOSTS": "127.0.0.1", "CALLBACK_SECRET": CALLBACK_SECRET}
+    service = Service(folder, redis_server, LOG_FORMAT="json", **told)
     try:
         _start(service, apis=1, workers=1)
         yield service

@@ -3,11 +3,13 @@
 import base64
 import http.client
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.e2e.service import Service
@@ -111,9 +113,29 @@ def test_two_apis_and_two_workers_share_the_work(make_service: ServiceFactory) -
     assert len(recents[0]["Recent_finished_images"]) == 10
 
 
-def test_everything_survives_a_restart(make_service: ServiceFactory) -> None:
+@pytest.fixture(scope="module")
+def to_be_broken(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    service = Service(tmp_path_factory.mktemp("to-be-broken"), redis_server)
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def breakable(to_be_broken: Service) -> Service:
+    """A service of one API and one worker that a test may stop, kill and leave incomplete: it is made whole before."""
+    if not (to_be_broken.redis and to_be_broken.redis.alive):
+        to_be_broken.start_redis()
+    if not to_be_broken.workers:
+        to_be_broken.start_worker()
+    if not to_be_broken.apis:
+        to_be_broken.start_api()
+    to_be_broken.wait_ready()
+    return to_be_broken
+
+
+def test_everything_survives_a_restart(breakable: Service) -> None:
     """Given finished jobs, when API, worker and Redis start anew, then results, recent and seeds are as before."""
-    service = make_service()
+    service = breakable
     retried = {"Idempotency-Key": "my first"}
     before = service.wait(service.post("/generate", SMALL, headers=retried).json()["task_id"]).json()
     recent = service.get("/recent").json()
@@ -135,17 +157,22 @@ def test_everything_survives_a_restart(make_service: ServiceFactory) -> None:
     assert service.wait(service.submit(**SMALL)).json()["Image"] == before["Image"]
 
 
-def test_a_stopping_server_answers_who_waits_and_drops_idle_connections(make_service: ServiceFactory) -> None:
+def test_a_stopping_server_answers_who_waits_and_drops_idle_connections(breakable: Service) -> None:
     """Given an idle connection and one that waits for a picture, when the API stops, then the latter learns its job."""
-    service = make_service()
+    service = breakable
     idle = http.client.HTTPConnection(service.apis[0].url.removeprefix("http://"), timeout=60)
     with closing(idle), ThreadPoolExecutor(1) as pool:
         idle.request("GET", "/health")
         assert idle.getresponse().read()
-        body = LONG | {"synchronous_request": True}
-        waiting = pool.submit(service.post, "/generate", body)
+        body = LONG | {"ddim_steps": 150, "synchronous_request": True}
         with redis.Redis.from_url(service.redis_url) as client:
-            while not list(client.scan_iter(f"{service.key_prefix}job:*")):
+
+            def jobs() -> int:
+                return len(list(client.scan_iter(f"{service.key_prefix}job:*")))
+
+            before = jobs()
+            waiting = pool.submit(service.post, "/generate", body)
+            while jobs() == before:
                 assert not waiting.done()
                 time.sleep(0.05)
         service.stop(service.apis[0].child)
@@ -154,9 +181,9 @@ def test_a_stopping_server_answers_who_waits_and_drops_idle_connections(make_ser
     assert "graceful timeout" not in "\n".join(service.logs().values())
 
 
-def test_redis_away_is_503_and_mends_itself(make_service: ServiceFactory) -> None:
+def test_redis_away_is_503_and_mends_itself(breakable: Service) -> None:
     """Given Redis dies, when jobs are submitted, then 503; when it is back, then the same API takes and does them."""
-    service = make_service()
+    service = breakable
     waiting = service.submit(**LONG | {"ddim_steps": 60})
     until(service, waiting, "PROGRESS")
     time.sleep(1.1)
@@ -175,9 +202,9 @@ def test_redis_away_is_503_and_mends_itself(make_service: ServiceFactory) -> Non
     assert service.wait(waiting, timeout=120).json()["State"] == "SUCCESS"
 
 
-def test_a_stopped_worker_finishes_what_it_has_begun(make_service: ServiceFactory) -> None:
+def test_a_stopped_worker_finishes_what_it_has_begun(breakable: Service) -> None:
     """Given SIGTERM in the middle of a job, when the worker leaves, then the job was finished in its 1st attempt."""
-    service = make_service()
+    service = breakable
     task_id = service.submit(**LONG | {"ddim_steps": 60})
     until(service, task_id, "PROGRESS")
     service.stop(service.workers[0], grace_s=60)

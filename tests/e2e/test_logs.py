@@ -1,16 +1,14 @@
 """What the processes log about a job."""
 
 import json
-from collections.abc import Callable
 
 from shared.settings import DUMMY_API_KEY
 from tests.e2e.service import Service
 
 
-def test_a_job_can_be_followed_through_api_and_worker(make_service: Callable[..., Service]) -> None:
+def test_a_job_can_be_followed_through_api_and_worker(service: Service) -> None:
     """Given JSON logs, when a job is done, then every line is JSON, and API and worker have lines with its id; no line
     has the key."""
-    service = make_service(LOG_FORMAT="json")
     task_id = service.submit(prompt="a red circle", ddim_steps=2, H=64, W=64, api_key=DUMMY_API_KEY, return_base64=True)
     assert service.wait(task_id).json()["State"] == "SUCCESS"
     cancelled = service.submit(prompt="a red circle", ddim_steps=500)

@@ -71,9 +71,8 @@ def test_pictures_made_at_once_are_those_made_alone(service: Service) -> None:
         assert decibels(*pictures) >= SAME, body
 
 
-def test_a_worker_leaves_to_others_what_it_cannot_run_now(make_service: ServiceFactory) -> None:
+def test_a_worker_leaves_to_others_what_it_cannot_run_now(service: Service) -> None:
     """Given pictures too large to share calls, when twelve wait, then a worker takes no more than it runs, plus one."""
-    service = make_service()
     client = redis.Redis(port=service.redis_port)
     with queued(service, 12, **LARGE) as ids:
         until(lambda: any(service.get(f"/status/{task_id}").json()["Step"] > 1 for task_id in ids))
@@ -101,9 +100,8 @@ def test_a_wrong_address_names_what_is_wrong(query: str, field: str, service: Se
     assert list(answer.json()["fields"]) == [field]
 
 
-def test_a_short_request_overtakes_a_long_one(make_service: ServiceFactory) -> None:
+def test_a_short_request_overtakes_a_long_one(service: Service) -> None:
     """Given a long job under way, when a short one comes, then it is done while the long one goes on."""
-    service = make_service()
     with queued(service, 1, **LARGE) as ids:
         until(lambda: service.get(f"/status/{ids[0]}").json()["Step"] > 1)
         short = service.wait(service.submit(prompt="a red circle", ddim_steps=5, return_base64=True))

@@ -689,13 +689,13 @@ def test_folders_expire_with_their_result(jobs, create, finish, clock, skip_save
         jobs.cancel("one")
 
     clock.now += 99
-    assert jobs.expired_folders() == []
+    assert jobs.folders.due() == []
     clock.now += 1
-    assert set(jobs.expired_folders()) == folders
+    assert set(jobs.folders.due()) == folders
 
     for folder in folders:
-        jobs.forget_folder(folder)
-    assert jobs.expired_folders() == []
+        jobs.folders.forget(folder)
+    assert jobs.folders.due() == []
 
 
 @pytest.mark.parametrize(
@@ -741,7 +741,7 @@ def test_redis_away_is_said_as_such(generate):
     server.connected = False
     claimless = [
         lambda: store.get("one"), lambda: store.accept("two", generate()), lambda: store.cancel("one"), store.waiting,
-        lambda: store.recent(1), lambda: store.claim_row("one", 0), store.expired_folders,
+        lambda: store.recent(1), lambda: store.claim_row("one", 0), store.folders.due,
         lambda: store.take_row("call", "any"),
     ]  # fmt: skip
 
