@@ -75,7 +75,9 @@ class JobStore:
         self.pace = Pace(client, prefix)
         self.callbacks = PendingCallbacks(client, prefix)
         self.clock = clock
-        self.folders = ExpiringFolders(client, self._key("expiring"), lambda job_id: self._key("job", job_id), clock)
+        self.folders = ExpiringFolders(
+            client, self._key("expiring"), lambda job_id: self._key("job", job_id), lambda: self.clock()
+        )
 
     @classmethod
     def from_settings(cls, client: Any, settings: Settings) -> Self:
