@@ -65,6 +65,9 @@ class Preparation:
             log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the UNet comes and goes")
         elif self._settings.torch_compile:
             unet.compile()
+        elif self._device.kind == _CPU:
+            # compiled code would be compiled anew for every number of threads
+            cpu.limit_threads(unet)
         return unet, warnings
 
     def _place(self, unet: Any, name: str, files: object) -> Path:
