@@ -21,7 +21,8 @@ class Prefetch:
         self._takes_more = takes_more
         self._lock = threading.Lock()
         self._calls = 0
-        self._count = 1
+        self._more = True
+        self._none_on_its_way = False
         self._consumer: Any = None
         prefetch = self
 
@@ -41,8 +42,9 @@ class Prefetch:
         """A call is in hand while the block runs."""
         with self._lock:
             self._calls += 1
-        # nothing is asked of the broker now: what was to come has just come
-        self._set(self.wanted())
+        # what was asked of the broker has come, so that what is wanted now may be nothing
+        self._none_on_its_way = True
+        self.adjust()
         try:
             yield
         finally:
@@ -50,29 +52,30 @@ class Prefetch:
                 self._calls -= 1
             self.adjust()
 
-    def wanted(self) -> int:
-        """The prefetch count as it should be now; the broker's client knows no less than 1."""
-        calls = self._calls
-        return max(1, calls + self._takes_more(calls))
-
     def adjust(self) -> None:
-        """Look again whether to take more.
-
-        Never takes back that one more may come: it may be on its way, and would then lie here with nobody to run it.
-        """
-        wanted = self.wanted()
-        self._set(max(wanted, min(self._count, self._calls + 1)))
-
-    def _set(self, count: int) -> None:
-        self._count = count
+        """Look again whether to take more."""
+        self._more = self._takes_more(self._calls)
         if self._consumer is not None:
             # the main loop's own thread, which it also wakes: it may be waiting for something else
             self._consumer.hub.call_soon(self._apply)
 
     def _apply(self) -> None:
-        qos = self._consumer.qos
-        change = self._count - qos.value
+        """Set the count, from what the broker's client holds for unacknowledged.
+
+        That may be more than there are calls: an acknowledgement that failed with its connection never succeeds, and
+        would else fill the count for good, so that the client would neither ask for anything nor notice that the
+        connection is gone. Nor is it taken back that one call may come: it may be on its way, and would then lie here
+        with nobody to run it.
+        """
+        count = self._consumer.qos
+        client = self._consumer.task_consumer.channel.qos
+        unacknowledged = len(client._delivered) - len(client._dirty)
+        wanted = unacknowledged + self._more
+        if not self._none_on_its_way:
+            wanted = max(wanted, min(count.value, unacknowledged + 1))
+        self._none_on_its_way = False
+        change = max(1, wanted) - count.value
         if change > 0:
-            qos.increment_eventually(change)
+            count.increment_eventually(change)
         elif change < 0:
-            qos.decrement_eventually(-change)
+            count.decrement_eventually(-change)

@@ -1,6 +1,7 @@
 """How many calls a worker takes from the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,18 +11,32 @@ from worker.prefetch import Prefetch
 
 
 class Consumer:
-    """Stands in for Celery's: does at once what the main loop would do next."""
+    """Stands in for Celery's and for the broker's client: does at once what the main loop would do next."""
 
     def __init__(self) -> None:
         self.hub = SimpleNamespace(call_soon=lambda call: call())
         self.qos = self
         self.value = 16
+        self.delivered: dict[int, object] = {}
+        self.task_consumer = SimpleNamespace(
+            channel=SimpleNamespace(qos=SimpleNamespace(_delivered=self.delivered, _dirty=set()))
+        )
 
     def increment_eventually(self, change: int) -> None:
         self.value += change
 
     def decrement_eventually(self, change: int) -> None:
         self.value -= change
+
+    @contextmanager
+    def call(self, prefetch: Prefetch) -> Iterator[None]:
+        """One comes, is worked on, and acknowledged."""
+        tag = len(self.delivered)
+        self.delivered[tag] = None
+        with prefetch.working():
+            yield
+        del self.delivered[tag]
+        prefetch.adjust()
 
 
 def attached(takes_more: Callable[[int], bool]) -> tuple[Prefetch, Consumer]:
@@ -38,28 +53,37 @@ def test_the_next_call_is_taken_when_the_last_one_has_begun() -> None:
     """Given room for three, when calls begin and end, then the count is one more than they are, three at most."""
     prefetch, consumer = attached(lambda calls: calls < 3)
     seen = [consumer.value]
-    with prefetch.working():
+    with consumer.call(prefetch):
         seen.append(consumer.value)
-        with prefetch.working():
+        with consumer.call(prefetch):
             seen.append(consumer.value)
-            with prefetch.working():
+            with consumer.call(prefetch):
                 seen.append(consumer.value)
             seen.append(consumer.value)
+        seen.append(consumer.value)
     seen.append(consumer.value)
-    assert seen == [1, 2, 3, 3, 3, 1]
+    assert seen == [1, 2, 3, 3, 3, 2, 1]
 
 
 def test_a_call_that_may_be_on_its_way_is_still_taken() -> None:
     """Given a worker that waits for one more call, when it wants no more, then this one may come, and no other."""
-    enough = False
-    prefetch, consumer = attached(lambda _calls: not enough)
-    with prefetch.working():
+    more = True
+    prefetch, consumer = attached(lambda _calls: more)
+    with consumer.call(prefetch):
         assert consumer.value == 2
-        enough = True
+        more = False
         prefetch.adjust()
         assert consumer.value == 2, "the broker may have sent it"
-        with prefetch.working():
+        with consumer.call(prefetch):
             assert consumer.value == 2, "it came"
-            enough = False
+            more = True
             prefetch.adjust()
             assert consumer.value == 3
+
+
+def test_an_acknowledgement_that_failed_takes_nobodys_place() -> None:
+    """Given deliveries whose acknowledgements failed, when nothing is in hand, then one more call may come."""
+    prefetch, consumer = attached(lambda calls: calls < 2)
+    with consumer.call(prefetch):
+        consumer.delivered |= {100: None, 101: None}
+    assert consumer.value == 2 + 1
