@@ -81,9 +81,11 @@ class _Download:
 
     def wait(self, seconds: float) -> bool:
         """True once the model is here; raises what went wrong."""
-        if self._done.wait(seconds) and self._error:
+        if not self._done.wait(seconds):
+            return False  # it may have ended since: whoever asks again learns how
+        if self._error:
             raise self._error
-        return self.ended
+        return True
 
     @property
     def percent(self) -> int:

@@ -17,7 +17,7 @@ from tests.worker.conftest import write_tiny_model
 from tests.worker.hub import Hub, running_hub
 from worker.checkpoints import CheckpointCache
 from worker.devices import Device
-from worker.downloads import Downloads
+from worker.downloads import Downloads, _Download
 from worker.profiles import choose_precision, profile_for
 
 CPU = Device("cpu")
@@ -139,6 +139,24 @@ def test_a_download_cut_short_is_resumed_and_never_loaded(hub: Hub, settings: Se
     downloads.fetch(MODEL, silent)
     assert MODEL.place(settings.models_dir)
     assert hub.fetched == [*before, last]
+
+
+def test_an_error_just_after_the_last_look_is_not_taken_for_success(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a download that fails in the moment after a wait for it, when waited for, then not yet; then its error."""
+    download = _Download(MODEL, settings)
+
+    def too_early(_seconds: float) -> bool:
+        download._error = ModelUnavailable("It failed.")
+        download._done.set()
+        return False
+
+    with monkeypatch.context() as during:
+        during.setattr(download._done, "wait", too_early)
+        assert not download.wait(1)
+    with pytest.raises(ModelUnavailable):
+        download.wait(1)
 
 
 def failing(settings: Settings, model: Model = MODEL) -> ServiceError:
