@@ -231,8 +231,8 @@ def limit_spinning() -> None:
     """Ask GNU's OpenMP to spin for microseconds only while it waits; an operator's own choice stands.
 
     Must be called before torch is imported. Spinning threads take the cores from the threads that they wait for, and
-    sleeping ones are slow to wake. On two cores one demo picture takes 0.85 s with OpenMP's default, and 3.9 s when two
-    are drawn at once; 1.7 and 1.2 s where threads sleep at once; 1.1 and 1.7 s this way (`benchmarks/idle_threads.py`).
+    sleeping ones are slow to wake: of the policies in `benchmarks/results/idle_threads.json` this one is neither the
+    best alone nor the worst in company. They were measured before small calls were limited in threads (`worker/cpu.py`).
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
         os.environ["GOMP_SPINCOUNT"] = "1000"
