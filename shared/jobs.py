@@ -3,6 +3,9 @@
 A job is a hash `job:<id>` with its request and one `row:<n>` field a row, changed only in optimistic transactions.
 A worker that claims a row gets a token; every later write of that row must show it, so that a worker that was
 given up for dead and wakes again changes nothing. Progress lives in a hash of its own, outside the transactions.
+
+All that a record can go through is in this one module, long as it is: whether each change guards against all others can
+only be seen side by side. The line of rows, expiry, callbacks and the pace have rooms of their own.
 """
 
 import base64

@@ -22,7 +22,10 @@ _RETRY_S = 1.0
 
 
 class Beat:
-    """A thread that calls each duty at its own interval, in seconds; a failing duty is tried again within a second."""
+    """A thread that calls each duty at its own interval, in seconds.
+
+    One that fails is tried again in its turn, and where Redis was away, within a second.
+    """
 
     def __init__(self, duties: list[tuple[float, Callable[[], None]]], name: str = "beat") -> None:
         self._duties = duties
@@ -48,15 +51,15 @@ class Beat:
 
     @staticmethod
     def _do(duty: Callable[[], None]) -> bool:
+        """Whether Redis was there for it."""
         try:
             duty()
         except (redis.RedisError, ServiceUnavailable) as away:
             log.warning("Redis cannot be reached: %s", away)
+            return False
         except Exception:
             log.exception("a duty of the worker failed; it will be tried again")
-        else:
-            return True
-        return False
+        return True
 
 
 class Recall:

@@ -44,8 +44,8 @@ class Prefetch:
             self._calls += 1
         # what was asked of the broker has come, so that what is wanted now may be nothing
         self._none_on_its_way = True
-        self.adjust()
         try:
+            self.adjust()
             yield
         finally:
             with self._lock:

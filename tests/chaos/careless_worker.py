@@ -29,24 +29,24 @@ def late_acknowledgement() -> None:
 
 def lost_rows() -> None:
     """Nobody looks for rows whose messages were lost."""
-    JobStore.abandoned_rows = lambda _self: set()  # type: ignore[method-assign]
+    JobStore.abandoned_rows = lambda _self: set()
 
 
 def heartbeat() -> None:
     """No delivery in hand is renewed, so that the broker takes a long job's worker for dead."""
-    Deliveries.renew = lambda _self: None  # type: ignore[method-assign]
+    Deliveries.renew = lambda _self: None
 
 
 def lease() -> None:
     """A row in progress shows no sign of life, so that whoever gets its message begins it."""
-    make = JobStore.from_settings.__func__  # type: ignore[attr-defined]
+    make = JobStore.from_settings.__func__
 
     def without_lease(cls: type[JobStore], client: Any, settings: Any) -> JobStore:
         store: JobStore = make(cls, client, settings)
         store.lease_s = 0
         return store
 
-    JobStore.from_settings = classmethod(without_lease)  # type: ignore[method-assign, assignment]
+    JobStore.from_settings = classmethod(without_lease)
 
 
 def fence() -> None:
@@ -58,8 +58,8 @@ def fence() -> None:
     def no_objection(_self: JobStore, _claim: Claim, _state: str | None, _row: str | None) -> JobError | None:
         return None
 
-    JobStore._owned_row = owned  # type: ignore[method-assign]
-    JobStore._objection = no_objection  # type: ignore[method-assign]
+    JobStore._owned_row = owned
+    JobStore._objection = no_objection
 
 
 MECHANISMS: Mapping[str, Callable[[], None]] = {

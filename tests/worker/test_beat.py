@@ -32,8 +32,8 @@ def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
         if calls.count("fine") == 2:
             enough.set()
 
-    # the failing ones would have a minute until their next turn, and get another try much sooner
-    beat = Beat([(60, away), (60, broken), (2, fine)])
+    # what Redis was away for would have a minute until its next turn, and gets another try much sooner
+    beat = Beat([(60, away), (0.5, broken), (2, fine)])
     beat.start()
     assert enough.wait(30)
     beat.stop()
