@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 _CALLS_AT_ONCE = 100
 # once Redis is back, a sign of life must not wait for its turn: the others would take the row
 _RETRY_S = 1.0
+# more than a message takes to come back to a worker that may do its row; two looks at the usual interval
+_LOST_AFTER_S = 2.5
 
 
 class Beat:
@@ -65,22 +67,25 @@ class Beat:
 class Recall:
     """Makes good for calls that were lost: every waiting row needs one, and one too many does no harm.
 
-    A row that was taken is lost when nobody has shown a sign of life for it at two looks in a row: a message that was
-    on its way to a worker when that was killed is in no list of the broker, and would never come again.
+    A row that was taken is lost when nobody shows a sign of life for it, look after look, for `_LOST_AFTER_S`: a
+    message that was on its way to a worker when that was killed is in no list of the broker, and would never come
+    again. One that a worker puts back for another comes sooner.
     """
 
-    def __init__(self, jobs: JobStore, queue: RowQueue) -> None:
+    def __init__(self, jobs: JobStore, queue: RowQueue, clock: Callable[[], float] = time.monotonic) -> None:
         self._jobs = jobs
         self._queue = queue
-        self._suspects: set[Taken] = set()
+        self._clock = clock
+        self._suspects: dict[Taken, float] = {}
 
     def look(self) -> None:
         """Return the lost rows into line, and send the calls that are missing."""
-        abandoned = self._jobs.abandoned_rows()
-        returned = [taken.row for taken in abandoned & self._suspects if self._jobs.return_row(taken)]
-        self._suspects = abandoned
-        for row in returned:
-            log.warning("nobody works on row %d of %s any more, it waits again", row.row, row.job_id)
+        now = self._clock()
+        self._suspects = {taken: self._suspects.get(taken, now) for taken in self._jobs.abandoned_rows()}
+        for taken, since in self._suspects.items():
+            if now - since >= _LOST_AFTER_S and self._jobs.return_row(taken):
+                row = taken.row
+                log.warning("nobody works on row %d of %s any more, it waits again", row.row, row.job_id)
         for variant in QUEUES:
             missing = self._jobs.backlog.rows_waiting(variant) - self._queue.calls_waiting(variant)
             for _ in range(min(missing, _CALLS_AT_ONCE)):

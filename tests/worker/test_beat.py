@@ -10,6 +10,7 @@ from shared.jobs import JobStore
 from shared.queue import RowQueue, make_celery
 from shared.results import ResultStore
 from shared.settings import Settings
+from tests.conftest import Clock
 from tests.worker.test_rows import request_of
 from worker.beat import Beat, Recall, sweep
 
@@ -86,8 +87,8 @@ def test_rows_whose_messages_are_gone_are_called_for_again(redis_client: Any, re
     app.close()
 
 
-def test_a_row_that_nobody_works_on_at_two_looks_is_called_for_again(redis_client: Any, redis_url: str) -> None:
-    """Given a taken row without a sign of life, when looked at twice, then it waits and is called for."""
+def test_a_row_that_nobody_works_on_is_called_for_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a taken row without a sign of life, when looked at for three seconds, then it waits and is called for."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
@@ -96,10 +97,35 @@ def test_a_row_that_nobody_works_on_at_two_looks_is_called_for_again(redis_clien
     jobs.take_row("call of a worker that lives", "any")
     jobs.claim_row("alive", 0)
 
-    recall = Recall(jobs, queue)
-    recall.look()
+    recall = Recall(jobs, queue, clock)
+    for _ in range(3):
+        recall.look()
+        clock.now += 0.5
     assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (0, 0), "its worker may be about to begin"
+    clock.now += 2
     recall.look()
     assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (1, 1)
     assert [taken.row.job_id for taken in jobs.backlog.taken()] == ["alive"]
+    app.close()
+
+
+def test_a_row_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a row that begins between two looks and is put back, when looked at again, then its time begins anew."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    jobs.accept("passed on", request_of())
+    jobs.take_row("call", "any")
+
+    recall = Recall(jobs, queue, clock)
+    recall.look()
+    clock.now += 2
+    claim = jobs.claim_row("passed on", 0)
+    assert claim
+    recall.look()
+    jobs.release_row(claim)
+    clock.now += 2
+    recall.look()
+    clock.now += 2
+    recall.look()
+    assert jobs.backlog.rows_waiting("any") == 0
     app.close()

@@ -287,7 +287,6 @@ def test_models_are_listed_as_available_and_as_warm(
         ({"steps": 0}, "ddim_steps"),
         ({"init_image": picture(0, 32, 64)}, "init_img"),
     ],
-    ids=str,
 )
 def test_impossible_requests_are_refused_at_the_door(
     wrong: dict[str, Any], field: str, engine: Engine, request_for: Build

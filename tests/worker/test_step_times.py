@@ -41,9 +41,7 @@ def learned(curve: Curve, requests: int, calls: int = 60) -> tuple[StepTimes, li
     return times, sizes
 
 
-@pytest.mark.parametrize(
-    ("curve", "best"), [(flat, 16), (steep, 1), (half_fixed, 11), (knee_at_eight, 4)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("curve", "best"), [(flat, 16), (steep, 1), (half_fixed, 11), (knee_at_eight, 4)])
 def test_as_many_share_a_call_as_pay(curve: Curve, best: int) -> None:
     """Given a curve, when 16 equal requests wait, then the fewest with nearly the best throughput share a call."""
     times, sizes = learned(curve, 16)
