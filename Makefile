@@ -11,8 +11,9 @@ help:  ## this list
 run: $(VENV)/.ready-run  ## set up, then serve on 127.0.0.1:5001 until Ctrl-C
 	@exec $(BIN)/python -m client serve
 
+# in the order of the folders, so that the long tests do not come last
 test: lint  ## everything that CI runs: lint, types, import rules, unit and end-to-end tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/.ready-dev  ## break things for an hour or so, and keep what was measured in benchmarks/results
 	@CHAOS=full $(BIN)/pytest tests/chaos -v -m "full or not full"
