@@ -1,11 +1,13 @@
-"""From which size on a UNet call gains by more threads: `python -m benchmarks.call_threads`.
+"""What threads gain in a UNet call, and how they are best used: `python -m benchmarks.call_threads`.
 
-The demo model's UNet, by picture size and rows, with one thread and with all; they take turns, medians are kept.
+By picture size and rows: one thread, all threads on each operation, the rows shared out among the threads. The ways
+take turns, medians are kept. `--model sd15` takes random weights in that layout, and many minutes.
 """
 
 import os
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -15,57 +17,85 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import report
+from benchmarks import random_models, report
+from benchmarks.processes import SPINNING, wait_as_workers_do
 from shared.models import DOWNSAMPLING_FACTOR, load_catalogue
 from shared.settings import read_settings
-from worker.cpu import threads_worth
+from worker import cpu
+from worker.shared_rows import SharedRows, Sharing, sharing
 
-SIDES, ROWS = (64, 128, 256, 512), (2, 4, 8, 16)
-# larger calls gain by threads in any case, and take long
-_MOST_PIXELS = 8 * 512 * 512
+_DEMO = "demo"
+# pixels a side, and rows; larger calls gain in any case, and take long
+_SIZES = {
+    _DEMO: [(side, rows) for side in (64, 128, 256, 512) for rows in (2, 4, 8, 16, 32) if side**2 * rows <= 2**21],
+    "sd15": [(256, 2), (512, 1), (512, 2), (256, 8)],
+}
 
 
-def seconds(unet: Any, side: int, rows: int, rounds: int, threads: tuple[int, int]) -> tuple[float, float]:
-    """Median seconds of a call with fewer and with more threads."""
+def unet_of(model: str) -> Any:
+    """The demo model's, or one with random weights that is prepared as a worker does with a large model."""
+    if model == _DEMO:
+        demo = load_catalogue(_DEMO).default
+        return UNet2DConditionModel.from_pretrained(f"{demo.place(read_settings().models_dir)}/unet").eval()
+    unet = next(part for name, part in random_models.parts(model) if name == "unet").eval()
+    cpu.speed_up_unet(unet)
+    return unet
+
+
+def ways(unet: Any, threads: int) -> dict[str, Callable[..., Any]]:
+    """The UNet's `forward` in each of the three ways."""
+
+    def all_rows(parts: int) -> Callable[[int, int, int], Sharing]:
+        return lambda _work, rows, _threads: Sharing(min(parts, rows), max(1, threads // min(parts, rows)))
+
+    return {
+        "one thread": SharedRows(unet, lambda *_: Sharing(1, 1)),
+        "each operation": SharedRows(unet, all_rows(1)),
+        "rows": SharedRows(unet, all_rows(threads)),
+    }
+
+
+def seconds(
+    forwards: dict[str, Callable[..., Any]], tokens: int, side: int, rows: int, rounds: int
+) -> dict[str, float]:
+    """Median seconds of a call, by way."""
     latents = side // DOWNSAMPLING_FACTOR
-    sample, context = torch.randn(rows, 4, latents, latents), torch.randn(rows, 77, unet.config.cross_attention_dim)
-    taken: dict[int, list[float]] = {count: [] for count in threads}
+    sample, context = torch.randn(rows, 4, latents, latents), torch.randn(rows, 77, tokens)
+    taken: dict[str, list[float]] = {way: [] for way in forwards}
     for _ in range(rounds):
-        for count in threads:
-            torch.set_num_threads(count)
-            unet(sample, 10, context)  # the change itself is not what is measured
-            started = time.perf_counter()
-            unet(sample, 10, context)
-            taken[count].append(time.perf_counter() - started)
-    return statistics.median(taken[threads[0]]), statistics.median(taken[threads[1]])
+        for way, forward in forwards.items():
+            for _ in range(2):  # the change itself is not what is measured
+                started = time.perf_counter()
+                forward(sample, torch.full((rows,), 10), encoder_hidden_states=context, return_dict=False)
+            taken[way].append(time.perf_counter() - started)
+    return {way: statistics.median(times) for way, times in taken.items()}
 
 
 @click.command()
+@click.option("--model", type=click.Choice(list(_SIZES)), default=_DEMO, show_default=True)
 @click.option("--rounds", default=9, show_default=True)
-def main(rounds: int) -> None:
+def main(model: str, rounds: int) -> None:
     """Measure, print a table, keep the results."""
     console = Console(stderr=True)
-    model = load_catalogue("demo").default
-    unet = UNet2DConditionModel.from_pretrained(f"{model.place(read_settings().models_dir)}/unet").eval()
-    weights, everything = sum(weight.numel() for weight in unet.parameters()), torch.get_num_threads()
-    sizes = [(side, rows) for side in SIDES for rows in ROWS if side * side * rows <= _MOST_PIXELS]
-    table = Table("pixels a side", "rows", "1 thread, ms", f"{everything} threads, ms", "gain", "threads used")
+    threads = torch.get_num_threads()
+    unet = unet_of(model)
+    weights = sum(weight.numel() for weight in unet.parameters())
+    forwards = ways(unet, threads)
+    table = Table("pixels a side", "rows", *(f"{way}, ms" for way in forwards), "parts used", "threads of each")
     found = []
-    with torch.inference_mode():
-        for side, rows in track(sizes, "measuring", console=console):
-            one, all_of_them = seconds(unet, side, rows, rounds, (1, everything))
-            used = min(everything, threads_worth(weights * rows * (side // DOWNSAMPLING_FACTOR) ** 2))
-            found.append({
-                "side": side, "rows": rows, "one_thread_ms": round(1000 * one, 1),
-                "all_threads_ms": round(1000 * all_of_them, 1), "gain": round(one / all_of_them, 2), "used": used,
-            })  # fmt: skip
-            table.add_row(*(str(value) for value in found[-1].values()))
+    for side, rows in track(_SIZES[model], "measuring", console=console):
+        taken = seconds(forwards, unet.config.cross_attention_dim, side, rows, rounds)
+        used = sharing(weights * rows * (side // DOWNSAMPLING_FACTOR) ** 2, rows, threads)
+        found.append({
+            "side": side, "rows": rows, **{f"{way}, ms": round(1000 * value, 1) for way, value in taken.items()},
+            "parts": used.parts, "threads": used.threads,
+        })  # fmt: skip
+        table.add_row(*map(str, found[-1].values()))
     console.print(table)
-    machine = report.machine("cpu", everything) | {
-        name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ
-    }
-    click.echo(report.write("call_threads", {"machine": machine, "model": model.name, "calls": found}))
+    machine = report.machine("cpu", threads) | {name: os.environ[name] for name in SPINNING if name in os.environ}
+    click.echo(report.write(f"call_threads_{model}", {"machine": machine, "rounds": rounds, "calls": found}))
 
 
 if __name__ == "__main__":
+    wait_as_workers_do("benchmarks.call_threads")
     main()

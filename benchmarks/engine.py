@@ -8,7 +8,6 @@ both; medians of the rounds' ratios are reported.
 import os
 import random
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import report
-from benchmarks.processes import SPINNING, Partner, serve
+from benchmarks.processes import SPINNING, Partner, serve, wait_as_workers_do
 from shared.models import Model, load_catalogue
 from shared.samplers import SAMPLERS
-from shared.settings import Settings, limit_spinning, read_settings
+from shared.settings import Settings, read_settings
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine, Ticket
 from worker.profiles import choose_precision, profile_for
@@ -217,9 +216,7 @@ def main(
         pipeline = StockPipeline(setting, settings)
         serve(lambda number: timed(lambda: pipeline.paint(int(number))))
         return
-    if not os.environ.keys() & set(SPINNING):
-        limit_spinning()  # OpenMP has read its settings already: begin again
-        os.execv(sys.executable, [sys.executable, "-m", "benchmarks.engine", *sys.argv[1:]])  # noqa: S606
+    wait_as_workers_do("benchmarks.engine")
     same = ["--as-stock", "--model", model, "--size", str(setting.size), "--steps", str(steps)]
     with Partner("benchmarks.engine", *same, spinning={}) as stock:
         measure(setting, settings, stock, requests, rounds, long_size, name)

@@ -12,7 +12,19 @@ from typing import IO, Self, cast
 
 import click
 
+from shared.settings import limit_spinning
+
 SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+
+
+def wait_as_workers_do(module: str) -> None:
+    """Begin this program, `python -m module`, again where its threads do not wait as an operator chose or workers do.
+
+    OpenMP reads its settings when torch is loaded, which has happened already.
+    """
+    if not os.environ.keys() & set(SPINNING):
+        limit_spinning()
+        os.execv(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]])  # noqa: S606
 
 
 class Partner:

@@ -232,7 +232,7 @@ def limit_spinning() -> None:
 
     Must be called before torch is imported. Spinning threads take the cores from the threads that they wait for, and
     sleeping ones are slow to wake: of the policies in `benchmarks/results/idle_threads.json` this one is neither the
-    best alone nor the worst in company. They were measured before `worker/cpu.py` gave small calls fewer threads.
+    best alone nor the worst in company. They were measured before `worker/shared_rows.py` let threads meet once a call.
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
         os.environ["GOMP_SPINCOUNT"] = "1000"

@@ -13,9 +13,6 @@ log = logging.getLogger(__name__)
 _LARGE_ATTENTION = 1024 * 1024
 # so that the scores of a slice stay in the processor's cache: 4096 keys in 16 bits make 4 MiB
 _QUERIES_AT_ONCE = 512
-# half of that from which on two threads were faster than one: the demo model's UNet with 16 rows of 16x16 latent pixels
-# (two cores with AVX2, benchmarks/call_threads.py)
-_WORK_A_THREAD = 19_000_000_000
 # relative to the largest value; float32 sums over 1024 products are within 1e-6, bfloat16 ones at 1e-3
 _EXACT = 1e-5
 
@@ -28,31 +25,6 @@ def speed_up_unet(unet: Any) -> None:
         unet.set_attn_processor(SlicedAttention())
     else:
         replace_convolutions(unet)
-
-
-def limit_threads(unet: Any) -> None:
-    """Let calls of a UNet use as many of the engine's threads as their work is worth, in place.
-
-    What a thread saves in a small call is less than what waiting for it costs, at each of a thousand short regions.
-    """
-    weights = sum(weight.numel() for weight in unet.parameters())
-    engine_threads: list[int] = []
-
-    def before(_unet: Any, arguments: tuple[torch.Tensor, ...]) -> None:
-        rows, _, height, width = arguments[0].shape
-        engine_threads.append(torch.get_num_threads())
-        torch.set_num_threads(min(engine_threads[-1], threads_worth(weights * rows * height * width)))
-
-    def after(*_: Any) -> None:
-        torch.set_num_threads(engine_threads.pop())
-
-    unet.register_forward_pre_hook(before)
-    unet.register_forward_hook(after, always_call=True)
-
-
-def threads_worth(work: int) -> int:
-    """How many threads pay for a UNet call of so much work: weights times rows times latent pixels."""
-    return max(1, work // _WORK_A_THREAD)
 
 
 def speed_up_vae(vae: Any) -> None:

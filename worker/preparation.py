@@ -13,6 +13,7 @@ from worker import cpu
 from worker.devices import Device
 from worker.openvino_unet import converted, require_openvino
 from worker.profiles import Profile
+from worker.shared_rows import SharedRows
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,8 @@ class Preparation:
         elif self._settings.torch_compile:
             unet.compile()
         elif self._device.kind == _CPU:
-            # compiled code would be compiled anew for every number of threads
-            cpu.limit_threads(unet)
+            # compiled code would be compiled anew for every number of rows
+            unet.forward = SharedRows(unet)
         return unet, warnings
 
     def _place(self, unet: Any, name: str, files: object) -> Path:

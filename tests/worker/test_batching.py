@@ -34,13 +34,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     from diffusers import UNet2DConditionModel
 
     rows: list[int] = []
-    forward = UNet2DConditionModel.forward
+    call = UNet2DConditionModel.__call__
 
     def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
         rows.append(len(sample))
-        return forward(unet, sample, *arguments, **named)
+        return call(unet, sample, *arguments, **named)
 
-    monkeypatch.setattr(UNet2DConditionModel, "forward", counting)
+    monkeypatch.setattr(UNet2DConditionModel, "__call__", counting)
     return rows
 
 
@@ -160,7 +160,7 @@ class Limits:
         self.rows = 1000
         self.poison: torch.Tensor | None = None
         self.refused: list[int] = []
-        forward = UNet2DConditionModel.forward
+        call = UNet2DConditionModel.__call__
 
         def limited(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
             if len(sample) > self.rows:
@@ -169,9 +169,9 @@ class Limits:
             context = named["encoder_hidden_states"]
             if self.poison is not None and any(torch.equal(row, self.poison) for row in context):
                 raise RuntimeError("a broken kernel")
-            return forward(unet, sample, *arguments, **named)
+            return call(unet, sample, *arguments, **named)
 
-        monkeypatch.setattr(UNet2DConditionModel, "forward", limited)
+        monkeypatch.setattr(UNet2DConditionModel, "__call__", limited)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from shared.settings import Settings
 from tests.pictures import SAME, decibels
 from worker import preparation
 from worker.checkpoints import CheckpointCache
-from worker.cpu import SlicedAttention, limit_threads, threads_worth, use_onednn_for_matmul
+from worker.cpu import SlicedAttention, use_onednn_for_matmul
 from worker.devices import Device
 from worker.engine import DenoiseRequest, Engine
 from worker.profiles import PROFILES, Precision, choose_precision
@@ -213,39 +213,3 @@ def test_weights_that_were_transformed_count_as_memory() -> None:
     replace_convolutions(model)
     assert model.state_dict()["0.transformed"].numel() == 36 * 64 * 64
     assert sum(weight.numel() for weight in model.state_dict().values()) == 36 * 64 * 64 + 64
-
-
-class Threads(torch.nn.Module):
-    """A UNet of a million weights that notes how many threads it is called with."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weights = torch.nn.Parameter(torch.zeros(1_000_000))
-        self.seen: list[int] = []
-
-    def forward(self, sample: torch.Tensor, *, fail: bool = False) -> torch.Tensor:
-        self.seen.append(torch.get_num_threads())
-        if fail:
-            raise RuntimeError("out of memory")
-        return sample
-
-
-def test_a_call_uses_as_many_threads_as_its_work_is_worth() -> None:
-    """Given three threads, when calls grow, then they use one, two and three; afterwards all three are there again."""
-    unet = Threads()
-    limit_threads(unet)
-    torch.set_num_threads(3)
-    two = next(rows for rows in range(1, 100) if threads_worth(1_000_000 * rows * 64 * 64) == 2)
-    for rows in (1, two - 1, two, 10 * two):
-        unet(torch.zeros(rows, 4, 64, 64))
-        assert torch.get_num_threads() == 3
-    with pytest.raises(RuntimeError):
-        unet(torch.zeros(1, 4, 64, 64), fail=True)
-    assert torch.get_num_threads() == 3
-    assert unet.seen == [1, 1, 2, 3, 1]
-
-
-def test_a_large_model_is_worth_many_threads_at_any_size() -> None:
-    """Given SD 1.5's 860 million weights, when a guided picture has 64 or 512 pixels a side, then 5 or hundreds pay."""
-    assert threads_worth(860_000_000 * 2 * 8 * 8) == 5
-    assert threads_worth(860_000_000 * 2 * 64 * 64) > 300

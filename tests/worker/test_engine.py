@@ -311,13 +311,13 @@ def test_unet_bs_bounds_the_rows_of_a_call(
     from diffusers import UNet2DConditionModel
 
     rows: list[int] = []
-    forward = UNet2DConditionModel.forward
+    call = UNet2DConditionModel.__call__
 
     def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
         rows.append(len(sample))
-        return forward(unet, sample, *arguments, **named)
+        return call(unet, sample, *arguments, **named)
 
-    monkeypatch.setattr(UNet2DConditionModel, "forward", counting)
+    monkeypatch.setattr(UNet2DConditionModel, "__call__", counting)
     engine = Engine(settings, catalogue)
     engine.start()
     for wish, scale, expected in ((1, 7.5, [1, 1]), (2, 7.5, [2]), (None, 7.5, [2]), (None, 1.0, [1])):

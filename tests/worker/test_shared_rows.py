@@ -1,0 +1,91 @@
+"""The rows of a UNet call are shared out among the cores, and come back as they would have come from one."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from worker.shared_rows import SharedRows, Sharing, sharing
+
+_SIZE = (4, 64, 64)
+_WEIGHTS = 1_000_000
+
+
+class Unet(torch.nn.Module):
+    """Adds up what belongs to a row; notes the rows and threads of each call. `meet`: calls wait for one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.zeros(_WEIGHTS))
+        self.calls: list[tuple[int, int]] = []
+        self.meet: threading.Barrier | None = None
+
+    def forward(
+        self, latents: torch.Tensor, timesteps: torch.Tensor, encoder_hidden_states: torch.Tensor, return_dict: bool
+    ) -> tuple[torch.Tensor]:
+        assert not return_dict
+        self.calls.append((len(latents), torch.get_num_threads()))
+        if self.meet:
+            self.meet.wait(30)
+        if timesteps.max() > 1000:
+            raise RuntimeError("out of memory")
+        return (latents + timesteps.view(-1, 1, 1, 1) + encoder_hidden_states.mean(dim=(1, 2)).view(-1, 1, 1, 1),)
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def call(unet: Unet, timesteps: list[int]) -> torch.Tensor:
+    rows = len(timesteps)
+    context = torch.arange(rows * 6.0).view(rows, 2, 3)
+    made: torch.Tensor = unet(
+        torch.zeros(rows, *_SIZE), torch.tensor(timesteps), encoder_hidden_states=context, return_dict=False
+    )[0]
+    return made
+
+
+def test_every_row_gets_what_belongs_to_it(three_threads: None) -> None:
+    """Given rows of every kind, when they are shared out unevenly, then each has its own result, in its place."""
+    shared, plain = Unet(), Unet()
+    shared.forward = SharedRows(shared)  # type: ignore[method-assign, assignment]
+    for rows in (1, 2, 5):
+        torch.testing.assert_close(call(shared, list(range(rows))), call(plain, list(range(rows))), rtol=0, atol=0)
+    shared.meet = threading.Barrier(3)
+    torch.testing.assert_close(call(shared, list(range(7))), call(plain, list(range(7))), rtol=0, atol=0)
+    assert sorted(shared.calls[-3:]) == [(2, 1), (2, 1), (3, 1)]
+    assert torch.get_num_threads() == 3, "the caller's number stays"
+
+
+def test_a_part_that_fails_fails_the_call_when_all_have_ended(three_threads: None) -> None:
+    """Given a row that cannot be computed, when it is called, then its error is raised; the next call is fine."""
+    unet = Unet()
+    unet.forward = SharedRows(unet)  # type: ignore[method-assign, assignment]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        call(unet, [1001, 1, 1, 1, 1, 1])
+    assert len(unet.calls) == 3
+    assert float(call(unet, [2])[0].max()) == pytest.approx(4.5)
+
+
+@pytest.mark.parametrize(
+    ("work", "rows", "threads", "wanted"),
+    [
+        (1, 2, 4, Sharing(parts=1, threads=1)),  # nothing to gain
+        (10**10, 2, 2, Sharing(parts=2, threads=1)),
+        (10**10, 16, 2, Sharing(parts=2, threads=1)),
+        (10**10, 1, 2, Sharing(parts=1, threads=1)),  # one row alone, too small for two threads
+        (10**12, 1, 4, Sharing(parts=1, threads=4)),
+        (10**12, 2, 8, Sharing(parts=2, threads=4)),  # SD 1.x at 192 pixels
+        (10**12, 3, 8, Sharing(parts=3, threads=2)),
+        (10**12, 8, 1, Sharing(parts=1, threads=1)),
+    ],
+)
+def test_as_many_parts_and_threads_as_pay(work: int, rows: int, threads: int, wanted: Sharing) -> None:
+    """Given a call's work and rows and the threads there are, when shared, then no more threads are used than pay."""
+    assert sharing(work, rows, threads) == wanted
+    assert wanted.parts * wanted.threads <= threads
