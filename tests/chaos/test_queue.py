@@ -68,7 +68,8 @@ def test_the_eta_is_what_then_happens(make_service: ServiceFactory, scale: Scale
 def test_one_key_does_not_hold_up_another(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given a key with many jobs in the queue, when another key asks for one, then it does not wait for them."""
     count = scale(40, 500)
-    service = make_service(workers=1, API_KEYS="greedy,modest", MAX_WAITING_JOBS="0")
+    slots = 4
+    service = make_service(workers=1, API_KEYS="greedy,modest", MAX_WAITING_JOBS="0", WORKER_SLOTS=str(slots))
     body = TINY | {"H": 128, "W": 128, "ddim_steps": 10}
 
     def ask(key: str, seed: int) -> str:
@@ -82,8 +83,8 @@ def test_one_key_does_not_hold_up_another(make_service: ServiceFactory, scale: S
     *ends, end = finished(service, [*greedy, modest])
     before = sum(asked_at < other < end for other in ends)
     assert sum(other > end for other in ends) > count / 2, "most of the others must still have waited"
-    assert before <= 8, "those that had begun, and the turns between"
+    assert before <= 2 * slots, "those that had begun, and as many beside it"
     keep_figures(
-        jobs_of_the_other_key=count, of_them_done_while_it_waited=before, it_waited_s=round(end - asked_at, 1),
-        the_last_waited_s=round(max(ends) - asked_at, 1),
+        jobs_of_the_other_key=count, worker_slots=slots, of_them_done_while_it_waited=before,
+        it_waited_s=round(end - asked_at, 1), the_last_waited_s=round(max(ends) - asked_at, 1),
     )  # fmt: skip
