@@ -8,7 +8,8 @@ there are fewer rows than threads, OpenMP shares the rest.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+from weakref import WeakMethod
 
 import torch
 
@@ -42,7 +43,8 @@ class SharedRows:
 
     def __init__(self, unet: torch.nn.Module, share: Callable[[int, int, int], Sharing] = sharing) -> None:
         self._share = share
-        self._forward = unet.forward
+        # weakly, or the two would hold each other, and a model that is put away would keep its memory
+        self._forward = WeakMethod(unet.forward)
         self._weights = sum(weight.numel() for weight in unet.parameters())
 
     def __call__(
@@ -66,5 +68,5 @@ class SharedRows:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)  # this thread's own number
         latents, timesteps, context = part
-        result: torch.Tensor = self._forward(latents, timesteps, encoder_hidden_states=context, **rest)[0]
-        return result
+        forward = cast(Callable[..., tuple[torch.Tensor]], self._forward())  # its own UNet is calling
+        return forward(latents, timesteps, encoder_hidden_states=context, **rest)[0]

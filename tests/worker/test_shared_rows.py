@@ -1,6 +1,8 @@
 """The rows of a UNet call are shared out among the cores, and come back as they would have come from one."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -70,6 +72,20 @@ def test_a_part_that_fails_fails_the_call_when_all_have_ended(three_threads: Non
         call(unet, [1001, 1, 1, 1, 1, 1])
     assert len(unet.calls) == 3
     assert float(call(unet, [2])[0].max()) == pytest.approx(4.5)
+
+
+def test_a_model_that_is_put_away_leaves_at_once(three_threads: None) -> None:
+    """Given a UNet that was called, when nobody holds it any more, then it is gone, not when garbage is collected."""
+    gc.disable()
+    try:
+        unet = Unet()
+        unet.forward = SharedRows(unet)  # type: ignore[method-assign, assignment]
+        call(unet, [1, 2, 3, 4, 5])
+        left = weakref.ref(unet)
+        del unet
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
