@@ -43,6 +43,11 @@ class Event:
     def done(self) -> bool:
         return self.text.startswith("the row is done")
 
+    @property
+    def ends(self) -> bool:
+        """The worker has no more to do with the row, whatever became of it."""
+        return self.text.startswith(("the row is done", "the row is not continued", "the row failed"))
+
 
 @dataclass(frozen=True)
 class Recovery:

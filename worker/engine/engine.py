@@ -53,8 +53,8 @@ class Engine:
         self._turns = Turns()
         self._times: defaultdict[Hashable, StepTimes] = defaultdict(StepTimes)
         self._shared_best = 1
-        self._workers_here = 1
         self._threads = 0
+        self.share_cores(1)
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -95,7 +95,7 @@ class Engine:
 
     def share_cores(self, workers: int) -> None:
         """Leave to each of so many workers, this one among them, an equal share of the cores from the next step on."""
-        self._workers_here = workers
+        self._wanted_threads = self._settings.torch_threads or cores_for(workers, self._settings.worker_count)
 
     def shared_best(self) -> int:
         """How many requests like the last ones run well together; more than that had better wait elsewhere."""
@@ -135,9 +135,7 @@ class Engine:
 
     def _settle_threads(self) -> None:
         """Use this worker's share of the cores; workers on them come and go."""
-        settings = self._settings
-        threads = settings.torch_threads or cores_for(self._workers_here, settings.worker_count)
-        if threads != self._threads:
+        if (threads := self._wanted_threads) != self._threads:
             log.info("computing with %d threads", threads)
             torch.set_num_threads(threads)  # per thread in OpenMP, so it is done on this one
             self._threads = threads
