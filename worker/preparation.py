@@ -10,6 +10,7 @@ import torch
 
 from shared.settings import OPENVINO, Settings
 from worker import cpu
+from worker.blocks import simplify_blocks
 from worker.devices import Device
 from worker.openvino_unet import converted, require_openvino
 from worker.profiles import Profile
@@ -62,6 +63,7 @@ class Preparation:
                 warnings = ("CPU_BACKEND: OpenVINO could not be used for this model; torch was.",)
         if large:
             cpu.speed_up_unet(unet)
+        simplify_blocks(unet)
         if self._settings.torch_compile and self._profile.offload:
             log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the UNet comes and goes")
         elif self._settings.torch_compile:
