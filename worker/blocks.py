@@ -82,11 +82,11 @@ class DirectResnetBlock(ResnetBlock2D):  # type: ignore[misc]
 
     def forward(self, input_tensor: torch.Tensor, temb: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         """`(B, C, h, w)` and the embedding of the timesteps, `(B, E)` -> `(B, O, h, w)`."""
-        hidden = self.conv1(F.silu(self.norm1(input_tensor)))
-        hidden = hidden + self.time_emb_proj(F.silu(temb))[:, :, None, None]
-        hidden = self.conv2(F.silu(self.norm2(hidden)))
-        kept = input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor)
-        result: torch.Tensor = kept + hidden
+        hidden = self.conv1(F.silu(self.norm1(input_tensor), inplace=True))
+        hidden += self.time_emb_proj(F.silu(temb))[:, :, None, None]
+        hidden = self.conv2(F.silu(self.norm2(hidden), inplace=True))
+        hidden += input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor)
+        result: torch.Tensor = hidden
         return result
 
 

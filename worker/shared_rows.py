@@ -6,19 +6,20 @@ there are fewer rows than threads, OpenMP shares the rest.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 from weakref import WeakMethod
 
 import torch
+
+from worker.parallel import at_once
 
 # weights times rows times latent pixels, for each thread; measured by `python -m benchmarks.call_threads`, on two cores
 # with AVX2. The interpreter's lock is what several parts of a small call would wait for,
 _WORK_A_PART = 2_500_000_000
 # and each other is what OpenMP's threads would wait for
 _WORK_A_THREAD = 19_000_000_000
-_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,6 @@ def sharing(work: int, rows: int, threads: int) -> Sharing:
 class SharedRows:
     """Stands in for the `forward` of a UNet in this process's memory. Used by one thread at a time."""
 
-    # of the process, because each of its threads keeps a team of OpenMP's; they are started as they are needed
-    _pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="rows")
-
     def __init__(self, unet: torch.nn.Module, share: Callable[[int, int, int], Sharing] = sharing) -> None:
         self._share = share
         # weakly, or the two would hold each other, and a model that is put away would keep its memory
@@ -59,14 +57,10 @@ class SharedRows:
         shared = self._share(self._weights * rows * height * width, rows, torch.get_num_threads())
         whole = (latents, timesteps, encoder_hidden_states)
         parts = zip(*(tensor.tensor_split(shared.parts) for tensor in whole), strict=True)
-        computed = [self._pool.submit(self._compute, shared.threads, part, rest) for part in parts]
-        wait(computed)
+        computed = at_once([partial(self._compute, part, rest) for part in parts], shared.threads)
         return (torch.cat([part.result() for part in computed]),)
 
-    @torch.inference_mode()
-    def _compute(self, threads: int, part: tuple[torch.Tensor, ...], rest: dict[str, Any]) -> torch.Tensor:
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)  # this thread's own number
+    def _compute(self, part: tuple[torch.Tensor, ...], rest: dict[str, Any]) -> torch.Tensor:
         latents, timesteps, context = part
         forward = cast(Callable[..., tuple[torch.Tensor]], self._forward())  # its own UNet is calling
         return forward(latents, timesteps, encoder_hidden_states=context, **rest)[0]

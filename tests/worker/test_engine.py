@@ -2,7 +2,8 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from shared.models import Catalogue
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
 from worker.engine import Denoised, DenoiseRequest, Engine
+from worker.engine.flight import Flight
+from worker.engine.request import Ticket
+from worker.engine.step_times import StepTimes
 
 Build = Callable[..., DenoiseRequest]
 
@@ -329,3 +333,79 @@ def test_unet_bs_bounds_the_rows_of_a_call(
 
 def _with(request: DenoiseRequest, **different: Any) -> DenoiseRequest:
     return dataclasses.replace(request, **different)
+
+
+@pytest.fixture
+def two_threads(settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """An engine in which whatever can share a call does, so that equal requests end together."""
+    monkeypatch.setattr(StepTimes, "share", lambda _self, counts: len(counts))
+    monkeypatch.setattr(StepTimes, "due_alone", False)
+    engine = Engine(dataclasses.replace(settings, torch_threads=2), catalogue)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def together(engine: Engine, *requests: DenoiseRequest) -> list[Ticket]:
+    """Submit so that all are there before the first is begun."""
+    with engine._changed:  # reentrant
+        return [engine.submit(request, silent) for request in requests]
+
+
+def test_pictures_that_are_done_together_are_decoded_together(
+    two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given two threads, when requests end in the same call, then they are decoded two at a time, and right."""
+    requests = [request_for(noise_seed=seed) for seed in range(4)]
+    solo = [pixels(make(two_threads, request)) for request in requests]
+    met, decode = threading.Barrier(2), Flight.decode
+
+    def decode_when_both_are_here(flight: Flight) -> Image.Image:
+        met.wait(30)
+        return decode(flight)
+
+    monkeypatch.setattr(Flight, "decode", decode_when_both_are_here)
+    for one, ticket in zip(solo, together(two_threads, *requests), strict=True):
+        # a thread more or less rounds differently
+        assert abs(pixels(ticket.result(60)) - one).max() <= 1
+
+
+def test_large_pictures_are_decoded_one_after_the_other(
+    two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given pictures that together are larger than memory was reckoned for, then none is decoded beside another."""
+    monkeypatch.setattr("worker.engine.engine._PIXELS_AT_ONCE", 2 * 64 * 64 - 1)
+    decode, at_work, most = Flight.decode, [0], [0]
+
+    def counted(flight: Flight) -> Image.Image:
+        at_work[0] += 1
+        most[0] = max(most[0], at_work[0])
+        time.sleep(0.05)
+        made = decode(flight)
+        at_work[0] -= 1
+        return made
+
+    monkeypatch.setattr(Flight, "decode", counted)
+    for ticket in together(two_threads, *(request_for(noise_seed=seed) for seed in range(4))):
+        ticket.result(60)
+    assert most == [1]
+
+
+def test_a_picture_that_cannot_be_decoded_fails_alone(
+    two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given pictures that are decoded together, when one of them fails, then it is tried alone, and others are well."""
+    decode, tries = Flight.decode, []
+
+    def failing(flight: Flight) -> Image.Image:
+        if flight.ticket.request.noise_seed == 1:
+            tries.append(1)
+            raise ValueError("a VAE of bad character")
+        return decode(flight)
+
+    monkeypatch.setattr(Flight, "decode", failing)
+    well, bad = together(two_threads, request_for(noise_seed=0), request_for(noise_seed=1))
+    assert well.result(60).image.size == (64, 64)
+    with pytest.raises(InternalError):
+        bad.result(60)
+    assert tries == [1, 1]

@@ -1,7 +1,7 @@
 """The engine: one thread that owns the device and advances the requests of everybody, sharing UNet calls.
 
 Each turn: who is cancelled leaves, who waits may join, one group of requests advances by one model evaluation, and at
-most one finished request is decoded. Requests join and leave between any two evaluations.
+most one finished request is decoded (on a CPU one a thread). Requests join and leave between any two evaluations.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping
 
 import torch
+from PIL import Image
 
 from shared.errors import InternalError, InvalidRequest, OutOfMemory, ServiceError, WorkerStopping
 from shared.models import DOWNSAMPLING_FACTOR, Catalogue
@@ -26,12 +27,15 @@ from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket
 from worker.engine.step_times import StepTimes
 from worker.engine.turns import Turns
 from worker.engine.wishes import settle
+from worker.parallel import at_once
 from worker.profiles import Precision, profile_for
 
 log = logging.getLogger(__name__)
 
 # how long requests for models in memory may go before one whose model must be loaded in their place
 _MODEL_PATIENCE_S = 10.0
+# in pictures that are decoded at the same time: no more memory than one of SD 1.x takes
+_PIXELS_AT_ONCE = 512 * 512
 # more guided requests than any device gains by
 _MANY = [2] * 64
 
@@ -141,14 +145,14 @@ class Engine:
             self._threads = threads
 
     def _turn(self) -> None:
-        """Advance one group of requests by one model evaluation, and finish at most one that is done."""
+        """Advance one group of requests by one model evaluation, and finish some that are done."""
         self._settle_threads()
         self._drop_cancelled()
         self._admit()
         if self._flights:
             self._advance(self._next_batch())
         if self._ended:
-            self._finish(self._ended.popleft())
+            self._finish_some()
         if not self._flights and not self._ended:
             self._cache.rest()
 
@@ -239,9 +243,27 @@ class Engine:
             except Exception as error:
                 self._fail(flight, error)
 
-    def _finish(self, flight: Flight) -> None:
+    def _finish_some(self) -> None:
+        """Finish the first that has ended, and on a CPU others beside it, while all are small and each has a thread."""
+        flights = [self._ended.popleft()]
+        if self._device.kind == "cpu":
+            pixels = flights[0].pixels
+            while self._ended and len(flights) < self._threads:
+                pixels += self._ended[0].pixels
+                if pixels > _PIXELS_AT_ONCE:
+                    break
+                flights.append(self._ended.popleft())
+        if len(flights) == 1:
+            self._finish(flights[0])
+            return
+        decoded = at_once([flight.decode for flight in flights], self._threads // len(flights))
+        for flight, picture in zip(flights, decoded, strict=True):
+            # one that failed has another try, alone, in which it may be decoded in tiles
+            self._finish(flight, None if picture.exception() else picture.result())
+
+    def _finish(self, flight: Flight, picture: Image.Image | None = None) -> None:
         try:
-            flight.ticket.outcome.set_result(flight.finish())
+            flight.ticket.outcome.set_result(flight.finish(picture))
         except Exception as error:
             self._fail(flight, error)
 

@@ -83,6 +83,10 @@ class Flight:
         return len(self.conditioning_rows)
 
     @property
+    def pixels(self) -> int:
+        return self.ticket.request.width * self.ticket.request.height
+
+    @property
     def group(self) -> Hashable:
         """Equal for requests that can share a UNet call: model, size of latents, length of the conditioning, limits."""
         request, tokens = self.ticket.request, self.conditioning_rows[0].shape[1]
@@ -136,15 +140,15 @@ class Flight:
         self._warnings.append("unet_bs: the worker ran out of memory and went on with 1.")
         return True
 
-    def finish(self) -> Denoised:
-        """Decode the final latents."""
+    def decode(self) -> Image.Image:
+        """The final latents as a picture. Touches nothing else, so that several can be decoded at the same time."""
         vae = self.checkpoint.vae
+        latents = self._latents.to(self.checkpoint.device.name, vae.dtype)
+        return to_picture(self._family.to_pixels(vae, latents))
 
-        def decode() -> Image.Image:
-            latents = self._latents.to(self.checkpoint.device.name, vae.dtype)
-            return to_picture(self._family.to_pixels(vae, latents))
-
-        picture = self._with_vae("decoded", decode)
+    def finish(self, picture: Image.Image | None = None) -> Denoised:
+        """The result, with this picture, or else with one that is decoded now, in tiles if it must be."""
+        picture = picture or self._with_vae("decoded", self.decode)
         if self._sampling.evaluations is None:
             self._warnings.append(
                 f"ddim_steps: the sampler {self.ticket.request.sampler} chose {self.step} evaluations itself."
