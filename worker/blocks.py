@@ -1,8 +1,7 @@
 """The blocks that a UNet consists of, without what diffusers' own do for other kinds of models.
 
 Those look for masks, norms and factors that Stable Diffusion 1.x and 2.x do not have, and read the signature of their
-own parts, in every call of every block. The results here are theirs bit for bit; a small UNet's call on a CPU takes a
-tenth less time.
+own parts, in every call of every block: time that a small UNet's call notices. The results here are theirs bit for bit.
 """
 
 from typing import Any
@@ -18,6 +17,7 @@ _LARGE_ATTENTION = 1024 * 1024
 _QUERIES_AT_ONCE = 512
 _NOTHING_ELSE: dict[type, dict[str, Any]] = {
     Attention: {
+        "added_kv_proj_dim": None,
         "group_norm": None,
         "spatial_norm": None,
         "norm_cross": None,

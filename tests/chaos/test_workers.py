@@ -68,7 +68,8 @@ def test_killed_workers_lose_nothing(make_service: ServiceFactory, scale: Scale,
     crew = Crew(service)
     begun = time.monotonic()
     with clients(service) as traffic:
-        again = kill_workers(service, crew, traffic, jobs, kills_at_least, pause_s, scale(180, 1800), FULL)
+        give_up_s = scale(180, 1800)
+        again = kill_workers(service, crew, traffic, jobs, kills_at_least, pause_s, give_up_s, at_any_time=FULL)
     # a row can only be begun while somebody is there: kills come faster than a worker starts
     slowest_s = max((recovery.attended_s for recovery in again), default=0)
     assert slowest_s <= timeout_s + 5

@@ -52,6 +52,7 @@ def test_attention_in_slices_is_the_stock_attention(context: int | None, pixels:
     "block",
     [
         Attention(query_dim=32, heads=4, dim_head=8, residual_connection=True),
+        Attention(query_dim=32, heads=4, dim_head=8, added_kv_proj_dim=16),
         Attention(query_dim=32, heads=4, dim_head=8, norm_num_groups=4),
         Attention(query_dim=32, heads=4, dim_head=8, rescale_output_factor=2.0),
         Attention(query_dim=32, heads=4, dim_head=8, qk_norm="layer_norm"),
