@@ -22,6 +22,7 @@ from benchmarks.processes import SPINNING, wait_as_workers_do
 from shared.models import DOWNSAMPLING_FACTOR, load_catalogue
 from shared.settings import read_settings
 from worker import cpu
+from worker.blocks import TextProjection, simplify_blocks
 from worker.shared_rows import SharedRows, Sharing, sharing
 
 _DEMO = "demo"
@@ -33,12 +34,14 @@ _SIZES = {
 
 
 def unet_of(model: str) -> Any:
-    """The demo model's, or one with random weights that is prepared as a worker does with a large model."""
+    """The demo model's, or one with random weights, prepared as a worker does with a model of its size."""
     if model == _DEMO:
         demo = load_catalogue(_DEMO).default
-        return UNet2DConditionModel.from_pretrained(f"{demo.place(read_settings().models_dir)}/unet").eval()
-    unet = next(part for name, part in random_models.parts(model) if name == "unet").eval()
-    cpu.speed_up_unet(unet)
+        unet = UNet2DConditionModel.from_pretrained(f"{demo.place(read_settings().models_dir)}/unet").eval()
+    else:
+        unet = next(part for name, part in random_models.parts(model) if name == "unet").eval()
+        cpu.speed_up_unet(unet)
+    simplify_blocks(unet)
     return unet
 
 
@@ -56,11 +59,11 @@ def ways(unet: Any, threads: int) -> dict[str, Callable[..., Any]]:
 
 
 def seconds(
-    forwards: dict[str, Callable[..., Any]], tokens: int, side: int, rows: int, rounds: int
+    forwards: dict[str, Callable[..., Any]], text: torch.Tensor, side: int, rows: int, rounds: int
 ) -> dict[str, float]:
     """Median seconds of a call, by way."""
     latents = side // DOWNSAMPLING_FACTOR
-    sample, context = torch.randn(rows, 4, latents, latents), torch.randn(rows, 77, tokens)
+    sample, context = torch.randn(rows, 4, latents, latents), text.repeat(rows, 1, 1)
     taken: dict[str, list[float]] = {way: [] for way in forwards}
     for _ in range(rounds):
         for way, forward in forwards.items():
@@ -79,12 +82,13 @@ def main(model: str, rounds: int) -> None:
     console = Console(stderr=True)
     threads = torch.get_num_threads()
     unet = unet_of(model)
+    text = TextProjection(unet)(torch.randn(1, 77, unet.config.cross_attention_dim))
     weights = sum(weight.numel() for weight in unet.parameters())
     forwards = ways(unet, threads)
     table = Table("pixels a side", "rows", *(f"{way}, ms" for way in forwards), "parts used", "threads of each")
     found = []
     for side, rows in track(_SIZES[model], "measuring", console=console):
-        taken = seconds(forwards, unet.config.cross_attention_dim, side, rows, rounds)
+        taken = seconds(forwards, text, side, rows, rounds)
         used = sharing(weights * rows * (side // DOWNSAMPLING_FACTOR) ** 2, rows, threads)
         found.append({
             "side": side, "rows": rows, **{f"{way}, ms": round(1000 * value, 1) for way, value in taken.items()},

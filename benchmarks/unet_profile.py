@@ -59,7 +59,7 @@ def main(model: str, size: int, rounds: int, name: str) -> None:
         rows = 2 * requests
         latents = torch.randn(rows, LATENT_CHANNELS, side, side, **where)
         timesteps = torch.full((rows,), 500.0, device=device.name)
-        context = torch.randn(rows, 77, unet.config.cross_attention_dim, **where)
+        context = checkpoint.project_text(torch.randn(rows, 77, unet.config.cross_attention_dim, **where))
 
         def call(latents: Any = latents, timesteps: Any = timesteps, context: Any = context) -> object:
             return unet(latents, timesteps, encoder_hidden_states=context, return_dict=False)

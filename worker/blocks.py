@@ -2,6 +2,7 @@
 
 Those look for masks, norms and factors that Stable Diffusion 1.x and 2.x do not have, and read the signature of their
 own parts, in every call of every block: time that a small UNet's call notices. The results here are theirs bit for bit.
+And they compute in every step what the text alone decides: that is done once, by `TextProjection`.
 """
 
 from typing import Any
@@ -39,14 +40,21 @@ _NOTHING_ELSE: dict[type, dict[str, Any]] = {
 class DirectAttention(Attention):  # type: ignore[misc]  # diffusers comes without types
     """Takes the place of diffusers' `Attention`, whose weights it has: softmax(Q K^T / sqrt(d)) V, and no mask."""
 
+    columns: slice | None = None
+    """Where a `TextProjection` puts the keys and values of this block; None: they are computed in every call."""
+
     def forward(
         self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None = None, *_: Any, **__: Any
     ) -> torch.Tensor:
         """`(B, N, C)`, and what to attend to other than itself, `(B, M, D)` -> `(B, N, C)`."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        if self.columns is None:
+            keys, values = self.to_k(context), self.to_v(context)
+        else:
+            keys, values = context[..., self.columns].chunk(2, dim=-1)
         query, key, value = (
             projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projected in (self.to_q(hidden_states), self.to_k(context), self.to_v(context))
+            for projected in (self.to_q(hidden_states), keys, values)
         )
         result: torch.Tensor = self.to_out[0](self.mix(query, key, value).transpose(1, 2).flatten(2))
         return result
@@ -102,3 +110,25 @@ def simplify_blocks(unet: torch.nn.Module, attention: type[DirectAttention] = Di
                 block.__class__ = attention
             elif isinstance(block.nonlinearity, torch.nn.SiLU) and block.time_emb_proj is not None:
                 block.__class__ = DirectResnetBlock
+
+
+class TextProjection:
+    """The keys and values that a UNet's cross-attention makes of a text; they are the same in every step.
+
+    Takes them over: from its making on the UNet wants what a call of this returns as its `encoder_hidden_states`.
+    Where not every cross-attention is direct, nothing is taken over, and a call returns what it is given.
+    """
+
+    def __init__(self, unet: torch.nn.Module) -> None:
+        blocks = [block for block in unet.modules() if isinstance(block, Attention) and block.is_cross_attention]
+        self._layers: list[torch.nn.Module] = []
+        if not all(isinstance(block, DirectAttention) for block in blocks):
+            return
+        begin = 0
+        for block in blocks:
+            self._layers += [block.to_k, block.to_v]
+            block.columns = slice(begin, begin := begin + 2 * block.inner_kv_dim)
+
+    def __call__(self, text: torch.Tensor) -> torch.Tensor:
+        """`(B, M, D)` -> `(B, M, 2 C + 2 C' + ...)`: keys and values of the first block, of the second, ..."""
+        return torch.cat([layer(text) for layer in self._layers], dim=-1) if self._layers else text

@@ -1,7 +1,7 @@
 """A model in memory."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +33,8 @@ class Checkpoint:
     precision: Precision
     device: Device
     unet: Any
+    project_text: Callable[[torch.Tensor], torch.Tensor]
+    """What this UNet wants as its `encoder_hidden_states`, from a text's encoding of the same dtype."""
     vae: Any
     text_encoder: Any
     tokenizer: Any

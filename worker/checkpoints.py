@@ -112,18 +112,19 @@ class CheckpointCache:
         parts = read_folder(place, precision) if place.is_dir() else read_single_file(model, place, precision)
         home = "cpu" if self._profile.offload else self._device.name
         unet, vae, text_encoder = (part.to(home) for part in (parts.unet, parts.vae, parts.text_encoder))
-        unet, warnings = self._preparation.prepare(unet, vae, model.name, _signature(place))
+        prepared = self._preparation.prepare(unet, vae, model.name, _signature(place))
         return Checkpoint(
             model=model,
             precision=precision,
             device=self._device,
-            unet=unet,
+            unet=prepared.unet,
+            project_text=prepared.project_text,
             vae=vae,
             text_encoder=text_encoder,
             tokenizer=parts.tokenizer,
             scheduler_config=parts.scheduler_config,
             residency=self._residency,
-            warnings=warnings,
+            warnings=prepared.warnings,
         )
 
     def _weights_of(self, model: Model, place: Path) -> int:

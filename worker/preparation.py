@@ -1,6 +1,8 @@
 """Makes the parts of a model, just loaded, ready for the way in which this worker uses them."""
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +12,7 @@ import torch
 
 from shared.settings import OPENVINO, Settings
 from worker import cpu
-from worker.blocks import simplify_blocks
+from worker.blocks import TextProjection, simplify_blocks
 from worker.devices import Device
 from worker.openvino_unet import converted, require_openvino
 from worker.profiles import Profile
@@ -26,6 +28,17 @@ _CPU = "cpu"
 _LIBRARIES = ("openvino", "torch", "diffusers")
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A model's UNet as it is used from now on."""
+
+    unet: Any
+    project_text: Callable[[torch.Tensor], torch.Tensor] = lambda encoding: encoding
+    """What the UNet wants as its `encoder_hidden_states`, from a text's encoding."""
+    warnings: tuple[str, ...] = ()
+    """What every result must say."""
+
+
 class Preparation:
     """For one device and the operator's wishes. Raises BackendUnavailable when OpenVINO is wished for and missing."""
 
@@ -39,8 +52,8 @@ class Preparation:
         elif settings.cpu_backend == OPENVINO:
             log.warning("CPU_BACKEND has no effect: this worker computes on %s", device.name)
 
-    def prepare(self, unet: Any, vae: Any, name: str, files: object) -> tuple[Any, tuple[str, ...]]:
-        """The UNet to use from now on, and what its results must say; the parts may be changed in place.
+    def prepare(self, unet: Any, vae: Any, name: str, files: object) -> Prepared:
+        """Make both ready; they may be changed in place.
 
         `name` is the model's, and the text of `files` changes when what it was read from does.
         """
@@ -57,7 +70,7 @@ class Preparation:
         warnings: tuple[str, ...] = ()
         if self._openvino:
             try:
-                return converted(unet, self._place(unet, name, files)), ()
+                return Prepared(converted(unet, self._place(unet, name, files)))
             except Exception:  # of openvino and torch's tracer, of any kind
                 log.exception("OpenVINO cannot be used for the model %s, torch computes it", name)
                 warnings = ("CPU_BACKEND: OpenVINO could not be used for this model; torch was.",)
@@ -71,7 +84,8 @@ class Preparation:
         elif self._device.kind == _CPU:
             # compiled code would be compiled anew for every number of rows
             unet.forward = SharedRows(unet)
-        return unet, warnings
+            return Prepared(unet, TextProjection(unet), warnings)
+        return Prepared(unet, warnings=warnings)
 
     def _place(self, unet: Any, name: str, files: object) -> Path:
         """The folder of this UNet's conversion."""

@@ -125,7 +125,7 @@ def test_a_single_file_predicts_what_its_twin_predicts(world: World, kind: str) 
     latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         texts = [each.text_encoder(tokens)[0] for each in (one, two)]
-        noises = [each.unet(latents, torch.tensor([500]), texts[1])[0] for each in (one, two)]
+        noises = [each.unet(latents, torch.tensor([500]), each.project_text(texts[1]))[0] for each in (one, two)]
         pictures = [each.vae.decode(latents)[0] for each in (one, two)]
     for ours, theirs in (texts, noises, pictures):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)

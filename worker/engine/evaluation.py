@@ -82,7 +82,7 @@ def _call(batch: Sequence[Flight], device: Device) -> list[torch.Tensor]:
                 unet(
                     torch.cat(latents[part]).to(device.name, unet.dtype),
                     torch.cat(timesteps[part]).to(device.name),
-                    encoder_hidden_states=torch.cat(contexts[part]).to(unet.dtype),
+                    encoder_hidden_states=torch.cat(contexts[part]),
                     return_dict=False,
                 )[0]
             )
