@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -50,6 +51,12 @@ class Checkpoint:
     def key(self) -> Hashable:
         """Equal for checkpoints that are the same model in the same precision, also after it was loaded anew."""
         return self.model.name, self.precision
+
+    @cached_property
+    def unet_dtype(self) -> torch.dtype:
+        """Of what the UNet is given; diffusers looks through all modules for it, every time."""
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
 
     @property
     def size(self) -> int:

@@ -80,7 +80,7 @@ def _call(batch: Sequence[Flight], device: Device) -> list[torch.Tensor]:
             part = slice(first, first + at_most)
             done.append(
                 unet(
-                    torch.cat(latents[part]).to(device.name, unet.dtype),
+                    torch.cat(latents[part]).to(device.name, leader.checkpoint.unet_dtype),
                     torch.cat(timesteps[part]).to(device.name),
                     encoder_hidden_states=torch.cat(contexts[part]),
                     return_dict=False,

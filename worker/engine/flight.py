@@ -42,7 +42,7 @@ class Flight:
         negative = request.negative_prompt if self.guided else ""
         conditioning = self._family.encode(checkpoint, request.prompt, negative)
         sides = (conditioning.negative, conditioning.positive) if self.guided else (conditioning.positive,)
-        self.conditioning_rows = [checkpoint.project_text(side.to(checkpoint.unet.dtype)) for side in sides]
+        self.conditioning_rows = [checkpoint.project_text(side.to(checkpoint.unet_dtype)) for side in sides]
         """The conditioning of each row of this request in a UNet call: what to avoid first, then what to draw."""
         noise = Noise(request.noise_seed, request.step_seed)
         start = self._start(noise)
