@@ -90,12 +90,12 @@ def gradient(width: int, height: int) -> Image.Image:
 
 @pytest.fixture
 def latents(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """What is given to the decoder, in the order of the pictures."""
+    """The final latents as the sampler leaves them, in the order of the pictures; the decoder gets them divided."""
     seen: list[torch.Tensor] = []
     decode = diffusers.AutoencoderKL.decode
 
     def recording(vae: Any, z: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        seen.append(z.clone())
+        seen.append(z * vae.config.scaling_factor)
         return decode(vae, z, *arguments, **named)
 
     monkeypatch.setattr(diffusers.AutoencoderKL, "decode", recording)
