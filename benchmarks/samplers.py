@@ -58,7 +58,11 @@ def scores(engine: Engine, sampler: str, count: int, steps: int) -> dict[str, fl
 @click.option("--count", default=100, show_default=True, help="Pictures a sampler.")
 @click.option("--steps", type=int, help="The same for all; without it, each sampler's usual number.")
 @click.option(
-    "--sampler", "chosen", multiple=True, type=click.Choice(list(SAMPLERS)), help="Only these; ddim is added."
+    "--sampler",
+    "chosen",
+    multiple=True,
+    type=click.Choice(list(SAMPLERS)),
+    help="Only these, and ddim; with a --name of their own.",
 )
 @click.option("--name", default="samplers", show_default=True, help="Of the file in benchmarks/results.")
 def main(count: int, steps: int | None, chosen: tuple[str, ...], name: str) -> None:

@@ -18,13 +18,19 @@ def kinds(model: torch.nn.Module) -> set[type]:
     return {type(module) for module in model.modules() if isinstance(module, Attention | ResnetBlock2D)}
 
 
-@pytest.mark.parametrize("name", ["demo", "layout-sd15", "layout-sd21v"])
-def test_a_simplified_unet_is_the_stock_one_bit_for_bit(name: str, models_dir: Path, catalogue: Catalogue) -> None:
-    """Given a model of each family, when its blocks are simplified, then all are, and no bit of a result changes."""
+def stock_unet(name: str, models_dir: Path, catalogue: Catalogue) -> Any:
+    """As diffusers reads it; what is drawn at random afterwards is the same every time."""
     model = catalogue.find(name)
     folder = model and model.place(models_dir)
     unet = UNet2DConditionModel.from_pretrained(str(folder), subfolder="unet").eval()
     torch.manual_seed(0)
+    return unet
+
+
+@pytest.mark.parametrize("name", ["demo", "layout-sd15", "layout-sd21v"])
+def test_a_simplified_unet_is_the_stock_one_bit_for_bit(name: str, models_dir: Path, catalogue: Catalogue) -> None:
+    """Given a model of each family, when its blocks are simplified, then all are, and no bit of a result changes."""
+    unet = stock_unet(name, models_dir, catalogue)
     inputs = torch.randn(2, 4, 16, 24), torch.tensor([7.0, 801.0]), torch.randn(2, 77, unet.config.cross_attention_dim)
     with torch.inference_mode():
         stock = unet(*inputs, return_dict=False)[0]
@@ -36,10 +42,7 @@ def test_a_simplified_unet_is_the_stock_one_bit_for_bit(name: str, models_dir: P
 @pytest.mark.parametrize("name", ["demo", "layout-sd15", "layout-sd21v"])
 def test_a_text_that_was_projected_says_the_same(name: str, models_dir: Path, catalogue: Catalogue) -> None:
     """Given two rows with texts of their own, when each text was projected before, then the result is the stock one."""
-    model = catalogue.find(name)
-    folder = model and model.place(models_dir)
-    unet = UNet2DConditionModel.from_pretrained(str(folder), subfolder="unet").eval()
-    torch.manual_seed(0)
+    unet = stock_unet(name, models_dir, catalogue)
     inputs = torch.randn(2, 4, 16, 24), torch.tensor([7.0, 801.0])
     text = torch.randn(2, 154, unet.config.cross_attention_dim)
     with torch.inference_mode():
