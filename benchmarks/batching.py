@@ -92,7 +92,7 @@ def compare(engine: Engine, requests: list[DenoiseRequest], console: Console) ->
 @click.option("--steps", default=50, show_default=True, help="The most steps of a request.")
 @click.option("--side", "sides", multiple=True, type=int, default=(64, 128, 192), show_default=True)
 @click.option("--seed", default=1, show_default=True)
-@click.option("--half", is_flag=True, help="In 16 bits, also on a processor that is slow at them.")
+@click.option("--half", is_flag=True, help="In 16 bits, also on a processor that is slow at them; otherwise in 32.")
 @click.option("--name", default="batching", show_default=True, help="Of the file in benchmarks/results.")
 def main(model: str, count: int, steps: int, sides: tuple[int, ...], seed: int, half: bool, name: str) -> None:
     """Draw everything twice, print the summary, keep the results."""
@@ -103,9 +103,9 @@ def main(model: str, count: int, steps: int, sides: tuple[int, ...], seed: int, 
     engine = Engine(settings, load_catalogue(model))
     engine.start()
     rng = random.Random(seed)
+    precision = "autocast" if half else "full"
     requests = [random_request(rng, (model,), PROMPTS, sides, steps) for _ in range(count)]
-    if half:
-        requests = [replace(request, precision="autocast") for request in requests]
+    requests = [replace(request, precision=precision) for request in requests]
     found = compare(engine, requests, console)
     engine.stop()
     finite = [row["psnr_db"] for row in found if row["psnr_db"] is not None]
@@ -118,7 +118,6 @@ def main(model: str, count: int, steps: int, sides: tuple[int, ...], seed: int, 
     }
     console.print(summary)
     machine = report.machine(settings.device, torch.get_num_threads())
-    precision = "16 bits" if half or settings.device.startswith("cuda") else "float32"
     click.echo(report.write(name, {
         "machine": machine, "precision": precision, "model": model, "summary": summary, "requests": found,
     }))  # fmt: skip

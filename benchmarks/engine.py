@@ -24,6 +24,7 @@ from benchmarks import report
 from benchmarks.processes import SPINNING, Partner, serve, wait_as_workers_do
 from shared.models import Model, load_catalogue
 from shared.samplers import SAMPLERS
+from shared.schemas import PRECISIONS
 from shared.settings import Settings, read_settings
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine, Ticket
@@ -45,6 +46,7 @@ class Setting:
     size: int
     steps: int
     threads: int
+    precision: str | None
 
 
 class StockPipeline:
@@ -52,7 +54,7 @@ class StockPipeline:
 
     def __init__(self, setting: Setting, settings: Settings) -> None:
         device = pick_device(settings.device)
-        precision = choose_precision(None, profile_for(settings.worker_variant, device), device)
+        precision = choose_precision(setting.precision, profile_for(settings.worker_variant, device), device)
         folder = setting.model.place(settings.models_dir)
         self._setting = setting
         self._pipeline: Any = diffusers.StableDiffusionPipeline.from_pretrained(
@@ -93,7 +95,7 @@ class Ours:
         request = DenoiseRequest(
             model=self._setting.model.name, prompt=PROMPTS[number % len(PROMPTS)], negative_prompt="", width=side,
             height=side, steps=steps or self._setting.steps, guidance_scale=7.5, eta=0.0, sampler="ddim",
-            noise_seed=number, step_seed=number,
+            noise_seed=number, step_seed=number, precision=self._setting.precision,
         )  # fmt: skip
         return self.engine.submit(request, lambda *_: None)
 
@@ -200,24 +202,34 @@ def memory(device: str) -> float | None:
 @click.option("--model", default="demo", show_default=True)
 @click.option("--size", default=0, help="Pixels a side; 0: the model's native size.")
 @click.option("--steps", default=20, show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), help="As a request would wish it.")
 @click.option("--requests", default=16, show_default=True, help="How many come at once.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--long-size", default=512, show_default=True, help="Pixels a side of the long request.")
 @click.option("--name", default="engine", show_default=True, help="Of the file in benchmarks/results.")
 @click.option("--as-stock", is_flag=True, hidden=True)
 def main(
-    model: str, size: int, steps: int, requests: int, rounds: int, long_size: int, name: str, as_stock: bool
+    model: str,
+    size: int,
+    steps: int,
+    precision: str | None,
+    requests: int,
+    rounds: int,
+    long_size: int,
+    name: str,
+    as_stock: bool,
 ) -> None:
     """Measure, print a table, keep the results. The settings of the environment apply (DEVICE, MODELS_DIR, ...)."""
     settings = read_settings()
     chosen = load_catalogue(model).default
-    setting = Setting(chosen, size or chosen.native_size, steps, torch.get_num_threads())
+    setting = Setting(chosen, size or chosen.native_size, steps, torch.get_num_threads(), precision)
     if as_stock:
         pipeline = StockPipeline(setting, settings)
         serve(lambda number: timed(lambda: pipeline.paint(int(number))))
         return
     wait_as_workers_do("benchmarks.engine")
     same = ["--as-stock", "--model", model, "--size", str(setting.size), "--steps", str(steps)]
+    same += ["--precision", precision] if precision else []
     with Partner("benchmarks.engine", *same, spinning={}) as stock:
         measure(setting, settings, stock, requests, rounds, long_size, name)
 
@@ -226,14 +238,16 @@ def measure(
     setting: Setting, settings: Settings, stock: Partner, requests: int, rounds: int, long_size: int, name: str
 ) -> None:
     console = Console(stderr=True)
-    device = pick_device(settings.device).name
+    device = pick_device(settings.device)
+    precision = choose_precision(setting.precision, profile_for(settings.worker_variant, device), device)
     ours = Ours(setting, settings)
     for number in track(range(3), "warming up", console=console):
         stock.do(str(number))
         ours.latencies(requests)
-    results: dict[str, Any] = {"machine": report.machine(device, setting.threads)}
+    results: dict[str, Any] = {"machine": report.machine(device.name, setting.threads)}
     results["setting"] = {
         "model": setting.model.name, "size": setting.size, "steps": setting.steps, "scale": 7.5, "sampler": "ddim",
+        "precision": precision.word, "dtype": str(precision.unet).removeprefix("torch."),
         "engine_threads": {variable: os.environ[variable] for variable in SPINNING if variable in os.environ},
     }  # fmt: skip
     parts = {
@@ -243,7 +257,7 @@ def measure(
         "behind_a_long_one": lambda: behind_a_long_one(ours, setting, long_size, 4 * rounds),
         "curve": lambda: curve(ours, setting, (1, 2, 4, 8, 16, 32)),
         "shared_best": ours.engine.shared_best,
-        "gpu_memory_gb": lambda: memory(device),
+        "gpu_memory_gb": lambda: memory(device.name),
     }
     for part, measure in track(parts.items(), "measuring", console=console):
         results[part] = measure()

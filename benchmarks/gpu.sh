@@ -13,7 +13,7 @@ trap 'rm -rf "$models"' EXIT
 export MODELS_DIR=$models DEVICE=cuda WORKER_VARIANT=standard
 "$python" -c 'import torch; assert torch.cuda.is_available(), "there is no CUDA device here"; print(torch.cuda.get_device_name())'
 
-"$python" -m benchmarks.batching --name gpu_batching_demo
+"$python" -m benchmarks.batching --half --name gpu_batching_demo
 "$python" -m benchmarks.random_models sd15 "$models/sd15"
 for requests in 1 2 4 8 16 32; do
     "$python" -m benchmarks.engine --model sd15 --requests "$requests" --rounds 3 --long-size 512 \
@@ -21,5 +21,5 @@ for requests in 1 2 4 8 16 32; do
 done
 "$python" -m benchmarks.gpu --model sd15 --name gpu_variants_sd15
 TORCH_COMPILE=true COMPILE_CACHE_DIR="$models/compiled" "$python" -m benchmarks.gpu --model sd15 --name gpu_variants_sd15_compiled
-"$python" -m benchmarks.batching --model sd15 --count 12 --steps 20 --side 512 --name gpu_batching_sd15
+"$python" -m benchmarks.batching --model sd15 --half --count 12 --steps 20 --side 512 --name gpu_batching_sd15
 "$python" -m benchmarks.samplers --count 100 --name gpu_samplers

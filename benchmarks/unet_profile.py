@@ -7,6 +7,7 @@ ratio of the two says how much more any sharing of calls could gain.
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
 from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS, load_catalogue
+from shared.schemas import PRECISIONS
 from shared.settings import read_settings
 from worker.checkpoints import CheckpointCache
 from worker.devices import pick_device
@@ -40,14 +42,15 @@ def median_s(call: Callable[[], object], synchronise: Callable[[], None], rounds
 @click.option("--model", default="demo", show_default=True)
 @click.option("--size", default=0, help="Pixels a side; 0: the model's native size.")
 @click.option("--rounds", default=7, show_default=True)
+@click.option("--precision", "wish", type=click.Choice(PRECISIONS), help="As a request would wish it.")
 @click.option("--name", default="unet_profile", show_default=True, help="Of the file in benchmarks/results.")
 @torch.no_grad()
-def main(model: str, size: int, rounds: int, name: str) -> None:
+def main(model: str, size: int, rounds: int, wish: str | None, name: str) -> None:
     """Measure, print a table, keep the results."""
     settings, catalogue = read_settings(), load_catalogue(model)
     device = pick_device(settings.device)
     profile = profile_for(settings.worker_variant, device)
-    precision = choose_precision(None, profile, device)
+    precision = choose_precision(wish, profile, device)
     checkpoint = CheckpointCache(settings, catalogue, device, profile).get(catalogue.default.name, precision, ())
     unet, side = checkpoint.unet, (size or catalogue.default.native_size) // DOWNSAMPLING_FACTOR
     where: dict[str, Any] = {"device": device.name, "dtype": unet.dtype}
@@ -64,11 +67,13 @@ def main(model: str, size: int, rounds: int, name: str) -> None:
         def call(latents: Any = latents, timesteps: Any = timesteps, context: Any = context) -> object:
             return unet(latents, timesteps, encoder_hidden_states=context, return_dict=False)
 
+        # counter and profiler see the operations of their own thread only: not those of rows that threads share out
+        forward = partial(type(unet).forward, unet, latents, timesteps, encoder_hidden_states=context)
         with FlopCounterMode(display=False) as counter:
-            call()
+            forward()
         seconds = median_s(call, device.synchronise, rounds)
         with torch.profiler.profile() as profiler:
-            call()
+            forward()
         events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
         total = sum(event.self_cpu_time_total for event in events)
         shares = {

@@ -1,6 +1,6 @@
 """Several computations at the same time, on the cores of a CPU."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -13,11 +13,28 @@ _MOST_THREADS = 1024
 _pool = ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="parallel")
 
 
-def at_once(calls: Iterable[Callable[[], T]], threads: int) -> list[Future[T]]:
-    """Make all calls at the same time, each with so many of OpenMP's threads; returns when all have ended."""
+def at_once(calls: Sequence[Callable[[], T]], threads: int) -> list[Future[T]]:
+    """Make all calls at the same time, each with so many of OpenMP's threads; returns when all have ended.
+
+    A single one is made by the calling thread, which costs a quarter of a millisecond less than waking another.
+    """
+    if len(calls) == 1:
+        return [_made_here(calls[0], threads)]
     begun = [_pool.submit(_call, call, threads) for call in calls]
     wait(begun)
     return begun
+
+
+def _made_here(call: Callable[[], T], threads: int) -> Future[T]:
+    before, made = torch.get_num_threads(), [Future[T]()]
+    try:
+        made[0].set_result(_call(call, threads))
+    except Exception as error:
+        made[0].set_exception(error)
+    finally:
+        torch.set_num_threads(before)
+    # an error holds this frame: were it held here in turn, the tensors of what failed would wait for the collector
+    return made.pop()
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ import torch
 from worker.parallel import at_once
 
 # weights times rows times latent pixels, for each thread; measured by `python -m benchmarks.call_threads`, on two cores
-# with AVX2. The interpreter's lock is what several parts of a small call would wait for,
+# with AVX2 and on two with AVX512. The interpreter's lock is what several parts of a small call would wait for,
 _WORK_A_PART = 2_500_000_000
 # and each other is what OpenMP's threads would wait for
 _WORK_A_THREAD = 19_000_000_000

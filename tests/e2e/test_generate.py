@@ -44,13 +44,17 @@ def test_an_older_clients_body_works_as_it_is(service: Service) -> None:
 
 
 def test_wishes_the_worker_cannot_honour_are_told(service: Service) -> None:
-    """Given wishes for a GPU, when a CPU worker does the job, then Parameters says what was used, with warnings."""
+    """Given wishes for a GPU, when a CPU worker does the job, then Parameters says what was used, with warnings.
+
+    Some processors are fast in 16 bits: there the wish for it is honoured, and nothing said.
+    """
     parameters = result_of(service, device="cuda", precision="autocast", turbo=True, unet_bs=1)["Parameters"]
     assert parameters["device"] == "cpu"
-    assert parameters["precision"] == "full"
+    assert parameters["precision"] in {"full", "autocast"}
     assert parameters["unet_bs"] == 1
     assert any("cuda" in warning for warning in parameters["warnings"])
-    assert any("autocast" in warning for warning in parameters["warnings"])
+    warned = any("autocast" in warning for warning in parameters["warnings"])
+    assert warned == (parameters["precision"] == "full")
 
 
 def test_no_wish_no_warning(service: Service) -> None:
