@@ -9,17 +9,19 @@ from marshmallow import fields
 from marshmallow.validate import OneOf, Range
 
 from shared.models import load_catalogue
-from shared.samplers import SAMPLERS
+from shared.samplers import SAMPLERS, Sampler
 from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
 from shared.settings import Settings
 
 _LONG = 10
 README = Path(__file__).resolve().parent.parent / "README.md"
+_SAMPLER_SCORES = README.parent / "benchmarks" / "results" / "samplers.json"
 
 
 def tables() -> dict[str, str]:
     """Every generated table by the name of its markers in the README."""
     settings = Settings()
+    scores = json.loads(_SAMPLER_SCORES.read_text())["scores"]
     limits = Limits(
         catalogue=load_catalogue(settings.default_model),
         prompts_dir=settings.prompts_dir,
@@ -36,7 +38,7 @@ def tables() -> dict[str, str]:
             ("key", "default", "values", "meaning"), [_parameter(*item) for item in only_img2img.items()]
         ),
         "samplers": _table(
-            ("name", "aliases", "what it is", "evaluations a step", "uses `ddim_eta`"),
+            ("name", "aliases", "what it is", "evaluations a step", "uses `ddim_eta`", "enough steps"),
             [
                 (
                     f"`{name}`",
@@ -44,6 +46,7 @@ def tables() -> dict[str, str]:
                     sampler.label,
                     str(sampler.evaluations_per_step or "its own choice"),
                     "yes" if sampler.uses_eta else "",
+                    _enough_steps(scores[name], sampler),
                 )
                 for name, sampler in SAMPLERS.items()
             ],
@@ -88,6 +91,12 @@ def _values(field: fields.Field[Any]) -> str:
         low = "" if rule.min is None else f"{'from' if rule.min_inclusive else 'above'} {rule.min}"
         return f"{low}{'' if rule.max is None else f' to {rule.max}'}".strip()
     return "true, false" if isinstance(field, fields.Boolean) else ""
+
+
+def _enough_steps(scores: dict[str, Any], sampler: Sampler) -> str:
+    if sampler.evaluations_per_step is None:
+        return "its own choice"
+    return str(scores["enough"] or f"more than {list(scores['steps'])[-1]}")
 
 
 def _words(words: Any) -> str:
