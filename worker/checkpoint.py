@@ -58,11 +58,6 @@ class Checkpoint:
         dtype: torch.dtype = self.unet.dtype
         return dtype
 
-    @cached_property
-    def decoder_weights(self) -> int:
-        """How many weights the VAE's decoder has."""
-        return sum(weight.numel() for weight in self.vae.decoder.state_dict().values())
-
     @property
     def size(self) -> int:
         """Bytes of all weights."""

@@ -29,7 +29,6 @@ from worker.engine.turns import Turns
 from worker.engine.wishes import settle
 from worker.parallel import at_once
 from worker.profiles import Precision, profile_for
-from worker.shared_rows import sharing
 
 log = logging.getLogger(__name__)
 
@@ -254,13 +253,10 @@ class Engine:
                 if pixels > _PIXELS_AT_ONCE:
                     break
                 flights.append(self._ended.popleft())
-        threads = self._threads // len(flights)
-        if self._device.kind == "cpu" and len(flights) == 1:
-            threads = sharing(flights[0].decoding_work, 1, self._threads).threads
-        if threads == self._threads:
+        if len(flights) == 1:
             self._finish(flights[0])
             return
-        decoded = at_once([flight.decode for flight in flights], threads)
+        decoded = at_once([flight.decode for flight in flights], self._threads // len(flights))
         for flight, picture in zip(flights, decoded, strict=True):
             # one that failed has another try, alone, in which it may be decoded in tiles
             self._finish(flight, None if picture.exception() else picture.result())

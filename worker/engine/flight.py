@@ -87,11 +87,6 @@ class Flight:
         return self.ticket.request.width * self.ticket.request.height
 
     @property
-    def decoding_work(self) -> int:
-        """What `sharing` wants to know of the decoder, whose convolutions are mostly at the picture's own size."""
-        return self.checkpoint.decoder_weights * self.pixels
-
-    @property
     def group(self) -> Hashable:
         """Equal for requests that can share a UNet call: model, size of latents, length of the conditioning, limits."""
         request, tokens = self.ticket.request, self.conditioning_rows[0].shape[1]
