@@ -12,7 +12,6 @@ from shared.errors import ModelUnavailable
 from shared.models import Catalogue, Model
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
-from worker.clip_vocabulary import VocabularyMissing
 from worker.devices import Device
 from worker.downloads import Downloads
 from worker.folders import read_folder, weights_in_folder
@@ -176,7 +175,7 @@ class CheckpointCache:
 
 def _told(broken: Exception) -> str:
     """What is wrong and what to do, as the end of a sentence that begins with the file."""
-    if isinstance(broken, (NotUsable, VocabularyMissing)):
+    if isinstance(broken, NotUsable):
         return str(broken)
     first_line = re.split(r"[\n]|\. ", str(broken), maxsplit=1)[0][:_SENTENCE].rstrip(".")
     # no path of this machine for a client

