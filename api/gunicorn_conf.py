@@ -1,7 +1,12 @@
 """gunicorn's settings, read from ours: `gunicorn --config python:api.gunicorn_conf api.wsgi:app`."""
 
+import sys
+from typing import Any
+
 import gunicorn.http.wsgi
 
+from shared.queue import connect
+from shared.redis_server import UnsuitableRedis, check_server
 from shared.settings import read_settings
 
 # the header stays, for it is written in any case, and tells nothing
@@ -32,3 +37,12 @@ logconfig_dict = {
         "gunicorn.access": {"level": "CRITICAL", "propagate": False, "handlers": []},
     },
 }
+
+
+def on_starting(server: Any) -> None:
+    """Before anything is served: a Redis that can never carry a job is one line, and the end."""
+    try:
+        with connect(_settings) as client:
+            check_server(client)
+    except UnsuitableRedis as wrong:
+        sys.exit(f"api: {wrong}")

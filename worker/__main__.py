@@ -4,6 +4,8 @@ import logging
 import sys
 
 from shared.logs import configure_logging
+from shared.queue import connect
+from shared.redis_server import check_server
 from shared.settings import Settings, SettingsError, keep_compiled_kernels, limit_spinning, read_settings
 from worker.fleet import Fleet, gpus, one_a_gpu, worker_command
 
@@ -13,6 +15,8 @@ def main() -> None:
     limit_spinning()
     try:
         settings = read_settings()
+        with connect(settings) as client:
+            check_server(client)
         if settings.worker_gpus:
             raise SystemExit(_run_fleet(settings))
         from worker.app import Worker  # imports torch
