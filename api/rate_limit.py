@@ -8,6 +8,7 @@ from limits.storage import storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from shared.errors import TooManyRequests
+from shared.redis_address import RedisAddress
 from shared.settings import Settings, SettingsError
 
 
@@ -25,11 +26,11 @@ class RateLimit:
             raise SettingsError(
                 f"RATE_LIMIT: '{self._words}' cannot be read; write it like '30 per minute' or '5/second'"
             ) from None
+        address = RedisAddress.parse(settings.redis_url)
         storage = storage_from_string(
-            settings.redis_url,
+            address.for_limits,
             key_prefix=f"{settings.key_prefix}rate",
-            socket_timeout=settings.redis_timeout_s,
-            socket_connect_timeout=settings.redis_timeout_s,
+            **address.timeouts(settings.redis_timeout_s),
         )
         self._window = SlidingWindowCounterRateLimiter(storage)
 

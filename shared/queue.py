@@ -7,6 +7,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from shared.errors import ServiceUnavailable
+from shared.redis_address import RedisAddress
 from shared.requests import ANY_VARIANT
 from shared.settings import Settings
 
@@ -24,7 +25,7 @@ SERVED_BY = {
 
 def make_celery(settings: Settings) -> Celery:
     """The Celery app of either side. JSON only; no Celery results: the job record is ours."""
-    app = Celery("personal_diffusion", broker=settings.redis_url)
+    app = Celery("personal_diffusion", broker=RedisAddress.parse(settings.redis_url).for_celery)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
@@ -59,12 +60,8 @@ def make_celery(settings: Settings) -> Celery:
 
 def connect(settings: Settings) -> Any:
     """A Redis client that gives up after `redis_timeout_s` seconds instead of hanging."""
-    return redis.Redis.from_url(
-        settings.redis_url,
-        decode_responses=True,
-        socket_timeout=settings.redis_timeout_s,
-        socket_connect_timeout=settings.redis_timeout_s,
-    )
+    address = RedisAddress.parse(settings.redis_url)
+    return redis.Redis.from_url(address.for_redis, decode_responses=True, **address.timeouts(settings.redis_timeout_s))
 
 
 class RowQueue:

@@ -10,6 +10,7 @@ from environs import Env, EnvError
 from marshmallow.validate import OneOf, Range, Regexp
 
 from shared.callback_hosts import CallbackHosts
+from shared.redis_address import RedisAddress
 
 DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
@@ -114,7 +115,7 @@ def read_settings() -> Settings:
     default = Settings()
     try:
         return Settings(
-            redis_url=env.str("REDIS_URL", default.redis_url),
+            redis_url=_redis(env, default.redis_url),
             key_prefix=env.str("KEY_PREFIX", default.key_prefix),
             output_dir=env.str("OUTPUT_DIR", default.output_dir),
             models_dir=Path(env.str("MODELS_DIR", str(default.models_dir))),
@@ -187,6 +188,15 @@ def _hosts(env: Env, name: str) -> tuple[str, ...]:
     except ValueError as wrong:
         raise SettingsError(f"{name}: {wrong}") from None
     return entries
+
+
+def _redis(env: Env, default: str) -> str:
+    url = env.str("REDIS_URL", "") or default  # set to nothing: as if it were not set
+    try:
+        RedisAddress.parse(url)
+    except ValueError as wrong:
+        raise SettingsError(f"REDIS_URL: {wrong}") from None
+    return url
 
 
 def _origins(env: Env) -> tuple[str, ...]:
