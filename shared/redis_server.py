@@ -1,11 +1,31 @@
-"""What the Redis behind the queue must be; every program looks when it starts."""
+"""What the Redis behind the queue must be, at which every program looks when it starts, and which errors pass."""
 
+import logging
+import re
+import threading
 from typing import Any
 
 import redis
 
 # kombu 5.7 asks for ZRANGE .. BYSCORE REV. Valkey, and others that speak the protocol, say which Redis they are like
 LEAST_REDIS = (6, 2)
+_NO_EVICTION = "noeviction"
+_RETRY_S = 2.0
+# answers of a server that loads, fails over or cannot write for the moment; redis-py has classes for some of them
+_PASSING_CLASSES = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.ClusterDownError,  # also of a replica whose master is away
+    redis.exceptions.TryAgainError,
+)
+# for the others the word at the beginning, also where a pipeline or a script of Redis 6 puts its own words before it
+_PASSING_WORD = re.compile(
+    r"(?:^|caused error: |: -)(?:READONLY|MISCONF|LOADING|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|UNBLOCKED|OOM|BUSY)\b"
+)
+
+log = logging.getLogger(__name__)
 
 
 class UnsuitableRedis(ValueError):
@@ -13,16 +33,66 @@ class UnsuitableRedis(ValueError):
 
 
 def check_server(client: Any) -> None:
-    """Raise UnsuitableRedis where the server behind a redis-py client is too old for the queue.
+    """Raise UnsuitableRedis where the server behind a redis-py client is too old for the queue, or of another kind.
 
     A server that does not answer, or does not tell what it is, passes: to be away is no reason not to start.
     """
     try:
-        version = str(client.info("server").get("redis_version", ""))
+        told = client.info("server")
     except (redis.RedisError, OSError):
         return
+    version, mode = str(told.get("redis_version", "")), told.get("redis_mode")
     if is_too_old(version):
         raise UnsuitableRedis(too_old(version))
+    if mode == "cluster":
+        raise UnsuitableRedis(
+            "Redis in cluster mode cannot carry the queue, whose keys must change together: "
+            "set REDIS_URL to a Redis with cluster-enabled no."
+        )
+    if mode == "sentinel":
+        raise UnsuitableRedis("REDIS_URL leads to a Redis Sentinel: set it to the Redis that this one watches.")
+
+
+def risk_of(client: Any) -> str | None:
+    """How the server may lose accepted jobs though it works, and which setting to change; None where it does not.
+
+    Raises `redis.RedisError` when it does not answer.
+    """
+    try:
+        policy = str(client.info("memory").get("maxmemory_policy", _NO_EVICTION))
+    except redis.ResponseError:  # forbidden to this user, or unknown to a server that only speaks like Redis
+        return None
+    if policy == _NO_EVICTION:
+        return None
+    return (
+        f"Redis has maxmemory-policy {policy}: when its memory is full it throws away accepted jobs and results. "
+        f"Set maxmemory-policy {_NO_EVICTION}."
+    )
+
+
+def warn_of_risk(client: Any) -> threading.Thread:
+    """Log the risk of the server, if there is one, as soon as it answers; from a thread of its own."""
+
+    def ask() -> None:
+        pause = threading.Event()
+        while True:
+            try:
+                risk = risk_of(client)
+            except (redis.RedisError, OSError):
+                pause.wait(_RETRY_S)
+                continue
+            if risk:
+                log.warning("%s", risk)
+            return
+
+    thread = threading.Thread(target=ask, name="risk of redis", daemon=True)
+    thread.start()
+    return thread
+
+
+def passes(error: redis.RedisError) -> bool:
+    """Whether an error passes by itself, or once somebody has made room: the same call may succeed later."""
+    return isinstance(error, _PASSING_CLASSES) or bool(_PASSING_WORD.search(str(error)))
 
 
 def is_too_old(version: str) -> bool:

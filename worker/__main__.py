@@ -5,7 +5,7 @@ import sys
 
 from shared.logs import configure_logging
 from shared.queue import connect
-from shared.redis_server import check_server
+from shared.redis_server import check_server, warn_of_risk
 from shared.settings import Settings, SettingsError, keep_compiled_kernels, limit_spinning, read_settings
 from worker.fleet import Fleet, gpus, one_a_gpu, worker_command
 
@@ -15,10 +15,15 @@ def main() -> None:
     limit_spinning()
     try:
         settings = read_settings()
+        # before anything is built, which may have something to say
+        configure_logging(settings)
+        for says_nothing_of_the_job in ("celery.worker.strategy", "celery.app.trace"):
+            logging.getLogger(says_nothing_of_the_job).setLevel(logging.WARNING)
         with connect(settings) as client:
             check_server(client)
         if settings.worker_gpus:
             raise SystemExit(_run_fleet(settings))
+        warn_of_risk(connect(settings))
         from worker.app import Worker  # imports torch
 
         keep_compiled_kernels(settings.compile_cache_dir)
@@ -26,9 +31,6 @@ def main() -> None:
     except (SettingsError, ValueError) as wrong:
         sys.stderr.write(f"worker: {wrong}\n")
         raise SystemExit(2) from None
-    configure_logging(settings)
-    for says_nothing_of_the_job in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(says_nothing_of_the_job).setLevel(logging.WARNING)
     worker.run()
 
 

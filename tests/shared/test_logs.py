@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import warnings
 
 import pytest
 
@@ -17,6 +18,7 @@ def root(monkeypatch):
     monkeypatch.setattr(logger, "handlers", list(logger.handlers))
     level = logger.level
     yield logger
+    logging.captureWarnings(False)
     logger.setLevel(level)
 
 
@@ -32,6 +34,18 @@ def test_json_lines_carry_the_job_they_are_about(root, capsys):
     assert (inside["job_id"], inside["row"]) == ("j1", 2)
     assert inside["timestamp"].endswith("Z")
     assert "job_id" not in outside
+
+
+def test_a_warning_of_python_is_a_line_like_any_other(root, capsys):
+    """Given JSON logs, when a library warns by Python's own means, then its line is JSON too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        configure_logging(Settings(log_format="json"))
+        warnings.warn("old and slow", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(False)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "old and slow" in json.loads(line)["event"]
 
 
 def test_an_exception_is_one_line_of_json(root, capsys):

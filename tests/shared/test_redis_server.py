@@ -1,4 +1,5 @@
-"""The least Redis: one that is too old for the queue is refused by name, at the start of every program."""
+"""The Redis behind the queue: one that cannot carry it is refused by name, one that may lose jobs is warned of, and
+some errors pass."""
 
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.redis_server import UnsuitableRedis, check_server, is_too_old
+from shared.redis_server import UnsuitableRedis, check_server, is_too_old, passes, risk_of, warn_of_risk
 from shared.settings import environment_with
 from tests.old_redis import old_redis
 
@@ -65,3 +66,98 @@ def test_no_program_starts_on_an_old_one(program):
     assert ended.returncode != 0
     assert ended.stderr.splitlines()[-1].startswith(f"{program}: Redis 5.0.6 is too old: ")
     assert "Traceback" not in ended.stderr
+
+
+class Told:
+    """Stands in for a client whose server tells this of itself; raises what is an exception, and goes on after it."""
+
+    def __init__(self, *answers):
+        self._answers = list(answers)
+
+    def info(self, _section):
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize(("mode", "words"), [("cluster", "cluster-enabled no"), ("sentinel", "Sentinel")])
+def test_another_kind_of_server_is_refused_by_name(mode, words):
+    """Given a Redis in cluster mode, or a Sentinel, when it is checked, then the error says so and what to do."""
+    with pytest.raises(UnsuitableRedis, match=words):
+        check_server(Told({"redis_version": "7.4.7", "redis_mode": mode}))
+    check_server(Told({"redis_version": "7.4.7", "redis_mode": "standalone"}))
+
+
+def test_a_server_that_throws_keys_away_is_warned_of(redis_url, caplog):
+    """Given a real Redis with allkeys-lru, when a program starts, then its log names the policy and the setting."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        warn_of_risk(client).join(30)
+        assert caplog.messages == []
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            warn_of_risk(client).join(30)
+        finally:
+            client.config_set("maxmemory-policy", "noeviction")
+    (warning,) = caplog.messages
+    assert "maxmemory-policy allkeys-lru" in warning
+    assert "Set maxmemory-policy noeviction" in warning
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lfu", "volatile-lru", "volatile-ttl", "allkeys-random"])
+def test_every_policy_that_evicts_is_a_risk(policy):
+    """Given a policy that throws keys away, also only those that expire, when asked for, then it is named."""
+    assert policy in risk_of(Told({"maxmemory_policy": policy}))
+
+
+@pytest.mark.parametrize("told", [{}, redis.exceptions.NoPermissionError("no permissions to run 'info'")])
+def test_a_server_that_does_not_tell_is_not_warned_of(told):
+    """Given a server that forbids INFO or leaves the policy out, when asked for its risk, then there is none known."""
+    assert risk_of(Told(told)) is None
+
+
+def test_a_server_that_is_away_is_asked_until_it_answers(caplog, monkeypatch):
+    """Given a server that does not answer at first, when it does, then its risk is in the log."""
+    monkeypatch.setattr("shared.redis_server._RETRY_S", 0.001)
+    away = redis.ConnectionError("away"), redis.TimeoutError("slow")
+    warn_of_risk(Told(*away, {"maxmemory_policy": "allkeys-lru"})).join(30)
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ConnectionError("Connection refused"),
+        redis.TimeoutError("Timeout reading from socket"),
+        redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory"),
+        redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        redis.exceptions.ReadOnlyError("You can't write against a read only replica."),
+        redis.exceptions.MasterDownError("Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
+        redis.ResponseError("MISCONF Redis is configured to save RDB snapshots, but it's unable to persist to disk."),
+        redis.ResponseError("Command # 1 (HSET pd:job:1 x) of pipeline caused error: MISCONF Errors writing to AOF"),
+        redis.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"),
+        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+        redis.ResponseError("Error running script (call to f_1): @user_script:1: -READONLY You can't write"),
+    ],
+    ids=lambda error: str(error)[:30],
+)
+def test_what_passes(error):
+    """Given an error of a server that is away, fails over, or cannot write for the moment, then it passes."""
+    assert passes(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
+        redis.ResponseError("Error running script: @user_script:31: too many results to unpack"),
+        redis.ResponseError("Command # 2 (HSET pd:job:1 prompt READONLY) of pipeline caused error: ERR syntax error"),
+        redis.exceptions.NoPermissionError("this user has no permissions to run 'brpop'"),
+        redis.exceptions.ClusterCrossSlotError("Keys in request don't hash to the same slot"),
+        redis.DataError("Invalid input of type: 'NoneType'."),
+    ],
+    ids=lambda error: str(error)[:30],
+)
+def test_what_does_not_pass(error):
+    """Given an error that is a fault of the caller or of the set-up, then it does not pass by waiting."""
+    assert not passes(error)
