@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -14,9 +15,10 @@ from shared.samplers import SAMPLERS
 
 PNG_TEXT = "parameters"
 PNG_JSON = "personal_diffusion"
-_EXIF_IFD = 0x8769
-_USER_COMMENT = 0x9286
-_COMMENT_CODE = b"UNICODE\0"  # EXIF 2.32, section 4.6.5: the first eight bytes name the character code
+# EXIF 2.32: tags (section 4.6.3, 4.6.5) and types (section 4.6.2)
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_LONG, _UNDEFINED = 4, 7
+_COMMENT_CODE = b"UNICODE\0"  # section 4.6.5: the first eight bytes name the character code
 _COMMENT_LIMIT = 60_000  # a JPEG keeps its EXIF in one segment of 65,533 bytes
 _QUALITY = 95
 _BACKGROUND = (0, 0, 0)
@@ -59,11 +61,19 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def _exif(parameters: Mapping[str, Any]) -> Image.Exif:
-    exif = Image.Exif()
-    comment = infotext(parameters).encode("utf-16-be")[:_COMMENT_LIMIT]
-    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _COMMENT_CODE + comment
-    return exif
+def _exif(parameters: Mapping[str, Any]) -> bytes:
+    """EXIF with nothing but the infotext as its user comment, which must be of type UNDEFINED (EXIF 2.32, 4.6.5).
+
+    Pillow writes the comment as BYTE whatever it is given, and what reads by the standard, as piexif does, then fails.
+    """
+    comment = _COMMENT_CODE + infotext(parameters).encode("utf-16-be")[:_COMMENT_LIMIT]
+    header = struct.pack("<2sHL", b"II", 42, 8)  # little endian; the first directory follows at once
+    # a directory: number of entries, each (tag, type, count, value or offset), and where the next one is: nowhere
+    size = struct.calcsize("<HHHLLL")
+    sub, data = len(header) + size, len(header) + 2 * size
+    main = struct.pack("<HHHLLL", 1, _EXIF_IFD, _LONG, 1, sub, 0)
+    exif = struct.pack("<HHHLLL", 1, _USER_COMMENT, _UNDEFINED, len(comment), data, 0)
+    return b"Exif\0\0" + header + main + exif + comment
 
 
 def infotext(parameters: Mapping[str, Any]) -> str:

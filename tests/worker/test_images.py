@@ -5,6 +5,8 @@ import json
 import re
 from typing import Any
 
+import piexif
+import piexif.helper
 import pytest
 from PIL import Image
 
@@ -80,6 +82,13 @@ def test_any_prompt_can_be_stored(format: str, prompt: str) -> None:
             stored = comment[8:].decode("utf-16-be")
     readable = prompt.replace("\0", "").encode("utf-8", "replace").decode()
     assert stored.startswith(readable[:1000])
+
+
+@pytest.mark.parametrize("format", ["jpg", "webp"])
+def test_piexif_reads_the_user_comment(format: str) -> None:
+    """Given a JPEG or WebP, when piexif, A1111's reader, loads its comment, then it is the infotext."""
+    read = piexif.load(encode(RED, format, PARAMETERS))
+    assert piexif.helper.UserComment.load(read["Exif"][piexif.ExifIFD.UserComment]) == infotext(PARAMETERS)
 
 
 def test_png_carries_its_parameters_as_json() -> None:
