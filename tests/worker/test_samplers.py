@@ -101,6 +101,47 @@ def test_latents_are_finite_at_as_many_steps_as_may_be_asked_for(sampler: str) -
         assert bool(torch.isfinite(latents).all())
 
 
+# what a maker's scheduler was set to, in configs that people have, and what diffusers understands
+FOREIGN = {
+    "_class_name": "DPMSolverMultistepScheduler",
+    "_diffusers_version": "0.19.0",
+    "use_karras_sigmas": True,
+    "use_exponential_sigmas": False,
+    "use_beta_sigmas": False,
+    "algorithm_type": "sde-dpmsolver++",
+    "solver_order": 3,
+    "solver_type": "heun",
+    "lower_order_final": False,
+    "euler_at_final": True,
+    "final_sigmas_type": "sigma_min",
+    "timestep_type": "continuous",
+    "interpolation_type": "log_linear",
+    "sigma_min": 0.1,
+    "sigma_max": 5.0,
+    "thresholding": True,
+    "dynamic_thresholding_ratio": 0.5,
+    "sample_max_value": 0.5,
+    "clip_sample": True,
+    "clip_sample_range": 0.1,
+    "set_alpha_to_one": True,
+    "skip_prk_steps": False,
+    "variance_type": "learned_range",
+    "use_flow_sigmas": True,
+    "a_newer_flag": 3,
+}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_sampler_means_the_same_whatever_scheduler_its_model_came_with(sampler: str) -> None:
+    """Given a model whose config sets up a scheduler of its own, when a sampler runs, then nothing of it is used."""
+    plain, _ = run(begun(sampler, 8))
+    noise = Noise(3, 3)
+    start = Start(torch.randn(SHAPE, generator=noise.start))
+    config = {**CONFIG, "prediction_type": "epsilon", **FOREIGN}
+    flagged, _ = run(begin(sampler, config, 8, 0.0, start, noise))
+    assert torch.equal(plain, flagged)
+
+
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_come_from_the_distribution_of_the_data(sampler: str, prediction_type: str) -> None:

@@ -12,6 +12,12 @@ import torch
 
 from worker.samplers.base import Loop, Noise, Sampling, Start
 
+# What a model's config says about the model. The rest of it belongs to the scheduler that its maker happened to use,
+# and would change what a sampler's name means: `use_karras_sigmas` there makes LMS its own Karras form.
+_OF_THE_MODEL = (
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+    "rescale_betas_zero_snr", "timestep_spacing", "steps_offset",
+)  # fmt: skip
 # of the one scheduler whose noise comes from a Brownian tree with a seed of its own, and not from a generator
 _SEED = "noise_sampler_seed"
 
@@ -31,18 +37,19 @@ def begin_scheduler(
     start: Start,
     noise: Noise,
 ) -> Sampling:
-    """Build the scheduler from the model's pristine config (flags would leak through another scheduler's) and start it.
+    """Build the scheduler from what the config says about the model, and start it.
 
     What a scheduler's step understands is read from its signature, as the stock pipelines do.
     """
-    scheduler = copy.deepcopy(_unused(class_name, json.dumps(dict(arguments)), json.dumps(dict(scheduler_config))))
+    facts = {name: scheduler_config[name] for name in _OF_THE_MODEL if name in scheduler_config}
+    scheduler = copy.deepcopy(_unused(class_name, json.dumps(dict(arguments)), json.dumps(facts)))
     if hasattr(scheduler, _SEED):
         setattr(scheduler, _SEED, noise.step_seed)
     scheduler.set_timesteps(steps, device="cpu")
     skipped = start.skipped(steps) * scheduler.order
     timesteps = scheduler.timesteps[skipped:]
     if start.picture is None:
-        latents = start.noise * scheduler.init_noise_sigma
+        latents = start.added_noise() * scheduler.init_noise_sigma
     else:
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(skipped)
