@@ -106,7 +106,7 @@ def test_scale_one_is_no_guidance(engine: Engine, request_for: Build) -> None:
 
 
 def test_a_picture_to_start_from_matters_less_with_more_strength(engine: Engine, request_for: Build) -> None:
-    """Given two pictures, when strength grows, then the results depend on the picture less, and are never equal."""
+    """Given two pictures, when strength grows, then the results depend on the picture less."""
 
     def distance(strength: float) -> float:
         made = [
@@ -117,6 +117,15 @@ def test_a_picture_to_start_from_matters_less_with_more_strength(engine: Engine,
 
     weak, strong, full = distance(0.2), distance(0.7), distance(1.0)
     assert weak > strong > full
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "plms", "k_euler_a", "k_dpmpp_2s_a", "k_dpm_fast", "k_dpm_ad"])
+def test_strength_1_starts_from_noise_alone(sampler: str, engine: Engine, request_for: Build) -> None:
+    """Given a picture and strength 1, when it is reworked in few steps, then it is the picture of the text alone."""
+    for steps in (1, 8):
+        alone = request_for(sampler=sampler, steps=steps)
+        reworked = dataclasses.replace(alone, init_image=picture(90), strength=1.0)
+        assert (pixels(make(engine, reworked)) == pixels(make(engine, alone))).all()
 
 
 def test_noise_multiplier_scales_the_noise_that_is_added(engine: Engine, request_for: Build) -> None:

@@ -51,9 +51,13 @@ class Flight:
         self._advance(None)
 
     def _start(self, noise: Noise) -> Start:
-        """Draw in the stock pipelines' order: the picture's latents first, then the noise."""
+        """Draw in the stock pipelines' order: the picture's latents first, then the noise.
+
+        At strength 1 nothing of the picture is left, and so it is not even encoded: the request starts as if there were
+        none. (The stock pipelines add noise of the first timestep, which is little where the steps are few.)
+        """
         request, picture = self.ticket.request, None
-        if request.init_image is not None:
+        if request.init_image is not None and request.strength < 1:
             vae, pixels, state = self.checkpoint.vae, to_tensor(request.init_image), noise.start.get_state()
 
             def encode() -> torch.Tensor:

@@ -30,7 +30,8 @@ class Noise:
 class Start:
     """Where sampling starts: standard normal `noise`, and for image to image the scaled latents of the picture.
 
-    `strength` is the share of the steps that runs, `noise_multiplier` scales the noise added to the picture.
+    `strength` is the share of the steps that runs, `noise_multiplier` scales the noise added to the picture, or the
+    starting noise where there is none.
     """
 
     noise: torch.Tensor

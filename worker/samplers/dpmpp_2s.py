@@ -19,7 +19,9 @@ def dpmpp_2s_ancestral(
     """DPM-Solver++(2S) (Lu et al., arXiv 2211.01095, algorithm 1 with r = 1/2), each step to a level below the target,
     then fresh noise up to it. Two evaluations a step, one in the last."""
     sigmas = schedule.sigmas(steps, use_karras_sigmas)[start.skipped(steps) :]
-    x = start.noise * sigmas[0] if start.picture is None else start.picture + start.added_noise() * sigmas[0]
+    x = start.added_noise() * sigmas[0]
+    if start.picture is not None:
+        x = start.picture + x
     evaluations = 2 * (len(sigmas) - 1) - 1
     return Sampling(_loop(schedule, sigmas, x, generator), evaluations, evaluations)
 
