@@ -43,6 +43,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.WorkerStopping: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.OutOfMemory: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotAnImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.AttemptsExhausted: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.ResultMissing: HTTPStatus.GONE,

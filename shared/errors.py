@@ -28,6 +28,7 @@ ServiceError
     ├── WorkerStopping         the worker shuts down; the row goes back to the queue, nobody is told
     ├── DeadlineExceeded       the job ran past its time limit
     ├── OutOfMemory            the device cannot hold even this request alone
+    ├── NotAnImage             the model gave NaN or infinities where colours should be
     ├── AttemptsExhausted      its workers died as often as is allowed
     ├── StorageFull            there is no room for the result, or for a model that is fetched
     ├── ResultMissing          a stored image cannot be read any more
@@ -162,6 +163,10 @@ class DeadlineExceeded(JobError):
 
 class OutOfMemory(JobError):
     code = "out_of_memory"
+
+
+class NotAnImage(JobError):
+    code = "not_an_image"
 
 
 class AttemptsExhausted(JobError):

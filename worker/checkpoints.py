@@ -5,6 +5,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -109,6 +110,7 @@ class CheckpointCache:
 
     def _load(self, model: Model, place: Path, precision: Precision) -> Checkpoint:
         parts = read_folder(place, precision) if place.is_dir() else read_single_file(model, place, precision)
+        _check_schedule(parts.scheduler_config)
         home = "cpu" if self._profile.offload else self._device.name
         unet, vae, text_encoder = (part.to(home) for part in (parts.unet, parts.vae, parts.text_encoder))
         prepared = self._preparation.prepare(unet, vae, model.name, _signature(place))
@@ -171,6 +173,18 @@ class CheckpointCache:
         here = self._settings.models_dir
         inside = (here / place).is_relative_to(here)
         return f"MODELS_DIR/{(here / place).relative_to(here)}" if inside else place.name
+
+
+def _check_schedule(config: Mapping[str, Any]) -> None:
+    """Raises NotUsable for a schedule that begins in pure noise with a model that predicts the noise.
+
+    Nothing of the image follows from it there: the first step divides by zero (Lin et al., arXiv 2305.08891, 3.3).
+    """
+    if config.get("rescale_betas_zero_snr") and config.get("prediction_type", "epsilon") == "epsilon":
+        raise NotUsable(
+            "asks for zero terminal SNR (rescale_betas_zero_snr) with prediction type epsilon, which cannot work:"
+            " put one of them right in scheduler/scheduler_config.json"
+        )
 
 
 def _told(broken: Exception) -> str:

@@ -52,11 +52,15 @@ def read_folder(folder: Path, precision: Precision) -> Parts:
             raise ValueError(f"{name} lacks {len(missing)} weights, among them {min(missing)}")
         return loaded.eval().requires_grad_(False)
 
+    text_encoder = part(CLIPTextModel, "text_encoder", precision.others)
+    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
+    # a tokenizer whose config states no length claims 10^30
+    tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
     return Parts(
         unet=part(UNet2DConditionModel, "unet", precision.unet),
         vae=part(AutoencoderKL, "vae", precision.others),
-        text_encoder=part(CLIPTextModel, "text_encoder", precision.others),
-        tokenizer=CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
         scheduler_config=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
     )
 

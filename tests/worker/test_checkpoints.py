@@ -1,6 +1,7 @@
 """Reading models from disk, and the cache of them."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -113,6 +114,15 @@ def test_a_part_with_a_weight_missing_is_not_filled_with_noise(own_models: Setti
             cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
         save_file(whole, file, metadata={"format": "pt"})
     assert cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+
+
+def test_a_tokenizer_that_states_no_length_has_the_encoder_s(own_models: Settings, catalogue: Catalogue) -> None:
+    """Given a tokenizer config without model_max_length, when the model is loaded, then it is that of the encoder."""
+    file = own_models.models_dir / "tiny-sd1" / "tokenizer" / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    del config["model_max_length"]
+    file.write_text(json.dumps(config))
+    assert cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ()).tokenizer.model_max_length == 77
 
 
 def test_files_with_the_older_names_of_weights_are_read(own_models: Settings, catalogue: Catalogue) -> None:

@@ -1,11 +1,14 @@
 """One request under way: its model, its conditioning, its sampler, and the evaluation it waits for."""
 
+import copy
+import logging
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
 import torch
 from PIL import Image
 
+from shared.errors import NotAnImage
 from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from worker.checkpoint import Checkpoint
 from worker.engine.pixels import to_picture, to_tensor
@@ -15,6 +18,8 @@ from worker.engine.tiling import tiled_if_needed
 from worker.engine.wishes import NO_GUIDANCE, Terms
 from worker.families import FAMILIES
 from worker.samplers import Evaluation, Noise, Start, begin
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -64,7 +69,7 @@ class Flight:
                 # a second try must draw what the first would have drawn
                 noise.start.set_state(state)
                 there = pixels.to(self.checkpoint.device.name, vae.dtype)
-                return self._family.to_latents(vae, there, noise.start).float().cpu()
+                return self._finite(self._family.to_latents(vae, there, noise.start).float().cpu(), "VAE")
 
             picture = self._with_vae("encoded", encode)
         shape = (1, LATENT_CHANNELS, request.height // DOWNSAMPLING_FACTOR, request.width // DOWNSAMPLING_FACTOR)
@@ -116,13 +121,21 @@ class Flight:
         return avoid + self.ticket.request.guidance_scale * (draw - avoid)
 
     def send(self, prediction: torch.Tensor) -> None:
-        """Give the sampler the guided prediction, and report the step; raises what the listeners raise."""
+        """Give the sampler the guided prediction, and report the step; raises what the listeners raise.
+
+        Raises NotAnImage where the prediction is not finite.
+        """
         latents, timestep = self.evaluation
         self.step += 1
-        self._advance(prediction)
+        self._advance(self._finite(prediction, "UNet"))
         self.ticket.on_step(self.step, self._steps())
         if self.ticket.on_preview and self.pending is not None and self.step % _PREVIEW_EVERY == 1:
-            self.ticket.on_preview(Previewer.of(self.checkpoint).picture(latents, timestep, prediction))
+            try:
+                small = Previewer.of(self.checkpoint).picture(latents, timestep, prediction)
+            except Exception:  # whatever it is, the request can do without
+                log.exception("no preview could be made")
+                return
+            self.ticket.on_preview(small)
 
     def _advance(self, prediction: torch.Tensor | None) -> None:
         try:
@@ -145,10 +158,28 @@ class Flight:
         return True
 
     def decode(self) -> Image.Image:
-        """The final latents as a picture. Touches nothing else, so that several can be decoded at the same time."""
+        """The final latents as a picture. On a CPU it touches nothing else, so that several can be decoded at a time.
+
+        A decoder that overflows in 16 bits has one more try in float32. Raises NotAnImage.
+        """
         vae = self.checkpoint.vae
-        latents = self._latents.to(self.checkpoint.device.name, vae.dtype)
-        return to_picture(self._family.to_pixels(vae, latents))
+        latents = self._finite(self._latents, "UNet").to(self.checkpoint.device.name)
+        pixels = self._family.to_pixels(vae, latents.to(vae.dtype))
+        if vae.dtype != torch.float32 and not pixels.isfinite().all():
+            log.warning("the VAE overflowed in %s, trying float32", vae.dtype)
+            pixels = self._family.to_pixels(copy.deepcopy(vae).float(), latents.float())
+            self._warnings.append("precision: the decoder overflowed in 16 bits, so it ran once more in float32.")
+        return to_picture(self._finite(pixels, "VAE"))
+
+    def _finite(self, values: torch.Tensor, part: str) -> torch.Tensor:
+        """`values` if all of them are numbers; else raises NotAnImage, naming the part that made them."""
+        if values.isfinite().all():
+            return values
+        remedy = "its file is broken: fetch it again"
+        if self.checkpoint.unet_dtype != torch.float32:
+            remedy = 'ask for precision "full"; if that is no help, its file is broken'
+        model = self.checkpoint.model.name
+        raise NotAnImage(f"The {part} of the model '{model}' gave values that are no numbers (NaN): {remedy}.")
 
     def finish(self, picture: Image.Image | None = None) -> Denoised:
         """The result, with this picture, or else with one that is decoded now, in tiles if it must be."""

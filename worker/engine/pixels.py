@@ -12,6 +12,6 @@ def to_tensor(picture: Image.Image) -> torch.Tensor:
 
 
 def to_picture(pixels: torch.Tensor) -> Image.Image:
-    """`(1, 3, H, W)` around -1..1 -> RGB picture; what lies outside is clipped."""
+    """`(1, 3, H, W)` around -1..1 -> RGB picture; what lies outside is clipped. All must be finite."""
     values = (pixels[0] * 0.5 + 0.5).clamp(0, 1).float().cpu().numpy().transpose(1, 2, 0)
-    return Image.fromarray((np.nan_to_num(values) * 255).round().astype(np.uint8))
+    return Image.fromarray((values * 255).round().astype(np.uint8))

@@ -39,7 +39,7 @@ class Previewer:
         """
         clean = self._schedule.clean(latents, prediction, timestep)
         colours = torch.einsum("rc,bchw->brhw", self._matrix[:, :-1], clean) + self._matrix[:, -1].view(1, 3, 1, 1)
-        return to_picture(colours)
+        return to_picture(colours.nan_to_num())
 
 
 def _colours_of_latents(checkpoint: Checkpoint) -> torch.Tensor:
