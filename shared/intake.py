@@ -69,6 +69,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         n_iter=values["n_iter"],
         n_samples=values["n_samples"],
         fixed_code=values["fixed_code"],
+        noise_seed=values["noise_seed"],
         skip_grid=values["skip_grid"],
         n_rows=values["n_rows"],
         skip_save=values["skip_save"],

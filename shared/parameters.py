@@ -29,6 +29,7 @@ def wire_parameters(
         "n_iter": request.n_iter,
         "n_samples": request.n_samples,
         "fixed_code": request.fixed_code,
+        "noise_seed": request.noise_seed,
         "skip_grid": request.skip_grid,
         "n_rows": request.grid_columns,
         "skip_save": request.skip_save,
@@ -57,14 +58,16 @@ def wire_parameters(
 # how an answer travels and where it is kept says nothing about a picture
 _NOT_OF_A_PICTURE = (
     "type", "n_iter", "n_samples", "skip_grid", "n_rows", "skip_save", "outdir", "return_base64",
-    "synchronous_request", "from-file", "prompts",
+    "synchronous_request", "from-file", "prompts", "fixed_code",
 )  # fmt: skip
 
 
 def picture_parameters(
-    request: ImageRequest, row: int, seed: int, used: Mapping[str, Any], warnings: Sequence[str]
+    request: ImageRequest, row: int, sample: int, used: Mapping[str, Any], warnings: Sequence[str]
 ) -> dict[str, Any]:
     """What one picture was made with: enough to make it again, and nothing that differs between two equal ones."""
     parameters = wire_parameters(request, used, warnings)
     kept = {name: value for name, value in parameters.items() if name not in _NOT_OF_A_PICTURE}
-    return kept | {"prompt": request.prompt_of_row(row), "seed": seed}
+    seed, noise_seed = request.seed_of(row, sample), request.noise_seed_of(row, sample)
+    own = {"prompt": request.prompt_of_row(row), "seed": seed}
+    return kept | own | {"noise_seed": None if noise_seed == seed else noise_seed}

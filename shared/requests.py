@@ -49,6 +49,7 @@ class ImageRequest:
     turbo: bool | None = None
     denoising_strength: float | None = None
     noise_multiplier: float = 1.0
+    noise_seed: int | None = None
     upscale: int = 1
     post_upscale: int = 1
     prompt_file: str | None = None
@@ -79,6 +80,12 @@ class ImageRequest:
         After the highest seed comes 0, so that every seed that is reported can be asked for again.
         """
         return (self.seed + row * self.n_samples + sample) % (MAX_SEED + 1)
+
+    def noise_seed_of(self, row: int, sample: int) -> int:
+        """The seed of the noise that one picture starts from; its own seed, unless the request fixes one for all."""
+        if self.noise_seed is not None:
+            return self.noise_seed
+        return self.seed if self.fixed_code else self.seed_of(row, sample)
 
     @property
     def result_size(self) -> tuple[int, int]:

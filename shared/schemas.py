@@ -114,8 +114,13 @@ class GenerateSchema(Schema):
     synchronous_request = Flag(load_default=False, metadata=_about("true: wait and answer with the result itself."))
     format = Text(load_default="png", validate=OneOf(tuple(FORMATS)), metadata=_about("File format of the pictures."))
     fixed_code = Flag(
-        load_default=False, metadata=_about("true: every picture of the request starts from the same noise.")
+        load_default=False,
+        metadata=_about("true: every picture of the request starts from the same noise, that of its seed."),
     )
+    noise_seed = Seed(
+        load_default=None, allow_none=True,
+        metadata=_about("Seed of the noise that every picture starts from. null: each picture's own seed."),
+    )  # fmt: skip
     ckpt = Text(load_default=DEFAULT_ALIAS, metadata=_about("Model name or alias; see GET /models."))
     config = Text(
         load_default=None, allow_none=True,

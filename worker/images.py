@@ -113,6 +113,7 @@ _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Sampler", _sampler),
     ("CFG scale", _plain("scale")),
     ("Seed", _plain("seed")),
+    ("Noise seed", _plain("noise_seed")),
     ("Size", _size),
     ("Model", _plain("ckpt")),
     ("Denoising strength", _plain("denoising_strength")),

@@ -182,9 +182,9 @@ class RowRunner:
 
     def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
         request = claim.request
-        seed = _noise_seed(claim, sample)
+        seed = request.seed_of(claim.row, sample)
         picture = images.upscale(finished.image, request.post_upscale)
-        parameters = picture_parameters(request, claim.row, seed, finished.used, finished.warnings)
+        parameters = picture_parameters(request, claim.row, sample, finished.used, finished.warnings)
         name = f"{claim.row * request.n_samples + sample:04d}-{seed}.{request.format}"
         data = images.encode(picture, request.format, parameters)
         self._results.write(result_folder(claim.job_id, request), name, data)
@@ -272,10 +272,6 @@ class _RowProgress:
             self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
 
 
-def _noise_seed(claim: Claim, sample: int) -> int:
-    return claim.request.seed if claim.request.fixed_code else claim.request.seed_of(claim.row, sample)
-
-
 def _denoise_request(claim: Claim, sample: int, start: Image.Image | None) -> DenoiseRequest:
     request = claim.request
     return DenoiseRequest(
@@ -288,7 +284,7 @@ def _denoise_request(claim: Claim, sample: int, start: Image.Image | None) -> De
         guidance_scale=request.scale,
         eta=request.eta,
         sampler=request.sampler,
-        noise_seed=_noise_seed(claim, sample),
+        noise_seed=request.noise_seed_of(claim.row, sample),
         step_seed=request.seed_of(claim.row, sample),
         init_image=start,
         strength=1.0 if request.denoising_strength is None else request.denoising_strength,

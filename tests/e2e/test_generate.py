@@ -120,7 +120,17 @@ def test_fixed_code_starts_every_picture_from_the_same_noise(service: Service) -
     """Given fixed_code and a deterministic sampler, when 2 pictures are made, then they are the same."""
     result = result_of(service, n_samples=2, fixed_code=True)
     assert decibels(*map(from_base64, result["Image"])) >= SAME
-    assert result["Seeds"] == [7, 7]
+    assert result["Seeds"] == [7, 8]
+
+
+def test_a_receipt_remakes_its_picture(service: Service) -> None:
+    """Given pictures from the same noise with a stochastic sampler, when a receipt is sent back, then its is drawn."""
+    result = result_of(service, n_samples=2, fixed_code=True, sampler="k_euler_a")
+    assert result["Image"][0] != result["Image"][1]
+    for text in result["Image"]:
+        receipt = json.loads(from_base64(text).info["personal_diffusion"])
+        again = result_of(service, **{name: receipt[name] for name in ("seed", "noise_seed", "sampler")})
+        assert decibels(from_base64(text), from_base64(again["Image"][0])) >= SAME
 
 
 def test_a_grid_holds_all_pictures(service: Service) -> None:

@@ -27,7 +27,7 @@ NUMBER_FIELDS = ["scale", "ddim_eta"]
 FLAG_FIELDS = ["skip_grid", "skip_save", "return_base64", "synchronous_request", "fixed_code", "turbo", "plms"]
 TEXT_FIELDS = ["type", "prompt", "negative_prompt", "sampler", "format", "ckpt", "config", "device", "precision",
                "api_key", "outdir"]  # fmt: skip
-NULLABLE = {"type", "seed", "H", "W", "outdir", "config", "device", "precision", "unet_bs", "turbo", "from-file",
+NULLABLE = {"type", "seed", "noise_seed", "H", "W", "outdir", "config", "device", "precision", "unet_bs", "turbo", "from-file",
             "api_key", "callback_url"}  # fmt: skip
 
 
@@ -130,6 +130,7 @@ def test_only_prompt_and_picture_are_required(limits):
         ("C", "steps", [], [0, 3, 5, -4, HUGE]),
         ("f", "steps", [], [0, 4, 16, -8, HUGE]),
         ("seed", "seed", [0, 42, 42.0, MAX_SEED], [-2, MAX_SEED + 1, HUGE, 0.5]),
+        ("noise_seed", "noise_seed", [0, 42, 42.0, MAX_SEED], [-2, MAX_SEED + 1, HUGE, 0.5]),
         ("type", "variant", ["standard", "optimized"], ["", "cpu", "any", "STANDARD"]),
         ("precision", "precision", ["autocast", "mixed", "full", None], ["", "half"]),
         ("device", "device", ["cuda", "cpu", "mps", "xpu", "hpu", "auto", None], ["", "tpu", "cuda:0"]),

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,30 @@ def test_fixed_code_shares_the_starting_noise_only(runner: RowRunner, jobs: JobS
     runner.run(RowId("j", 0))
     assert [request.noise_seed for request in engine.requests] == [10, 10]
     assert [request.step_seed for request in engine.requests] == [10, 11]
+
+
+def test_a_receipt_remakes_its_picture_also_where_the_noise_is_fixed(
+    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
+) -> None:
+    """Given pictures that start from the same noise, when each receipt is asked for, then its seeds are the same."""
+    jobs.accept("j", request_of(n_iter=2, n_samples=2, fixed_code=True))
+    for row in (0, 1):
+        runner.run(RowId("j", row))
+    asked = [(request.noise_seed, request.step_seed) for request in engine.requests]
+    assert asked == [(10, 10), (10, 11), (10, 12), (10, 13)]
+    for number, image in enumerate(jobs.get("j").images):
+        stored = Image.open(io.BytesIO(results.read("kept/j", image.name)))
+        receipt = json.loads(stored.info["personal_diffusion"])
+        assert (image.seed, receipt["seed"]) == (10 + number, 10 + number)
+        again = request_of(seed=receipt["seed"], noise_seed=receipt["noise_seed"])
+        assert (again.noise_seed_of(0, 0), again.seed_of(0, 0)) == asked[number]
+
+
+def test_a_noise_seed_is_that_of_every_picture(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a noise seed, when 2 pictures are made, then both start from it and go on with their own."""
+    jobs.accept("j", request_of(n_samples=2, noise_seed=99))
+    runner.run(RowId("j", 0))
+    assert [(request.noise_seed, request.step_seed) for request in engine.requests] == [(99, 10), (99, 11)]
 
 
 def test_img2img_reads_its_input_at_the_size_asked_for(
