@@ -27,8 +27,8 @@ NUMBER_FIELDS = ["scale", "ddim_eta"]
 FLAG_FIELDS = ["skip_grid", "skip_save", "return_base64", "synchronous_request", "fixed_code", "turbo", "plms"]
 TEXT_FIELDS = ["type", "prompt", "negative_prompt", "sampler", "format", "ckpt", "config", "device", "precision",
                "api_key", "outdir"]  # fmt: skip
-NULLABLE = {"type", "seed", "noise_seed", "H", "W", "outdir", "config", "device", "precision", "unet_bs", "turbo", "from-file",
-            "api_key", "callback_url"}  # fmt: skip
+NULLABLE = {"type", "seed", "noise_seed", "H", "W", "outdir", "config", "device", "precision", "unet_bs", "turbo",
+            "from-file", "api_key", "callback_url"}  # fmt: skip
 
 
 def refused(load, **fields):
