@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -256,6 +257,21 @@ def test_hadolint_has_nothing_to_say(name: str) -> None:
     assert (result.returncode, result.stdout.decode()) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("service", "secret"), [("flower", "FLOWER_BASIC_AUTH"), ("grafana", "GF_SECURITY_ADMIN_PASSWORD")]
+)
+def test_tools_do_not_start_without_a_password(service: str, secret: str) -> None:
+    """Given a tool with a page of its own, when its password is unset, then its start says so and ends."""
+    shell, flag, script, *_ = read("docker-compose.yml")["services"][service]["entrypoint"]
+    # compose makes one dollar of two; what follows exec is the image's own
+    checked = script.replace("$$", "$").partition("; exec")[0]
+    for value, status in (("", 1), ("user:secret", 0)):
+        ended = subprocess.run(
+            [shell, flag, checked], env={"PATH": "/usr/bin:/bin", secret: value}, capture_output=True
+        )
+        assert (ended.returncode, bool(ended.stderr)) == (status, status == 1)
+
+
 # ---- Kubernetes
 
 
@@ -299,6 +315,25 @@ def test_pods_are_confined() -> None:
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
             assert container["resources"]["limits"]["memory"]
             assert {"startupProbe", "readinessProbe"} & set(container)
+
+
+def test_pods_are_reached_only_where_they_listen() -> None:
+    """Given the pods, then each has a network policy: workers are reached by nobody, the API on its one port."""
+    policies = _of_kind("NetworkPolicy")
+    assert set(policies) == set(_of_kind("Deployment"))
+    for name, deployment in _of_kind("Deployment").items():
+        spec = policies[name]["spec"]
+        assert spec["podSelector"] == deployment["spec"]["selector"]
+        assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
+    assert policies["personal-diffusion-worker"]["spec"]["ingress"] == []
+    assert policies["personal-diffusion-api"]["spec"]["ingress"] == [{"ports": [{"port": "http"}]}]
+
+
+def test_the_cluster_runs_the_images_of_this_version() -> None:
+    """Given the kustomization, then its images are those of the version that this checkout is."""
+    images = yaml.safe_load((ROOT / "deploy/kubernetes/kustomization.yaml").read_text())["images"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert {image["newTag"] for image in images} == {version}
 
 
 def test_settings_in_the_cluster_exist() -> None:
