@@ -21,11 +21,13 @@ ServiceError
 │       ├── TooManyJobs        the key has as many unfinished jobs as it may
 │       └── TooManyRequests    the key asks more often than it may
 ├── ServiceUnavailable         Redis is away
+│   └── StoreUnavailable       the result store is away; it passes by itself
 └── JobError                   a job was accepted and could not be finished
     ├── JobCancelled           somebody asked for it
     ├── LeaseLost              another attempt owns the row now; never shown to a client
     ├── RowBusy                a living attempt works on the row; its message must come again later
     ├── WorkerStopping         the worker shuts down; the row goes back to the queue, nobody is told
+    │   └── WorkerFailed       its device or engine failed amid the row, which counts as an attempt
     ├── DeadlineExceeded       the job ran past its time limit
     ├── OutOfMemory            the device cannot hold even this request alone
     ├── NotAnImage             the model gave NaN or infinities where colours should be
@@ -137,6 +139,10 @@ class ServiceUnavailable(ServiceError):
     code = "service_unavailable"
 
 
+class StoreUnavailable(ServiceUnavailable):
+    code = "store_unavailable"
+
+
 class JobError(ServiceError):
     code = "job_error"
 
@@ -155,6 +161,10 @@ class RowBusy(JobError):
 
 class WorkerStopping(JobError):
     code = "worker_stopping"
+
+
+class WorkerFailed(WorkerStopping):
+    code = "worker_failed"
 
 
 class DeadlineExceeded(JobError):

@@ -176,14 +176,17 @@ class JobStore:
         if self.lease_s:
             self.redis.set(self._lease(claim.job_id, claim.row, claim.token), "1", px=int(self.lease_s * 1000))
 
-    def release_row(self, claim: Claim) -> None:
-        """Give a row back untouched, as if it had never been claimed: its worker shuts down in good order."""
+    def release_row(self, claim: Claim, *, counted: bool = False) -> None:
+        """Give a row back untouched, as if it had never been claimed: its worker shuts down in good order.
+
+        `counted`: the attempt counts all the same, because the worker failed amid the row, perhaps at it.
+        """
 
         def change(record: dict[str, str], pipe: Any) -> None:
             row = self._owned_row(record, claim)
             if row.done:
                 return
-            returned = replace(row, state="queued", attempt=row.attempt - 1, token="")
+            returned = replace(row, state="queued", attempt=row.attempt - (not counted), token="")
             pipe.hset(self._key("job", claim.job_id), f"row:{claim.row}", returned.to_json())
 
         self._transact(claim.job_id, change)

@@ -13,7 +13,17 @@ from api.app import create_app
 from api.errors import STATUS
 from api.services import build_services
 from client.launcher import example_curl
-from shared.errors import JobError, LeaseLost, RequestError, RowBusy, ServiceError, TryLater, WorkerStopping, all_errors
+from shared.errors import (
+    JobError,
+    LeaseLost,
+    RequestError,
+    RowBusy,
+    ServiceError,
+    TryLater,
+    WorkerFailed,
+    WorkerStopping,
+    all_errors,
+)
 from shared.settings import Settings
 from tests.readme_tables import README, replaced
 
@@ -56,7 +66,16 @@ def _written(default: Any) -> str:
 def test_every_error_is_listed_with_its_status(readme: str) -> None:
     """Given the error tree, then the README lists each error that a client can meet, with its HTTP status."""
     listed = {(int(status), code.strip("`")) for status, code, _ in _rows(readme, "Errors")}
-    groups_and_internals = (ServiceError, RequestError, TryLater, JobError, LeaseLost, RowBusy, WorkerStopping)
+    groups_and_internals = (
+        ServiceError,
+        RequestError,
+        TryLater,
+        JobError,
+        LeaseLost,
+        RowBusy,
+        WorkerStopping,
+        WorkerFailed,
+    )
     assert listed == {(STATUS[kind], kind.code) for kind in all_errors() if kind not in groups_and_internals}
 
 

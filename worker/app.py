@@ -24,6 +24,7 @@ from worker.beat import Beat, Recall, sweep
 from worker.callbacks import CallbackSender
 from worker.deliveries import Deliveries
 from worker.devices import pick_device
+from worker.ending import Ending
 from worker.engine import DenoiseRequest, Engine
 from worker.identity import worker_name
 from worker.neighbours import Neighbours
@@ -52,7 +53,8 @@ class Worker:
         self._jobs = JobStore.from_settings(client, settings)
         self._results = ResultStore(settings.output_dir, settings.presigned_links_s)
         self._catalogue = catalogue_for(settings)
-        self._engine = Engine(settings, self._catalogue)
+        self._ending = Ending()
+        self._engine = Engine(settings, self._catalogue, self._engine_failed)
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
@@ -60,8 +62,7 @@ class Worker:
         self.app: Celery = make_celery(settings)
         queue = RowQueue(self.app, client, settings.key_prefix)
         self._beat = Beat([
-            (settings.visibility_timeout_s / 4, self._deliveries.renew),
-            (settings.visibility_timeout_s / 4, self._rows.renew),
+            (settings.visibility_timeout_s / 4, self._renew),
             (_WATCH_S, self._watch),
             (settings.worker_beat_s, self._announce),
             (settings.worker_beat_s, self._share_cores),
@@ -90,7 +91,11 @@ class Worker:
         return Beat([(_CALLBACKS_S, sender.send_due)], name="callbacks")
 
     def run(self) -> None:
-        """Serve until SIGTERM; then finish the rows in progress and leave."""
+        """Serve until SIGTERM; then finish the rows in progress and leave.
+
+        Raises SystemExit with another status than 0 when it cannot go on.
+        """
+        self._ending.listen()
         worker_init.connect(self._start)
         worker_shutdown.connect(self._stop)
         settings = self.settings
@@ -103,8 +108,14 @@ class Worker:
             "--loglevel", settings.log_level,
             "--without-gossip", "--without-mingle", *([] if settings.worker_events else ["--without-heartbeat"]),
         ])  # fmt: skip
+        self._ending.finish(self._controller.exitcode or 0)
 
-    def _start(self, **_: Any) -> None:
+    def _engine_failed(self, error: BaseException) -> None:
+        first_line = str(error).partition("\n")[0]
+        self._ending.fail(f"its engine failed: {type(error).__name__}: {first_line}")
+
+    def _start(self, sender: Any, **_: Any) -> None:
+        self._controller = sender
         with suppress(redis.RedisError):  # the beat tries again
             self._share_cores()
         self._engine.start()
@@ -162,6 +173,12 @@ class Worker:
         self._engine.stop()
         self._register.leave(self.name)
         self._neighbours.leave(self.name)
+
+    def _renew(self) -> None:
+        """Show signs of life for what is in hand: not where nobody works on it any more."""
+        if self._engine.alive:
+            self._deliveries.renew()
+            self._rows.renew()
 
     def _sweep(self) -> None:
         sweep(self._jobs, self._results, self.settings.result_quota_bytes)

@@ -104,6 +104,10 @@ class DeviceUnavailable(ValueError):
     """The operator asked for a device that is unknown or not present here."""
 
 
+class DeviceLost(Exception):
+    """The device computes no more in this process; another process may find it well."""
+
+
 @dataclass(frozen=True)
 class Device:
     """One compute device, named as torch names it: `cpu`, `cuda`, `cuda:1`, ..."""
@@ -126,6 +130,19 @@ class Device:
     def empty_cache(self) -> None:
         """Give memory that is not in use back to the system."""
         _KINDS[self.kind].empty_cache()
+
+    def recover(self, error: Exception) -> None:
+        """Make room after an error of the device's. Raises DeviceLost where it computes no more, whatever it is given.
+
+        A failed kernel leaves CUDA in a state in which every call of the process fails.
+        """
+        try:
+            self.empty_cache()
+            _compute(self.name)
+        except Exception as again:
+            if is_out_of_memory(again):
+                return  # others have all of it; that passes
+            raise DeviceLost(f"{self.name} computes no more: {again}") from error
 
     def free_memory(self) -> int | None:
         """Bytes that are free on it, whoever uses the others; None where it does not tell."""
@@ -150,6 +167,11 @@ def pick_device(name: str) -> Device:
     if name not in names:
         raise DeviceUnavailable(f"DEVICE: there is no {name} here; use one of {', '.join(sorted(names))}")
     return device
+
+
+def _compute(name: str) -> float:
+    """Something small, waited for."""
+    return float(torch.ones(2, device=name).sum().item())
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -20,6 +20,7 @@ from shared.errors import (
     ModelUnavailable,
     RowBusy,
     ServiceError,
+    WorkerFailed,
     WorkerStopping,
 )
 from shared.jobs import JobStore
@@ -129,8 +130,8 @@ class RowRunner:
                 self._close(claim)
         except (JobCancelled, LeaseLost) as reason:
             log.info("the row is not continued: %s", reason)
-        except WorkerStopping:
-            self._jobs.release_row(claim)
+        except WorkerStopping as stopping:
+            self._jobs.release_row(claim, counted=isinstance(stopping, WorkerFailed))
             raise
         except ModelUnavailable as error:
             if not self._served_elsewhere(claim.request):

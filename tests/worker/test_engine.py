@@ -20,6 +20,7 @@ from shared.errors import (
     LeaseLost,
     ModelUnavailable,
     OutOfMemory,
+    WorkerFailed,
     WorkerStopping,
 )
 from shared.models import Catalogue
@@ -418,3 +419,78 @@ def test_a_picture_that_cannot_be_decoded_fails_alone(
     with pytest.raises(InternalError):
         bad.result(60)
     assert tries == [1, 1]
+
+
+class Broken(BaseException):
+    """Not even an Exception."""
+
+
+@pytest.mark.parametrize(
+    ("failing", "raised"),
+    [
+        ("worker.devices.Device.empty_cache", RuntimeError("CUDA error: an illegal memory access was encountered")),
+        ("worker.devices._compute", RuntimeError("CUDA error: unspecified launch failure")),
+        ("worker.engine.turns.Turns.order", KeyError("a mistake of ours")),
+        ("worker.engine.turns.Turns.order", Broken()),
+    ],
+    ids=["freeing", "computing", "our own mistake", "no Exception"],
+)
+def test_whatever_ends_the_thread_every_request_is_handed_back(
+    settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch,
+    failing: str, raised: BaseException,
+) -> None:  # fmt: skip
+    """Given a device whose calls raise for ever, or an error where none is expected, when requests run, then each ends
+    with an error that puts its row back, as one that counts where it was begun, the owner is told once, and new ones
+    are refused in the same way."""
+    told: list[BaseException] = []
+    ended = threading.Event()
+    engine = Engine(settings, catalogue, lambda error: (told.append(error), ended.set()))
+
+    def fail(*_: Any) -> Any:
+        raise raised
+
+    def breaks(_step: int, _steps: int) -> None:
+        monkeypatch.setattr(failing, fail)
+        waiting.append(engine.submit(request_for(), silent))
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    waiting: list[Ticket] = []
+    running = [engine.submit(request_for(), breaks), engine.submit(request_for(), silent)]
+    engine.start()
+    assert ended.wait(60)
+    first = InternalError if failing.endswith("order") else WorkerFailed  # the device is well then
+    assert [type(ticket.outcome.exception(60)) for ticket in running] == [first, WorkerFailed]
+    assert type(waiting[0].outcome.exception(60)) in (WorkerStopping, WorkerFailed)
+    assert len(told) == 1
+    assert type(engine.submit(request_for(), silent).outcome.exception(1)) is WorkerStopping
+    engine.stop()
+    assert not engine.alive
+
+
+def test_what_was_not_begun_when_the_engine_failed_does_not_count(
+    settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given an engine that fails while one request waits, then that one is put back as if it had never been taken."""
+    engine = Engine(settings, catalogue)
+    monkeypatch.setattr("worker.engine.turns.Turns.order", lambda *_: 1 / 0)
+    waiting: list[Ticket] = []
+    monkeypatch.setattr(
+        engine, "_admit", lambda real=engine._admit: (real(), waiting.append(engine.submit(request_for(), silent)))
+    )
+    begun = engine.submit(request_for(), silent)
+    engine.start()
+    assert type(begun.outcome.exception(60)) is WorkerFailed
+    assert type(waiting[0].outcome.exception(60)) is WorkerStopping
+
+
+def test_a_device_that_is_full_is_not_lost(engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a device whose memory others have, when a request fails, then it alone does; the next is made."""
+
+    def breaks(_step: int, _steps: int) -> None:
+        raise RuntimeError("a kernel failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.devices._compute", lambda _name: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+        with pytest.raises(InternalError):
+            engine.submit(request_for(), breaks).result(60)
+    assert make(engine, request_for()).image.size == (64, 64)

@@ -19,6 +19,7 @@ from shared.errors import (
     OutOfMemory,
     RowBusy,
     ServiceError,
+    WorkerFailed,
     WorkerStopping,
 )
 from shared.jobs import JobStore
@@ -263,6 +264,24 @@ def test_a_stopping_worker_gives_the_row_back_uncounted(runner: RowRunner, jobs:
     assert jobs.get("j").rows[0].attempt == 0
     runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
+
+
+def test_a_row_whose_worker_failed_amid_it_is_given_back_and_counted(
+    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+) -> None:
+    """Given a worker whose device breaks, when that has happened as often as is allowed, then the job ends, not before;
+    each time the row waits again at once."""
+    jobs.accept("j", request_of())
+    for attempt in (1, 2):
+        engine.errors = [WorkerFailed("broken")]
+        with pytest.raises(WorkerStopping):
+            runner.run(RowId("j", 0))
+        row = jobs.get("j").rows[0]
+        assert (row.state, row.attempt, row.token) == ("queued", attempt, "")
+    runner.run(RowId("j", 0))
+    error = jobs.get("j").error
+    assert error
+    assert error.code == "attempts_exhausted"
 
 
 def test_redis_going_away_for_a_while_loses_no_work(

@@ -9,11 +9,13 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 
 import torch
 from PIL import Image
 
-from shared.errors import InternalError, InvalidRequest, OutOfMemory, ServiceError, WorkerStopping
+from shared.errors import InternalError, InvalidRequest, OutOfMemory, ServiceError, WorkerFailed, WorkerStopping
 from shared.models import DOWNSAMPLING_FACTOR, Catalogue
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
@@ -46,11 +48,16 @@ class Engine:
     Raises DeviceUnavailable or BackendUnavailable when what the operator wants to compute with is not here.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue, on_failure: Callable[[BaseException], None] = lambda _: None
+    ) -> None:
+        """`on_failure` is called, on the engine's thread, when that ends by an error; every request has ended then."""
         self._settings = settings
+        self._on_failure = on_failure
         self._device = pick_device(settings.device)
         self._profile = profile_for(settings.worker_variant, self._device)
         self._cache = CheckpointCache(settings, catalogue, self._device, self._profile)
+        self._unended: set[Ticket] = set()
         self._waiting: deque[Ticket] = deque()
         self._flights: list[Flight] = []
         self._ended: deque[Flight] = deque()
@@ -93,6 +100,8 @@ class Engine:
             if self._stopping:
                 ticket.outcome.set_exception(WorkerStopping("The worker is stopping."))
             else:
+                self._unended.add(ticket)
+                ticket.outcome.add_done_callback(lambda _: self._unended.discard(ticket))
                 self._waiting.append(ticket)
                 self._changed.notify()
         return ticket
@@ -125,12 +134,31 @@ class Engine:
         self._cache.fetch(model, report)
 
     def _run(self) -> None:
-        with torch.no_grad():
-            while self._wait_for_work():
-                self._turn()
-        left = [*self._waiting, *(flight.ticket for flight in [*self._flights, *self._ended])]
+        failure: BaseException | None = None
+        try:
+            with torch.no_grad():
+                while self._wait_for_work():
+                    self._turn()
+        except BaseException as error:
+            log.critical("the engine's thread ends by an error", exc_info=error)
+            failure = error
+        self._hand_back(failure)
+        if failure is not None:
+            self._on_failure(failure)
+
+    def _hand_back(self, failure: BaseException | None) -> None:
+        """End every request that has not ended: nobody works on them here any more, and no other comes in."""
+        with self._changed:
+            self._stopping = True
+            untouched = set(self._waiting)
+            left = list(self._unended)
         for ticket in left:
-            ticket.outcome.set_exception(WorkerStopping("The worker is stopping."))
+            if failure is None or ticket in untouched:
+                error = WorkerStopping("The worker is stopping.")
+            else:
+                error = WorkerFailed("The worker's device or engine failed.")
+            with suppress(InvalidStateError):
+                ticket.outcome.set_exception(error)
 
     def _wait_for_work(self) -> bool:
         with self._changed:
@@ -190,8 +218,8 @@ class Engine:
                 checkpoint = self._cache.get(ticket.request.model, terms.precision, self._in_use())
                 self._flights.append(Flight(ticket, checkpoint, terms))
             except Exception as error:
+                self._make_good(error)
                 ticket.outcome.set_exception(ticket.context.run(_translated, error))
-                self._device.empty_cache()
             encoded_picture = encoded_picture or ticket.request.init_image is not None
 
     def _must_wait_for_room(self, ticket: Ticket, precision: Precision) -> bool:
@@ -201,12 +229,19 @@ class Engine:
     def _in_use(self) -> list[Checkpoint]:
         return [flight.checkpoint for flight in (*self._flights, *self._ended)]
 
+    def _make_good(self, error: Exception) -> None:
+        """Free the memory of what has failed, before it is told. Raises DeviceLost when nothing else would work."""
+        if isinstance(error, ServiceError):
+            self._device.empty_cache()
+        else:
+            self._device.recover(error)
+
     def _fail(self, flight: Flight, error: Exception) -> None:
+        self._make_good(error)
         for held in (self._flights, self._ended):
             if flight in held:
                 held.remove(flight)
         flight.ticket.outcome.set_exception(flight.ticket.context.run(_translated, error))
-        self._device.empty_cache()
 
     # ---- one evaluation
 

@@ -48,7 +48,7 @@ def _evaluate(batch: Sequence[Flight], device: Device, predictions: Predictions)
         # the frames of the failed call hold the tensors that must make room for the next one
         outcomes = [error.with_traceback(None) if is_out_of_memory(error) else error]
     if isinstance(failure := outcomes[0], Exception):
-        device.empty_cache()
+        device.recover(failure)
         predictions.out_of_memory = predictions.out_of_memory or is_out_of_memory(failure)
         if len(batch) > 1:
             log.warning("a call for %d requests failed, trying smaller ones: %s", len(batch), failure)

@@ -1,0 +1,34 @@
+"""A worker whose device breaks under the prompt "breaks the device": all its calls raise from then on."""
+
+from typing import Any
+
+from worker import __main__ as program
+from worker import devices
+from worker.engine import evaluation
+
+_call = evaluation._call
+_empty_cache = devices.Device.empty_cache
+broken = False
+
+
+def _fail() -> None:
+    if broken:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def _call_or_break(batch: Any, device: Any) -> Any:
+    global broken
+    broken = broken or any(flight.ticket.request.prompt == "breaks the device" for flight in batch)
+    _fail()
+    return _call(batch, device)
+
+
+def _empty_cache_or_fail(self: devices.Device) -> None:
+    _fail()
+    _empty_cache(self)
+
+
+if __name__ == "__main__":
+    evaluation._call = _call_or_break
+    devices.Device.empty_cache = _empty_cache_or_fail  # type: ignore[method-assign]
+    program.main()
