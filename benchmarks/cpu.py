@@ -2,9 +2,9 @@
 
 Each side lives in a process of its own, so that neither finds the other's switches set and each has its own peak of
 memory. Each of ours is measured in a pair with the stock pipeline, the two drawing in turns, so that what else the
-machine does hits both; never are there more than two models in memory. What OpenVINO converts is converted before, by a
-process that has ended when the pair begins. Where the model's weights are not here, random ones are written first, which
-changes neither time nor memory.
+machine does hits both; never are there more than two models in memory. What OpenVINO converts is converted before, by
+a process that has ended when the pair begins. Where the model's weights are not here, random ones are written first,
+which changes neither time nor memory.
 """
 
 import multiprocessing

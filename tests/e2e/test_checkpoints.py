@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from benchmarks.narrow_models import narrow_parts
 from benchmarks.original_layout import original
 from tests.e2e.service import Service
 from tests.worker.conftest import write_tiny_model
 from tests.worker.hub import Hub, running_hub
-from tests.worker.original_layout import build, write_folder
+from tests.worker.original_layout import write_folder
 
 SMALL: dict[str, Any] = {"prompt": "a photo of a cat", "H": 64, "W": 64, "ddim_steps": 2, "seed": 7}
 HELD = "vae/diffusion_pytorch_model.safetensors"
@@ -64,7 +65,7 @@ def world(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     models_dir, hub_root, trap = folder / "models", folder / "hub", folder / "sprung"
     models_dir.mkdir()
     for kind, second in (("v1", False), ("v2v", True)):
-        parts = build(second)
+        parts = narrow_parts(second)
         write_folder(parts, models_dir / f"{kind}-twin", second)
         weights = original(parts, second)
         if second:

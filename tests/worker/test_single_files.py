@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.narrow_models import narrow_parts
 from benchmarks.original_layout import Weights, original
 from shared.errors import ModelUnavailable
 from shared.models import Catalogue, Model
 from shared.settings import Settings
 from tests.worker.conftest import PLAIN
-from tests.worker.original_layout import build, write_folder
+from tests.worker.original_layout import write_folder
 from worker.checkpoints import CheckpointCache
 from worker.devices import Device
 from worker.engine import Denoised, Engine
@@ -52,7 +53,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     weights = {}
     for kind in FAMILIES:
         second = kind == "v2v"
-        parts = build(second)
+        parts = narrow_parts(second)
         write_folder(parts, folder / f"{kind}-twin", second)
         weights[kind] = original(parts, second)
         save_file(weights[kind], folder / f"{kind}.safetensors")

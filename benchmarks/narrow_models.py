@@ -1,0 +1,49 @@
+"""Stable Diffusion as it is published, but narrow, with random weights: `python -m benchmarks.narrow_models FILE`.
+
+Small enough to be made wherever a checkpoint is wanted that any reader of such files must understand.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.original_layout import original
+from worker.clip_vocabulary import SIZE
+
+
+def narrow_parts(second: bool, width: int = 32, words: int = SIZE) -> dict[str, Any]:
+    """The three parts of a Stable Diffusion 1.x or 2.x at a tiny width, with random weights."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(3)
+    text_width = 64
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=words, hidden_size=text_width, intermediate_size=2 * text_width, num_attention_heads=1,
+            num_hidden_layers=23 if second else 12, hidden_act="gelu" if second else "quick_gelu",
+            bos_token_id=SIZE - 2, eos_token_id=SIZE - 1, pad_token_id=0 if second else SIZE - 1,
+        )
+    )  # fmt: skip
+    with torch.no_grad():
+        for weight in text.parameters():
+            weight.mul_(2)
+    # heads of 64 in 2.x, so that no level can be narrower
+    widths = (64, 64, 128, 128) if second else (width, width, 2 * width, 2 * width)
+    unet = UNet2DConditionModel(
+        sample_size=96 if second else 64, block_out_channels=widths, layers_per_block=2,
+        cross_attention_dim=text_width, attention_head_dim=[each // 64 for each in widths] if second else 8,
+        use_linear_projection=second,
+    )  # fmt: skip
+    vae = AutoencoderKL(
+        block_out_channels=(width,) * 4, down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, sample_size=512,
+    )  # fmt: skip
+    return {"unet": unet, "vae": vae, "text_encoder": text}
+
+
+if __name__ == "__main__":
+    save_file(original(narrow_parts(second=False), second=False), Path(sys.argv[1]))
