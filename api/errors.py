@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
 from shared import errors
 from shared.errors import ServiceError
+from shared.redis_errors import as_service_error
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RedisFull: HTTPStatus.SERVICE_UNAVAILABLE,
     # what a job died of, told to a client that waited for it
     errors.JobError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.JobCancelled: HTTPStatus.CONFLICT,
@@ -90,9 +92,12 @@ def register_error_handlers(app: Flask) -> None:
         return response
 
     @app.errorhandler(redis.RedisError)
-    def redis_is_away(error: redis.RedisError) -> Response:
-        log.warning("Redis cannot be reached: %s", error)
-        return error_response(errors.ServiceUnavailable("Redis cannot be reached; try again in a moment."))
+    def of_redis(error: redis.RedisError) -> Response:
+        told = as_service_error(error)
+        if isinstance(told, errors.InternalError):
+            return unforeseen(error)
+        log.warning("%s: %s", told.code, error)
+        return error_response(told)
 
     @app.errorhandler(HTTPException)
     def foreign(error: HTTPException) -> Response:

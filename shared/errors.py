@@ -21,7 +21,8 @@ ServiceError
 │       ├── TooManyJobs        the key has as many unfinished jobs as it may
 │       └── TooManyRequests    the key asks more often than it may
 ├── ServiceUnavailable         Redis is away
-│   └── StoreUnavailable       the result store is away; it passes by itself
+│   ├── StoreUnavailable       the result store is away; it passes by itself
+│   └── RedisFull              Redis answers, and has no memory left for what is to be kept
 └── JobError                   a job was accepted and could not be finished
     ├── JobCancelled           somebody asked for it
     ├── LeaseLost              another attempt owns the row now; never shown to a client
@@ -141,6 +142,10 @@ class ServiceUnavailable(ServiceError):
 
 class StoreUnavailable(ServiceUnavailable):
     code = "store_unavailable"
+
+
+class RedisFull(ServiceUnavailable):
+    code = "redis_full"
 
 
 class JobError(ServiceError):

@@ -8,6 +8,7 @@ from kombu.exceptions import OperationalError
 
 from shared.errors import ServiceUnavailable
 from shared.redis_address import RedisAddress
+from shared.redis_errors import as_service_error
 from shared.requests import ANY_VARIANT
 from shared.settings import Settings
 
@@ -73,10 +74,17 @@ class RowQueue:
         self._prefix = prefix
 
     def call(self, variant: str) -> None:
-        """Call a worker of `variant` to one row; raises ServiceUnavailable when Redis is away."""
+        """Call a worker of `variant` to one row; raises what `as_service_error` makes of Redis' errors."""
         try:
             self._app.send_task(RUN_ROW, kwargs={"variant": variant}, queue=QUEUES[variant], ignore_result=True)
-        except (OperationalError, redis.RedisError, OSError):
+        except OperationalError as wrapped:
+            # kombu hides what Redis said behind an error of its own
+            if isinstance(wrapped.__cause__, redis.RedisError):
+                raise as_service_error(wrapped.__cause__) from wrapped.__cause__
+            raise ServiceUnavailable("The queue cannot be reached; try again in a moment.") from None
+        except redis.RedisError as wrong:
+            raise as_service_error(wrong) from wrong
+        except OSError:
             raise ServiceUnavailable("The queue cannot be reached; try again in a moment.") from None
 
     def calls_waiting(self, variant: str) -> int:

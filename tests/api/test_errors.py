@@ -1,7 +1,9 @@
 """One shape and one table for every error."""
 
 import pytest
+import redis
 from flask import abort
+from redis import exceptions
 
 from api.app import create_app
 from api.errors import STATUS, error_response
@@ -85,3 +87,27 @@ def test_every_answer_is_hardened(client, path):
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert headers["Referrer-Policy"] == "no-referrer"
     assert not [name for name, _ in headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (redis.ConnectionError("refused"), 503, "service_unavailable"),
+        (exceptions.OutOfMemoryError("command not allowed"), 503, "redis_full"),
+        (exceptions.AuthenticationError("NOAUTH secret detail"), 500, "internal_error"),
+        (redis.ResponseError("too many results to unpack, secret detail"), 500, "internal_error"),
+    ],
+)
+def test_an_error_of_redis_is_told_as_what_it_is(world, assert_error, monkeypatch, caplog, error, status, code):
+    """Given an error of Redis, when it strikes, then only what passes is 503; the rest is 500, and in the log."""
+
+    def strike(job_id):
+        raise error
+
+    monkeypatch.setattr(world.services.jobs, "get", strike)
+
+    answer = world.client.get("/status/x")
+
+    assert_error(answer, status, code)
+    assert "secret" not in answer.text
+    assert str(error) in caplog.text

@@ -503,15 +503,18 @@ def test_bad_input_is_400_even_with_redis_away(world, assert_error):
     assert_error(world.post(ddim_steps=0), 400, "invalid_request")
 
 
-def test_redis_errors_of_any_kind_are_503(world, assert_error, monkeypatch):
-    """Given a Redis that times out or is out of memory, when posted, then 503."""
-    for error in (redis.TimeoutError("slow"), redis.ResponseError("OOM command not allowed")):
+def test_a_slow_or_full_redis_is_503_and_named(world, assert_error, monkeypatch):
+    """Given a Redis that times out or is out of memory, when posted, then 503, and which of the two it is."""
+    for error, code in (
+        (redis.TimeoutError("slow"), "service_unavailable"),
+        (redis.ResponseError("OOM command not allowed"), "redis_full"),
+    ):
 
         def fail(*_, error=error):
             raise error
 
         monkeypatch.setattr(world.services.jobs, "accept", fail)
-        assert_error(world.post(), 503, "service_unavailable")
+        assert_error(world.post(), 503, code)
 
 
 def test_a_request_over_the_cost_limit_is_refused_before_it_is_queued(world, assert_error):

@@ -1,10 +1,14 @@
 """The queue's sending end."""
 
+import os
+import signal
 import socket
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from shared.errors import ServiceUnavailable
+from client.children import start_child, stop_children
+from shared.errors import InternalError, RedisFull, ServiceUnavailable
 from shared.queue import QUEUES, SERVED_BY, RowQueue, make_celery
 from shared.settings import VARIANTS, Settings
 
@@ -17,13 +21,48 @@ def closed_port():
         yield holder.getsockname()[1]
 
 
+@contextmanager
+def running(server, folder, *options):
+    """The port of a Redis of one's own with these options."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(server), "--bind", "127.0.0.1", "--port", str(port), "--save", "", *options]
+    child = start_child(
+        "redis", command, environment=dict(os.environ), log=folder / "redis.log", cwd=folder,
+        when_orphaned=signal.SIGKILL,
+    )  # fmt: skip
+    try:
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert child.alive, child.last_words()
+        yield port
+    finally:
+        stop_children([child], 10)
+
+
 def test_with_redis_away_sending_says_so(closed_port):
     """Given nobody at the broker's address, when a worker is called, then it is ServiceUnavailable, again and again."""
     settings = Settings(redis_url=f"redis://127.0.0.1:{closed_port}/0", redis_timeout_s=0.5)
     queue = RowQueue(make_celery(settings), None, "pd:")
 
     for _ in range(2):
-        with pytest.raises(ServiceUnavailable, match="queue cannot be reached"):
+        with pytest.raises(ServiceUnavailable, match="cannot be reached"):
+            queue.call("any")
+
+
+def test_a_broker_that_refuses_is_told_as_what_it_is(redis_server, tmp_path):
+    """Given a Redis that asks for a password, or has no memory left, when a worker is called, then nobody says that it
+    cannot be reached."""
+    url = "redis://127.0.0.1:{port}/0"
+    with running(redis_server, tmp_path, "--requirepass", "not known here") as port:
+        queue = RowQueue(make_celery(Settings(redis_url=url.format(port=port))), None, "pd:")
+        with pytest.raises(InternalError):
+            queue.call("any")
+    with running(redis_server, tmp_path, "--maxmemory", "1") as port:
+        queue = RowQueue(make_celery(Settings(redis_url=url.format(port=port))), None, "pd:")
+        with pytest.raises(RedisFull):
             queue.call("any")
 
 
