@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from api.services import Services
-from shared.errors import Gone, ModelUnavailable, ServiceUnavailable, VariantUnavailable
+from shared.errors import Gone, ModelUnavailable, NotFound, ServiceUnavailable, VariantUnavailable
 from shared.input_image import InputImage
 from shared.logs import about_job
 from shared.records import INPUT_NAME, Job, State, expiring_folder, new_job_id
@@ -21,6 +21,22 @@ log = logging.getLogger(__name__)
 
 _FIRST_POLL_S = 0.05
 _LAST_POLL_S = 0.5
+
+
+def submitted_before(services: Services, submission: Submission) -> Job | None:
+    """The job that this submission was accepted as before; None when it is a new one.
+
+    Raises KeyReused, Gone and `redis.RedisError`.
+    """
+    earlier = services.submissions.find(submission)
+    if earlier is None:
+        return None
+    try:
+        job = services.jobs.get(earlier)
+    except NotFound:
+        return None  # refused, or not accepted yet: `submit` knows what to do
+    again = submission.again_after_failure and job.state in (State.FAILURE, State.REVOKED)
+    return None if again else job
 
 
 def submit(

@@ -43,6 +43,7 @@ from shared.settings import Settings
 
 T = TypeVar("T")
 RECENT_KEPT = 50
+NO_SUCH_JOB = "There is no job with this id."
 # what a client is told that finds the queue full before anything was measured
 _RETRY_S = 10
 PREVIEW_TTL_S = 60
@@ -263,8 +264,10 @@ class JobStore:
             if grid:
                 pipe.hset(self._key("job", job_id), "grid", grid)
             self._end(pipe, job_id, record, State.SUCCESS)
-            pipe.lpush(self._key("recent"), job_id)
-            pipe.ltrim(self._key("recent"), 0, RECENT_KEPT - 1)
+            recent = self._key("recent", record["owner"])
+            pipe.lpush(recent, job_id)
+            pipe.ltrim(recent, 0, RECENT_KEPT - 1)
+            pipe.expire(recent, self.result_ttl_s)
             return True
 
         return self._transact(job_id, change)
@@ -311,6 +314,7 @@ class JobStore:
             request=request,
             rows=_rows(record, request),
             created=float(record["created"]),
+            owner=record["owner"],
             started=float(record["started"]) if "started" in record else None,
             finished=float(record["finished"]) if "finished" in record else None,
             grid=record.get("grid"),
@@ -320,10 +324,10 @@ class JobStore:
         job = _with_steps(job, steps)
         return replace(job, eta_s=self._eta(job))
 
-    def recent(self, count: int) -> list[Job]:
-        """The last `count` successful jobs that have not expired, newest first."""
+    def recent(self, owner: str, count: int) -> list[Job]:
+        """The last `count` successful jobs of `owner` that have not expired, newest first."""
         jobs: list[Job] = []
-        for job_id in self.redis.lrange(self._key("recent"), 0, RECENT_KEPT - 1):
+        for job_id in self.redis.lrange(self._key("recent", owner), 0, RECENT_KEPT - 1):
             try:
                 jobs.append(self.get(job_id))
             except (NotFound, Gone):
@@ -431,7 +435,7 @@ class JobStore:
     def _missing(self, job_id: str) -> ServiceError:
         if self.redis.exists(self._key("gone", job_id)):
             return Gone("The result of this job has expired; pictures that were to be kept are still in outdir.")
-        return NotFound("There is no job with this id.")
+        return NotFound(NO_SUCH_JOB)
 
     def _eta(self, job: Job) -> float | None:
         """Seconds until the job is done, from its own pace or from the service's; None when unknown."""

@@ -69,6 +69,7 @@ class Job:
     request: ImageRequest
     rows: tuple[Row, ...]
     created: float
+    owner: str = ""
     started: float | None = None
     finished: float | None = None
     grid: str | None = None

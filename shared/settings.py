@@ -45,6 +45,7 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     api_keys_file: str = ""
     cors_origins: tuple[str, ...] = ()
+    private_results: bool = False
 
     # what may be asked for
     default_model: str = "demo"
@@ -125,6 +126,7 @@ def read_settings() -> Settings:
             api_keys=_keys(env),
             api_keys_file=env.str("API_KEYS_FILE", default.api_keys_file),
             cors_origins=_origins(env),
+            private_results=env.bool("PRIVATE_RESULTS", default.private_results),
             default_model=env.str("DEFAULT_MODEL", default.default_model),
             allow_downloads=env.bool("ALLOW_DOWNLOADS", default.allow_downloads),
             hf_hub_offline=env.bool("HF_HUB_OFFLINE", default.hf_hub_offline),

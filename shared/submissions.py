@@ -40,6 +40,11 @@ class Submissions:
         self._redis = client
         self._prefix = f"{prefix}submission:"
 
+    def find(self, submission: Submission) -> str | None:
+        """The job that this submission stands for, if it was made before. Raises KeyReused as `claim` does."""
+        stored = self._redis.get(self._prefix + submission.name)
+        return None if stored is None else self._same(stored, submission)
+
     def claim(self, submission: Submission, job_id: str) -> str:
         """The job that this submission stands for: `job_id` if it is the first, else the earlier one's.
 
@@ -50,13 +55,15 @@ class Submissions:
         milliseconds = int(submission.ttl_s * 1000)
         while not self._redis.set(key, value, nx=True, px=milliseconds):
             if earlier := self._redis.get(key):
-                found = json.loads(earlier)
-                if found["fingerprint"] != submission.fingerprint:
-                    raise KeyReused(
-                        "This Idempotency-Key was used for another request; use a new one for every new request."
-                    )
-                return str(found["job_id"])
+                return self._same(earlier, submission)
         return job_id
+
+    @staticmethod
+    def _same(stored: str, submission: Submission) -> str:
+        found = json.loads(stored)
+        if found["fingerprint"] != submission.fingerprint:
+            raise KeyReused("This Idempotency-Key was used for another request; use a new one for every new request.")
+        return str(found["job_id"])
 
     def replace(self, submission: Submission, earlier: str, job_id: str) -> str:
         """Let the submission stand for `job_id` instead of `earlier`; gives the job it stands for then.

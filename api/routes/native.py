@@ -11,11 +11,13 @@ from api.auth import require_key
 from api.body import read_json_object, read_json_object_if_any
 from api.idempotency import submission_of
 from api.services import Services
-from api.submit import Waiters, accepted_body, submit
+from api.submit import Waiters, accepted_body, submit, submitted_before
 from shared.answers import describe, image_link, main_image, status_link
 from shared.errors import JobCancelled, NotFound
 from shared.intake import load_query, load_request
-from shared.records import State
+from shared.jobs import NO_SUCH_JOB
+from shared.records import Job, State
+from shared.requests import ImageRequest
 from shared.schemas import GenerateSchema, Img2ImgSchema, StatusQuery
 
 RECENT_COUNT = 10
@@ -34,13 +36,21 @@ def native_blueprint(services: Services) -> Blueprint:
     waiters = Waiters(services.settings.sync_waiters)
     generate_schema, img2img_schema = GenerateSchema(services.limits), Img2ImgSchema(services.limits)
 
-    def answer_request(schema: GenerateSchema) -> Response:
+    def take(schema: GenerateSchema) -> tuple[str, ImageRequest, bool]:
+        """The job that the request became, what it asks for, and whether it was there before."""
         body = read_json_object(request)
         owner = require_key(services.settings, request, body)
+        submission = submission_of(services.settings, request, body, owner)
+        # first of all: what was accepted once is not refused to a client that asks again
+        if submission and (job := submitted_before(services, submission)):
+            return job.id, job.request, True
         services.rate.check(owner)
         wanted, picture = load_request(schema, body)
-        submission = submission_of(services.settings, request, body, owner)
         job_id, replayed = submit(services, wanted, picture, owner, submission)
+        return job_id, wanted, replayed
+
+    def answer_request(schema: GenerateSchema) -> Response:
+        job_id, wanted, replayed = take(schema)  # no body or picture is held while a client waits
         if wanted.synchronous:
             job = waiters.wait(services, job_id, services.settings.sync_timeout_s)
             if job and job.state is State.SUCCESS:
@@ -53,6 +63,16 @@ def native_blueprint(services: Services) -> Blueprint:
         if replayed:
             response.headers["Idempotency-Replayed"] = "true"
         return response
+
+    def find(job_id: str) -> Job:
+        """A job that whoever asks may see: with PRIVATE_RESULTS only by its own key, and 404 by any other."""
+        if not services.settings.private_results:
+            return services.jobs.get(job_id)
+        owner = require_key(services.settings, request, read_json_object_if_any(request))
+        job = services.jobs.get(job_id)
+        if job.owner != owner:
+            raise NotFound(NO_SUCH_JOB)
+        return job
 
     def takes(schema: GenerateSchema) -> Any:
         return blp.doc(
@@ -80,11 +100,12 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(200, schema=StatusAnswer)
     @blp.alt_response(404, schema=ErrorAnswer)
     @blp.alt_response(410, schema=ErrorAnswer)
+    @blp.alt_response(401, schema=ErrorAnswer)
     @blp.doc(parameters=[{"in": "query", "name": "preview", "schema": {"type": "boolean"}, "description": _PREVIEW}])
     def status(job_id: str) -> Response:
         """The state of a job; once it is done, its result."""
         query = load_query(StatusQuery(), request.args)
-        job = services.jobs.get(job_id)
+        job = find(job_id)
         if job.state is State.SUCCESS:
             return finished_answer(job, services.results)
         answer = describe(job, services.results)
@@ -94,9 +115,12 @@ def native_blueprint(services: Services) -> Blueprint:
 
     @blp.route("/cancel/<job_id>", methods=["POST"])
     @blp.alt_response(200, schema=StatusAnswer)
+    @blp.alt_response(401, schema=ErrorAnswer)
     @blp.alt_response(404, schema=ErrorAnswer)
     def cancel(job_id: str) -> Response:
         """Stop a job that waits or runs; one that has ended stays as it is."""
+        if services.settings.private_results:
+            find(job_id)
         services.jobs.cancel(job_id)
         return jsonify(describe(services.jobs.get(job_id), services.results))
 
@@ -104,33 +128,35 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(200, schema=RecentAnswer)
     @blp.alt_response(401, schema=ErrorAnswer)
     def recent() -> Response:
-        """The last ten successful jobs of the whole service."""
-        require_key(services.settings, request, read_json_object_if_any(request))
-        jobs = services.jobs.recent(RECENT_COUNT)
+        """The last ten successful jobs of the key."""
+        owner = require_key(services.settings, request, read_json_object_if_any(request))
+        jobs = services.jobs.recent(owner, RECENT_COUNT)
         return jsonify(
             Recent_finished_images=[status_link(job.id) for job in jobs],
             Images=[image_link(job, main_image(job), services.results) for job in jobs],
         )
 
     @blp.route("/images/<job_id>/<name>")
+    @blp.alt_response(401, schema=ErrorAnswer)
     @blp.alt_response(404, schema=ErrorAnswer)
     @blp.alt_response(410, schema=ErrorAnswer)
     @blp.alt_response(416, schema=ErrorAnswer)
     @blp.doc(responses={"200": _PICTURE, "206": _PICTURE | {"description": "The range of it"}, "304": _UNCHANGED})
     def image(job_id: str, name: str) -> Response:
         """One stored picture."""
-        job = services.jobs.get(job_id)
+        job = find(job_id)
         if name not in {stored.name for stored in job.images} | {job.grid}:
             raise NotFound("This job has no picture of that name.")
         return picture_answer(job, name, services.results, request)
 
     @blp.route("/download/<job_id>")
+    @blp.alt_response(401, schema=ErrorAnswer)
     @blp.alt_response(404, schema=ErrorAnswer)
     @blp.alt_response(409, schema=ErrorAnswer)
     @blp.alt_response(410, schema=ErrorAnswer)
     @blp.doc(responses={"200": {"description": "A zip", "content": {"application/zip": _BINARY}}})
     def download(job_id: str) -> Response:
         """All pictures of a job that has ended, its grid, prompts and parameters, as a zip."""
-        return archive_answer(services.jobs.get(job_id), services.results)
+        return archive_answer(find(job_id), services.results)
 
     return blp

@@ -7,6 +7,7 @@ import pytest
 
 from shared.records import State
 from shared.settings import DUMMY_API_KEY
+from shared.workers import WorkerCard
 
 BODY = {"prompt": "a cat", "api_key": DUMMY_API_KEY}
 
@@ -164,3 +165,42 @@ def test_the_window_ends(world):
 def test_without_a_window_nothing_is_taken_for_a_retry(world):
     """Given a window of 0, when a body comes twice, then these are two jobs."""
     assert post(world.client, seed=7).json["task_id"] != post(world.client, seed=7).json["task_id"]
+
+
+def test_a_retry_is_not_refused_because_the_worker_has_left(world):
+    """Given an accepted request, when only workers of other models live at the retry, then it is the same job; one
+    that was never accepted is refused."""
+    first = post(world.client, "k1")
+    card = WorkerCard("w", "cpu", "cpu", slots=1, available_models=("sd15",))
+    world.services.workers.announce(card)
+
+    again = post(world.client, "k1")
+    assert (again.status_code, again.json["task_id"]) == (202, first.json["task_id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert post(world.client, "k2").status_code == 422
+
+
+def test_a_retry_is_not_refused_because_of_limits(world):
+    """Given an accepted request, when its retry comes past the rate, to a full queue and to a server with stricter
+    limits, then it is the same job; a new request is refused by each."""
+    narrow = world.another_client(rate_limit="1 per hour", max_waiting_jobs=1, max_prompt_chars=3)
+    job_id = post(world.client, "k1").json["task_id"]
+    post(narrow, "other", prompt="a")
+
+    for _ in range(3):
+        again = post(narrow, "k1")
+        assert (again.status_code, again.json["task_id"]) == (202, job_id)
+    assert post(narrow, "k2").status_code == 429
+
+
+def test_a_refused_request_leaves_its_key_free(world):
+    """Given a request that was refused, when it is mended and sent with the same key, then it is accepted."""
+    assert post(world.client, "k1", ddim_steps=0).status_code == 400
+    assert post(world.client, "k1", ddim_steps=5).status_code == 202
+
+
+def test_a_retry_needs_a_right_key(world, assert_error):
+    """Given an accepted request, when somebody with a wrong key sends it, then 401."""
+    post(world.client, "k1")
+
+    assert_error(post(world.client, "k1", api_key="wrong"), 401, "unauthorized")

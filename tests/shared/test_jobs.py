@@ -26,8 +26,8 @@ def picture(number=0):
 def create(jobs, generate):
     """Write the record of a new job; gives its id."""
 
-    def make(job_id="one", **fields):
-        jobs.accept(job_id, generate(**fields))
+    def make(job_id="one", owner="", **fields):
+        jobs.accept(job_id, generate(**fields), owner)
         return job_id
 
     return make
@@ -96,8 +96,8 @@ def test_a_job_is_closed_once(jobs, create):
     assert [jobs.close("one", "grid.png"), jobs.close("one", "other.png")] == [True, False]
 
     assert jobs.get("one").grid == "grid.png"
-    assert [job.id for job in jobs.recent(10)] == ["one"]
-    assert jobs.redis.llen("pd:recent") == 1
+    assert [job.id for job in jobs.recent("", 10)] == ["one"]
+    assert jobs.redis.llen("pd:recent:") == 1
 
 
 def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock):
@@ -126,7 +126,7 @@ def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock):
 
     assert first.close("one", None) is False
     assert answers == [True]
-    assert redis_client.lrange("pd:recent", 0, -1) == ["one"]
+    assert redis_client.lrange("pd:recent:", 0, -1) == ["one"]
 
 
 class _With:
@@ -406,7 +406,7 @@ def test_a_failure_is_told_to_readers(jobs, create):
         with pytest.raises(JobCancelled):
             write()
     assert jobs.close("one", None) is False
-    assert jobs.recent(10) == []
+    assert jobs.recent("", 10) == []
 
 
 # ---- cancelling
@@ -629,8 +629,8 @@ def test_recent_lists_the_newest_successes_first(jobs, create, finish):
     create("cancelled")
     jobs.cancel("cancelled")
 
-    assert [job.id for job in jobs.recent(2)] == ["c", "b"]
-    assert [job.id for job in jobs.recent(10)] == ["c", "b", "a"]
+    assert [job.id for job in jobs.recent("", 2)] == ["c", "b"]
+    assert [job.id for job in jobs.recent("", 10)] == ["c", "b", "a"]
 
 
 def test_recent_skips_what_has_expired_and_fills_up(jobs, create, finish):
@@ -639,7 +639,7 @@ def test_recent_skips_what_has_expired_and_fills_up(jobs, create, finish):
         finish(create(job_id))
     jobs.redis.delete("pd:job:c")
 
-    assert [job.id for job in jobs.recent(2)] == ["b", "a"]
+    assert [job.id for job in jobs.recent("", 2)] == ["b", "a"]
 
 
 def test_recent_does_not_grow_for_ever(jobs, create, finish):
@@ -647,15 +647,27 @@ def test_recent_does_not_grow_for_ever(jobs, create, finish):
     for number in range(RECENT_KEPT + 2):
         finish(create(f"job{number}"))
 
-    assert jobs.redis.llen("pd:recent") == RECENT_KEPT
-    assert len(jobs.recent(10)) == 10
+    assert jobs.redis.llen("pd:recent:") == RECENT_KEPT
+    assert len(jobs.recent("", 10)) == 10
 
 
-def test_recent_is_one_list_for_everybody(jobs, create, finish, redis_client):
+def test_recent_is_one_list_for_all_processes(jobs, create, finish, redis_client):
     """Given two stores over one Redis, when one finishes a job, then the other lists it."""
     finish(create())
 
-    assert [job.id for job in JobStore(redis_client).recent(10)] == ["one"]
+    assert [job.id for job in JobStore(redis_client).recent("", 10)] == ["one"]
+
+
+def test_recent_lists_the_jobs_of_one_owner(jobs, create, finish):
+    """Given jobs of two owners, when the last of one are asked for, then none of the other is among them, and the
+    list goes when nothing in it can be asked for any more."""
+    for job_id, owner in (("a", "alice"), ("b", "bob"), ("c", "alice")):
+        finish(create(job_id, owner=owner))
+
+    assert [job.id for job in jobs.recent("alice", 10)] == ["c", "a"]
+    assert [(job.id, job.owner) for job in jobs.recent("bob", 10)] == [("b", "bob")]
+    assert jobs.recent("carol", 10) == []
+    assert 0 < jobs.redis.ttl("pd:recent:alice") <= jobs.result_ttl_s
 
 
 def test_prefixes_keep_services_apart(jobs, create, finish, redis_client):
@@ -663,7 +675,7 @@ def test_prefixes_keep_services_apart(jobs, create, finish, redis_client):
     finish(create())
     other = JobStore(redis_client, "other:")
 
-    assert other.recent(10) == []
+    assert other.recent("", 10) == []
     with pytest.raises(NotFound):
         other.get("one")
 
@@ -741,7 +753,7 @@ def test_redis_away_is_said_as_such(generate):
     server.connected = False
     claimless = [
         lambda: store.get("one"), lambda: store.accept("two", generate()), lambda: store.cancel("one"), store.waiting,
-        lambda: store.recent(1), lambda: store.claim_row("one", 0), store.folders.due,
+        lambda: store.recent("", 1), lambda: store.claim_row("one", 0), store.folders.due,
         lambda: store.take_row("call", "any"),
     ]  # fmt: skip
 
