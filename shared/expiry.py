@@ -1,9 +1,13 @@
 """Which folders of the result store are to be deleted, and when."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from shared.records import State
+
+# as many at once as may be without holding up Redis
+_PAGE = 1000
 
 
 class ExpiringFolders:
@@ -23,16 +27,27 @@ class ExpiringFolders:
         """Let these go at `time`; `client` may be a transaction."""
         client.zadd(self._key, dict.fromkeys(folders, time))
 
-    def due(self) -> list[str]:
-        """Those whose time is over; `forget` each once it is deleted."""
-        return self._unused(self._redis.zrangebyscore(self._key, 0, self._clock()))
+    def due(self, most: int = _PAGE, without: Collection[str] = ()) -> list[str]:
+        """The first `most` of those whose time is over; `forget` each once it is deleted."""
+        return self._first(self._clock(), most, "", without)
 
-    def all(self) -> list[str]:
-        """Those that are to be deleted some day, the next one first."""
-        return self._unused(self._redis.zrange(self._key, 0, -1))
+    def first(self, most: int, prefix: str = "", without: Collection[str] = ()) -> list[str]:
+        """The first `most` of those that are to be deleted some day and begin with `prefix`, the next one first."""
+        return self._first(math.inf, most, prefix, without)
 
     def forget(self, folder: str) -> None:
         self._redis.zrem(self._key, folder)
+
+    def _first(self, until: float, most: int, prefix: str, without: Collection[str]) -> list[str]:
+        found: list[str] = []
+        skip = 0
+        while len(found) < most:
+            page = self._redis.zrangebyscore(self._key, 0, until, start=skip, num=_PAGE)
+            if not page:
+                break
+            skip += len(page)
+            found += self._unused([name for name in page if name.startswith(prefix) and name not in without])
+        return found[:most]
 
     def _unused(self, folders: Sequence[str]) -> list[str]:
         """Those of `folders` whose job has ended: one that waits or runs still needs its input picture."""

@@ -95,9 +95,8 @@ class ResultStore:
 
     def delete_folder(self, folder: str) -> None:
         """Delete a folder and all in it; one that is not there is fine."""
-        path = self._path(folder)
-        if self._fs.exists(path):
-            self._fs.rm(path, recursive=True)
+        with suppress(FileNotFoundError):
+            self._fs.rm(self._path(folder), recursive=True)
 
     def _path(self, *parts: str) -> str:
         names = [name for part in parts for name in part.split("/") if name]

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,21 +21,25 @@ from shared.results import ResultStore
 from shared.samplers import DEFAULT_SAMPLER
 from shared.settings import Settings, SettingsError
 from shared.workers import WorkerCard, WorkerRegister
-from worker.beat import Beat, Recall, sweep
+from worker.beat import Beat, Recall
 from worker.callbacks import CallbackSender
+from worker.cleanup import CleanUp
 from worker.deliveries import Deliveries
 from worker.devices import pick_device
 from worker.ending import Ending
 from worker.engine import DenoiseRequest, Engine
+from worker.health import Pulse
 from worker.identity import worker_name
 from worker.neighbours import Neighbours
 from worker.prefetch import Prefetch
+from worker.reception import Reception
 from worker.rows import RowRunner
 from worker.tasks import register_tasks
 
 log = logging.getLogger(__name__)
 
-_SWEEP_S = 30.0
+_CLEAN_UP_S = 30.0
+_PULSE_S = 5.0
 _WATCH_S = 0.5
 _CALLBACKS_S = 0.5
 # one to warm up a size, then as many as a measurement needs
@@ -47,8 +52,10 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.name = worker_name(settings)
-        self._variants = SERVED_BY[settings.worker_variant]
         self._device = pick_device(settings.device)
+        # on a CPU the variants do not differ, whatever the operator calls it
+        self._variant = "cpu" if self._device.kind == "cpu" else settings.worker_variant
+        self._variants = SERVED_BY[self._variant]
         client = connect(settings)
         self._jobs = JobStore.from_settings(client, settings)
         self._results = ResultStore(settings.output_dir, settings.presigned_links_s)
@@ -61,24 +68,38 @@ class Worker:
         self._rows = RowRunner(self._jobs, self._results, self._engine, self._served_elsewhere)
         self.app: Celery = make_celery(settings)
         queue = RowQueue(self.app, client, settings.key_prefix)
-        self._beat = Beat([
-            (settings.visibility_timeout_s / 4, self._renew),
-            (_WATCH_S, self._watch),
-            (settings.worker_beat_s, self._announce),
-            (settings.worker_beat_s, self._share_cores),
-            (settings.worker_beat_s, Recall(self._jobs, queue).look),
-            (min(_SWEEP_S, settings.result_ttl_s), self._sweep),
-        ])  # fmt: skip
-        self._callbacks = self._calls_back()
+        self._pulse = Pulse(self.name)
+        pause_s = min(_CLEAN_UP_S, settings.result_ttl_s)
+        self._clean_up = CleanUp(self._jobs, self._results, settings.result_quota_bytes, pause_s)
+        # each on a thread of its own: what is slow there must not hold up a sign of life
+        self._beats = [
+            Beat([
+                (settings.visibility_timeout_s / 4, self._renew),
+                (settings.worker_beat_s, self._announce),
+                (_PULSE_S, self._show_pulse),
+            ], "heartbeat"),
+            Beat([(_WATCH_S, self._watch)], "watch"),
+            Beat([
+                (settings.worker_beat_s, self._look_around),
+                (settings.worker_beat_s, self._share_cores),
+                (settings.worker_beat_s, Recall(self._jobs, queue).look),
+            ], "chores"),
+            Beat([(pause_s, self._clean_up.look)], "clean-up"),
+            *self._calls_back(),
+        ]  # fmt: skip
         self._others = 0  # live workers that have room
+        self._missing: Mapping[str, str] = {}
+        self._free_memory: int | None = None
+        self._controller: Any = None
         self._prefetch = Prefetch(self.app, self._takes_more)
+        self._reception = Reception(self.app)
         register_tasks(self.app, self._rows, self._deliveries, self._prefetch)
 
-    def _calls_back(self) -> Beat | None:
+    def _calls_back(self) -> list[Beat]:
         """The thread that tells callers of the end of their jobs; none where no host may be called."""
         settings = self.settings
         if not settings.callback_hosts:
-            return None
+            return []
         if not settings.callback_secret:
             raise SettingsError("CALLBACK_SECRET: must be set where CALLBACK_HOSTS is; it signs what is sent there")
         sender = CallbackSender(
@@ -88,7 +109,7 @@ class Worker:
             settings.callback_secret,
             settings.callback_attempts,
         )
-        return Beat([(_CALLBACKS_S, sender.send_due)], name="callbacks")
+        return [Beat([(_CALLBACKS_S, sender.send_due)], "callbacks")]
 
     def run(self) -> None:
         """Serve until SIGTERM; then finish the rows in progress and leave.
@@ -116,13 +137,21 @@ class Worker:
 
     def _start(self, sender: Any, **_: Any) -> None:
         self._controller = sender
+        try:
+            self._begin()
+        except Exception as error:  # Celery would go on without us
+            log.exception("the worker cannot begin")
+            self._ending.fail(f"it cannot begin: {error}")
+
+    def _begin(self) -> None:
         with suppress(redis.RedisError):  # the beat tries again
             self._share_cores()
         self._engine.start()
         self._warm_up()
-        self._beat.start()
-        if self._callbacks:
-            self._callbacks.start()
+        with suppress(redis.RedisError):
+            self._look_around()
+        for beat in self._beats:
+            beat.start()
 
     def _warm_up(self) -> None:
         """Load the default model before the first job comes; without its weights, go on."""
@@ -167,12 +196,14 @@ class Worker:
         return time.monotonic() - started
 
     def _stop(self, **_: Any) -> None:
-        self._beat.stop()
-        if self._callbacks:
-            self._callbacks.stop()
+        self._clean_up.stop()
+        for beat in self._beats:
+            beat.stop()
         self._engine.stop()
-        self._register.leave(self.name)
-        self._neighbours.leave(self.name)
+        self._pulse.stop()
+        with suppress(redis.RedisError):  # both run out by themselves
+            self._register.leave(self.name)
+            self._neighbours.leave(self.name)
 
     def _renew(self) -> None:
         """Show signs of life for what is in hand: not where nobody works on it any more."""
@@ -180,8 +211,10 @@ class Worker:
             self._deliveries.renew()
             self._rows.renew()
 
-    def _sweep(self) -> None:
-        sweep(self._jobs, self._results, self.settings.result_quota_bytes)
+    def _show_pulse(self) -> None:
+        if self._engine.alive:
+            with suppress(OSError):  # without a folder for it nobody asks for it either
+                self._pulse.beat()
 
     def _room(self) -> int:
         return min(self.settings.worker_slots, self._rows.room())
@@ -211,25 +244,30 @@ class Worker:
         others = (card for card in self._register.live() if card.name != self.name and card.serves(request.variant))
         return any(request.model in card.available_models for card in others)
 
-    def _announce(self) -> None:
-        if not self._engine.alive:
-            raise RuntimeError("the engine's thread has ended: this worker does not count as alive any more")
-        missing = self._engine.missing_models()
-        card = WorkerCard(
-            name=self.name,
-            variant=self.settings.worker_variant,
-            device=self._device.name,
-            slots=self.settings.worker_slots,
-            warm_models=tuple(self._engine.warm_models()),
-            available_models=tuple(model.name for model in self._catalogue if model.name not in missing),
-            missing_models=missing,
-            rows=self._rows.in_hand(),
-            room=self._room(),
-            free_memory=self._device.free_memory(),
-        )
-        self._register.announce(card)
+    def _look_around(self) -> None:
+        """Find out what others are told of this worker and what asks the disk or the device, which may take long."""
+        self._missing = self._engine.missing_models()
+        self._free_memory = self._device.free_memory()
         self._others = sum(
             other.load < 1 and any(map(other.serves, self._variants))
             for other in self._register.live()
             if other.name != self.name
         )
+
+    def _announce(self) -> None:
+        """Say that this worker lives: while its engine does, and as long as messages reach it."""
+        if not self._engine.alive or not self._reception.receives():
+            return
+        card = WorkerCard(
+            name=self.name,
+            variant=self._variant,
+            device=self._device.name,
+            slots=self.settings.worker_slots,
+            warm_models=tuple(self._engine.warm_models()),
+            available_models=tuple(model.name for model in self._catalogue if model.name not in self._missing),
+            missing_models=self._missing,
+            rows=self._rows.in_hand(),
+            room=self._room(),
+            free_memory=self._free_memory,
+        )
+        self._register.announce(card)

@@ -1,4 +1,4 @@
-"""What a worker process does at intervals: renew deliveries, say that it lives, clear away what has expired."""
+"""What a worker process does at intervals, each kind on a thread of its own: what is slow must not hold up the rest."""
 
 import logging
 import threading
@@ -11,14 +11,13 @@ from shared.backlog import Taken
 from shared.errors import ServiceUnavailable
 from shared.jobs import JobStore
 from shared.queue import QUEUES, RowQueue
-from shared.records import EXPIRING
-from shared.results import ResultStore
 
 log = logging.getLogger(__name__)
 
 _CALLS_AT_ONCE = 100
 # once Redis is back, a sign of life must not wait for its turn: the others would take the row
 _RETRY_S = 1.0
+_LEAVE_S = 5.0
 # more than a message takes to come back to a worker that may do its row; two looks at the usual interval
 _LOST_AFTER_S = 2.5
 
@@ -26,7 +25,7 @@ _LOST_AFTER_S = 2.5
 class Beat:
     """A thread that calls each duty at its own interval, in seconds.
 
-    One that fails is tried again in its turn, and where Redis was away, within a second.
+    One that fails is tried again in its turn, and where Redis (or the result store) was away, within a second.
     """
 
     def __init__(self, duties: list[tuple[float, Callable[[], None]]], name: str = "beat") -> None:
@@ -38,8 +37,10 @@ class Beat:
         self._thread.start()
 
     def stop(self) -> None:
+        """Let no duty begin any more, and wait a moment for one that is under way; the process ends without it."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join(_LEAVE_S)
 
     def _run(self) -> None:
         due = [0.0] * len(self._duties)
@@ -56,8 +57,11 @@ class Beat:
         """Whether Redis was there for it."""
         try:
             duty()
-        except (redis.RedisError, ServiceUnavailable) as away:
+        except redis.RedisError as away:
             log.warning("Redis cannot be reached: %s", away)
+            return False
+        except ServiceUnavailable as away:
+            log.warning("%s", away)
             return False
         except Exception:
             log.exception("a duty of the worker failed; it will be tried again")
@@ -90,22 +94,3 @@ class Recall:
             missing = self._jobs.backlog.rows_waiting(variant) - self._queue.calls_waiting(variant)
             for _ in range(min(missing, _CALLS_AT_ONCE)):
                 self._queue.call(variant)
-
-
-def sweep(jobs: JobStore, results: ResultStore, quota: int = 0) -> None:
-    """Delete the folders whose time is over, and if the others are over `quota` bytes (0: any), the oldest of them.
-
-    What is to be kept is never touched, and neither is the folder of a job that has not ended.
-    """
-    for folder in jobs.folders.due():
-        results.delete_folder(folder)
-        jobs.folders.forget(folder)
-    excess = results.size(EXPIRING) - quota if quota else 0
-    for folder in jobs.folders.all() if excess > 0 else ():
-        if not folder.startswith(f"{EXPIRING}/"):
-            continue
-        excess -= results.size(folder)
-        results.delete_folder(folder)
-        jobs.folders.forget(folder)
-        if excess <= 0:
-            return

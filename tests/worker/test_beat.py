@@ -1,18 +1,16 @@
 """The worker's duties at intervals."""
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import redis
 
 from shared.jobs import JobStore
 from shared.queue import RowQueue, make_celery
-from shared.results import ResultStore
 from shared.settings import Settings
 from tests.conftest import Clock
 from tests.worker.test_rows import request_of
-from worker.beat import Beat, Recall, sweep
+from worker.beat import Beat, Recall
 
 
 def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
@@ -40,36 +38,6 @@ def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
     beat.stop()
     assert calls.count("away") >= 2
     assert calls.count("broken") >= 2
-
-
-def test_the_sweep_deletes_what_has_expired_and_nothing_else(redis_client: Any, tmp_path: Path) -> None:
-    """Given one folder whose time is over and one whose is not, when swept, then only the first is gone."""
-    jobs, results = JobStore(redis_client, "t:", clock=lambda: 100.0), ResultStore(str(tmp_path))
-    for name, time in (("old", 99.0), ("young", 101.0)):
-        results.write(f".expiring/{name}", "picture.png", b"x")
-        redis_client.zadd("t:expiring", {f".expiring/{name}": time})
-    sweep(jobs, results)
-    assert not (tmp_path / ".expiring/old").exists()
-    assert (tmp_path / ".expiring/young").exists()
-    assert redis_client.zrange("t:expiring", 0, -1) == [".expiring/young"]
-
-
-def test_over_the_quota_the_oldest_results_go_first(redis_client: Any, tmp_path: Path) -> None:
-    """Given results of 10 bytes each, when the quota is 25, then the oldest go; one in use and kept ones stay."""
-    jobs, results = JobStore(redis_client, "t:"), ResultStore(str(tmp_path))
-    for number, name in enumerate(("in-use", "old", "older-than-new", "new")):
-        results.write(f".expiring/{name}", "picture.png", b"x" * 10)
-        redis_client.zadd("t:expiring", {f".expiring/{name}": jobs.clock() + 1000 + number})
-    results.write("kept", "picture.png", b"x" * 1000)
-    redis_client.zadd("t:expiring", {"kept": jobs.clock() + 1})
-    jobs.accept("in-use", request_of())
-
-    sweep(jobs, results, quota=25)
-
-    assert sorted(path.parent.name for path in tmp_path.rglob("*.png")) == ["in-use", "kept", "new"]
-    sweep(jobs, results, quota=25)
-    sweep(jobs, results)
-    assert (tmp_path / ".expiring/new").exists()
 
 
 def test_rows_whose_messages_are_gone_are_called_for_again(redis_client: Any, redis_url: str) -> None:

@@ -15,6 +15,7 @@ from shared.settings import Settings
 from shared.workers import WorkerCard, WorkerRegister
 from worker import fleet
 from worker.fleet import gpus, one_a_gpu
+from worker.health import Pulse
 from worker.identity import name_prefix, worker_name
 from worker.reload import Sources
 
@@ -133,6 +134,37 @@ def test_a_health_check_asks_for_the_workers_of_this_host(
     )
     assert (asked.returncode == 0) is healthy, asked.stderr
     assert worker_name(settings).startswith(name_prefix(settings))
+
+
+@pytest.mark.parametrize(("gpu_list", "age_s", "alive"), [("", 0, True), ("", 3600, False), ("0,1", 0, False)])
+def test_a_pulse_is_asked_for_without_redis(
+    gpu_list: str, age_s: float, alive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given no Redis, when it is asked whether the process lives, then a fresh pulse of every worker here will do."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    settings = Settings(worker_gpus=gpu_list)
+    Pulse("cpu-elsewhere-7").beat()
+    pulse = Pulse(worker_name(settings))
+    pulse.beat()
+    pulse.beat()
+    (file,) = tmp_path.glob(f"{name_prefix(settings)}*")
+    os.utime(file, (time.time() - age_s,) * 2)
+    environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0", "WORKER_GPUS": gpu_list, "TMPDIR": str(tmp_path)}
+    asked = subprocess.run(
+        [sys.executable, "-m", "worker.health", "alive"], cwd=REPOSITORY, env=environment, capture_output=True
+    )
+    assert (asked.returncode == 0) is alive, asked.stderr
+    pulse.stop()
+    assert not file.exists()
+
+
+def test_a_pulse_follows_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a link where the pulse would be, when it beats, then nothing is made where that leads."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "w.alive").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=r"w\.alive"):
+        Pulse("w").beat()
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_health_check_fails_without_redis() -> None:
