@@ -15,6 +15,9 @@ from shared.settings import Settings
 from shared.submissions import Submissions
 from shared.workers import WorkerRegister
 
+# a worker that came or went is noticed so much later, and a submit need not ask for them
+_WORKERS_KNOWN_FOR_S = 0.5
+
 
 @dataclass(frozen=True)
 class Services:
@@ -51,7 +54,7 @@ def build_services(settings: Settings) -> Services:
         jobs=JobStore.from_settings(client, settings),
         results=ResultStore(settings.output_dir, settings.presigned_links_s),
         queue=RowQueue(make_celery(settings), client, settings.key_prefix),
-        workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s),
+        workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s, cache_s=_WORKERS_KNOWN_FOR_S),
         submissions=Submissions(client, settings.key_prefix),
         rate=RateLimit(settings),
     )

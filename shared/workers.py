@@ -1,11 +1,41 @@
-"""The register of live workers: each renews a short-lived key, so a dead one vanishes by itself."""
+"""The register of live workers: each renews its entry for a while, so a dead one vanishes by itself."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from shared.lately import Lately
 from shared.queue import SERVED_BY
+
+# Times are of Redis' own clock, the one that all workers share, in milliseconds since the epoch.
+# KEYS: names of workers by the time until which they count, cards by name; ARGV: name, card, time to live
+_ANNOUNCE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', KEYS[1], dead)
+    redis.call('HDEL', KEYS[2], dead)
+end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[3]), ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+-- no card outlives the last worker that renewed its own
+for _, key in ipairs(KEYS) do
+    if redis.call('PTTL', key) < tonumber(ARGV[3]) then redis.call('PEXPIRE', key, ARGV[3]) end
+end
+"""
+
+# KEYS: the same
+_LIVE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local cards = {}
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.0f', now), '+inf')) do
+    table.insert(cards, redis.call('HGET', KEYS[2], name))
+end
+return cards
+"""
 
 
 @dataclass(frozen=True)
@@ -48,22 +78,37 @@ class WorkerCard:
 
 
 class WorkerRegister:
-    """Cards of the live workers in Redis."""
+    """Cards of the live workers in Redis. Every method may raise `redis.RedisError`."""
 
-    def __init__(self, client: Any, prefix: str, ttl_s: float) -> None:
+    def __init__(
+        self,
+        client: Any,
+        prefix: str,
+        ttl_s: float,
+        cache_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`cache_s`: for how many seconds `live` may tell what it told before, without asking Redis."""
         self._redis = client
-        self._prefix = f"{prefix}worker:"
+        self._keys = [f"{prefix}workers:until", f"{prefix}workers:cards"]
         self._ttl_ms = int(ttl_s * 1000)
+        self._announce = client.register_script(_ANNOUNCE)
+        self._live = client.register_script(_LIVE)
+        self._lately = Lately(self._read, cache_s, clock)
 
     def announce(self, card: WorkerCard) -> None:
         """Say that this worker lives, for the register's time to live."""
-        self._redis.set(self._prefix + card.name, card.to_json(), px=self._ttl_ms)
+        self._announce(keys=self._keys, args=[card.name, card.to_json(), self._ttl_ms])
 
     def leave(self, name: str) -> None:
-        self._redis.delete(self._prefix + name)
+        with self._redis.pipeline() as pipe:
+            pipe.zrem(self._keys[0], name)
+            pipe.hdel(self._keys[1], name)
+            pipe.execute()
 
-    def live(self) -> list[WorkerCard]:
+    def live(self) -> tuple[WorkerCard, ...]:
         """The cards of all live workers, by name."""
-        keys = sorted(self._redis.scan_iter(self._prefix + "*", count=500))
-        texts = self._redis.mget(keys) if keys else []
-        return [WorkerCard.from_json(text) for text in texts if text]
+        return self._lately.get()
+
+    def _read(self) -> tuple[WorkerCard, ...]:
+        return tuple(sorted(map(WorkerCard.from_json, self._live(keys=self._keys)), key=lambda card: card.name))

@@ -14,11 +14,11 @@ def register(redis_client):
 
 def test_an_announced_worker_is_live_until_it_leaves(register):
     """Given a worker, when it announces itself and leaves, then it is live in between."""
-    assert register.live() == []
+    assert register.live() == ()
     register.announce(CARD)
-    assert register.live() == [CARD]
+    assert register.live() == (CARD,)
     register.leave(CARD.name)
-    assert register.live() == []
+    assert register.live() == ()
 
 
 def test_announcing_again_replaces_the_card(register):
@@ -27,7 +27,7 @@ def test_announcing_again_replaces_the_card(register):
     newer = WorkerCard("w1@host", "cpu", "cpu", 2, warm_models=("demo", "sd14"))
     register.announce(newer)
 
-    assert register.live() == [newer]
+    assert register.live() == (newer,)
 
 
 def test_a_card_of_a_newer_worker_can_be_read():
@@ -36,10 +36,29 @@ def test_a_card_of_a_newer_worker_can_be_read():
 
 
 def test_a_dead_worker_vanishes_by_itself(register, redis_client):
-    """Given a card, when it is stored, then it lives for the register's time only."""
+    """Given two cards of which one is past its time, when the live are read, then it is the other, and all expires."""
     register.announce(CARD)
+    WorkerRegister(redis_client, "pd:", ttl_s=0).announce(WorkerCard("dead", "cpu", "cpu", 1))
 
-    assert 9_000 < redis_client.pttl("pd:worker:w1@host") <= 10_000
+    assert register.live() == (CARD,)
+    register.announce(CARD)
+    assert register.live() == (CARD,)
+    assert redis_client.zrange("pd:workers:until", 0, -1) == redis_client.hkeys("pd:workers:cards") == [CARD.name]
+    assert all(9_000 < redis_client.pttl(key) <= 10_000 for key in redis_client.scan_iter("pd:*"))
+
+
+def test_the_live_are_read_once_in_a_while(redis_client, clock):
+    """Given a register that may tell what it told before, when workers come and go, then it says so a second later."""
+    register = WorkerRegister(redis_client, "pd:", ttl_s=60, cache_s=1, clock=clock)
+    assert register.live() == ()
+    register.announce(CARD)
+    assert register.live() == ()
+    clock.now += 1
+    assert register.live() == (CARD,)
+    register.leave(CARD.name)
+    assert register.live() == (CARD,)
+    clock.now += 1
+    assert register.live() == ()
 
 
 def test_live_workers_are_sorted_and_of_this_service(register, redis_client):
