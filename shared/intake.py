@@ -3,18 +3,20 @@
 import difflib
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from marshmallow import Schema, ValidationError
 
 from shared.callback_hosts import CallbackUrl
+from shared.cost import job_cost, objection_to_text, text_cost
 from shared.errors import CallbackRefused, InvalidRequest, TooCostly
 from shared.input_image import InputImage
 from shared.models import Model
 from shared.prompt_file import PromptFile
 from shared.requests import ANY_VARIANT, MAX_SEED, ImageRequest
 from shared.samplers import canonical_name
-from shared.schemas import FORMATS, MIN_SIZE, SIZE_STEP, GenerateSchema, choose_model
+from shared.schemas import FORMATS, MIN_SIZE, SIZE_STEP, GenerateSchema, Limits, choose_model
 
 _MOST_HINTS = 20  # looking for a likeness is slow, and a hostile body can hold a million unknown fields
 
@@ -87,23 +89,48 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         post_upscale=values.get("post_upscale", 1),
         prompt_file=values["from_file"].name if values["from_file"] else None,
         callback_url=values["callback_url"],
+        input_pixels=picture.width * picture.height if picture else 0,
         warnings=warnings,
     )
     if request.callback_url:
         objection = schema.limits.callback_hosts.objection(CallbackUrl.parse(request.callback_url))
         if objection:
             raise CallbackRefused("This callback_url cannot be used; see 'fields'.", {"callback_url": [objection]})
-    if request.image_count > schema.limits.max_images:
+    return _affordable(request, schema.limits), picture
+
+
+def _affordable(request: ImageRequest, limits: Limits) -> ImageRequest:
+    """The request with the cost of its texts; raises TooCostly when it asks for more than one job may."""
+    if request.image_count > limits.max_images:
         raise TooCostly(
-            f"The request asks for {request.image_count} pictures; one job may make {schema.limits.max_images}.",
+            f"The request asks for {request.image_count} pictures; one job may make {limits.max_images}.",
             {"n_iter": ["Ask for fewer rows."], "n_samples": ["Ask for fewer pictures in a row."]},
         )
-    if request.cost > schema.limits.max_cost:
+    if objections := _objections_to_texts(request):
+        raise TooCostly("The request has more text than can be encoded; see 'fields'.", objections)
+    request = replace(request, text_cost=text_cost(request))
+    if (cost := job_cost(request)) > limits.max_cost:
+        fields = ["ddim_steps", "H", "W", "n_iter", "n_samples"]
+        fields += ["post_upscale"] if request.post_upscale > 1 else []
+        fields += ["from-file" if request.prompt_file else "prompt"] if request.text_cost else []
         raise TooCostly(
-            f"The request costs {request.cost} (steps x pixels x pictures); one job may cost {schema.limits.max_cost}.",
-            {name: ["Ask for less."] for name in ("ddim_steps", "H", "W", "n_iter", "n_samples")},
+            f"The request costs {cost} (steps x pixels x pictures, and what text and enlargement add); one job may "
+            f"cost {limits.max_cost}.",
+            {name: ["Ask for less."] for name in fields},
         )
-    return request, picture
+    return request
+
+
+def _objections_to_texts(request: ImageRequest) -> dict[str, list[str]]:
+    found = {}
+    for number, text in enumerate(request.prompts, 1):
+        if objection := objection_to_text(text):
+            field, place = ("from-file", f"Prompt {number}: ") if request.prompt_file else ("prompt", "")
+            found[field] = [f"{place}{objection}"]
+            break
+    if objection := objection_to_text(request.negative_prompt):
+        found["negative_prompt"] = [objection]
+    return found
 
 
 def _size(values: Mapping[str, Any], model: Model, picture: InputImage | None) -> tuple[int, int]:

@@ -21,6 +21,7 @@ import redis
 
 from shared.backlog import Acceptance, Backlog, RowId, Taken, Waiting
 from shared.callbacks import PendingCallbacks
+from shared.cost import row_cost
 from shared.errors import (
     AttemptsExhausted,
     DeadlineExceeded,
@@ -466,10 +467,8 @@ class JobStore:
 
 
 def _waiting(job_id: str, request: ImageRequest, owner: str) -> Waiting:
-    """What the line must know of a job; a row's cost is in megapixel steps, twice as many under guidance."""
-    passes = 1 if request.scale == 1 else 2
-    cost = passes * request.cost / request.rows / 1e6
-    return Waiting(job_id, request.rows, cost, request.variant, owner)
+    """What the line must know of a job."""
+    return Waiting(job_id, request.rows, row_cost(request), request.variant, owner)
 
 
 def _rows(record: Mapping[str, str], request: ImageRequest) -> tuple[Row, ...]:

@@ -17,7 +17,9 @@ class ImageRequest:
     `width`, `height` are the pixels of the pictures before `post_upscale`. `prompts` holds one prompt, or the lines of
     a prompt file. `seed` is a number even where the client wanted a random one: it was drawn on acceptance, so that a
     row that runs twice gives the same picture. Wishes to the worker (`device`, `precision`, `unet_bs`, `turbo`) are
-    None where the client stated none. `warnings` are what the API already has to say about the request.
+    None where the client stated none. `input_pixels` are those of the input picture, and `text_cost` is what the texts
+    add to the job's cost, counted on acceptance (see `shared.cost`). `warnings` are what the API already has to say
+    about the request.
     """
 
     kind: Kind
@@ -54,6 +56,8 @@ class ImageRequest:
     post_upscale: int = 1
     prompt_file: str | None = None
     callback_url: str | None = None
+    input_pixels: int = 0
+    text_cost: int = 0
     warnings: tuple[str, ...] = ()
 
     @property
@@ -64,11 +68,6 @@ class ImageRequest:
     @property
     def image_count(self) -> int:
         return self.rows * self.n_samples
-
-    @property
-    def cost(self) -> int:
-        """Steps times pixels times pictures: what the whole job will roughly take of a device."""
-        return self.steps * self.width * self.height * self.image_count
 
     def prompt_of_row(self, row: int) -> str:
         """The prompt of row `row`; all prompts are drawn once before any is drawn again."""

@@ -168,7 +168,7 @@ class RowRunner:
                 ticket.cancel()
             raise
         stored = [self._store(claim, sample, picture) for sample, picture in enumerate(finished)]
-        warnings = [warning for picture in finished for warning in picture.warnings]
+        warnings = list(dict.fromkeys(warning for picture in finished for warning in picture.warnings))
         return self._patiently(lambda: self._jobs.finish_row(claim, stored, finished[0].used, warnings))
 
     def _input_picture(self, claim: Claim) -> Image.Image | None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -578,6 +579,43 @@ def test_the_lines_of_a_prompt_file_count_as_pictures(generate, limits):
 
     with pytest.raises(TooCostly, match="17 pictures"):
         generate({"from-file": "many.txt"})
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("a:1 " * 32, True),
+        ("a:1 " * 33, False),
+        ("😀" * 4000 + ":1 " + "a:1 " * 1240, False),
+        ("BREAK " * 31, True),
+        ("BREAK " * 32 + "a", False),
+        ("7" * 2400, True),
+        ("7" * 2401, False),
+        (":" + "9" * 9990, False),
+        ("a cat on a mat, " * 400, True),
+    ],
+)
+def test_more_text_than_can_be_encoded_is_refused_by_its_field(generate, limits, field, text, taken):
+    """Given more sub-prompts or chunks than a side may have, when loaded, then it is TooCostly before it is queued."""
+    schema = GenerateSchema(replace(limits, max_prompt_chars=10_000))
+    body = {"prompt": "a cat"} | {field: text}
+    if taken:
+        assert load_request(schema, body)[0]
+        return
+    with pytest.raises(TooCostly) as caught:
+        load_request(schema, body)
+    assert list(caught.value.fields) == [field]
+    assert "may take 32: shorten it" in caught.value.fields[field][0]
+
+
+def test_more_text_than_can_be_encoded_is_refused_in_a_prompt_file(generate, limits):
+    """Given a prompt file with a line of too many sub-prompts, when loaded, then the answer says which one."""
+    (limits.prompts_dir / "long.txt").write_text("a cat\n" + "a:1 " * 33)
+
+    with pytest.raises(TooCostly) as caught:
+        generate({"from-file": "long.txt"})
+    assert caught.value.fields["from-file"][0].startswith("Prompt 2: Takes at least 33 chunks")
 
 
 # ---- the size of an img2img

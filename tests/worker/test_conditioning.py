@@ -1,5 +1,6 @@
 """From a prompt to what the UNet is told."""
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,18 @@ import hypothesis
 import pytest
 import torch
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from shared.cost import MAX_CHUNKS, least_chunks, least_tokens
+from shared.errors import TooCostly
 from shared.models import Catalogue
+from shared.prompts import parse_prompt
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache
 from worker.devices import Device
 from worker.families import FAMILIES, Conditioning
+from worker.families.base import _tokenized
 from worker.profiles import choose_precision, profile_for
 
 CPU = Device("cpu")
@@ -125,6 +131,111 @@ def test_equal_parts_with_equal_weights_are_the_plain_prompt(
     """Given a prompt said several times with one weight, when it is encoded, then it is the prompt said once."""
     repeated = " ".join([f"{text}:{weight:.3f}"] * parts)
     assert torch.allclose(encode(repeated), encode(text), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "plain"),
+    [
+        ("16:9 a red cat", r"16\:9 a red cat"),
+        ("picture: a red cat", r"picture\: a red cat"),
+        ("a red cat <lora:nice_v2:0.8>", "a red cat"),
+        ("<lora:nice_v2:0.8> a red cat", "a red cat"),
+    ],
+)
+def test_what_is_no_weight_and_no_word_changes_nothing(prompt: str, plain: str, encode: Encode) -> None:
+    """Given an ordinary colon, or a tag, when encoded on either side, then it is the plain text in every bit."""
+    assert torch.equal(encode(prompt), encode(plain))
+
+
+def test_a_negative_share_leads_away(encode: Encode) -> None:
+    """Given weights that sum to less than zero, when encoded, then each part keeps its sign."""
+    torch.testing.assert_close(encode("red cat:1 white duck:-2"), encode("red cat") - 2 * encode("white duck"))
+
+
+def test_what_was_read_otherwise_is_said_of_its_side(both: Callable[[str, str], Conditioning]) -> None:
+    """Given a split prompt and a tag on the other side, when encoded, then the warnings name the fields."""
+    warnings = both("cat:1 dog:3", "<lora:x:1> duck").warnings
+    assert [warning.split(":")[0] for warning in warnings] == ["prompt", "negative_prompt"]
+    assert "'dog' (share 0.75)" in warnings[0]
+    assert both("a (red:1.3) cat at 7:30", "dog").warnings == ()
+
+
+@pytest.mark.parametrize("prompt", ["cat " * (75 * 32 + 1), "cat:1 " * 33, "BREAK " * 32 + "cat", "1 " * 20_000])
+def test_more_chunks_than_may_be_are_refused_before_anything_is_encoded(
+    prompt: str, checkpoint: Checkpoint, both: Callable[[str, str], Conditioning], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given 33 chunks on a side, when they are to be encoded, then it is TooCostly and the encoder was never run."""
+    monkeypatch.setattr(checkpoint, "text_encoder", None)
+    for sides, field in (((prompt, ""), "of prompt"), (("", prompt), "of negative_prompt")):
+        with pytest.raises(TooCostly, match=field):
+            both(*sides)
+
+
+def test_as_many_chunks_as_may_be_are_encoded(both: Callable[[str, str], Conditioning]) -> None:
+    """Given 32 chunks, when they are encoded, then all of them are there."""
+    assert both("cat " * (75 * MAX_CHUNKS), "").positive.shape[1] == MAX_CHUNKS * 77
+
+
+def test_the_memory_of_a_blend_does_not_grow_with_its_parts(encode: Encode) -> None:
+    """Given many sub-prompts beside a long one, when encoded, then both sides hold a few encodings at once, not all."""
+    many = "cat " * (75 * 4) + ":1 " + "dog:1 " * (MAX_CHUNKS - 4)
+    encode(many)  # the encodings of the chunks are kept from now on
+    with LiveBytes() as live:
+        row = encode(many)
+    assert live.peak <= 5 * row.nbytes
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors made while it is on and still alive; `peak` is the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self.now = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made not in _Identities(args):
+            size = made.nbytes
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(made, self._free, size)
+        return made
+
+    def _free(self, size: int) -> None:
+        self.now -= size
+
+
+class _Identities:
+    """Membership by identity: tensors compare by their values."""
+
+    def __init__(self, values: Any) -> None:
+        self._ids = {id(value) for value in values}
+
+    def __contains__(self, value: object) -> bool:
+        return id(value) in self._ids
+
+
+@hypothesis.settings(
+    deadline=None, max_examples=200, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(
+                ["cat", "it's", "😀" * 9, "!!!", "…" * 20, "猫が", "e\u0301", "İ", "²", "१२", "<|endoftext|>", "_" * 50]
+            ),
+            st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co")), max_size=8),
+            st.sampled_from(["BREAK", ":1 ", " "]),
+        ),
+        max_size=30,
+    ).map("".join)
+)
+def test_the_estimate_is_never_above_the_count(checkpoint: Checkpoint, prompt: str) -> None:
+    """Given any text, when its tokens and chunks are estimated without a tokenizer, then no less are really there."""
+    counted = checkpoint.tokenizer(prompt, add_special_tokens=False).input_ids
+    assert least_tokens(prompt) <= len(counted)
+    really = [len(part) for _, part in _tokenized(checkpoint, prompt)]
+    assert all(least <= real for least, real in zip(least_chunks(parse_prompt(prompt)), really, strict=True))
 
 
 @pytest.mark.parametrize(

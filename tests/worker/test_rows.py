@@ -118,7 +118,7 @@ def test_rows_make_the_pictures_of_their_seeds(runner: RowRunner, jobs: JobStore
     assert [image.seed for image in job.images] == [10, 11, 12, 13]
     assert colours(results, "kept/j", [image.name for image in job.images]) == [10, 11, 12, 13]
     assert job.rows[0].used == {"device": "cpu"}
-    assert job.rows[0].warnings == ("a warning", "a warning")
+    assert job.rows[0].warnings == ("a warning",)
 
 
 def test_a_row_that_ran_before_changes_nothing(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:

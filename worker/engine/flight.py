@@ -46,6 +46,7 @@ class Flight:
         # unused, it must not even lengthen the other side
         negative = request.negative_prompt if self.guided else ""
         conditioning = self._family.encode(checkpoint, request.prompt, negative)
+        self._warnings += conditioning.warnings
         sides = (conditioning.negative, conditioning.positive) if self.guided else (conditioning.positive,)
         self.conditioning_rows = [checkpoint.project_text(side.to(checkpoint.unet_dtype)) for side in sides]
         """The conditioning of each row of this request in a UNet call: what to avoid first, then what to draw."""

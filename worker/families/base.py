@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 
+from shared.cost import MAX_CHUNKS, too_many_chunks
+from shared.errors import TooCostly
+from shared.prompts import parse_prompt
 from worker.checkpoint import Checkpoint
-from worker.prompts import Chunk, chunks, normalised, parse_emphasis, split_subprompts
+from worker.prompts import Chunk, chunks
 
 # an encoding of SD 1.5 is 236 KiB
 _ENCODINGS_KEPT = 128
@@ -15,10 +18,14 @@ _ENCODINGS_KEPT = 128
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the UNet is told, each `(1, 77 * chunks, D)` and of equal length: what to draw, and what to avoid."""
+    """What the UNet is told, each `(1, 77 * chunks, D)` and of equal length: what to draw, and what to avoid.
+
+    `warnings` are sentences about how the texts were read.
+    """
 
     positive: torch.Tensor
     negative: torch.Tensor
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,20 @@ def to_pixels(vae: Any, latents: torch.Tensor) -> torch.Tensor:
 
 
 def encode_with_clip(checkpoint: Checkpoint, prompt: str, negative_prompt: str) -> Conditioning:
-    """Emphasis, chunks and weighted sub-prompts through one CLIP text encoder; both sides padded to as many chunks."""
-    sides = [_tokenized(checkpoint, text) for text in (prompt, negative_prompt)]
-    longest = max(len(part) for side in sides for _, part in side)
+    """Emphasis, chunks and weighted sub-prompts through one CLIP text encoder; both sides padded to as many chunks.
+
+    Raises TooCostly, before anything is encoded, where a side takes more than MAX_CHUNKS chunks.
+    """
+    texts = {"prompt": prompt, "negative_prompt": negative_prompt}
+    sides = {field: _tokenized(checkpoint, text) for field, text in texts.items()}
+    for field, side in sides.items():
+        if (count := sum(len(part) for _, part in side)) > MAX_CHUNKS:
+            raise TooCostly(f"The text of {field} is too long: {too_many_chunks(str(count))}")
+    longest = max(len(part) for side in sides.values() for _, part in side)
     with checkpoint.in_use(checkpoint.text_encoder):
-        positive, negative = (_blended(checkpoint, side, longest) for side in sides)
-    return Conditioning(positive, negative)
+        positive, negative = (_blended(checkpoint, side, longest) for side in sides.values())
+    said = [f"{field}: {remark}" for field, text in texts.items() for remark in parse_prompt(text).remarks]
+    return Conditioning(positive, negative, tuple(said))
 
 
 _Side = list[tuple[float, list[Chunk]]]
@@ -82,19 +97,24 @@ def _tokenized(checkpoint: Checkpoint, text: str) -> _Side:
         ids: list[int] = checkpoint.tokenizer(readable, add_special_tokens=False, verbose=False).input_ids
         return ids
 
-    parts = split_subprompts(text)
-    shares = normalised([part.weight for part in parts])
-    return [(share, chunks(parse_emphasis(part.text), tokenize)) for share, part in zip(shares, parts, strict=True)]
+    return [(part.share, chunks(part.fragments, tokenize)) for part in parse_prompt(text).parts]
 
 
 def _blended(checkpoint: Checkpoint, side: _Side, length: int) -> torch.Tensor:
-    """`sum(share * encoding)` over the sub-prompts, each padded with empty chunks to `length`."""
-    encoded = []
+    """`sum(share * encoding)` over the sub-prompts, each padded with empty chunks to `length`.
+
+    Summed as they come, so that it takes the memory of a few of them, however many there are.
+    """
+    total: torch.Tensor | None = None
     for share, part in side:
         padded = [*part, *[Chunk((), ())] * (length - len(part))]
-        row = torch.cat([_encode_chunk(checkpoint, chunk) for chunk in padded], dim=1)
-        encoded.append(row if len(side) == 1 else row * share)
-    return torch.stack(encoded).sum(dim=0) if len(encoded) > 1 else encoded[0]
+        encoded = torch.cat([_encode_chunk(checkpoint, chunk) for chunk in padded], dim=1)
+        if len(side) == 1:
+            return encoded
+        weighted = encoded * share
+        total = weighted if total is None else total.add_(weighted)
+    assert total is not None  # noqa: S101 - tells mypy that a prompt has at least one part
+    return total
 
 
 def _encode_chunk(checkpoint: Checkpoint, chunk: Chunk) -> torch.Tensor:

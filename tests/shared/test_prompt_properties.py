@@ -6,7 +6,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.prompts import chunks, normalised, parse_emphasis, split_subprompts
+from shared.prompts import normalised, parse_emphasis, parse_prompt, split_subprompts
 
 # everything that the grammar knows is frequent, and everything else that JSON can carry is there
 GRAMMAR = st.sampled_from([*r"()[]:\. ", "1.3", ":0.5", ":1.2)", " BREAK ", "cat", "((", "]]", ":-1)", "\n", "\\("])
@@ -14,11 +14,6 @@ ANY_PROMPT = st.lists(st.one_of(GRAMMAR, st.text(max_size=5)), max_size=40).map(
 PLAIN_TEXT = st.text(st.characters(blacklist_characters="()[]:\\", blacklist_categories=("Cs",)), max_size=60).filter(
     lambda text: "BREAK" not in text
 )
-
-
-def letters(text: str) -> list[int]:
-    """A tokenizer that loses nothing."""
-    return [ord(letter) for letter in text]
 
 
 def escaped(text: str) -> str:
@@ -29,15 +24,36 @@ def escaped(text: str) -> str:
 @settings(deadline=None, max_examples=400)
 @given(ANY_PROMPT)
 def test_no_prompt_is_an_error(prompt: str) -> None:
-    """Given any text, when it is parsed, then there are chunks of at most 75 tokens, and every weight is finite."""
-    parts = split_subprompts(prompt)
-    assert math.isclose(math.fsum(normalised([part.weight for part in parts])), 1, abs_tol=1e-6)
-    for part in parts:
-        done = chunks(parse_emphasis(part.text), letters)
-        assert done
-        for chunk in done:
-            assert len(chunk.ids) == len(chunk.weights) <= 75
-            assert all(math.isfinite(weight) for weight in chunk.weights)
+    """Given any text, when it is parsed, then every weight and share is finite and bounded."""
+    parsed = parse_prompt(prompt)
+    assert parsed.parts
+    for part in parsed.parts:
+        assert abs(part.share) <= 1000
+        assert part.fragments
+        assert all(abs(fragment.weight) <= 1000 for fragment in part.fragments)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    st.lists(
+        st.sampled_from(["(", "((", "[", ")", "]", "a", ":0)", ":-1)", ":.001)", ":" + "9" * 20 + ")"]), max_size=300
+    ).map("".join)
+)
+def test_no_product_of_weights_is_without_value(prompt: str) -> None:
+    """Given weights that vanish inside weights that explode, when parsed, then each product is a number in bounds."""
+    assert all(-1000 <= fragment.weight <= 1000 for fragment in parse_emphasis(prompt))
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.lists(st.floats(-1e20, 1e20), min_size=1, max_size=9))
+def test_shares_have_the_signs_of_their_weights(weights: list[float]) -> None:
+    """Given any weights, when normalised, then no share has the other sign, and positive ones sum to 1."""
+    shares = normalised(weights)
+    if any(weights):
+        assert all(share * weight >= 0 for share, weight in zip(shares, weights, strict=True))
+    assert all(abs(share) <= 1000 for share in shares)
+    if any(weight > 0 for weight in weights):
+        assert math.isclose(math.fsum(share for share in shares if share > 0), 1)
 
 
 @settings(deadline=None, max_examples=400)
@@ -59,7 +75,7 @@ def test_one_weight_for_everything_weighs_every_token_alike(text: str, weight: f
 
 
 @settings(deadline=None)
-@given(st.lists(PLAIN_TEXT.map(str.strip).filter(bool), min_size=1, max_size=5), st.floats(0.01, 100))
+@given(st.lists(PLAIN_TEXT.map(lambda text: f"{text} x".strip()), min_size=1, max_size=5), st.floats(0.01, 100))
 def test_equal_weights_are_equal_shares(texts: list[str], weight: float) -> None:
     """Given sub-prompts of one weight, when they are split, then each has its text and the same share."""
     parts = split_subprompts(" ".join(f"{text}:{weight:.4f}" for text in texts))

@@ -1,0 +1,97 @@
+"""What a request costs, the one rule for it: what one job may ask for, and how the work is shared among keys.
+
+The unit is a pixel step: one step of one pixel of a picture. `docs/limits.md` lists every limit on a request.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from shared.prompts import Fragment, ParsedPrompt, parse_prompt
+from shared.requests import ImageRequest
+
+CHUNK_TOKENS = 75
+"""How many tokens of a prompt are encoded at once."""
+MAX_CHUNKS = 32
+"""Most chunks of a prompt, and of a negative prompt, all its sub-prompts together: about 2,400 tokens."""
+
+# what CLIP's tokenizer cuts a text into; it merges bytes within such a piece only, and has no longer tokens than these
+_PIECE = re.compile(
+    r"(<\|startoftext\|>|<\|endoftext\|>|'(?:s|t|re|ve|m|ll|d)|\d)|([^\W\d_]++)|(?:[^\s\w]|_)++", re.IGNORECASE
+)
+_LONGEST_WORD_TOKEN, _LONGEST_MARK_TOKEN = 24, 32  # bytes
+
+# encoding a chunk takes about as much as a step of 45 x 45 pixels: of SD 1.5 both are some 6 billion multiplications
+_PIXEL_STEPS_A_CHUNK = 2048
+# a step with this many chunks more takes twice as long: measured with 10,000 emoji at 512x512
+_CHUNKS_AS_LONG_AS_A_STEP = 16
+
+
+def least_chunks(prompt: ParsedPrompt) -> list[int]:
+    """For each sub-prompt at least how many chunks its text fills, by whatever tokenizer of CLIP's kind."""
+    return [_least_chunks(part.fragments) for part in prompt.parts]
+
+
+def _least_chunks(fragments: Iterable[Fragment]) -> int:
+    closed = tokens = 0
+    for fragment in fragments:
+        if fragment.starts_chunk:
+            closed += max(1, -(-tokens // CHUNK_TOKENS))
+            tokens = 0
+        tokens += least_tokens(fragment.text)
+    return max(1, closed + -(-tokens // CHUNK_TOKENS))
+
+
+def least_tokens(text: str) -> int:
+    """At least how many tokens the text has."""
+    count = 0
+    for piece in _PIECE.finditer(unicodedata.normalize("NFC", text).lower()):
+        longest = _LONGEST_WORD_TOKEN if piece[2] else _LONGEST_MARK_TOKEN
+        count += 1 if piece[1] else -(-len(piece[0].encode("utf-8", "replace")) // longest)
+    return count
+
+
+def objection_to_text(text: str) -> str | None:
+    """Why the text cannot be encoded, as a sentence for the client; None where it can, as far as one sees here."""
+    chunks = sum(least_chunks(parse_prompt(text)))
+    return None if chunks <= MAX_CHUNKS else too_many_chunks(f"at least {chunks}")
+
+
+def too_many_chunks(count: str) -> str:
+    return (
+        f"Takes {count} chunks of {CHUNK_TOKENS} tokens, all sub-prompts together, and may take {MAX_CHUNKS}: "
+        "shorten it."
+    )
+
+
+def text_cost(request: ImageRequest) -> int:
+    """Pixel steps that the job's texts add: chunks beyond the first of each side are encoded once a row, and
+    lengthen every step."""
+    guided = request.scale != 1
+    negative = least_chunks(parse_prompt(request.negative_prompt)) if guided else [1]
+    one_step = request.width * request.height * request.n_samples
+    total = 0
+    for text in request.prompts:
+        positive = least_chunks(parse_prompt(text))
+        encoded = sum(positive) + sum(negative) - 2
+        longer = max(*positive, *negative) - 1
+        total += encoded * _PIXEL_STEPS_A_CHUNK + request.steps * one_step * longer // _CHUNKS_AS_LONG_AS_A_STEP
+    return total * request.n_iter
+
+
+def enlargement_cost(request: ImageRequest) -> int:
+    """Pixel steps that pictures add beside their steps: reading the input once a row, enlarging every result."""
+    added = request.width * request.height * (request.post_upscale**2 - 1)
+    return request.rows * request.input_pixels + request.image_count * added
+
+
+def job_cost(request: ImageRequest) -> int:
+    """Pixel steps of the whole job: steps x pixels x pictures, and what its texts and enlargement add."""
+    drawing = request.steps * request.width * request.height * request.image_count
+    return drawing + request.text_cost + enlargement_cost(request)
+
+
+def row_cost(request: ImageRequest) -> float:
+    """What one row takes of a device, in millions of pixel steps; guidance asks the model twice a step."""
+    passes = 1 if request.scale == 1 else 2
+    return passes * job_cost(request) / request.rows / 1e6
