@@ -8,9 +8,11 @@ from flask_smorest import Api
 from api.answer_schemas import ErrorAnswer
 from api.cors import allow_origins
 from api.errors import register_error_handlers
+from api.hosts import refuse_foreign_pages
 from api.routes.native import native_blueprint
 from api.routes.ops import ops_blueprint
 from api.services import Services
+from shared.open_access import require_own_keys
 from shared.settings import DUMMY_API_KEY
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,11 @@ def _harden(response: Response) -> Response:
 
 
 def create_app(services: Services) -> Flask:
-    """A Flask application over these services; building it twice gives two that know nothing of each other."""
+    """A Flask application over these services; building it twice gives two that know nothing of each other.
+
+    Raises SettingsError where the public dummy key would open the service to other machines.
+    """
+    require_own_keys(services.settings)
     app = Flask(__name__, static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=services.settings.max_body_bytes,
@@ -52,6 +58,7 @@ def create_app(services: Services) -> Flask:
     api.register_blueprint(native_blueprint(services))
     api.register_blueprint(ops_blueprint(services))
     register_error_handlers(app)
+    refuse_foreign_pages(app, services.settings)
     app.after_request(_harden)
     allow_origins(app, services.settings.cors_origins)
     if not services.settings.api_keys:

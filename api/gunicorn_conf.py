@@ -5,16 +5,18 @@ from typing import Any
 
 import gunicorn.http.wsgi
 
+from shared.open_access import require_own_keys
 from shared.queue import connect
 from shared.redis_server import UnsuitableRedis, check_server
-from shared.settings import read_settings
+from shared.settings import SettingsError, read_settings
 
 # the header stays, for it is written in any case, and tells nothing
 gunicorn.http.wsgi.SERVER = ""
 
 _settings = read_settings()
 
-bind = f"{_settings.host}:{_settings.port}"
+# without brackets the colons of an IPv6 address are taken for the port's
+bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.api_processes
 # a slow or waiting client costs a greenlet, not one of a few threads
 worker_class = "api.server.Worker"
@@ -40,9 +42,10 @@ logconfig_dict = {
 
 
 def on_starting(server: Any) -> None:
-    """Before anything is served: a Redis that can never carry a job is one line, and the end."""
+    """Before anything is served: a key that everybody knows, or a Redis that can never carry a job, is the end."""
     try:
+        require_own_keys(_settings)
         with connect(_settings) as client:
             check_server(client)
-    except UnsuitableRedis as wrong:
+    except (SettingsError, UnsuitableRedis) as wrong:
         sys.exit(f"api: {wrong}")

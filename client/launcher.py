@@ -18,7 +18,8 @@ from client.addresses import base_url, check_free, free_port
 from client.errors import LaunchError
 from client.household import Household, Program, Say
 from shared.models import catalogue_for
-from shared.settings import Settings
+from shared.open_access import require_own_keys
+from shared.settings import Settings, SettingsError
 
 _READY_S = 180.0  # importing torch on a loaded machine takes its time
 _REDIS_READY_S = 30.0  # a long append-only file is read first
@@ -53,6 +54,7 @@ def serve(launch: Launch) -> None:
     Whatever happens, no process is left behind. Raises LaunchError with one line when it cannot start or go on.
     """
     settings = launch.settings
+    _check_keys(settings)
     _check_model(settings)
     check_free(settings.host, settings.port)
     with _alone_in(launch.state_dir):
@@ -100,6 +102,13 @@ def masked(url: str) -> str:
     except ValueError:
         return url
     return url.replace(f":{password}@", ":***@") if password else url
+
+
+def _check_keys(settings: Settings) -> None:
+    try:
+        require_own_keys(settings)
+    except SettingsError as wrong:
+        raise LaunchError(f"{wrong}.") from None
 
 
 def _check_model(settings: Settings) -> None:

@@ -8,6 +8,8 @@ ServiceError
 │   ├── NotJson                the body is not declared as JSON
 │   ├── BodyTooLarge           the body is over the limit
 │   ├── Unauthorized           no key, or a wrong one
+│   ├── HostNotAllowed         asked for under a name that is none of ours, while the public key is in force
+│   ├── OriginNotAllowed       asked by a page of another origin, while the public key is in force
 │   ├── NotFound               no such job, image or page
 │   ├── Gone                   the result has expired
 │   ├── NotFinished            the job has not ended, and only then there is what was asked for
@@ -82,6 +84,14 @@ class BodyTooLarge(RequestError):
 
 class Unauthorized(RequestError):
     code = "unauthorized"
+
+
+class HostNotAllowed(RequestError):
+    code = "host_not_allowed"
+
+
+class OriginNotAllowed(RequestError):
+    code = "origin_not_allowed"
 
 
 class NotFound(RequestError):

@@ -18,6 +18,7 @@ TORCH, OPENVINO = "torch", "openvino"
 _MIB = 1024 * 1024
 _LONGEST_PRESIGNED_S = 7 * 24 * 3600  # signature version 4 of S3 allows no more
 _GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
+_HOST_NAME = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9A-Fa-f:.]+\](:\d+)?")
 # GB as on a disk's label, GiB as on a memory module's
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -46,6 +47,9 @@ class Settings:
     api_keys_file: str = ""
     cors_origins: tuple[str, ...] = ()
     private_results: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allow_dummy_key: bool = False
+    bind_address: str = ""
 
     # what may be asked for
     default_model: str = "demo"
@@ -127,6 +131,9 @@ def read_settings() -> Settings:
             api_keys_file=env.str("API_KEYS_FILE", default.api_keys_file),
             cors_origins=_origins(env),
             private_results=env.bool("PRIVATE_RESULTS", default.private_results),
+            allowed_hosts=_host_names(env),
+            allow_dummy_key=env.bool("ALLOW_DUMMY_KEY", default.allow_dummy_key),
+            bind_address=env.str("BIND_ADDRESS", default.bind_address),
             default_model=env.str("DEFAULT_MODEL", default.default_model),
             allow_downloads=env.bool("ALLOW_DOWNLOADS", default.allow_downloads),
             hf_hub_offline=env.bool("HF_HUB_OFFLINE", default.hf_hub_offline),
@@ -209,6 +216,17 @@ def _origins(env: Env) -> tuple[str, ...]:
                 f"CORS_ORIGINS: '{origin}' is no origin; write it like https://host or http://host:8080"
             )
     return origins
+
+
+def _host_names(env: Env) -> tuple[str, ...]:
+    names = tuple(name.lower() for name in _list(env, "ALLOWED_HOSTS"))
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise SettingsError(
+                f"ALLOWED_HOSTS: '{name}' is no name of a host; write it without scheme and port, like images.example "
+                "or *.example"
+            )
+    return names
 
 
 def _bytes(env: Env, name: str, default: int) -> int:

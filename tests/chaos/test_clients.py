@@ -31,7 +31,9 @@ Keep = Callable[..., None]
 def dripping(service: Service, count: int) -> Iterator[list[socket.socket]]:
     """So many clients that send a byte of a request each second."""
     address = urlsplit(service.url)
-    request = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"
+    request = (
+        b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"
+    )
     sockets = [socket.create_connection((address.hostname, address.port), timeout=10) for _ in range(count)]
     done = threading.Event()
 

@@ -240,7 +240,7 @@ def test_headers_of_any_kind_are_answered(service: Service, scale: Scale, keep_f
     for name in (b"X-API-Key", b"Idempotency-Key", *scale((), more)):
         for number, value in enumerate(HEADER_VALUES):
             sent = {
-                b"Host": b"x", b"Content-Type": b"application/json", b"X-API-Key": DUMMY_API_KEY.encode(),
+                b"Host": b"localhost", b"Content-Type": b"application/json", b"X-API-Key": DUMMY_API_KEY.encode(),
                 b"Content-Length": str(len(body)).encode(), b"Connection": b"close",
             } | {name: value}  # fmt: skip
             head = b"POST /generate HTTP/1.1\r\n" + b"\r\n".join(b": ".join(header) for header in sent.items())
@@ -260,22 +260,24 @@ def test_headers_of_any_kind_are_answered(service: Service, scale: Scale, keep_f
 NOT_HTTP = {
     b"GARBAGE": 400,
     b"GET / HTTP/9.9": 400,
-    b"G\xc3\x89T / HTTP/1.1\r\nHost: x": 400,
-    b"GET / HTTP/1.1\r\nHost: x\r\nX Y: " + KEY: 400,
-    b"GET / HTTP/1.1\r\nHost: x\r\nX-API-Key: " + KEY + b"\x00": 400,
-    b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: " + KEY: 400,
-    b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: " + KEY: 400,
-    b"POST /generate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3": 400,
-    b"POST /generate HTTP/1.1\r\nHost: x\r\nExpect: " + KEY: 417,
-    b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x": 414,
-    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000: 431,
-    b"GET / HTTP/1.1\r\nHost: x" + b"\r\nX: y" * 200: 431,
+    b"G\xc3\x89T / HTTP/1.1\r\nHost: localhost": 400,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX Y: " + KEY: 400,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX-API-Key: " + KEY + b"\x00": 400,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + KEY: 400,
+    b"POST /generate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: " + KEY: 400,
+    b"POST /generate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 3": 400,
+    b"POST /generate HTTP/1.1\r\nHost: localhost\r\nExpect: " + KEY: 417,
+    b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost": 414,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 9000: 431,
+    b"GET / HTTP/1.1\r\nHost: localhost" + b"\r\nX: y" * 200: 431,
 }
 
 
 def test_what_is_no_http_is_refused_like_everything_else(service: Service) -> None:
     """Given heads and chunks that break HTTP's rules, when sent, then a 4xx in the one shape, no key in a log."""
-    broken = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked"
+    broken = (
+        b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked"
+    )
     answers = [(head, raw(service, head), status) for head, status in NOT_HTTP.items()]
     answers += [(chunk, raw(service, broken, chunk), 400) for chunk in (b"zz\r\n", b"-1\r\n", b"3\r\nabcdef\r\n")]
     for sent, answer, status in answers:
@@ -305,7 +307,7 @@ def test_no_path_leads_out(service: Service, keep_figures: Keep) -> None:
     answers: Counter[int] = Counter()
     for number, path in enumerate(paths(job_id)):
         for method in ("GET", "POST"):
-            head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0".encode()
+            head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0".encode()
             answer = raw(service, head, api=number % 2)
             status = int(answer.split()[1])
             answers[status] += 1

@@ -1,0 +1,57 @@
+"""Whose web pages may talk to a service that the public dummy key opens.
+
+A page can learn the key from the README. Its browser calls it foreign by its Origin; but a page whose name was rebound
+to this machine's address is of the same origin for its browser, and betrays itself by the Host alone. With keys of the
+operator's own neither knows one, and nothing is checked.
+"""
+
+import ipaddress
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from flask import Flask, request
+
+from api.cors import ANY
+from shared.errors import HostNotAllowed, OriginNotAllowed
+from shared.settings import Settings
+
+
+def refuse_foreign_pages(app: Flask, settings: Settings) -> None:
+    """While no API_KEYS are set, answer only under names that nobody can rebind, and to no page of another origin."""
+    if settings.api_keys:
+        return
+    names = {"localhost", settings.host.lower(), *settings.allowed_hosts}
+
+    @app.before_request
+    def check() -> None:
+        host, origin = request.headers.get("Host"), request.headers.get("Origin")
+        # without any it was no browser
+        if host and not _is_ours(host, names):
+            raise HostNotAllowed(
+                "This service does not go by that name: ask for localhost or its address, or list the name in "
+                "ALLOWED_HOSTS, or set API_KEYS."
+            )
+        if origin is None or {origin, ANY} & set(settings.cors_origins):
+            return
+        if origin.lower().partition("://")[2] != (host or "").lower():
+            raise OriginNotAllowed("Pages of this origin may not use the service: list it in CORS_ORIGINS.")
+
+
+def _is_ours(host: str, names: Collection[str]) -> bool:
+    try:
+        parts = urlsplit(f"//{host}")
+        name = (parts.hostname or "").rstrip(".")
+        if parts.netloc != host or "@" in host:
+            return False
+    except ValueError:
+        return False
+    try:
+        ipaddress.ip_address(name)  # an address needs no resolving
+    except ValueError:
+        return ANY in names or name in names or any(f"*.{end}" in names for end in _parents(name))
+    return True
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[at:]) for at in range(1, len(parts))]
