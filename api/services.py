@@ -4,8 +4,10 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from api.image_decoder import ImageDecoder
 from api.rate_limit import RateLimit
 from shared.callback_hosts import CallbackHosts
+from shared.input_image import DecodeImage, decode_image
 from shared.jobs import JobStore
 from shared.models import Catalogue, catalogue_for
 from shared.queue import RowQueue, connect, make_celery
@@ -29,6 +31,8 @@ class Services:
     workers: WorkerRegister
     submissions: Submissions
     rate: RateLimit
+    #: In this process unless told otherwise, as in tests.
+    decode_image: DecodeImage = decode_image
     #: Set when this process is to end: whoever waits for a picture is sent to `/status` instead.
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -42,6 +46,7 @@ class Services:
             max_images=self.settings.max_images_per_job,
             max_cost=self.settings.max_job_cost,
             callback_hosts=CallbackHosts(self.settings.callback_hosts),
+            decode_image=self.decode_image,
         )
 
 
@@ -57,4 +62,5 @@ def build_services(settings: Settings) -> Services:
         workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s, cache_s=_WORKERS_KNOWN_FOR_S),
         submissions=Submissions(client, settings.key_prefix),
         rate=RateLimit(settings),
+        decode_image=ImageDecoder.from_settings(settings),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError, fields
 
 from shared.callback_hosts import CallbackUrl
-from shared.input_image import InputImage, decode_input_image
+from shared.input_image import DecodeImage, InputImage, decode_image, decode_input_image
 from shared.prompt_file import PromptFile, read_prompt_file
 from shared.requests import MAX_SEED
 
@@ -152,11 +152,12 @@ class PromptFileName(Text):
 
 
 class Base64Image(fields.String):
-    """A picture as base64 text, with or without a `data:` prefix or line breaks; loads as an `InputImage`."""
+    """An image as base64 text, in whatever dress; loads as an `InputImage`, which `decode` makes of its bytes."""
 
     def __init__(self, *, max_pixels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.max_pixels = max_pixels
+        self.decode: DecodeImage = decode_image
 
     def _deserialize(  # type: ignore[override]  # a picture comes out of the text
         self, value: Any, *args: Any, **kwargs: Any
@@ -164,6 +165,6 @@ class Base64Image(fields.String):
         if not isinstance(value, str):
             raise ValidationError("Must be a picture as base64 text.")
         try:
-            return decode_input_image(value, self.max_pixels)
+            return decode_input_image(value, self.max_pixels, self.decode)
         except ValueError as wrong:
             raise ValidationError(str(wrong)) from None

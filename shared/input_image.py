@@ -1,4 +1,4 @@
-"""The picture a client sends: decoded with suspicion, kept as plain RGB PNG bytes."""
+"""The image a client sends: decoded with suspicion, kept as plain RGB PNG bytes."""
 
 import base64
 import binascii
@@ -6,55 +6,63 @@ import io
 import re
 import string
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
+from shared.colour_profile import to_srgb
+from shared.jpeg_scans import count_scans
+
 _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
+_ADDRESS = re.compile(r"https?:", re.IGNORECASE)
+_NOT_BASE64 = re.compile(rf"[^A-Za-z0-9+/_\-={string.whitespace}]|=(?=[^={string.whitespace}])")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 _MIN_SIDE = 8
+# a progressive JPEG has about ten; each costs a pass over all pixels, however empty it is
+_MOST_SCANS = 100
+# pixels that are laid on white at a time, so that the whole image is not in memory several times
+_PIXELS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
 class InputImage:
-    """A picture that was really decoded: its RGB pixels as PNG bytes, and its size in pixels."""
+    """An image that was really decoded: its RGB pixels as PNG bytes, and its size in pixels."""
 
     png: bytes
     width: int
     height: int
 
 
-def decode_input_image(text: str, max_pixels: int) -> InputImage:
-    """Decode base64 `text` to a picture of at most `max_pixels` pixels.
+DecodeImage = Callable[[bytes, int], InputImage]
+"""Decodes the bytes of a file to an image of at most so many pixels; raises as `decode_image`."""
 
-    The header is read before any pixel, so an enormous picture costs nothing. Transparency is laid on white, the
-    camera's orientation is applied, everything else in the file is dropped. Raises ValueError with a sentence for the
-    client.
+
+def decode_image(data: bytes, max_pixels: int) -> InputImage:
+    """Decode the bytes of an image file, here and now, to an image of at most `max_pixels` pixels.
+
+    The header is read before any pixel, so an enormous image costs nothing. Colours are converted to sRGB where the
+    file has a colour profile, transparency is laid on white, the camera's orientation is applied, everything else in
+    the file is dropped; of an animation the first frame is taken. Raises ValueError with a sentence for the client.
     """
-    text = text.lstrip()
-    prefix = _DATA_URL.match(text)
-    try:
-        # not by split(): a list of millions of pieces takes twenty times the memory of the text
-        body = text[prefix.end() if prefix else 0 :].encode("ascii").translate(None, string.whitespace.encode())
-        raw = base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("Is not valid base64.") from None
-    if not raw:
+    if not data:
         raise ValueError("Is empty; send the picture as base64 text.")
+    if count_scans(data, _MOST_SCANS) > _MOST_SCANS:
+        raise ValueError(f"Is a JPEG of more than {_MOST_SCANS} scans; save it anew, then send it.")
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures and of odd metadata; our own limit decides
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(raw), formats=_FORMATS) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise _Refused(f"Has {width}x{height} pixels; at most {max_pixels} in all are accepted.")
-                if min(width, height) < _MIN_SIDE:
-                    raise _Refused(f"Has {width}x{height} pixels; each side needs at least {_MIN_SIDE}.")
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                _check_size(image, max_pixels)
                 image.load()
+                _check_size(image, max_pixels)
                 return _as_png(image)
     except _Refused:
         raise
+    except MemoryError:
+        raise ValueError("Takes too much memory to read; save it anew, then send it.") from None
     except Image.DecompressionBombError:
         raise ValueError(f"Has too many pixels; at most {max_pixels} in all are accepted.") from None
     except Exception:
@@ -62,21 +70,70 @@ def decode_input_image(text: str, max_pixels: int) -> InputImage:
         raise ValueError("Is not a readable PNG, JPEG, WebP, GIF or BMP picture (broken or cut off?).") from None
 
 
+def decode_input_image(text: str, max_pixels: int, decode: DecodeImage = decode_image) -> InputImage:
+    """Decode base64 `text`, as clients send it, to an image of at most `max_pixels` pixels, by means of `decode`.
+
+    A `data:` prefix, white space, the URL-safe alphabet and missing padding are tolerated. Raises ValueError with a
+    sentence for the client.
+    """
+    return decode(_bytes_of(text), max_pixels)
+
+
+def _bytes_of(text: str) -> bytes:
+    text = text.lstrip()
+    if _ADDRESS.match(text):
+        raise ValueError("Is an address, and an address is not fetched; send the picture itself as base64 text.")
+    prefix = _DATA_URL.match(text)
+    start = prefix.end() if prefix else 0
+    if stranger := _NOT_BASE64.search(text, start):
+        raise ValueError(f"Is not valid base64: {stranger[0]!a} at character {stranger.start() + 1} is none of it.")
+    # not by split(): a list of millions of pieces takes twenty times the memory of the text
+    body = text[start:].encode("ascii").translate(_URL_SAFE, string.whitespace.encode()).rstrip(b"=")
+    try:
+        return base64.b64decode(body + b"=" * (-len(body) % 4))
+    except binascii.Error:
+        raise ValueError(
+            f"Is not valid base64: {len(body)} characters are one too many or too few (cut off?)."
+        ) from None
+
+
 class _Refused(ValueError):
     pass
 
 
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise _Refused(f"Has {width}x{height} pixels; at most {max_pixels} in all are accepted.")
+    if min(width, height) < _MIN_SIDE:
+        raise _Refused(f"Has {width}x{height} pixels; each side needs at least {_MIN_SIDE}.")
+
+
 def _as_png(image: Image.Image) -> InputImage:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
+    profile = image.info.get("icc_profile")
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):
         # 16 bits of grey: Pillow's own conversion cuts them off instead of scaling them down
-        upright = upright.point(lambda level: level * (1 / 256)).convert("L")
-        upright.info.pop("transparency", None)  # a 16-bit level that means nothing among 8-bit ones
-    if upright.has_transparency_data:
-        layered = upright.convert("RGBA")
-        flat = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+        image = image.point(lambda level: level * (1 / 256)).convert("L")
+        image.info.pop("transparency", None)  # a 16-bit level that means nothing among 8-bit ones
+    if image.has_transparency_data:
+        layered = image if image.mode == "RGBA" else image.convert("RGBA")
+        flat = _on_white(to_srgb(layered.convert("RGB"), profile), layered.getchannel("A"))
     else:
-        flat = upright.convert("RGB")
+        flat = to_srgb(image, profile)
     out = io.BytesIO()
-    Image.frombytes("RGB", flat.size, flat.tobytes()).save(out, "PNG", compress_level=1)
+    flat.info.clear()
+    flat.save(out, "PNG", compress_level=1)
     return InputImage(out.getvalue(), flat.width, flat.height)
+
+
+def _on_white(colours: Image.Image, opacity: Image.Image) -> Image.Image:
+    """`colours` (RGB) laid on white with `opacity` (L); changes `colours`."""
+    rows = max(1, _PIXELS_AT_ONCE // colours.width)
+    for top in range(0, colours.height, rows):
+        box = (0, top, colours.width, min(top + rows, colours.height))
+        band = colours.crop(box)
+        band.putalpha(opacity.crop(box))
+        white = Image.new("RGBA", band.size, "white")
+        colours.paste(Image.alpha_composite(white, band).convert("RGB"), box)
+    return colours

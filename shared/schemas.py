@@ -21,6 +21,7 @@ from shared.fields import (
     Text,
     WholeNumber,
 )
+from shared.input_image import DecodeImage, decode_image
 from shared.models import DEFAULT_ALIAS, DOWNSAMPLING_FACTOR, LATENT_CHANNELS, Catalogue, Model
 from shared.requests import MAX_SEED, Kind
 from shared.samplers import DEFAULT_SAMPLER, canonical_name, wire_names
@@ -35,7 +36,10 @@ PRECISIONS = ("autocast", "mixed", "full")
 
 @dataclass(frozen=True)
 class Limits:
-    """What the operator allows: models, the folder of prompt files, the largest request, and whom to call back."""
+    """What the operator allows: models, the folder of prompt files, the largest request, and whom to call back.
+
+    `decode_image` reads the images that clients send.
+    """
 
     catalogue: Catalogue
     prompts_dir: Path
@@ -44,6 +48,7 @@ class Limits:
     max_images: int
     max_cost: int
     callback_hosts: CallbackHosts = NO_HOSTS
+    decode_image: DecodeImage = decode_image
 
 
 def _about(description: str) -> dict[str, str]:
@@ -231,7 +236,7 @@ class Img2ImgSchema(GenerateSchema):
         super().__init__(limits, **kwargs)
         picture = self.fields["init_img"]
         assert isinstance(picture, Base64Image)  # noqa: S101 - tells mypy what the class body says
-        picture.max_pixels = limits.max_input_pixels
+        picture.max_pixels, picture.decode = limits.max_input_pixels, limits.decode_image
 
 
 def choose_model(catalogue: Catalogue) -> str:

@@ -59,6 +59,8 @@ class Settings:
     model_sources: tuple[str, ...] = ()
     max_body_bytes: int = 32 * _MIB
     max_input_pixels: int = 16_000_000
+    input_decoders: int = 2
+    input_decode_s: float = 20.0
     max_images_per_job: int = 64
     max_job_cost: int = 1_000_000_000
     max_prompt_chars: int = 10_000
@@ -141,6 +143,8 @@ def read_settings() -> Settings:
             model_sources=_list(env, "MODEL_SOURCES"),
             max_body_bytes=env.int("MAX_BODY_BYTES", default.max_body_bytes, validate=Range(1024)),
             max_input_pixels=env.int("MAX_INPUT_PIXELS", default.max_input_pixels, validate=Range(64 * 64)),
+            input_decoders=env.int("INPUT_DECODERS", default.input_decoders, validate=Range(1)),
+            input_decode_s=env.float("INPUT_DECODE_S", default.input_decode_s, validate=Range(0.1)),
             max_images_per_job=env.int("MAX_IMAGES_PER_JOB", default.max_images_per_job, validate=Range(1)),
             max_job_cost=env.int("MAX_JOB_COST", default.max_job_cost, validate=Range(1)),
             max_prompt_chars=env.int("MAX_PROMPT_CHARS", default.max_prompt_chars, validate=Range(1)),
@@ -255,6 +259,12 @@ def _keys(env: Env) -> tuple[str, ...]:
 def environment_with(**changes: str) -> Mapping[str, str]:
     """This process's environment with these changes, for a child process."""
     return {**os.environ, **changes}
+
+
+def bare_environment(**changes: str) -> Mapping[str, str]:
+    """What a child process needs to start, and these changes: no key, no address, nothing of this service."""
+    needed = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
+    return {name: os.environ[name] for name in needed if name in os.environ} | changes
 
 
 def limit_spinning() -> None:

@@ -27,6 +27,7 @@ def pictures(most_pixels: int) -> Iterator[Picture]:
     side = int(most_pixels**0.5)
     plain = Image.effect_noise((96, 64), 60).convert("RGB")
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "lime", "blue")]
+    jpeg = _saved(plain, "JPEG")
     turned = Image.Exif()
     turned[0x0112] = 6
 
@@ -43,6 +44,9 @@ def pictures(most_pixels: int) -> Iterator[Picture]:
     yield Picture("one bit a pixel", _saved(Image.new("1", (64, 64), 1), "PNG"), True)
     yield Picture("progressive JPEG", _saved(plain, "JPEG", progressive=True), True)
     yield Picture("garbage after the end", _saved(plain, "PNG") + b"<?php" * 1000, True)
+    yield Picture("JPEG of 100 scans", _scans(64, 100), True)
+    yield Picture("garbage for a colour profile", _saved(plain, "JPEG", icc_profile=b"\xff" * 4000), True)
+    yield Picture("colour profile of 12 MB", _saved(plain, "JPEG", icc_profile=bytes(12_000_000)), True)
     yield Picture("as large as it may be", _saved(Image.new("RGBA", (side, side), (1, 2, 3, 4)), "PNG"), True)
     yield Picture("as long as it may be", _saved(Image.new("L", (most_pixels // 8, 8)), "PNG"), True)
 
@@ -52,6 +56,10 @@ def pictures(most_pixels: int) -> Iterator[Picture]:
     for name, data in (("PNG", _saved(plain, "PNG")), ("JPEG", _saved(plain, "JPEG")), ("GIF", _saved(plain, "GIF"))):
         yield Picture(f"half a {name}", data[: len(data) // 2], False)
         yield Picture(f"the first bytes of a {name}", data[:12], False)
+    # a pass over all pixels for each
+    yield Picture("JPEG of 101 scans", _scans(side, 101), False)
+    yield Picture("JPEG of 8000 scans", _scans(side, 8000), False)
+    yield Picture("JPEG of a million segments", jpeg[:2] + b"\xff\xfe\x00\x02" * 1_000_000 + jpeg[2:], False)
     yield Picture("wrong magic", b"\x89PNG\r\n\x1a\n" + _saved(plain, "JPEG"), False)
     yield Picture("no magic", _saved(plain, "PNG")[8:], False)
     yield Picture("a script", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", False)
@@ -74,6 +82,13 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
+
+
+def _scans(side: int, scans: int) -> bytes:
+    """A grey JPEG whose decoder must pass over its pixels so many times, though there is nothing in most scans."""
+    data = _saved(Image.new("L", (side, side), 120), "JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    return data[:at] + data[at:-2] * (scans - data[:at].count(b"\xff\xda")) + data[-2:]
 
 
 def _png(

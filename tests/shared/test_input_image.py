@@ -10,9 +10,10 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from shared.input_image import decode_input_image
+from shared.jpeg_scans import count_scans
 
 LIMIT = 1_000_000
 WHITE, RED, GREEN = (255, 255, 255), (255, 0, 0), (0, 255, 0)
@@ -89,12 +90,31 @@ def test_every_common_format_is_read(form):
         lambda text: "\n".join(text[n : n + 76] for n in range(0, len(text), 76)),
         lambda text: "\r\n".join(text[n : n + 64] for n in range(0, len(text), 64)) + "\r\n",
         lambda text: "\t " + text + " ",
+        lambda text: text.rstrip("="),
+        lambda text: text.translate({ord("+"): "-", ord("/"): "_"}),
+        lambda text: text.translate({ord("+"): "-", ord("/"): "_"}).rstrip("="),
+        lambda text: text.rstrip("=") + "\n==",
+        lambda text: " ".join(text),
     ],
-    ids=["data", "DATA", "bare-data", "spaced-data", "lines", "crlf", "spaces"],
+    ids=[
+        "data",
+        "DATA",
+        "bare-data",
+        "spaced-data",
+        "lines",
+        "crlf",
+        "spaces",
+        "unpadded",
+        "url-safe",
+        "url-safe-unpadded",
+        "padding-apart",
+        "spaced",
+    ],
 )
 def test_base64_is_taken_in_every_dress(dress):
     """Given base64 with a data: prefix or white space, when decoded, then it is the same picture."""
     text = to_text(noise("PNG"))
+    assert {"+", "/", "="} <= set(text)
 
     assert decode_input_image(dress(text), LIMIT) == decode_input_image(text, LIMIT)
 
@@ -115,18 +135,18 @@ def test_the_same_picture_gives_the_same_bytes():
         " \n",
         "data:image/png;base64,",
         "!!!!",
-        "abc",
+        "abcde",
+        "AAAA=AAA",
         "=",
         "ä" * 8,
         "\ud800" * 4,
         "data:image/png;base64",
         "data:,%89PNG",
         "https://example.org/cat.png",
-        "_-_-" * 8,
     ],
 )
 def test_text_that_is_no_base64_is_refused(text):
-    """Given text that holds no base64 (the URL alphabet included), when decoded, then a sentence says so."""
+    """Given text that holds no base64, when decoded, then a sentence says so."""
     with pytest.raises(ValueError, match="base64"):
         decode_input_image(text, LIMIT)
 
@@ -367,3 +387,157 @@ def test_the_camera_s_orientation_is_applied():
 def test_broken_camera_data_does_not_spoil_the_picture():
     """Given a JPEG with garbage for EXIF, when decoded, then the picture is taken all the same."""
     assert decoded(to_bytes(Image.new("RGB", (16, 24)), "JPEG", exif=b"Exif\0\0garbage garbage")).size == (16, 24)
+
+
+def test_an_address_is_said_not_to_be_fetched():
+    """Given a web address for a picture, when decoded, then the sentence tells that it is not fetched."""
+    with pytest.raises(ValueError, match="an address is not fetched"):
+        decode_input_image(" HTTPS://example.org/cat.png", LIMIT)
+
+
+def test_the_place_of_a_strange_character_is_named():
+    """Given base64 with a character that is none of it, when decoded, then character and place are named."""
+    with pytest.raises(ValueError, match=r"'!' at character 24 "):
+        decode_input_image("data:image/png;base64,A!" + "A" * 8, LIMIT)
+    with pytest.raises(ValueError, match=r"'\\u2028' at character 5 "):
+        decode_input_image("AAAA\u2028AAA", LIMIT)
+
+
+# ---- scans of a JPEG
+
+
+def jpeg_of_scans(scans, side=64):
+    """A JPEG whose decoder must pass over its pixels so many times: all scans but one are empty."""
+    data = to_bytes(Image.new("L", (side, side), 120), "JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    last = data[at:-2]
+    return data[:at] + last * (scans - data[:at].count(b"\xff\xda")) + data[-2:]
+
+
+@pytest.mark.parametrize(("scans", "taken"), [(10, True), (100, True), (101, False), (8000, False)])
+def test_a_jpeg_of_very_many_scans_is_refused_undecoded(scans, taken):
+    """Given a progressive JPEG, when it has more than 100 scans, then it is refused for that."""
+    data = jpeg_of_scans(scans)
+    assert count_scans(data, 10_000) == scans
+    if taken:
+        assert decode_input_image(to_text(data), LIMIT).width == 64
+    else:
+        with pytest.raises(ValueError, match="more than 100 scans"):
+            decode_input_image(to_text(data), LIMIT)
+
+
+def test_only_real_scans_are_counted():
+    """Given what looks like scans within metadata and behind the end, when counted, then it is not."""
+    looks = b"\xff\xda\x00\x08" * 500
+    exif = to_bytes(Image.new("RGB", (64, 64), RED), "JPEG", exif=b"Exif\0\0" + looks)
+
+    assert count_scans(exif + looks, 100) == 1
+    assert decoded(exif + looks).size == (64, 64)
+    assert count_scans(to_bytes(Image.new("RGB", (64, 64)), "PNG") + looks, 100) == 0
+
+
+def test_scans_cannot_be_hidden_behind_markers_that_decoders_pass_over():
+    """Given a marker without a meaning amid a scan, when counted, then what follows is not taken for its contents."""
+    data = jpeg_of_scans(200)
+    at = data.index(b"\xff\xda")
+    hidden = data[: at + 12] + b"\xff\x02\xff\xff" + data[at + 12 :]
+    assert count_scans(hidden, 100) == 101
+
+
+def test_a_jpeg_of_very_many_segments_is_refused():
+    """Given a JPEG of thousands of empty segments, when decoded, then it is refused before anybody walks through."""
+    plain = to_bytes(Image.new("RGB", (64, 64)), "JPEG")
+    with pytest.raises(ValueError, match="scans"):
+        decode_input_image(to_text(plain[:2] + b"\xff\xfe\x00\x02" * 20_000 + plain[2:]), LIMIT)
+
+
+# ---- colour profiles
+
+
+def matrix_profile(red, green, blue):
+    """An ICC profile (version 4) of these primaries, XYZ at D50, with the tone curve of sRGB."""
+
+    def fixed(*values):
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    curve = b"para\0\0\0\0" + struct.pack(">HH", 3, 0) + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    white = (0.9642, 1, 0.8249)
+    tags = {b"wtpt": white, b"rXYZ": red, b"gXYZ": green, b"bXYZ": blue}
+    entries = {name: b"XYZ \0\0\0\0" + fixed(*value) for name, value in tags.items()}
+    entries |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    start = 128 + 4 + 12 * len(entries)
+    table = data = b""
+    for name, entry in entries.items():
+        table += name + struct.pack(">II", start + len(data), len(entry))
+        data += entry
+    head = struct.pack(">I4xI", start + len(data), 0x04000000) + b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
+    head += fixed(*white)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(entries)) + table + data
+
+
+P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+DISPLAY_P3 = matrix_profile(*P3)
+RED_MEANS_GREEN = matrix_profile(P3[1], P3[0], P3[2])
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def near(colour, wanted, by=3):
+    return all(abs(a - b) <= by for a, b in zip(colour, wanted, strict=True))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_colours_are_converted_from_their_profile(form):
+    """Given a colour in Display P3, when decoded, then it is what a viewer shows, in sRGB."""
+    image = Image.new("RGB", (32, 32), (200, 60, 60))
+    options = {"quality": 100, "subsampling": 0} if form == "JPEG" else {"lossless": True} if form == "WEBP" else {}
+
+    assert near(decoded(to_bytes(image, form, icc_profile=DISPLAY_P3, **options)).getpixel((9, 9)), (217, 42, 52))
+
+
+def test_colours_are_converted_before_they_are_laid_on_white():
+    """Given a half transparent colour in Display P3, when decoded, then white stays white and is not converted."""
+    image = Image.new("RGBA", (32, 32), (200, 60, 60, 128))
+    image.paste((200, 60, 60, 0), (0, 0, 16, 32))
+    result = decoded(to_bytes(image, icc_profile=DISPLAY_P3))
+
+    assert result.getpixel((3, 3)) == WHITE
+    assert near(result.getpixel((24, 3)), (236, 148, 153))
+
+
+def test_a_palette_is_converted_too():
+    """Given a palette and a profile in which red means green, when decoded, then what was red is green."""
+    red, green, blue = decoded(to_bytes(palette(RED, (0, 0, 0)), icc_profile=RED_MEANS_GREEN)).getpixel((0, 0))
+
+    assert green > 250
+    assert max(red, blue) < 120
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
+def test_a_profile_of_srgb_changes_nothing(mode):
+    """Given a picture in sRGB that says so, when decoded, then its pixels are those of the file, to the last bit."""
+    image = Image.effect_noise((64, 48), 90).convert("RGB").convert(mode)
+
+    assert decoded(to_bytes(image, icc_profile=SRGB)).tobytes() == decoded(to_bytes(image)).tobytes()
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [b"nothing of that kind", DISPLAY_P3[:200], DISPLAY_P3[:-40], b"\0" * 5000, SRGB[:16] + b"CMYK" + SRGB[20:]],
+    ids=["text", "cut", "cut-late", "zeros", "another-space"],
+)
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
+def test_a_broken_profile_is_passed_over(profile, mode):
+    """Given a profile that cannot be used, when decoded, then the picture is taken as if it had none."""
+    image = Image.new(mode, (32, 32), 90 if mode == "L" else (10, 200, 90) if mode == "RGB" else (10, 200, 90, 5))
+
+    with_profile = decoded(to_bytes(image, "JPEG", icc_profile=profile))
+
+    assert with_profile.tobytes() == decoded(to_bytes(image, "JPEG")).tobytes()
+
+
+def test_a_profile_of_absurd_size_is_passed_over():
+    """Given a profile of many megabytes, when decoded, then it is not looked at."""
+    image = Image.new("RGB", (32, 32), (200, 60, 60))
+    padded = RED_MEANS_GREEN + bytes(9 * 1024 * 1024)
+
+    assert near(decoded(to_bytes(image, "JPEG", icc_profile=padded)).getpixel((9, 9)), (200, 60, 60))
