@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from shared.settings import Settings
+from shared.text_files import NotUtf8, read_text_file
 
 T = TypeVar("T")
 CATALOGUE_FILE = Path(__file__).with_name("models.toml")
@@ -52,7 +53,9 @@ class Model:
 
     def _candidates(self, models_dir: Path) -> Iterator[Path]:
         if self.source.startswith(_LOCAL):
-            yield models_dir / self.source.removeprefix(_LOCAL)
+            source = Path(self.source.removeprefix(_LOCAL))
+            # of another user's home nobody may know where it is
+            yield models_dir / (source.expanduser() if source.parts[:1] == ("~",) else source)
         yield models_dir / self.name
         yield from (models_dir / f"{self.name}{ending}" for ending in SINGLE_FILES)
         yield from (models_dir / file for file in self.files)
@@ -132,7 +135,9 @@ def load_catalogue(default: str, file: Path = CATALOGUE_FILE) -> Catalogue:
 def _read_file(file: Path) -> dict[str, Model]:
     models = {}
     try:
-        entries = tomllib.loads(file.read_text(encoding="utf-8"))
+        entries = tomllib.loads(read_text_file(file))
+    except NotUtf8 as wrong:
+        raise ValueError(f"models.toml: it {wrong}") from None
     except (OSError, ValueError) as wrong:
         raise ValueError(f"models.toml: it cannot be read: {wrong}") from None
     for name, entry in entries.items():

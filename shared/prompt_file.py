@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.text_files import NotUtf8, lines_of, read_text_file
+
 
 @dataclass(frozen=True)
 class PromptFile:
@@ -21,11 +23,13 @@ def read_prompt_file(folder: Path, name: str, max_chars: int) -> PromptFile:
         path = (folder / name).resolve(strict=True)
         if path.parent != folder.resolve() or not path.is_file():
             raise ValueError
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text_file(path)
+    except NotUtf8 as wrong:
+        raise ValueError(f"'{name}' {wrong}.") from None
     except (OSError, ValueError, RuntimeError):
-        # RuntimeError: a circle of links. ValueError: not UTF-8 either
+        # RuntimeError: a circle of links
         raise ValueError(f"No readable UTF-8 text file '{name}' in the prompts folder.") from None
-    prompts = tuple(line.strip() for line in text.splitlines() if line.strip())
+    prompts = tuple(line.strip() for line in lines_of(text) if line.strip())
     if not prompts:
         raise ValueError("Has no line with a prompt.")
     if any(len(prompt) > max_chars for prompt in prompts):

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from environs import Env, EnvError
-from marshmallow.validate import OneOf, Range, Regexp
+from marshmallow.validate import Range, Regexp
 
 from shared.callback_hosts import CallbackHosts
 from shared.redis_address import RedisAddress
+from shared.setting_values import Environment, byte_count, choice, entries, folder, home
+from shared.text_files import NotUtf8, lines_of, read_text_file
 
 DUMMY_API_KEY = "lksalsdfjliadfds"
 VARIANTS = ("standard", "optimized", "cpu")
 TORCH, OPENVINO = "torch", "openvino"
 _MIB = 1024 * 1024
 _LONGEST_PRESIGNED_S = 7 * 24 * 3600  # signature version 4 of S3 allows no more
-_GPUS = Regexp(r"(all|\d+(,\d+)*)?$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
+_GPUS = Regexp(r"(?i:\s*(all|\d+(,\d+)*)?\s*)$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
 _HOST_NAME = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.\-]+(:\d+)?|https?://\[[0-9A-Fa-f:.]+\](:\d+)?")
-# GB as on a disk's label, GiB as on a memory module's
-_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 class SettingsError(ValueError):
@@ -117,20 +117,23 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """Read the environment; raises SettingsError naming the variable that is wrong."""
-    env = Env()
+    """Read the environment; raises SettingsError naming the variable that is wrong.
+
+    A variable that is set to nothing counts as not set.
+    """
+    env = Environment()
     default = Settings()
     try:
         return Settings(
             redis_url=_redis(env, default.redis_url),
             key_prefix=env.str("KEY_PREFIX", default.key_prefix),
-            output_dir=env.str("OUTPUT_DIR", default.output_dir),
-            models_dir=Path(env.str("MODELS_DIR", str(default.models_dir))),
-            prompts_dir=Path(env.str("PROMPTS_DIR", str(default.prompts_dir))),
+            output_dir=home("OUTPUT_DIR", env.str("OUTPUT_DIR", default.output_dir)),
+            models_dir=folder(env, "MODELS_DIR", default.models_dir),
+            prompts_dir=folder(env, "PROMPTS_DIR", default.prompts_dir),
             host=env.str("HOST", default.host),
             port=env.int("PORT", default.port, validate=Range(1, 65535)),
             api_keys=_keys(env),
-            api_keys_file=env.str("API_KEYS_FILE", default.api_keys_file),
+            api_keys_file=home("API_KEYS_FILE", env.str("API_KEYS_FILE", default.api_keys_file)),
             cors_origins=_origins(env),
             private_results=env.bool("PRIVATE_RESULTS", default.private_results),
             allowed_hosts=_host_names(env),
@@ -140,8 +143,8 @@ def read_settings() -> Settings:
             allow_downloads=env.bool("ALLOW_DOWNLOADS", default.allow_downloads),
             hf_hub_offline=env.bool("HF_HUB_OFFLINE", default.hf_hub_offline),
             hf_endpoint=env.str("HF_ENDPOINT", default.hf_endpoint),
-            model_sources=_list(env, "MODEL_SOURCES"),
-            max_body_bytes=env.int("MAX_BODY_BYTES", default.max_body_bytes, validate=Range(1024)),
+            model_sources=entries(env, "MODEL_SOURCES"),
+            max_body_bytes=byte_count(env, "MAX_BODY_BYTES", default.max_body_bytes, least=1024),
             max_input_pixels=env.int("MAX_INPUT_PIXELS", default.max_input_pixels, validate=Range(64 * 64)),
             input_decoders=env.int("INPUT_DECODERS", default.input_decoders, validate=Range(1)),
             input_decode_s=env.float("INPUT_DECODE_S", default.input_decode_s, validate=Range(0.1)),
@@ -159,7 +162,7 @@ def read_settings() -> Settings:
             api_connections=env.int("API_CONNECTIONS", default.api_connections, validate=Range(1)),
             result_ttl_s=env.int("RESULT_TTL_S", default.result_ttl_s, validate=Range(1)),
             tombstone_ttl_s=env.int("TOMBSTONE_TTL_S", default.tombstone_ttl_s, validate=Range(1)),
-            result_quota_bytes=env.int("RESULT_QUOTA_BYTES", default.result_quota_bytes, validate=Range(0)),
+            result_quota_bytes=byte_count(env, "RESULT_QUOTA_BYTES", default.result_quota_bytes),
             job_deadline_s=env.float("JOB_DEADLINE_S", default.job_deadline_s, validate=Range(1)),
             presigned_links_s=env.int(
                 "PRESIGNED_LINKS_S", default.presigned_links_s, validate=Range(0, _LONGEST_PRESIGNED_S)
@@ -167,44 +170,40 @@ def read_settings() -> Settings:
             callback_hosts=_hosts(env, "CALLBACK_HOSTS"),
             callback_secret=env.str("CALLBACK_SECRET", default.callback_secret),
             callback_attempts=env.int("CALLBACK_ATTEMPTS", default.callback_attempts, validate=Range(1, 20)),
-            worker_variant=env.str("WORKER_VARIANT", default.worker_variant, validate=OneOf(VARIANTS)),
+            worker_variant=choice(env, "WORKER_VARIANT", default.worker_variant, VARIANTS),
             worker_slots=env.int("WORKER_SLOTS", default.worker_slots, validate=Range(1)),
             warm_up_s=env.float("WARM_UP_S", default.warm_up_s, validate=Range(0)),
             worker_count=env.int("WORKER_COUNT", default.worker_count, validate=Range(1)),
-            device=env.str("DEVICE", default.device),
-            worker_gpus=env.str("WORKER_GPUS", default.worker_gpus, validate=_GPUS),
+            device=env.str("DEVICE", default.device).strip().lower(),
+            worker_gpus=env.str("WORKER_GPUS", default.worker_gpus, validate=_GPUS).strip().lower(),
             worker_events=env.bool("WORKER_EVENTS", default.worker_events),
             torch_threads=env.int("TORCH_THREADS", default.torch_threads, validate=Range(0)),
             torch_compile=env.bool("TORCH_COMPILE", default.torch_compile),
-            cpu_backend=env.str("CPU_BACKEND", default.cpu_backend, validate=OneOf((TORCH, OPENVINO))),
-            compile_cache_dir=Path(env.str("COMPILE_CACHE_DIR", str(default.compile_cache_dir))),
-            model_memory=_bytes(env, "MODEL_MEMORY", default.model_memory),
+            cpu_backend=choice(env, "CPU_BACKEND", default.cpu_backend, (TORCH, OPENVINO)),
+            compile_cache_dir=folder(env, "COMPILE_CACHE_DIR", default.compile_cache_dir),
+            model_memory=byte_count(env, "MODEL_MEMORY", default.model_memory),
             max_attempts=env.int("MAX_ATTEMPTS", default.max_attempts, validate=Range(1)),
             visibility_timeout_s=env.float("VISIBILITY_TIMEOUT_S", default.visibility_timeout_s, validate=Range(1)),
             worker_beat_s=env.float("WORKER_BEAT_S", default.worker_beat_s, validate=Range(0.1)),
-            log_level=env.str("LOG_LEVEL", default.log_level, validate=OneOf(("DEBUG", "INFO", "WARNING", "ERROR"))),
-            log_format=env.str("LOG_FORMAT", default.log_format, validate=OneOf(("text", "json"))),
+            log_level=choice(env, "LOG_LEVEL", default.log_level, ("DEBUG", "INFO", "WARNING", "ERROR")),
+            log_format=choice(env, "LOG_FORMAT", default.log_format, ("text", "json")),
             redis_timeout_s=env.float("REDIS_TIMEOUT_S", default.redis_timeout_s, validate=Range(0.1)),
         )
     except EnvError as wrong:
         raise SettingsError(str(wrong)) from None
 
 
-def _list(env: Env, name: str) -> tuple[str, ...]:
-    return tuple(filter(None, (entry.strip() for entry in env.str(name, "").split(","))))
-
-
 def _hosts(env: Env, name: str) -> tuple[str, ...]:
-    entries = _list(env, name)
+    hosts = entries(env, name)
     try:
-        CallbackHosts(entries)
+        CallbackHosts(hosts)
     except ValueError as wrong:
         raise SettingsError(f"{name}: {wrong}") from None
-    return entries
+    return hosts
 
 
 def _redis(env: Env, default: str) -> str:
-    url = env.str("REDIS_URL", "") or default  # set to nothing: as if it were not set
+    url = env.str("REDIS_URL", default)
     try:
         RedisAddress.parse(url)
     except ValueError as wrong:
@@ -213,7 +212,7 @@ def _redis(env: Env, default: str) -> str:
 
 
 def _origins(env: Env) -> tuple[str, ...]:
-    origins = _list(env, "CORS_ORIGINS")
+    origins = entries(env, "CORS_ORIGINS")
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
             raise SettingsError(
@@ -223,7 +222,7 @@ def _origins(env: Env) -> tuple[str, ...]:
 
 
 def _host_names(env: Env) -> tuple[str, ...]:
-    names = tuple(name.lower() for name in _list(env, "ALLOWED_HOSTS"))
+    names = tuple(name.lower() for name in entries(env, "ALLOWED_HOSTS"))
     for name in names:
         if not _HOST_NAME.fullmatch(name):
             raise SettingsError(
@@ -233,23 +232,16 @@ def _host_names(env: Env) -> tuple[str, ...]:
     return names
 
 
-def _bytes(env: Env, name: str, default: int) -> int:
-    """A number of bytes, written plainly or as in `500MB`, `4 GB`, `1.5GiB`."""
-    text = env.str(name, str(default))
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
-    if found is None or found[2] not in _UNITS:
-        raise SettingsError(f"{name}: '{text}' is no amount of memory; write bytes, or a number with MB, GB or GiB")
-    return int(float(found[1]) * _UNITS[found[2]])
-
-
 def _keys(env: Env) -> tuple[str, ...]:
     """The keys of API_KEYS, and those of the file API_KEYS_FILE, one a line; `#` begins a comment line."""
-    keys: list[str] = [key.strip() for key in env.str("API_KEYS", "").split(",")]
+    keys = list(entries(env, "API_KEYS"))
     if file := env.str("API_KEYS_FILE", ""):
         try:
-            lines = Path(file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = lines_of(read_text_file(Path(home("API_KEYS_FILE", file))))
+        except OSError:
             raise SettingsError("API_KEYS_FILE: the file cannot be read") from None
+        except NotUtf8 as wrong:
+            raise SettingsError(f"API_KEYS_FILE: the file {wrong}") from None
         keys += [line.strip() for line in lines if not line.lstrip().startswith("#")]
         if not any(keys):
             raise SettingsError("API_KEYS_FILE: the file holds no key")

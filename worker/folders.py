@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from shared.text_files import read_text_file
 from worker.checkpoint import Parts
 from worker.profiles import Precision
 
@@ -61,7 +62,7 @@ def read_folder(folder: Path, precision: Precision) -> Parts:
         vae=part(AutoencoderKL, "vae", precision.others),
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        scheduler_config=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
+        scheduler_config=json.loads(read_text_file(folder / "scheduler" / "scheduler_config.json")),
     )
 
 

@@ -200,3 +200,27 @@ def test_a_catalogue_without_models_has_no_default():
     """Given no model at all, when a catalogue is made, then it is refused."""
     with pytest.raises(ValueError, match="DEFAULT_MODEL"):
         Catalogue({}, "demo")
+
+
+def test_the_operator_s_catalogue_may_have_a_byte_order_mark(tmp_path, write):
+    """Given models.toml as Notepad saves it, when read, then its entries are there."""
+    file = write(mine={})
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert catalogue_for(Settings(models_dir=tmp_path)).find("mine").label == "A model"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_a_catalogue_in_utf_16_is_named_as_such(tmp_path, write, encoding):
+    """Given models.toml in UTF-16, when read, then the error says so and what to do."""
+    file = write(mine={})
+    file.write_bytes(file.read_text().encode(encoding))
+    with pytest.raises(ValueError, match=r"models\.toml: it .* UTF-16; save it as UTF-8"):
+        catalogue_for(Settings(models_dir=tmp_path))
+
+
+def test_a_source_may_begin_at_home(tmp_path, monkeypatch):
+    """Given a source under ~, when its weights are looked for, then they are found in the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.safetensors").touch()
+    settings = Settings(models_dir=tmp_path / "models", model_sources=("sd15=local:~/mine.safetensors",))
+    assert catalogue_for(settings).find("sd15").place(settings.models_dir) == tmp_path / "mine.safetensors"
