@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validates_schema
+from marshmallow import Schema, ValidationError, fields, pre_load, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
 from shared.callback_hosts import NO_HOSTS, CallbackHosts
@@ -68,7 +68,7 @@ class GenerateSchema(Schema):
         load_default=None,
         metadata=_about(
             "What to draw. `(x)` weighs x 1.1 times, `[x]` 1/1.1, `(x:1.3)` 1.3 times; `a cat:0.25 a duck:0.75` blends "
-            "sub-prompts. Required unless from-file is given."
+            r"sub-prompts; `\:` is a plain colon. Required unless from-file is given."
         ),
     )
     negative_prompt = Text(load_default="", metadata=_about("What to keep away from; same notation as prompt."))
@@ -171,12 +171,19 @@ class GenerateSchema(Schema):
         self.fields["prompt"].validate = Length(max=limits.max_prompt_chars)
         self.fields["negative_prompt"].validate = Length(max=limits.max_prompt_chars)
         for field in self.fields.values():
+            field.allow_none = field.allow_none or not field.required
             # marshmallow collected the validators before the limits were known
             if field.validate is not None:
                 field.validators = [field.validate]  # type: ignore[list-item]
         prompt_file = self.fields["from_file"]
         assert isinstance(prompt_file, PromptFileName)  # noqa: S101 - tells mypy what the class body says
         prompt_file.folder, prompt_file.max_chars = limits.prompts_dir, limits.max_prompt_chars
+
+    @pre_load
+    def _null_is_as_if_left_out(self, data: Any, **_: Any) -> Any:
+        """Clients that fill a form send null for what was not filled in."""
+        optional = {field.data_key or name for name, field in self.fields.items() if not field.required}
+        return {name: value for name, value in data.items() if value is not None or name not in optional}
 
     @validates_schema(skip_on_field_errors=False)
     def _fits_the_model(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -200,7 +207,11 @@ class GenerateSchema(Schema):
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _agrees_with_itself(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
-        if data.get("plms") and "sampler" in original and canonical_name(data.get("sampler", "plms")) != "plms":
+        if (
+            data.get("plms")
+            and original.get("sampler") is not None
+            and canonical_name(data.get("sampler", "plms")) != "plms"
+        ):
             raise ValidationError("Is true, but sampler asks for another one; leave one of them out.", "plms")
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)

@@ -28,8 +28,6 @@ NUMBER_FIELDS = ["scale", "ddim_eta"]
 FLAG_FIELDS = ["skip_grid", "skip_save", "return_base64", "synchronous_request", "fixed_code", "turbo", "plms"]
 TEXT_FIELDS = ["type", "prompt", "negative_prompt", "sampler", "format", "ckpt", "config", "device", "precision",
                "api_key", "outdir"]  # fmt: skip
-NULLABLE = {"type", "seed", "noise_seed", "H", "W", "outdir", "config", "device", "precision", "unet_bs", "turbo",
-            "from-file", "api_key", "callback_url"}  # fmt: skip
 
 
 def refused(load, **fields):
@@ -152,10 +150,10 @@ def test_bounds_hold_at_their_edges(generate, field, attribute, good, bad):
 @pytest.mark.parametrize(
     ("field", "good", "bad"),
     [
-        ("denoising_strength", [0.0001, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.0001, True, "0.5", NAN, None]),
-        ("noise_multiplier", [0, 1, 2], [-0.1, 2.1, False, "1", INFINITY, None]),
-        ("upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, None, []]),
-        ("post_upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, None, []]),
+        ("denoising_strength", [0.0001, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.0001, True, "0.5", NAN]),
+        ("noise_multiplier", [0, 1, 2], [-0.1, 2.1, False, "1", INFINITY]),
+        ("upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, []]),
+        ("post_upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, []]),
     ],
 )
 def test_bounds_of_the_img2img_parameters_hold_at_their_edges(img2img, field, good, bad):
@@ -199,14 +197,33 @@ def test_an_input_picture_of_a_wrong_type_is_refused_by_name(img2img, value):
     assert list(refused(img2img, init_img=value)) == ["init_img"]
 
 
-def test_null_is_taken_only_where_it_means_something(limits, generate):
-    """Given null for each field, when loaded, then those with a documented null take it, the others name themselves."""
-    for name, field in GenerateSchema(limits).fields.items():
+@pytest.mark.parametrize("schema_class", [GenerateSchema, Img2ImgSchema])
+def test_null_for_an_optional_field_is_as_if_it_were_left_out(limits, picture_text, schema_class):
+    """Given null for each field, when loaded, then the request is that without it; only what is required is refused."""
+    schema = schema_class(limits)
+    body = {"prompt": "a cat", "seed": 1}
+    if schema_class is Img2ImgSchema:
+        body["init_img"] = picture_text
+    plain = load_request(schema, body)[0]
+    for name, field in schema.fields.items():
         wire = field.data_key or name
-        if wire in NULLABLE:
-            assert generate({wire: None}).prompts == ("a cat",)
+        if field.required or wire == "prompt":
+            assert list(refused(lambda **given: load_request(schema, given), **body | {wire: None})) == [wire]
         else:
-            assert list(refused(generate, **{wire: None})) == [wire]
+            loaded = load_request(schema, body | {wire: None})[0]
+            assert replace(loaded, seed=1) == plain
+    everything = dict.fromkeys(field.data_key or name for name, field in schema.fields.items())
+    assert replace(load_request(schema, everything | body)[0], seed=1) == plain
+
+
+def test_null_for_the_sampler_does_not_contradict_plms(generate):
+    """Given plms true and sampler null, when loaded, then plms is used."""
+    assert generate(plms=True, sampler=None).sampler == "plms"
+
+
+def test_an_unknown_field_is_refused_also_when_it_is_null(generate):
+    """Given null for a field that does not exist, when loaded, then it is named."""
+    assert list(refused(generate, promt=None)) == ["promt"]
 
 
 def test_laion400m_may_only_be_false(generate):
@@ -344,9 +361,7 @@ def test_names_and_aliases_lead_to_the_model(generate, ckpt, name):
     assert generate(ckpt=ckpt).model == name
 
 
-@pytest.mark.parametrize(
-    "ckpt", ["nope", "", "SD14", "model.ckpt", "../demo", 14, None, ["demo"], {"sd14": "model.ckpt"}]
-)
+@pytest.mark.parametrize("ckpt", ["nope", "", "SD14", "model.ckpt", "../demo", 14, ["demo"], {"sd14": "model.ckpt"}])
 def test_an_unknown_model_is_refused_with_the_choices(generate, ckpt):
     """Given anything else, when loaded, then it is never replaced by the default: the answer lists the choices."""
     assert "one of: default, demo" in refused(generate, ckpt=ckpt)["ckpt"][0]
@@ -539,6 +554,30 @@ def test_from_file_gives_one_prompt_a_line(limits):
     assert (request.prompt_file, request.rows, request.image_count) == ("animals.txt", 6, 12)
     assert [request.prompt_of_row(row) for row in range(6)] == ["a cat", "ein Käfer", "a duck"] * 2
     assert request.warnings == ()
+
+
+def test_lines_of_a_prompt_file_end_at_line_ends_only(limits):
+    """Given letters that some programs take for a line's end, when loaded, then only those of text files are one."""
+    text = "a\u2028b\u2029c\x85d\r\ne\rf\n\x0c\ng"
+    (limits.prompts_dir / "lines.txt").write_bytes(text.encode())
+
+    request, _ = load_request(GenerateSchema(limits), {"from-file": "lines.txt"})
+
+    assert request.prompts == ("a\u2028b\u2029c\x85d", "e", "f", "g")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [("utf-16", "is in UTF-16"), ("utf-16-le", "looks like UTF-16"), ("utf-32", "is in UTF-32"), ("latin-1", "is not")],
+)
+def test_a_prompt_file_in_another_encoding_is_named_as_such(generate, limits, encoding, said):
+    """Given a prompt file that an editor saved otherwise, when loaded, then the answer says so and what to do."""
+    (limits.prompts_dir / "odd.txt").write_bytes("größe und Farbe".encode(encoding))
+
+    (sentence,) = refused(generate, **{"from-file": "odd.txt"})["from-file"]
+
+    assert sentence.startswith(f"'odd.txt' {said}")
+    assert sentence.endswith("; save it as UTF-8.")
 
 
 def test_from_file_beside_a_prompt_says_that_the_prompt_was_not_used(generate, limits):
