@@ -92,5 +92,5 @@ class Recall:
                 log.warning("nobody works on row %d of %s any more, it waits again", row.row, row.job_id)
         for variant in QUEUES:
             missing = self._jobs.backlog.rows_waiting(variant) - self._queue.calls_waiting(variant)
-            for _ in range(min(missing, _CALLS_AT_ONCE)):
-                self._queue.call(variant)
+            if missing > 0:
+                self._queue.call(variant, min(missing, _CALLS_AT_ONCE))

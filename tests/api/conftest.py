@@ -41,11 +41,12 @@ class FakeQueue:
         self.breaks_after: int | None = None
         self.worker: Callable[[], None] = lambda: None
 
-    def call(self, variant: str) -> None:
-        if self.breaks_after is not None and len(self.calls) >= self.breaks_after:
-            raise self.error
-        self.calls.append(variant)
-        self.worker()
+    def call(self, variant: str, count: int = 1) -> None:
+        for _ in range(count):
+            if self.breaks_after is not None and len(self.calls) >= self.breaks_after:
+                raise self.error
+            self.calls.append(variant)
+            self.worker()
 
 
 def encoded_picture(form: str, colour: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:

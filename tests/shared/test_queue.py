@@ -1,15 +1,17 @@
 """The queue's sending end."""
 
+import json
 import os
 import signal
 import socket
 from contextlib import contextmanager, suppress
 
 import pytest
+import redis
 
 from client.children import start_child, stop_children
 from shared.errors import InternalError, RedisFull, ServiceUnavailable
-from shared.queue import QUEUES, SERVED_BY, RowQueue, make_celery
+from shared.queue import QUEUES, RUN_ROW, SERVED_BY, RowQueue, connect, make_celery
 from shared.settings import VARIANTS, Settings
 
 
@@ -45,7 +47,7 @@ def running(server, folder, *options):
 def test_with_redis_away_sending_says_so(closed_port):
     """Given nobody at the broker's address, when a worker is called, then it is ServiceUnavailable, again and again."""
     settings = Settings(redis_url=f"redis://127.0.0.1:{closed_port}/0", redis_timeout_s=0.5)
-    queue = RowQueue(make_celery(settings), None, "pd:")
+    queue = RowQueue(make_celery(settings), connect(settings), "pd:")
 
     for _ in range(2):
         with pytest.raises(ServiceUnavailable, match="cannot be reached"):
@@ -57,13 +59,76 @@ def test_a_broker_that_refuses_is_told_as_what_it_is(redis_server, tmp_path):
     cannot be reached."""
     url = "redis://127.0.0.1:{port}/0"
     with running(redis_server, tmp_path, "--requirepass", "not known here") as port:
-        queue = RowQueue(make_celery(Settings(redis_url=url.format(port=port))), None, "pd:")
+        settings = Settings(redis_url=url.format(port=port))
+        queue = RowQueue(make_celery(settings), connect(settings), "pd:")
         with pytest.raises(InternalError):
             queue.call("any")
     with running(redis_server, tmp_path, "--maxmemory", "1") as port:
-        queue = RowQueue(make_celery(Settings(redis_url=url.format(port=port))), None, "pd:")
+        settings = Settings(redis_url=url.format(port=port))
+        queue = RowQueue(make_celery(settings), connect(settings), "pd:")
         with pytest.raises(RedisFull):
             queue.call("any")
+
+
+@pytest.fixture
+def broker(redis_url):
+    """A Celery app and a client of a real Redis, with the settings of both."""
+    settings = Settings(redis_url=redis_url, key_prefix="of-the-queue:")
+    app, client = make_celery(settings), connect(settings)
+    yield app, client, settings.key_prefix
+    app.close()
+    client.delete(*(settings.key_prefix + queue for queue in QUEUES.values()))
+    client.close()
+
+
+def test_calls_are_messages_as_celery_sends_them(broker):
+    """Given calls to two rows, when compared with what Celery itself sends, then only ids differ, and all are new."""
+    app, client, prefix = broker
+    queue = RowQueue(app, client, prefix)
+    queue.call("standard", 2)
+    app.send_task(RUN_ROW, kwargs={"variant": "standard"}, queue=QUEUES["standard"], ignore_result=True)
+    assert queue.calls_waiting("standard") == 3
+
+    messages = [json.loads(text) for text in client.lrange(prefix + QUEUES["standard"], 0, -1)]
+    ids = set()
+    for message in messages:
+        headers, properties = message["headers"], message["properties"]
+        assert headers["id"] == headers["root_id"] == properties["correlation_id"]
+        ids |= {headers.pop("id"), headers.pop("root_id"), properties.pop("correlation_id")}
+        ids.add(properties.pop("delivery_tag"))
+        properties.pop("reply_to")  # where an answer would go: there is none
+    assert len(ids) == 6
+    assert messages[0] == messages[1] == messages[2]
+
+
+def test_a_call_is_one_round_trip_however_many_rows(broker, monkeypatch):
+    """Given calls to 64 rows, when they are sent, then all go at once."""
+    app, client, prefix = broker
+    queue = RowQueue(app, client, prefix)
+    queue.call("any")
+    sent = []
+    send = redis.connection.Connection.send_packed_command
+    monkeypatch.setattr(
+        redis.connection.Connection,
+        "send_packed_command",
+        lambda *words, **named: sent.append(1) or send(*words, **named),
+    )
+    queue.call("any", 64)
+
+    assert len(sent) == 1
+    assert queue.calls_waiting("any") == 65
+
+
+def test_a_worker_understands_a_call(broker):
+    """Given a call, when taken from the queue by kombu, then it says which task to run for which variant."""
+    app, client, prefix = broker
+    RowQueue(app, client, prefix).call("any")
+
+    with app.connection_for_read() as connection, connection.SimpleQueue(QUEUES["any"]) as queue:
+        message = queue.get(timeout=10)
+        message.ack()
+    assert message.headers["task"] == RUN_ROW
+    assert message.decode()[:2] == [[], {"variant": "any"}]
 
 
 def test_each_variant_has_its_queue_and_somebody_who_reads_it():
