@@ -80,8 +80,7 @@ def submit(
 def _call_workers(services: Services, request: ImageRequest) -> None:
     """One call for each row. The job is accepted and stays so: what cannot be sent now, a worker makes up for."""
     try:
-        for _ in range(request.rows):
-            services.queue.call(request.variant)
+        services.queue.call(request.variant, request.rows)
     except ServiceUnavailable as away:
         log.warning("the workers were not all called, they will look for themselves: %s", away)
     except Exception:
@@ -142,7 +141,7 @@ def accepted_body(services: Services, job_id: str, request: ImageRequest, locati
     """The 202 answer; without a position if Redis went away after the job was queued."""
     position = None
     with suppress(redis.RedisError):
-        position = services.jobs.get(job_id).position
+        position = services.jobs.position(job_id)
     return {
         "task_id": job_id,
         "Location": location,

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from shared.line_survey import Surveyor
+
 # KEYS: the job's record, its variant's rows, the waiting jobs, the fair clock, work to do, the owner's open jobs
 # ARGV: job id, rows, cost of a row, owner, time, most jobs waiting, most jobs of one owner, fields of the record...
 _ACCEPT = """
@@ -59,21 +61,6 @@ if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[1])
 redis.call('ZADD', KEYS[1], redis.call('HGET', KEYS[3], 'now') or '0', ARGV[3])
 return 1
-"""
-
-# KEYS: the waiting jobs, work to do; ARGV: job id
-_WORK_UNTIL = """
-local rank = redis.call('ZRANK', KEYS[1], ARGV[1])
-local sum, work = 0, redis.call('HGETALL', KEYS[2])
-for at = 1, #work, 2 do
-    local place = redis.call('ZRANK', KEYS[1], work[at])
-    if not place then
-        sum = sum + work[at + 1] / 2
-    elseif rank and place <= rank then
-        sum = sum + work[at + 1]
-    end
-end
-return string.format('%.17g', sum)
 """
 
 
@@ -132,7 +119,7 @@ class Backlog:
         self._accept = client.register_script(_ACCEPT)
         self._take = client.register_script(_TAKE)
         self._give_back = client.register_script(_GIVE_BACK)
-        self._work_until = client.register_script(_WORK_UNTIL)
+        self.surveyor = Surveyor(client, *map(self._key, ("jobs", "begun", "work")))
 
     def accept(
         self,
@@ -197,15 +184,12 @@ class Backlog:
         """Ask in the caller's pipeline for a job's place among the waiting ones, from 0; None: it does not wait."""
         pipe.zrank(self._key("jobs"), job_id)
 
-    def work_until(self, job_id: str) -> float:
-        """Cost of what is to be done until a waiting job is: half of what runs, what is ahead of it, and itself."""
-        return float(self._work_until(keys=[self._key("jobs"), self._key("work")], args=[job_id]))
-
     # ---- for the transactions of a job record
 
     def began(self, pipe: Any, job_id: str) -> None:
         """A row of the job was claimed: the job waits no longer."""
         pipe.zrem(self._key("jobs"), job_id)
+        pipe.sadd(self._key("begun"), job_id)
 
     def row_done(self, pipe: Any, job: Waiting) -> None:
         """A row of the job is done: the job has so much less to do."""
@@ -215,6 +199,7 @@ class Backlog:
         """The job has ended: its rows need nobody any more."""
         pipe.zrem(self._rows(job.variant), *(str(RowId(job.job_id, row)) for row in range(job.rows)))
         pipe.zrem(self._key("jobs"), job.job_id)
+        pipe.srem(self._key("begun"), job.job_id)
         pipe.zrem(self._owned(job.owner), job.job_id)
         pipe.hdel(self._key("work"), job.job_id)
 

@@ -37,6 +37,7 @@ from shared.errors import (
     error_from_code,
 )
 from shared.expiry import ExpiringFolders
+from shared.lately import Lately
 from shared.pace import Pace
 from shared.records import Claim, Job, Row, State, StoredImage, expiring_folder, result_folder
 from shared.requests import ImageRequest
@@ -48,6 +49,8 @@ NO_SUCH_JOB = "There is no job with this id."
 # what a client is told that finds the queue full before anything was measured
 _RETRY_S = 10
 PREVIEW_TTL_S = 60
+# how long what the ETAs of waiting jobs come from is thought to be true, so that a poll need not ask for it
+_LINE_KNOWN_FOR_S = 1.0
 
 
 class JobStore:
@@ -65,6 +68,7 @@ class JobStore:
         lease_s: float = 0,
         most_waiting: int = 0,
         most_owned: int = 0,
+        line_known_for_s: float = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.redis = client
@@ -78,6 +82,8 @@ class JobStore:
         self.most_owned = most_owned
         self.backlog = Backlog(client, prefix)
         self.pace = Pace(client, prefix)
+        self._line = Lately(self.backlog.surveyor.look, line_known_for_s)
+        self._per_second = Lately(self.pace.per_second, line_known_for_s)
         self.callbacks = PendingCallbacks(client, prefix)
         self.clock = clock
         self.folders = ExpiringFolders(
@@ -98,6 +104,7 @@ class JobStore:
             lease_s=settings.visibility_timeout_s / 2,
             most_waiting=settings.max_waiting_jobs,
             most_owned=settings.max_jobs_per_key,
+            line_known_for_s=_LINE_KNOWN_FOR_S,
         )
 
     # ---- the life of a job, in order
@@ -325,6 +332,13 @@ class JobStore:
         job = _with_steps(job, steps)
         return replace(job, eta_s=self._eta(job))
 
+    def position(self, job_id: str) -> int | None:
+        """A job's place among those that wait, from 1; None: it does not wait."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            self.backlog.queue_rank(pipe, job_id)
+            (rank,) = pipe.execute()
+        return None if rank is None else rank + 1
+
     def recent(self, owner: str, count: int) -> list[Job]:
         """The last `count` successful jobs of `owner` that have not expired, newest first."""
         jobs: list[Job] = []
@@ -442,8 +456,9 @@ class JobStore:
         """Seconds until the job is done, from its own pace or from the service's; None when unknown."""
         if job.state is State.PROGRESS and job.started and job.progress > 0.02:
             return (self.clock() - job.started) * (1 - job.progress) / job.progress
-        if job.state is State.PENDING and (pace := self.pace.per_second()):
-            return self.backlog.work_until(job.id) / pace
+        if job.state is State.PENDING and (pace := self._per_second.get()):
+            cost = _waiting(job.id, job.request, "").row_cost * job.request.rows
+            return self._line.get().work_until(job.position or 0, cost) / pace
         return None
 
     def _refuse(self, acceptance: Acceptance, request: ImageRequest) -> None:
