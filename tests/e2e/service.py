@@ -15,8 +15,9 @@ from typing import Any
 import requests
 
 from client.children import Child, start_child, stop_children
-from client.embedded_redis import answers, server_command
+from client.embedded_redis import answers
 from shared.settings import DUMMY_API_KEY, Settings
+from tests.redis_over_tcp import redis_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_S = 120.0  # a loaded machine takes its time to import torch
@@ -85,7 +86,7 @@ class Service:
 
     def start_redis(self) -> Child:
         """Start Redis, or start it again on the same port and the same data; returns once it answers."""
-        command = server_command(self._redis_server, self.redis_port, self.folder / "redis")
+        command = redis_command(self._redis_server, self.redis_port, self.folder / "redis")
         self.redis = self._start("redis", command, {})
         _until("Redis answers", lambda: not answers(self.redis_url), self.redis)
         return self.redis
