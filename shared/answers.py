@@ -46,9 +46,7 @@ def describe(job: Job, results: ResultStore) -> dict[str, Any]:
             "Images": [image_link(job, image.name, results) for image in job.images],
             "Grid_image": image_link(job, job.grid, results) if job.grid else None,
             "Download": f"/download/{job.id}",
-            "Parameters": wire_parameters(
-                job.request, used, [warning for each in job.rows for warning in each.warnings]
-            ),
+            "Parameters": wire_parameters(job.request, used, _warnings(job)),
         }
     return answer
 
@@ -61,6 +59,14 @@ def describe_result(job: Job, results: ResultStore) -> dict[str, Any]:
 
     pictures = [encoded(image.name) for image in job.images]
     return describe(job, results) | {"Image": pictures, "Grid": encoded(job.grid) if job.grid else None}
+
+
+def _warnings(job: Job) -> list[str]:
+    """What the workers have to say about the job's rows, and about its grid where there is none."""
+    said = [warning for each in job.rows for warning in each.warnings]
+    if job.state is State.SUCCESS and not job.request.skip_grid and job.grid is None:
+        said.append("skip_grid: the grid could not be made; all images are there.")
+    return said
 
 
 def _sentence(job: Job) -> str:

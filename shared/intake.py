@@ -12,11 +12,11 @@ from shared.callback_hosts import CallbackUrl
 from shared.cost import job_cost, objection_to_text, text_cost
 from shared.errors import CallbackRefused, InvalidRequest, TooCostly
 from shared.input_image import InputImage
-from shared.models import Model
 from shared.prompt_file import PromptFile
 from shared.requests import ANY_VARIANT, MAX_SEED, ImageRequest
 from shared.samplers import canonical_name
-from shared.schemas import FORMATS, MIN_SIZE, SIZE_STEP, GenerateSchema, Limits, choose_model
+from shared.schemas import FORMATS, GenerateSchema, Limits, choose_model
+from shared.sizes import grid_warnings, native_size, objection_to_result, size_from_input
 
 _MOST_HINTS = 20  # looking for a likeness is slow, and a hostile body can hold a million unknown fields
 
@@ -49,7 +49,11 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     if model is None:
         raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue)]})
     picture: InputImage | None = values.get("init_img")
-    width, height = _size(values, model, picture)
+    width, height = native_size(values["W"], values["H"], model)
+    if picture:
+        enlarged = picture.width * values["upscale"], picture.height * values["upscale"]
+        width, height, about_size = size_from_input(values["W"], values["H"], enlarged, model)
+        warnings += about_size
     sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
     if sampler is None:
         raise InvalidRequest("No such sampler.", {"sampler": ["See GET /samplers."]})
@@ -96,6 +100,9 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         objection = schema.limits.callback_hosts.objection(CallbackUrl.parse(request.callback_url))
         if objection:
             raise CallbackRefused("This callback_url cannot be used; see 'fields'.", {"callback_url": [objection]})
+    if objection := objection_to_result(request):
+        raise InvalidRequest("The images would be too large to be stored.", {"post_upscale": [objection]})
+    request = replace(request, warnings=(*request.warnings, *grid_warnings(request)))
     return _affordable(request, schema.limits), picture
 
 
@@ -131,16 +138,6 @@ def _objections_to_texts(request: ImageRequest) -> dict[str, list[str]]:
     if objection := objection_to_text(request.negative_prompt):
         found["negative_prompt"] = [objection]
     return found
-
-
-def _size(values: Mapping[str, Any], model: Model, picture: InputImage | None) -> tuple[int, int]:
-    """(width, height): as asked for, else the input picture's own shape within the model's limits, else native."""
-    width, height = values["W"], values["H"]
-    if picture and width is None and height is None:
-        enlarged = (picture.width * values["upscale"], picture.height * values["upscale"])
-        shrink = min(1.0, model.max_size / max(enlarged))
-        width, height = (max(MIN_SIZE, round(side * shrink) // SIZE_STEP * SIZE_STEP) for side in enlarged)
-    return width or model.native_size, height or model.native_size
 
 
 def _prompts(values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

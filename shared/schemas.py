@@ -25,9 +25,8 @@ from shared.input_image import DecodeImage, decode_image
 from shared.models import DEFAULT_ALIAS, DOWNSAMPLING_FACTOR, LATENT_CHANNELS, Catalogue, Model
 from shared.requests import MAX_SEED, Kind
 from shared.samplers import DEFAULT_SAMPLER, canonical_name, wire_names
+from shared.sizes import MIN_SIZE, SIZE_STEP
 
-MIN_SIZE = 64
-SIZE_STEP = DOWNSAMPLING_FACTOR
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
 VARIANTS = ("standard", "optimized")
 DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
@@ -96,11 +95,17 @@ class GenerateSchema(Schema):
     n_samples = WholeNumber(load_default=1, validate=Range(1, 64), metadata=_about("Pictures in each row."))
     H = WholeNumber(
         load_default=None, allow_none=True, validate=Range(MIN_SIZE),
-        metadata=_about("Height in pixels, a multiple of 8 up to the model's limit; null: the model's native size."),
+        metadata=_about(
+            "Height in pixels, a multiple of 8 up to the model's limit; null: the model's native size, or what keeps "
+            "the shape of init_img."
+        ),
     )  # fmt: skip
     W = WholeNumber(
         load_default=None, allow_none=True, validate=Range(MIN_SIZE),
-        metadata=_about("Width in pixels, a multiple of 8 up to the model's limit; null: the model's native size."),
+        metadata=_about(
+            "Width in pixels, a multiple of 8 up to the model's limit; null: the model's native size, or what keeps "
+            "the shape of init_img."
+        ),
     )  # fmt: skip
     C = WholeNumber(load_default=LATENT_CHANNELS, metadata=_about("Latent channels; must be the model's (4)."))
     f = WholeNumber(load_default=DOWNSAMPLING_FACTOR, metadata=_about("Down-sampling factor; must be the model's (8)."))
@@ -227,7 +232,7 @@ class Img2ImgSchema(GenerateSchema):
 
     init_img = Base64Image(
         required=True, max_pixels=0,
-        metadata=_about("The picture to start from, as base64; a data: prefix and line breaks are tolerated."),
+        metadata=_about("The picture to start from, as base64; data: prefix, line breaks, URL-safe: all are read."),
     )  # fmt: skip
     denoising_strength = Number(
         load_default=0.75, validate=Range(0, 1, min_inclusive=False),

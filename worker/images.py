@@ -2,9 +2,8 @@
 
 import io
 import json
-import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from shared.samplers import SAMPLERS
+from shared.sizes import GridPlan
 
 PNG_TEXT = "parameters"
 PNG_JSON = "personal_diffusion"
@@ -127,18 +127,17 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
 
 
-def grid(images: Sequence[Image.Image], per_row: int) -> Image.Image:
-    """All pictures on one sheet, `per_row` in a row, left to right; black where the last row is not full.
+def grid(images: Iterable[Image.Image], plan: GridPlan) -> Image.Image:
+    """All images on one sheet, left to right, row by row; black where the last row is not full.
 
-    Every cell has the size of the largest picture. Raises ValueError without pictures.
+    Takes one image at a time, and makes it as large as a cell of the plan.
     """
-    if not images:
-        raise ValueError("a grid needs at least one picture")
-    columns = max(1, per_row)
-    width, height = max(image.width for image in images), max(image.height for image in images)
-    sheet = Image.new("RGB", (columns * width, math.ceil(len(images) / columns) * height), _BACKGROUND)
+    sheet = Image.new("RGB", plan.size, _BACKGROUND)
+    cell = (plan.cell_width, plan.cell_height)
     for number, image in enumerate(images):
-        sheet.paste(image, (number % columns * width, number // columns * height))
+        row, column = divmod(number, plan.columns)
+        fitting = image if image.size == cell else image.resize(cell, Image.Resampling.LANCZOS)
+        sheet.paste(fitting, (column * cell[0], row * cell[1]))
     return sheet
 
 

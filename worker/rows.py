@@ -29,6 +29,7 @@ from shared.parameters import picture_parameters, wire_parameters
 from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
 from shared.requests import ImageRequest
 from shared.results import ResultStore
+from shared.sizes import plan_grid
 from worker import images
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 
@@ -193,16 +194,23 @@ class RowRunner:
 
     def _close(self, claim: Claim) -> None:
         """All rows are done: assemble the grid where one was asked for, and end the job."""
-        request = claim.request
-        grid = None if request.skip_grid else f"grid.{request.format}"
-        if grid:
-            job = self._patiently(lambda: self._jobs.get(claim.job_id))
-            pictures = [self._read_picture(job.folder, stored.name) for stored in job.images]
-            sheet = images.grid(pictures, request.grid_columns)
-            parameters = wire_parameters(request, job.rows[0].used, ())
-            self._results.write(job.folder, grid, images.encode(sheet, request.format, parameters))
+        grid = None if claim.request.skip_grid else self._grid(claim)
         if self._patiently(lambda: self._jobs.close(claim.job_id, grid)):
             log.info("the job is closed")
+
+    def _grid(self, claim: Claim) -> str | None:
+        """Make and store the grid; gives its name, or None when it cannot be made: the images are worth more."""
+        request, name = claim.request, f"grid.{claim.request.format}"
+        job = self._patiently(lambda: self._jobs.get(claim.job_id))
+        try:
+            pictures = (self._read_picture(job.folder, stored.name) for stored in job.images)
+            sheet = images.grid(pictures, plan_grid(request))
+            parameters = wire_parameters(request, job.rows[0].used, ())
+            self._results.write(job.folder, name, images.encode(sheet, request.format, parameters))
+        except Exception:
+            log.exception("the grid cannot be made; the job ends without it")
+            return None
+        return name
 
     def _read_picture(self, folder: str, name: str) -> Image.Image:
         with Image.open(io.BytesIO(self._results.read(folder, name))) as opened:

@@ -13,7 +13,8 @@ from api.metrics import MEDIA_TYPE, exposition
 from api.services import Services
 from shared.models import Model
 from shared.samplers import DEFAULT_SAMPLER, SAMPLERS
-from shared.schemas import MIN_SIZE, SIZE_STEP, VARIANTS
+from shared.schemas import VARIANTS
+from shared.sizes import MIN_SIZE, SIZE_STEP
 from shared.workers import WorkerCard
 
 

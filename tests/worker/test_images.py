@@ -10,6 +10,7 @@ import piexif.helper
 import pytest
 from PIL import Image
 
+from shared.sizes import GridPlan
 from worker.images import encode, grid, infotext, upscale
 
 PARAMETERS: dict[str, Any] = {
@@ -101,16 +102,18 @@ def test_png_carries_its_parameters_as_json() -> None:
 def test_grid_fills_rows_and_leaves_the_rest_black() -> None:
     """Given three pictures, when two go in a row, then the third starts the second row and the last cell is black."""
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
-    sheet = grid([Image.new("RGB", (8, 6), colour) for colour in colours], 2)
+    sheet = grid((Image.new("RGB", (8, 6), colour) for colour in colours), GridPlan(2, 2, 8, 6))
     assert sheet.size == (16, 12)
     corners = [sheet.getpixel(place) for place in ((0, 0), (8, 0), (0, 6), (8, 6))]
     assert corners == [*colours, (0, 0, 0)]
 
 
-def test_grid_without_pictures_is_refused() -> None:
-    """Given no pictures, when a grid is asked for, then it is an error with a reason."""
-    with pytest.raises(ValueError, match="at least one"):
-        grid([], 2)
+def test_grid_of_smaller_cells_has_whole_pictures() -> None:
+    """Given a plan of smaller cells, when the grid is made, then each picture fills its own and no other."""
+    colours = [(250, 0, 0), (0, 250, 0)]
+    sheet = grid([Image.new("RGB", (80, 60), colour) for colour in colours], GridPlan(2, 1, 8, 6))
+    assert sheet.size == (16, 6)
+    assert [sheet.getpixel((x, 5)) for x in (0, 7, 8, 15)] == [colours[0], colours[0], colours[1], colours[1]]
 
 
 @pytest.mark.parametrize(("factor", "size"), [(1, (64, 48)), (2, (128, 96)), (1.5, (96, 72))])

@@ -11,6 +11,7 @@ import pytest
 import redis
 from PIL import Image
 
+from shared.answers import describe
 from shared.backlog import RowId
 from shared.errors import (
     InternalError,
@@ -19,6 +20,7 @@ from shared.errors import (
     OutOfMemory,
     RowBusy,
     ServiceError,
+    StorageFull,
     WorkerFailed,
     WorkerStopping,
 )
@@ -141,6 +143,40 @@ def test_a_job_left_unclosed_is_closed_by_the_redelivered_row(
     runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
     assert len(engine.requests) == 2
+
+
+def test_a_grid_that_is_too_wide_for_its_format_is_made_smaller(
+    runner: RowRunner, jobs: JobStore, results: ResultStore
+) -> None:
+    """Given 33 WebP images in a row that are wider than the format holds, when done, then the grid is smaller."""
+    jobs.accept("j", request_of(n_samples=33, width=512, height=8, format="webp", skip_grid=False, steps=1))
+    runner.run(RowId("j", 0))
+    job = jobs.get("j")
+    assert (job.state, len(job.images), job.grid) == (State.SUCCESS, 33, "grid.webp")
+    with Image.open(io.BytesIO(results.read("kept/j", "grid.webp"))) as grid:
+        assert grid.size == (33 * 496, 7)
+
+
+@pytest.mark.parametrize("failure", [StorageFull("no room"), MemoryError(), OSError("broken"), ValueError("too wide")])
+def test_a_grid_that_cannot_be_made_does_not_cost_the_images(
+    runner: RowRunner, jobs: JobStore, results: ResultStore, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """Given images that are made and a grid that cannot be, when closed, then the job is done, and it is told."""
+    write = results.write
+
+    def no_grid(folder: str, name: str, data: bytes) -> None:
+        if name.startswith("grid"):
+            raise failure
+        write(folder, name, data)
+
+    monkeypatch.setattr(results, "write", no_grid)
+    jobs.accept("j", request_of(n_samples=2, skip_grid=False))
+    runner.run(RowId("j", 0))
+    job = jobs.get("j")
+    assert (job.state, len(job.images), job.grid) == (State.SUCCESS, 2, None)
+    answer = describe(job, results)
+    assert answer["Grid_image"] is None
+    assert "skip_grid: the grid could not be made; all images are there." in answer["Parameters"]["warnings"]
 
 
 def test_the_grid_has_the_pictures_in_order(runner: RowRunner, jobs: JobStore, results: ResultStore) -> None:

@@ -1,0 +1,107 @@
+"""The sizes of images in pixels: which one is drawn, and how large the file of an image or of a grid may become."""
+
+import math
+from dataclasses import dataclass
+
+from shared.models import DOWNSAMPLING_FACTOR, Model
+from shared.requests import ImageRequest
+
+MIN_SIZE = 64
+SIZE_STEP = DOWNSAMPLING_FACTOR
+#: The longest side that a format can hold: of libjpeg, libwebp and PNG (RFC 2083, 11.2.1).
+LONGEST_SIDES = {"jpg": 65_500, "webp": 16_383, "png": 2**31 - 1}
+#: Of one file, for a worker holds it in memory: 192 MiB of RGB.
+MAX_OUTPUT_PIXELS = 8192 * 8192
+# a difference in the shape that somebody may see
+_BENT = 0.04
+
+
+def native_size(width: int | None, height: int | None, model: Model) -> tuple[int, int]:
+    """(width, height) of text to image: what was asked for, the model's native size where nothing was."""
+    return width or model.native_size, height or model.native_size
+
+
+def size_from_input(
+    width: int | None, height: int | None, enlarged: tuple[int, int], model: Model
+) -> tuple[int, int, tuple[str, ...]]:
+    """(width, height) of image to image, and what is to be said about it.
+
+    A side that was not asked for follows from the other one and the shape of the input; without any, both follow from
+    `enlarged`, the size of the input times `upscale`. They are multiples of 8, and within the model's limits.
+    """
+    if width and height:
+        return width, height, ()
+    shape = enlarged[0] / enlarged[1]
+    longest = model.max_size // SIZE_STEP * SIZE_STEP
+    if width:
+        wanted = (float(width), width / shape)
+    elif height:
+        wanted = (height * shape, float(height))
+    else:
+        shrink = min(1.0, longest / max(enlarged))
+        wanted = (enlarged[0] * shrink, enlarged[1] * shrink)
+    result = (_allowed(wanted[0], longest), _allowed(wanted[1], longest))
+    size, warnings = f"{result[0]}x{result[1]}", []
+    if not width and not height and max(enlarged) > longest:
+        what = f"{enlarged[0]}x{enlarged[1]}"
+        warnings.append(f"W, H: the image is {size}, not {what}: a side has at most {longest} of model '{model.name}'.")
+    if abs(math.log(result[0] / result[1] / shape)) > _BENT:
+        warnings.append(f"W, H: at {size} the shape of the input is not kept.")
+    return *result, tuple(warnings)
+
+
+def _allowed(side: float, longest: int) -> int:
+    """The nearest multiple of 8 within the limits; halves go up."""
+    return min(longest, max(MIN_SIZE, math.floor(side / SIZE_STEP + 0.5) * SIZE_STEP))
+
+
+def objection_to_result(request: ImageRequest) -> str | None:
+    """Why an image of this request could not be stored, in a sentence for `post_upscale`; None when it could."""
+    width, height = request.result_size
+    longest = LONGEST_SIDES[request.format]
+    if max(width, height) > longest:
+        return (
+            f"Makes an image of {width}x{height} pixels; in the format {request.format} a side has at most {longest}."
+        )
+    if width * height > MAX_OUTPUT_PIXELS:
+        return f"Makes an image of {width}x{height} pixels; at most {MAX_OUTPUT_PIXELS} in all can be made."
+    return None
+
+
+@dataclass(frozen=True)
+class GridPlan:
+    """A grid: `columns` cells a row, `rows` rows, and the size of a cell in pixels."""
+
+    columns: int
+    rows: int
+    cell_width: int
+    cell_height: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.columns * self.cell_width, self.rows * self.cell_height
+
+
+def plan_grid(request: ImageRequest) -> GridPlan:
+    """The grid of all images of a request: at their full size where the format and the memory allow, else smaller."""
+    columns = min(request.grid_columns, request.image_count)
+    rows = math.ceil(request.image_count / columns)
+    width, height = request.result_size
+    longest = LONGEST_SIDES[request.format]
+    scale = min(
+        1.0, longest / (columns * width), longest / (rows * height),
+        math.sqrt(MAX_OUTPUT_PIXELS / (columns * width * rows * height)),
+    )  # fmt: skip
+    return GridPlan(columns, rows, max(1, int(width * scale)), max(1, int(height * scale)))
+
+
+def grid_warnings(request: ImageRequest) -> tuple[str, ...]:
+    """What is to be said about the grid of a request before it is made."""
+    plan = plan_grid(request)
+    if request.skip_grid or (plan.cell_width, plan.cell_height) == request.result_size:
+        return ()
+    full = "{}x{}".format(*request.result_size)
+    return (
+        f"skip_grid: the images of the grid are {plan.cell_width}x{plan.cell_height}, not {full}, because "
+        f"{plan.columns}x{plan.rows} of these are more than a file of the format {request.format} can hold here.",
+    )

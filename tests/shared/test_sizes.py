@@ -1,0 +1,124 @@
+"""Which size is drawn for an input, and what becomes of images and grids that a file cannot hold."""
+
+import base64
+import io
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from shared.errors import InvalidRequest
+from shared.models import load_catalogue
+from shared.sizes import LONGEST_SIDES, MAX_OUTPUT_PIXELS, grid_warnings, objection_to_result, plan_grid
+
+
+def image_text(width, height):
+    out = io.BytesIO()
+    Image.new("1", (width, height), 1).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+@pytest.mark.parametrize(
+    ("image", "asked", "drawn", "told"),
+    [
+        # one side: the other follows from the shape
+        ((100, 400), {"W": 128}, (128, 512), []),
+        ((400, 100), {"H": 128}, (512, 128), []),
+        ((300, 200), {"W": 96}, (96, 64), []),
+        ((300, 200), {"H": 96, "upscale": 4}, (144, 96), []),
+        ((64, 64), {"W": 512}, (512, 512), []),
+        # ... within the limits, and what that bends is told
+        ((100, 400), {"W": 256}, (256, 512), ["shape"]),
+        ((400, 100), {"W": 128}, (128, 64), ["shape"]),
+        # both: as asked for
+        ((100, 400), {"W": 256, "H": 64}, (256, 64), []),
+        # none: the nearest multiple of 8, halves go up
+        ((103, 103), {}, (104, 104), []),
+        ((100, 100), {}, (104, 104), []),
+        ((99, 99), {}, (96, 96), []),
+        ((512, 511), {}, (512, 512), []),
+        ((491, 615), {"upscale": 2}, (408, 512), ["has at most 512"]),
+        ((200, 100), {"upscale": 4}, (512, 256), ["800x400"]),
+        ((1000, 8), {}, (512, 64), ["has at most 512", "shape"]),
+        ((8, 8), {}, (64, 64), []),
+        ((64, 16), {}, (64, 64), ["shape"]),
+    ],
+)
+def test_the_size_follows_from_the_shape_of_the_input(img2img, image, asked, drawn, told):
+    """Given an input and no side, one or both, when loaded, then the shape is kept, or it is told that it is not."""
+    request, _ = img2img(init_img=image_text(*image), **asked)
+
+    assert (request.width, request.height) == drawn
+    assert len(request.warnings) == len(told), request.warnings
+    for warning, words in zip(request.warnings, told, strict=True):
+        assert warning.startswith("W, H: ")
+        assert words in warning
+
+
+def test_text_to_image_keeps_the_native_size_for_the_other_side(generate):
+    """Given one side of /generate, when loaded, then the other is the model's native one."""
+    request = generate(W=256)
+
+    assert (request.width, request.height, request.warnings) == (256, 128, ())
+
+
+def test_a_grid_that_fits_is_of_full_size(generate):
+    """Given few images, when the grid is planned, then its cells are as large as they and nothing is told."""
+    request = generate(n_samples=3, n_iter=2, n_rows=2, skip_grid=False, W=64, H=128)
+
+    plan = plan_grid(request)
+    assert (plan.columns, plan.rows, plan.size) == (2, 3, (128, 384))
+    assert request.warnings == ()
+
+
+def test_a_grid_has_no_more_columns_than_images(generate):
+    """Given more columns than images, when the grid is planned, then it is not filled up with black."""
+    assert plan_grid(generate(n_samples=3, n_rows=64, skip_grid=False)).columns == 3
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "webp"])
+@pytest.mark.parametrize(("n_rows", "post_upscale"), [(0, 1), (1, 1), (8, 4), (64, 4)])
+def test_no_grid_is_larger_than_its_file_can_be(generate, form, n_rows, post_upscale):
+    """Given 64 images in any shape of grid, when planned, then it can be stored, and it is told when it is smaller."""
+    request = replace(
+        generate(n_rows=n_rows, skip_grid=False, format=form, W=512, H=512),
+        n_samples=64, post_upscale=post_upscale,
+    )  # fmt: skip
+
+    plan = plan_grid(request)
+
+    assert max(plan.size) <= LONGEST_SIDES[form]
+    assert plan.size[0] * plan.size[1] <= MAX_OUTPUT_PIXELS
+    assert plan.columns * plan.rows == 64
+    smaller = plan.cell_width < 512 * post_upscale
+    assert smaller == ((form == "webp" and n_rows < 2) or post_upscale > 1)
+    assert len(grid_warnings(request)) == smaller
+    assert grid_warnings(replace(request, skip_grid=True)) == ()
+
+
+def test_a_smaller_grid_is_told_of_with_the_answer(generate):
+    """Given 16 WebP images in a row that are too wide for one file, when loaded, then the warning says how large."""
+    request = generate(n_samples=16, format="webp", skip_grid=False, W=512, H=512, ddim_steps=1)
+    assert request.warnings == ()
+
+    huge = replace(request, n_samples=40)
+    assert "the images of the grid are 409x409, not 512x512" in grid_warnings(huge)[0]
+
+
+def test_an_image_that_no_file_can_hold_is_refused(img2img, limits):
+    """Given post_upscale beyond what a format holds, when loaded, then it is refused by its field."""
+    large = replace(load_catalogue("demo").default, max_size=8192)
+    wide = replace(img2img()[0], width=4104, height=64, format="webp", post_upscale=4)
+    assert "in the format webp a side has at most 16383" in (objection_to_result(wide) or "")
+    assert objection_to_result(replace(wide, format="jpg")) is None
+    many = replace(wide, width=large.max_size, height=large.max_size, format="png", post_upscale=2)
+    assert "67108864" in (objection_to_result(many) or "")
+    assert objection_to_result(replace(many, post_upscale=1)) is None
+
+
+def test_such_a_request_is_refused(img2img, monkeypatch):
+    """Given a request whose images cannot be stored, when loaded, then 400 names post_upscale."""
+    monkeypatch.setitem(LONGEST_SIDES, "png", 100)
+    with pytest.raises(InvalidRequest) as caught:
+        img2img(post_upscale=2)
+    assert list(caught.value.fields) == ["post_upscale"]
