@@ -19,6 +19,7 @@ from tests.chaos.traffic import (
     attended,
     clients,
     events,
+    lasting,
     pictures,
     ready_times,
     recoveries,
@@ -88,9 +89,9 @@ def test_only_time_with_a_worker_counts() -> None:
     assert attended(10.0, 20.0, [(0.0, float("inf")), (12.0, 13.0)]) == 10
 
 
-def run_long_job(service: Service, size: int, steps: int, must_take_s: float) -> float:
+def run_long_job(service: Service, must_take_s: float) -> float:
     """Draw a job that takes longer than `must_take_s`, which begins once and is done once; gives the seconds."""
-    job_id = service.submit(prompt="a house", H=size, W=size, ddim_steps=steps, seed=1, return_base64=True)
+    job_id = service.submit(**lasting(service, must_take_s))
     time.sleep(must_take_s)
     until(lambda: service.get(f"/status/{job_id}").json()["Progress"] > 0, 120, "the job does not run")
     answer = service.get(f"/status/{job_id}").json()
@@ -108,7 +109,7 @@ def test_a_long_job_runs_once(make_service: ServiceFactory, scale: Scale, keep_f
     """Given two workers, when a job takes many times the visibility timeout, then it begins once and is done once."""
     timeout_s, times = scale((1.0, 3), (2.0, 10))
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json")
-    took_s = run_long_job(service, *scale((128, 250), (192, 990)), times * timeout_s)
+    took_s = run_long_job(service, times * timeout_s)
     keep_figures(times_the_visibility_timeout=round(took_s / timeout_s, 1), runs=1)
 
 
@@ -250,8 +251,9 @@ def test_cancelling_at_any_moment_ends_the_job(make_service: ServiceFactory, sca
         return max((int(text.split("/")[0]) for text in steps), default=0)
 
     chance = random.Random(5)
+    body = lasting(service, 6.0)  # longer than four pauses of the longest kind, alone on its worker
     for _ in range(count // 4):
-        ids = [service.submit(prompt="a tree", H=128, W=128, ddim_steps=300) for _ in range(4)]
+        ids = [service.submit(**body) for _ in range(4)]
         for job_id in chance.sample(ids, len(ids)):
             time.sleep(chance.uniform(0, 0.6))
             before = step(job_id)

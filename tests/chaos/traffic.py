@@ -22,6 +22,24 @@ from tests.e2e.service import FINAL_STATES, Service
 
 #: Fractions of a second on two cores.
 TINY: dict[str, Any] = {"prompt": "a red circle", "H": 64, "W": 64, "ddim_steps": 2, "return_base64": True}
+_MOST_STEPS = 999
+
+
+def lasting(service: Service, seconds: float) -> dict[str, Any]:
+    """A request whose job takes at least so long here, as far as a job of a few steps tells: half as long again.
+
+    Faults need work that is still to do when they strike, and machines differ by more than ten.
+    """
+    sides = (64, 128, 192, 256, 384, 512)
+    for side in sides:
+        body: dict[str, Any] = {"prompt": "a house", "H": side, "W": side, "seed": 1, "return_base64": True}
+        service.wait(service.submit(**body, ddim_steps=2))  # the first of a size is slower
+        begun = time.monotonic()
+        service.wait(service.submit(**body, ddim_steps=40))
+        steps = math.ceil(1.5 * seconds / (time.monotonic() - begun) * 40)
+        if steps <= _MOST_STEPS:
+            return body | {"ddim_steps": max(steps, 40)}
+    raise AssertionError(f"no job of {sides[-1]} pixels a side takes {seconds:.0f} s here")
 
 
 @dataclass(frozen=True)
