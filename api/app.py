@@ -4,6 +4,7 @@ import logging
 
 from flask import Flask, Response
 from flask_smorest import Api
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.answer_schemas import ErrorAnswer
 from api.cors import allow_origins
@@ -12,6 +13,7 @@ from api.hosts import refuse_foreign_pages
 from api.routes.native import native_blueprint
 from api.routes.ops import ops_blueprint
 from api.services import Services
+from api.trail import keep_trail
 from shared.open_access import require_own_keys
 from shared.settings import DUMMY_API_KEY
 
@@ -54,10 +56,16 @@ def create_app(services: Services) -> Flask:
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     app.extensions["stopping"] = services.stopping
+    app.extensions["services"] = services
+    if services.settings.proxy_count:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=services.settings.proxy_count, x_proto=0, x_host=0
+        )
     api = _Api(app)
     api.register_blueprint(native_blueprint(services))
     api.register_blueprint(ops_blueprint(services))
     register_error_handlers(app)
+    keep_trail(app, services.settings)
     refuse_foreign_pages(app, services.settings)
     app.after_request(_harden)
     allow_origins(app, services.settings.cors_origins)

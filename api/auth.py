@@ -1,29 +1,120 @@
-"""Who may ask: a key in the body, in X-API-Key, or as a bearer token."""
+"""Who may ask: a key in X-API-Key, as a bearer token, or in the body, which is read last and within bounds."""
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+import logging
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Request
+from flask import Request, g
 
-from shared.errors import Unauthorized
+from api.body import Bodies
+from shared.errors import TooManyWrongKeys, Unauthorized
 from shared.settings import Settings
 
+log = logging.getLogger(__name__)
 
-def require_key(settings: Settings, request: Request, body: Mapping[str, Any]) -> str:
-    """Raise Unauthorized unless one of the places for a key holds a right one; gives a name for its owner.
+_WINDOW_S = 60.0
+_MOST_ADDRESSES = 10_000
+_MOST_OWNERS = 100
 
-    The name tells keys apart and betrays none of them: keys themselves are never stored.
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever was let in: a name for the owner of the key, and the body of the request."""
+
+    owner: str
+    body: dict[str, Any]
+
+
+class Door:
+    """Lets in who has a key. What it holds of wrong keys and bodies is this process's own."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        # a name tells keys apart and betrays none of them: keys themselves are never stored
+        self._keys = [(key.encode(), hashlib.sha256(key.encode()).hexdigest()[:16]) for key in settings.accepted_keys]
+        self._wrong = WrongKeys(settings.wrong_keys_per_minute, clock)
+        self._bodies = Bodies(settings.body_memory)
+
+    @contextmanager
+    def enter(self, request: Request, *, body_needed: bool = False) -> Iterator[Caller]:
+        """Within it the body counts as held. A key in a header is judged before the body is read, and alone decides.
+
+        Raises Unauthorized, TooManyWrongKeys, and what reading the body raises; without `body_needed` one that is not
+        JSON is none.
+        """
+        texts = [text for text in (request.headers.get("X-API-Key"), _bearer(request)) if text]
+        owner = self._judge(request, texts) if texts else None
+        with self._bodies.held(known=owner is not None) as room:
+            body = room.read_object(request) if body_needed else room.read_object_if_any(request)
+            if owner is None:
+                key = body.get("api_key")
+                if not key:
+                    raise Unauthorized(
+                        "A key is needed: send api_key in the body, X-API-Key, or Authorization: Bearer."
+                    )
+                owner = self._judge(request, [key] if isinstance(key, str) else [])
+            yield Caller(owner, body)
+
+    def _judge(self, request: Request, texts: list[str]) -> str:
+        right = [owner for key, owner in self._keys if any(_same(text, key) for text in texts)]
+        owner = right[0] if right else None
+        self._wrong.judge(request.remote_addr or "", owner)
+        if owner is None:
+            raise Unauthorized("This key is not accepted.")
+        g.owner = owner
+        return owner
+
+
+@dataclass
+class _Record:
+    since: float
+    wrong: int = 0
+    owners: set[str] = field(default_factory=set)
+
+
+class WrongKeys:
+    """How many wrong keys came from an address within a minute; past the limit no new key is tried there.
+
+    A key that was right there before stays so: who shares an address with a guesser is not shut out. Only the addresses
+    of late are remembered, 10,000 of them.
     """
-    given = [body.get("api_key"), request.headers.get("X-API-Key"), _bearer(request)]
-    if not any(given):
-        raise Unauthorized("A key is needed: send api_key in the body, X-API-Key, or Authorization: Bearer.")
-    texts = [text for text in given if isinstance(text, str)]
-    right = [key for key in settings.accepted_keys if any(_same(text, key) for text in texts)]
-    if not right:
-        raise Unauthorized("This key is not accepted.")
-    return hashlib.sha256(right[0].encode()).hexdigest()[:16]
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._records: OrderedDict[str, _Record] = OrderedDict()
+
+    def judge(self, address: str, owner: str | None) -> None:
+        """Note a key: its owner's name, None for a wrong one. Raises TooManyWrongKeys past the limit."""
+        now = self._clock()
+        record = self._records.get(address)
+        if record is None:
+            record = self._records[address] = _Record(now)
+            if len(self._records) > _MOST_ADDRESSES:
+                self._records.popitem(last=False)
+        self._records.move_to_end(address)
+        if now - record.since >= _WINDOW_S:
+            record.since, record.wrong = now, 0
+        locked = 0 < self._most <= record.wrong
+        if owner is not None and (not locked or owner in record.owners):
+            if len(record.owners) < _MOST_OWNERS:
+                record.owners.add(owner)
+            return
+        if not locked:
+            record.wrong += 1
+            last = "; no more are looked at for a while" if record.wrong == self._most else ""
+            log.warning("a wrong key from %s%s", address, last)
+            return
+        seconds = max(1, math.ceil(record.since + _WINDOW_S - now))
+        raise TooManyWrongKeys(
+            f"Too many wrong keys came from your address; try again in {seconds} s.", retry_after_s=seconds
+        )
 
 
 def _bearer(request: Request) -> str | None:
@@ -31,6 +122,6 @@ def _bearer(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def _same(given: str, key: str) -> bool:
+def _same(given: str, key: bytes) -> bool:
     # a lone surrogate is legal in JSON text and cannot be encoded strictly
-    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), key.encode())
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), key)

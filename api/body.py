@@ -1,30 +1,102 @@
-"""A request body as JSON: strict where a lenient reader would lose a parameter without a word."""
+"""A request body as JSON: within a budget, and strict where a lenient reader would lose a parameter without a word."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Request
 
-from shared.errors import BodyTooLarge, InvalidRequest, MalformedJson, NotJson
+from shared.errors import BodiesFull, BodyTooLarge, EncodedBody, InvalidRequest, MalformedJson, NotJson
 
 # counted by the marks that separate them, and prompts have commas too
 _MOST_PARTS = 100_000
+_PIECE = 64 * 1024
 
 
 class _DuplicateKey(ValueError):
     pass
 
 
-def read_json_object(request: Request) -> dict[str, Any]:
-    """The body as a dict.
+class Bodies:
+    """The bytes of request bodies that this process holds, all together at most `most`.
 
-    NaN and the infinities pass, so that the field they stand in can be named later. Raises NotJson, MalformedJson or,
-    for a key that stands twice, InvalidRequest.
+    Those that came without a right key in a header have half of it among them, so that who has none takes nothing from
+    who has. The first 64 KiB of a body are free: a request without a picture always finds room.
     """
-    if not request.is_json:
-        raise NotJson("Send the body as JSON, with the header Content-Type: application/json.")
-    data = _read(request)
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.held_bytes = 0
+        self.unknown_bytes = 0
+
+    @contextmanager
+    def held(self, *, known: bool) -> Iterator["Body"]:
+        """Room for one body; at the end it is given back."""
+        body = Body(self, known)
+        try:
+            yield body
+        finally:
+            self._change(-body.size, known)
+
+    def take(self, size: int, *, known: bool, alone: int) -> None:
+        """Raise BodiesFull unless there is room for `size` more. One body alone, `alone` bytes so far, always may."""
+        if self.held_bytes > alone and self.held_bytes + size > self._most:
+            raise BodiesFull("This server has many large requests in hand; try again in a moment.")
+        if not known and self.unknown_bytes > alone and self.unknown_bytes + size > self._most // 2:
+            raise BodiesFull(
+                "This server has many large requests without a key in a header in hand; send yours as X-API-Key, or "
+                "try again in a moment."
+            )
+        self._change(size, known)
+
+    def _change(self, size: int, known: bool) -> None:
+        self.held_bytes += size
+        if not known:
+            self.unknown_bytes += size
+
+
+class Body:
+    """One body, as it is read."""
+
+    def __init__(self, bodies: Bodies, known: bool) -> None:
+        self._bodies = bodies
+        self._known = known
+        self.size = 0
+
+    def read_object(self, request: Request) -> dict[str, Any]:
+        """The body as a dict.
+
+        NaN and the infinities pass, so that the field they stand in can be named later. Raises NotJson, EncodedBody,
+        MalformedJson, BodyTooLarge, BodiesFull or, for a key that stands twice, InvalidRequest.
+        """
+        if not request.is_json:
+            raise NotJson("Send the body as JSON, with the header Content-Type: application/json.")
+        encoding = request.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in ("", "identity"):
+            raise EncodedBody("The body is compressed, which is not understood here; send it without Content-Encoding.")
+        return _parsed(self._read(request))
+
+    def read_object_if_any(self, request: Request) -> dict[str, Any]:
+        """The body of a request that needs none: empty where there is none or it is not JSON. Raises as the above."""
+        return self.read_object(request) if request.is_json and request.content_length else {}
+
+    def _read(self, request: Request) -> bytes:
+        data = bytearray()
+        while piece := request.stream.read(_PIECE):
+            data += piece
+            if len(data) > _PIECE:
+                more = len(data) - _PIECE - self.size
+                self._bodies.take(more, known=self._known, alone=self.size)
+                self.size += more
+        limit = request.max_content_length
+        if limit is not None and request.content_length is None and len(data) >= limit:
+            # a body sent without its length is cut off at the limit without a word
+            raise BodyTooLarge("The body is over this server's limit; send a smaller picture.")
+        return bytes(data)
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
     if sum(data.count(mark) for mark in (b"{", b"[", b",")) > _MOST_PARTS:
         # empty objects take thirty times the room once they are read
         raise MalformedJson(f"The body has more than {_MOST_PARTS} parts.")
@@ -32,32 +104,21 @@ def read_json_object(request: Request) -> dict[str, Any]:
         body = json.loads(data, object_pairs_hook=_unique_keys)
     except _DuplicateKey as key:
         raise InvalidRequest("The body names a field twice.", {str(key): ["Stands more than once."]}) from None
-    except (ValueError, RecursionError):
-        raise MalformedJson("The body is not valid JSON.") from None
+    except json.JSONDecodeError as wrong:
+        raise MalformedJson(
+            f"The body is not valid JSON: {wrong.msg} (line {wrong.lineno}, column {wrong.colno})."
+        ) from None
+    except UnicodeDecodeError as wrong:
+        raise MalformedJson(
+            f"The body is not valid JSON: byte {wrong.start} is not {wrong.encoding.upper()}."
+        ) from None
+    except RecursionError:
+        raise MalformedJson("The body is not valid JSON: it is nested too deeply.") from None
+    except ValueError:
+        raise MalformedJson("The body is not valid JSON: it has a number of too many digits.") from None
     if not isinstance(body, dict):
         raise MalformedJson('The body must be a JSON object, such as {"prompt": "a red circle"}.')
     return body
-
-
-def read_json_object_if_any(request: Request) -> dict[str, Any]:
-    """The body of a request that needs none: empty where there is none or it is not JSON. Raises as the above."""
-    return read_json_object(request) if request.is_json and request.content_length else {}
-
-
-def _read(request: Request) -> bytes:
-    data = request.get_data(cache=False)
-    limit = request.max_content_length
-    if limit is not None and request.content_length is None and len(data) >= limit:
-        # a body sent without its length is cut off at the limit without a word
-        _drain(request.environ["wsgi.input"], limit)
-        raise BodyTooLarge("The body is over this server's limit; send a smaller picture.")
-    return data
-
-
-def _drain(stream: Any, at_most: int) -> None:
-    """Read what is left of a body: with too much of it unread the server hangs up, in the midst of the next request."""
-    while at_most > 0 and (piece := stream.read(64 * 1024)):
-        at_most -= len(piece)
 
 
 def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

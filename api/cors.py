@@ -8,13 +8,13 @@ ANY = "*"
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, Idempotency-Key, If-None-Match, If-Range, Range, X-API-Key"
+        "Authorization, Content-Type, Idempotency-Key, If-None-Match, If-Range, Range, X-API-Key, X-Request-Id"
     ),
     "Access-Control-Max-Age": "600",
 }
 _READABLE = (
-    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Replayed, Location, Retry-After, X-Seed, "
-    "X-Task-Id"
+    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Replayed, Location, Retry-After, "
+    "X-Request-Id, X-Seed, X-Task-Id"
 )
 
 

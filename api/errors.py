@@ -8,6 +8,7 @@ from flask import Flask, Response, jsonify
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
+from api.trail import request_id
 from shared import errors
 from shared.errors import ServiceError
 from shared.redis_errors import as_service_error
@@ -22,6 +23,8 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.NotHttp: HTTPStatus.BAD_REQUEST,
     errors.NotJson: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    errors.EncodedBody: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.HostNotAllowed: HTTPStatus.MISDIRECTED_REQUEST,
     errors.OriginNotAllowed: HTTPStatus.FORBIDDEN,
@@ -37,8 +40,11 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     errors.TooManyJobs: HTTPStatus.TOO_MANY_REQUESTS,
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooManyConnections: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooManyWrongKeys: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BodiesFull: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RedisFull: HTTPStatus.SERVICE_UNAVAILABLE,
     # what a job died of, told to a client that waited for it
     errors.JobError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -118,4 +124,6 @@ def register_error_handlers(app: Flask) -> None:
     @app.errorhandler(Exception)
     def unforeseen(error: Exception) -> Response:
         log.exception("unforeseen error", exc_info=error)
-        return error_response(errors.InternalError("Something went wrong here; the server's log says what."))
+        return error_response(
+            errors.InternalError(f"Something went wrong here; the server's log says what, at request {request_id()}.")
+        )

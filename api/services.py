@@ -2,8 +2,10 @@
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from api.auth import Door
 from api.image_decoder import ImageDecoder
 from api.rate_limit import RateLimit
 from shared.callback_hosts import CallbackHosts
@@ -35,6 +37,11 @@ class Services:
     decode_image: DecodeImage = decode_image
     #: Set when this process is to end: whoever waits for a picture is sent to `/status` instead.
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    @cached_property
+    def door(self) -> Door:
+        """Who gets in, with what this process remembers of it."""
+        return Door(self.settings)
 
     @property
     def limits(self) -> Limits:

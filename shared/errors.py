@@ -7,6 +7,8 @@ ServiceError
 │   ├── NotHttp                what came is no HTTP request, or its body breaks off
 │   ├── NotJson                the body is not declared as JSON
 │   ├── BodyTooLarge           the body is over the limit
+│   ├── BodyTooSlow            the body did not come in time
+│   ├── EncodedBody            the body is compressed
 │   ├── Unauthorized           no key, or a wrong one
 │   ├── HostNotAllowed         asked for under a name that is none of ours, while the public key is in force
 │   ├── OriginNotAllowed       asked by a page of another origin, while the public key is in force
@@ -21,9 +23,12 @@ ServiceError
 │   └── TryLater               nothing is wrong with the request, but now is not the time; says when
 │       ├── QueueFull          as many jobs wait as may
 │       ├── TooManyJobs        the key has as many unfinished jobs as it may
-│       └── TooManyRequests    the key asks more often than it may
+│       ├── TooManyRequests    the key asks more often than it may
+│       ├── TooManyConnections the address has as many open as it may, or none is left for an idle one
+│       └── TooManyWrongKeys   wrong keys came from the address, more than may
 ├── ServiceUnavailable         Redis is away
 │   ├── StoreUnavailable       the result store is away; it passes by itself
+│   ├── BodiesFull             as many bytes of bodies are held as may be
 │   └── RedisFull              Redis answers, and has no memory left for what is to be kept
 └── JobError                   a job was accepted and could not be finished
     ├── JobCancelled           somebody asked for it
@@ -80,6 +85,14 @@ class NotJson(RequestError):
 
 class BodyTooLarge(RequestError):
     code = "body_too_large"
+
+
+class BodyTooSlow(RequestError):
+    code = "body_too_slow"
+
+
+class EncodedBody(RequestError):
+    code = "encoded_body"
 
 
 class Unauthorized(RequestError):
@@ -146,12 +159,24 @@ class TooManyRequests(TryLater):
     code = "too_many_requests"
 
 
+class TooManyConnections(TryLater):
+    code = "too_many_connections"
+
+
+class TooManyWrongKeys(TryLater):
+    code = "too_many_wrong_keys"
+
+
 class ServiceUnavailable(ServiceError):
     code = "service_unavailable"
 
 
 class StoreUnavailable(ServiceUnavailable):
     code = "store_unavailable"
+
+
+class BodiesFull(ServiceUnavailable):
+    code = "bodies_full"
 
 
 class RedisFull(ServiceUnavailable):

@@ -24,7 +24,8 @@ _MOST_HINTS = 20  # looking for a likeness is slow, and a hostile body can hold 
 def load_query(schema: Schema, query: Mapping[str, str]) -> dict[str, Any]:
     """Validate the parameters behind the `?` of an address; raises InvalidRequest with every bad one."""
     try:
-        values: dict[str, Any] = schema.load(dict(query))
+        # browsers' libraries add `_` with the time of day, to get past caches
+        values: dict[str, Any] = schema.load({name: value for name, value in query.items() if name != "_"})
     except ValidationError as wrong:
         raise InvalidRequest(
             "The address has parameters that cannot be used; see 'fields'.", _field_errors(wrong, schema)

@@ -73,6 +73,12 @@ class Settings:
     retry_window_s: float = 5.0
     api_processes: int = 1
     api_connections: int = 1000
+    api_connections_per_address: int = 256
+    proxy_count: int = 0
+    body_timeout_s: float = 300.0
+    stall_timeout_s: float = 30.0
+    body_memory: int = 128 * _MIB
+    wrong_keys_per_minute: int = 60
 
     # who may be told that a job has ended
     callback_hosts: tuple[str, ...] = ()
@@ -104,6 +110,7 @@ class Settings:
     worker_beat_s: float = 3.0
     log_level: str = "INFO"
     log_format: str = "text"
+    access_log: bool = True
 
     @property
     def worker_ttl_s(self) -> float:
@@ -160,6 +167,14 @@ def read_settings() -> Settings:
             retry_window_s=env.float("RETRY_WINDOW_S", default.retry_window_s, validate=Range(0)),
             api_processes=env.int("API_PROCESSES", default.api_processes, validate=Range(1)),
             api_connections=env.int("API_CONNECTIONS", default.api_connections, validate=Range(1)),
+            api_connections_per_address=env.int(
+                "API_CONNECTIONS_PER_ADDRESS", default.api_connections_per_address, validate=Range(0)
+            ),
+            proxy_count=env.int("PROXY_COUNT", default.proxy_count, validate=Range(0)),
+            body_timeout_s=env.float("BODY_TIMEOUT_S", default.body_timeout_s, validate=Range(1)),
+            stall_timeout_s=env.float("STALL_TIMEOUT_S", default.stall_timeout_s, validate=Range(1)),
+            body_memory=byte_count(env, "BODY_MEMORY", default.body_memory),
+            wrong_keys_per_minute=env.int("WRONG_KEYS_PER_MINUTE", default.wrong_keys_per_minute, validate=Range(0)),
             result_ttl_s=env.int("RESULT_TTL_S", default.result_ttl_s, validate=Range(1)),
             tombstone_ttl_s=env.int("TOMBSTONE_TTL_S", default.tombstone_ttl_s, validate=Range(1)),
             result_quota_bytes=byte_count(env, "RESULT_QUOTA_BYTES", default.result_quota_bytes),
@@ -187,6 +202,7 @@ def read_settings() -> Settings:
             worker_beat_s=env.float("WORKER_BEAT_S", default.worker_beat_s, validate=Range(0.1)),
             log_level=choice(env, "LOG_LEVEL", default.log_level, ("DEBUG", "INFO", "WARNING", "ERROR")),
             log_format=choice(env, "LOG_FORMAT", default.log_format, ("text", "json")),
+            access_log=env.bool("ACCESS_LOG", default.access_log),
             redis_timeout_s=env.float("REDIS_TIMEOUT_S", default.redis_timeout_s, validate=Range(0.1)),
         )
     except EnvError as wrong:

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Response, g, jsonify, request
 from flask_smorest import Blueprint
 
 from api.answer_schemas import AcceptedAnswer, ErrorAnswer, RecentAnswer, StatusAnswer
 from api.answers import archive_answer, finished_answer, picture_answer
-from api.auth import require_key
-from api.body import read_json_object, read_json_object_if_any
 from api.idempotency import submission_of
 from api.services import Services
 from api.submit import Waiters, accepted_body, submit, submitted_before
@@ -38,19 +36,19 @@ def native_blueprint(services: Services) -> Blueprint:
 
     def take(schema: GenerateSchema) -> tuple[str, ImageRequest, bool]:
         """The job that the request became, what it asks for, and whether it was there before."""
-        body = read_json_object(request)
-        owner = require_key(services.settings, request, body)
-        submission = submission_of(services.settings, request, body, owner)
-        # first of all: what was accepted once is not refused to a client that asks again
-        if submission and (job := submitted_before(services, submission)):
-            return job.id, job.request, True
-        services.rate.check(owner)
-        wanted, picture = load_request(schema, body)
-        job_id, replayed = submit(services, wanted, picture, owner, submission)
-        return job_id, wanted, replayed
+        with services.door.enter(request, body_needed=True) as caller:
+            submission = submission_of(services.settings, request, caller.body, caller.owner)
+            # first of all: what was accepted once is not refused to a client that asks again
+            if submission and (job := submitted_before(services, submission)):
+                return job.id, job.request, True
+            services.rate.check(caller.owner)
+            wanted, picture = load_request(schema, caller.body)
+            job_id, replayed = submit(services, wanted, picture, caller.owner, submission)
+            return job_id, wanted, replayed
 
     def answer_request(schema: GenerateSchema) -> Response:
         job_id, wanted, replayed = take(schema)  # no body or picture is held while a client waits
+        g.job_id = job_id
         if wanted.synchronous:
             job = waiters.wait(services, job_id, services.settings.sync_timeout_s)
             if job and job.state is State.SUCCESS:
@@ -68,9 +66,9 @@ def native_blueprint(services: Services) -> Blueprint:
         """A job that whoever asks may see: with PRIVATE_RESULTS only by its own key, and 404 by any other."""
         if not services.settings.private_results:
             return services.jobs.get(job_id)
-        owner = require_key(services.settings, request, read_json_object_if_any(request))
-        job = services.jobs.get(job_id)
-        if job.owner != owner:
+        with services.door.enter(request) as caller:
+            job = services.jobs.get(job_id)
+        if job.owner != caller.owner:
             raise NotFound(NO_SUCH_JOB)
         return job
 
@@ -129,8 +127,8 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(401, schema=ErrorAnswer)
     def recent() -> Response:
         """The last ten successful jobs of the key."""
-        owner = require_key(services.settings, request, read_json_object_if_any(request))
-        jobs = services.jobs.recent(owner, RECENT_COUNT)
+        with services.door.enter(request) as caller:
+            jobs = services.jobs.recent(caller.owner, RECENT_COUNT)
         return jsonify(
             Recent_finished_images=[status_link(job.id) for job in jobs],
             Images=[image_link(job, main_image(job), services.results) for job in jobs],

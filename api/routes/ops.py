@@ -7,8 +7,6 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
 from api.answer_schemas import ErrorAnswer
-from api.auth import require_key
-from api.body import read_json_object_if_any
 from api.metrics import MEDIA_TYPE, exposition
 from api.services import Services
 from shared.models import Model
@@ -60,7 +58,8 @@ def ops_blueprint(services: Services) -> Blueprint:
     @blp.doc(responses={"200": {"description": "Every live worker: variant, device, models, load, free memory"}})
     def workers() -> Response:
         """Who is there to work; one that has said nothing for three beats is not."""
-        require_key(services.settings, request, read_json_object_if_any(request))
+        with services.door.enter(request):
+            live = services.workers.live()
         return jsonify(
             workers=[
                 {
@@ -77,7 +76,7 @@ def ops_blueprint(services: Services) -> Blueprint:
                     "available_models": list(card.available_models),
                     "missing_models": dict(card.missing_models),
                 }
-                for card in services.workers.live()
+                for card in live
             ]
         )
 

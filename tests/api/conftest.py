@@ -118,6 +118,7 @@ class World:
             "sync_timeout_s": 0.0,
             "max_images_per_job": 8,
             "max_body_bytes": 100_000,
+            "wrong_keys_per_minute": 0,  # many tests send wrong ones to one server
         } | settings
         read = Settings(
             redis_url=self.server.url,
