@@ -18,10 +18,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+import redis
+
 from shared.answers import describe, describe_result
 from shared.callback_hosts import CallbackHosts, CallbackUrl
 from shared.callbacks import DueCallback
-from shared.errors import Gone, NotFound, ResultMissing
+from shared.errors import Gone, NotFound, ResultMissing, ServiceError
 from shared.jobs import JobStore
 from shared.logs import about_job
 from shared.records import Job, State
@@ -68,17 +70,27 @@ class CallbackSender:
                 self._send(due)
 
     def _send(self, due: DueCallback) -> None:
+        if due.attempt > self._attempts:
+            # each of them ended with the process that made it
+            log.error("the callback is given up after attempt %d: none of them came to an end", due.attempt - 1)
+            self._jobs.callbacks.drop(due.job_id)
+            return
         try:
             job = self._jobs.get(due.job_id)
+            status = self._post(CallbackUrl.parse(job.request.callback_url or ""), job, due.attempt)
+            problem = "" if 200 <= status < 300 else f"status {status}"
         except (NotFound, Gone):
             log.warning("the job expired before its callback was taken")
             self._jobs.callbacks.drop(due.job_id)
             return
-        try:
-            status = self._post(CallbackUrl.parse(job.request.callback_url or ""), job, due.attempt)
-            problem = "" if 200 <= status < 300 else f"status {status}"
-        except (OSError, http.client.HTTPException, ValueError, Refused) as failed:
+        except redis.RedisError:
+            raise  # the lease ends, and somebody tries again
+        except (OSError, http.client.HTTPException, ValueError, Refused, ServiceError) as failed:
             problem = f"{type(failed).__name__}: {failed}"
+        except Exception as unforeseen:
+            # it counts like any other: it must neither be tried for ever nor stop the others
+            log.exception("the callback failed in a way that nobody foresaw")
+            problem = f"{type(unforeseen).__name__}: {unforeseen}"
         if not problem:
             log.info("the callback was taken, attempt %d", due.attempt)
             self._jobs.callbacks.drop(due.job_id)

@@ -18,6 +18,7 @@ import pytest
 
 from shared.answers import describe
 from shared.callback_hosts import CallbackHosts, CallbackUrl
+from shared.errors import StoreUnavailable
 from shared.jobs import JobStore
 from shared.records import StoredImage, result_folder
 from shared.results import ResultStore
@@ -165,6 +166,49 @@ def test_a_job_that_is_gone_is_forgotten(
     """Given a record that expired, when its callback is due, then it is dropped."""
     finished(jobs, results, receiver.url())
     redis_client.delete("test:job:j")
+    sender.send_due()
+    assert (receiver.calls, jobs.callbacks.waiting()) == ([], 0)
+
+
+@pytest.mark.parametrize("where", ["worker.callbacks.describe", "worker.callbacks.checked_address"])
+@pytest.mark.parametrize("raised", [KeyError("a field"), RecursionError(), StoreUnavailable("away")], ids=repr)
+def test_what_nobody_foresaw_counts_and_does_not_stop_the_others(
+    jobs: JobStore, results: ResultStore, sender: CallbackSender, receiver: Receiver, clock: Clock,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, where: str, raised: Exception,
+) -> None:  # fmt: skip
+    """Given a callback whose sending raises something else each time, then it is given up after as many attempts as
+    any other, and one that is due at the same time is made in the same turn."""
+    real = {"describe": describe, "checked_address": checked_address}[where.rpartition(".")[2]]
+    finished(jobs, results, receiver.url("/bad"))
+
+    def fail_for_the_bad(first: Any, *more: Any) -> Any:
+        if getattr(first, "target", "") == "/bad" or getattr(first, "id", "") == "j":
+            raise raised
+        return real(first, *more)
+
+    monkeypatch.setattr(where, fail_for_the_bad)
+    jobs.accept("other", request_of(callback_url=receiver.url("/good")))
+    clock.now += 1
+    jobs.cancel("other")
+    clock.now += 1
+    sender.send_due()
+    assert [path for path, _, _ in receiver.calls] == ["/good"]
+    for _ in range(10):
+        clock.now += 10_000
+        sender.send_due()
+    assert jobs.callbacks.waiting() == 0
+    assert caplog.text.count("the callback failed at attempt") == 2
+    assert f"given up after attempt 3: {type(raised).__name__}" in caplog.text
+
+
+def test_one_that_ends_its_process_each_time_is_given_up(
+    jobs: JobStore, results: ResultStore, sender: CallbackSender, receiver: Receiver, clock: Clock
+) -> None:
+    """Given attempts whose workers died amid them, when all have been, then no further one is made."""
+    finished(jobs, results, receiver.url())
+    for _ in range(3):
+        assert jobs.callbacks.take(clock.now)
+        clock.now += 1000
     sender.send_due()
     assert (receiver.calls, jobs.callbacks.waiting()) == ([], 0)
 
