@@ -1,7 +1,6 @@
-"""What the Redis behind the queue must be, at which every program looks when it starts, and which errors pass."""
+"""What the Redis behind the queue must be; every program looks when it starts."""
 
 import logging
-import re
 import threading
 from typing import Any
 
@@ -11,19 +10,6 @@ import redis
 LEAST_REDIS = (6, 2)
 _NO_EVICTION = "noeviction"
 _RETRY_S = 2.0
-# answers of a server that loads, fails over or cannot write for the moment; redis-py has classes for some of them
-_PASSING_CLASSES = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.exceptions.OutOfMemoryError,
-    redis.exceptions.ReadOnlyError,
-    redis.exceptions.ClusterDownError,  # also of a replica whose master is away
-    redis.exceptions.TryAgainError,
-)
-# for the others the word at the beginning, also where a pipeline or a script of Redis 6 puts its own words before it
-_PASSING_WORD = re.compile(
-    r"(?:^|caused error: |: -)(?:READONLY|MISCONF|LOADING|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|UNBLOCKED|OOM|BUSY)\b"
-)
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +74,6 @@ def warn_of_risk(client: Any) -> threading.Thread:
     thread = threading.Thread(target=ask, name="risk of redis", daemon=True)
     thread.start()
     return thread
-
-
-def passes(error: redis.RedisError) -> bool:
-    """Whether an error passes by itself, or once somebody has made room: the same call may succeed later."""
-    return isinstance(error, _PASSING_CLASSES) or bool(_PASSING_WORD.search(str(error)))
 
 
 def is_too_old(version: str) -> bool:

@@ -4,15 +4,20 @@ import errno
 import hashlib
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import fsspec
 
-from shared.errors import ResultMissing, StorageFull
+from shared.errors import ResultMissing, StorageFull, StoreUnavailable
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# of a folder on another machine; those of a connection have classes of their own
+_AWAY = (
+    errno.EAGAIN, errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.ENOTCONN,
+)  # fmt: skip
 _NO_BOTOCORE = "OUTPUT_DIR: s3:// needs botocore; install it with the extra 's3' of this package"
 _SAFE_PART = re.compile(r"[A-Za-z0-9_.\- ]+")
 
@@ -28,6 +33,8 @@ class StoredFile:
 class ResultStore:
     """Files under one root. Paths are relative, of plain names; anything else raises ValueError.
 
+    Every method but `link` may raise StoreUnavailable, which passes.
+
     `link_ttl_s`: for so many seconds a link of `link` leads straight to an object store; 0: there are none.
     """
 
@@ -40,18 +47,12 @@ class ResultStore:
     def write(self, folder: str, name: str, data: bytes) -> None:
         """Store `data`; a reader sees the old bytes or the new ones, never a part. Raises StorageFull."""
         path = self._path(folder, name)
-        try:
+        with _errors(name):
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             if self._local:
                 self._replace(path, data)
             else:
                 self._fs.pipe_file(path, data)  # object stores replace whole objects
-        except OSError as failed:
-            if failed.errno not in _NO_ROOM:
-                raise
-            raise StorageFull(
-                "There is no room left for the pictures: free some in OUTPUT_DIR, then ask again."
-            ) from None
 
     def _replace(self, path: str, data: bytes) -> None:
         draft = f"{path}.{secrets.token_hex(4)}.part"
@@ -66,17 +67,15 @@ class ResultStore:
 
     def read(self, folder: str, name: str, start: int | None = None, stop: int | None = None) -> bytes:
         """The bytes of a file, or those from `start` to before `stop`; raises ResultMissing when it is not there."""
-        try:
-            return bytes(self._fs.cat_file(self._path(folder, name), start=start, end=stop))
-        except FileNotFoundError:
-            raise _missing(name) from None
+        path = self._path(folder, name)
+        with _errors(name):
+            return bytes(self._fs.cat_file(path, start=start, end=stop))
 
     def look_at(self, folder: str, name: str) -> StoredFile:
         """Size and version of a file; raises ResultMissing when it is not there."""
-        try:
-            found = self._fs.info(self._path(folder, name))
-        except FileNotFoundError:
-            raise _missing(name) from None
+        path = self._path(folder, name)
+        with _errors(name):
+            found = self._fs.info(path)
         version = next((found[key] for key in ("ETag", "mtime", "created") if key in found), "")
         return StoredFile(found["size"], hashlib.sha256(f"{found['size']} {version}".encode()).hexdigest()[:32])
 
@@ -91,12 +90,14 @@ class ResultStore:
     def size(self, folder: str) -> int:
         """Bytes of all that lies in a folder and below; 0 where there is none."""
         path = self._path(folder)
-        return int(self._fs.du(path)) if self._fs.exists(path) else 0
+        with _errors(folder):
+            return int(self._fs.du(path)) if self._fs.exists(path) else 0
 
     def delete_folder(self, folder: str) -> None:
         """Delete a folder and all in it; one that is not there is fine."""
-        with suppress(FileNotFoundError):
-            self._fs.rm(self._path(folder), recursive=True)
+        path = self._path(folder)
+        with _errors(folder), suppress(FileNotFoundError):
+            self._fs.rm(path, recursive=True)
 
     def _path(self, *parts: str) -> str:
         names = [name for part in parts for name in part.split("/") if name]
@@ -108,8 +109,20 @@ class ResultStore:
         return "/".join([self._root.rstrip("/"), *names])
 
 
-def _missing(name: str) -> ResultMissing:
-    return ResultMissing(f"The stored image {name} is not there any more.")
+@contextmanager
+def _errors(name: str) -> Iterator[None]:
+    """Errors of file systems as ours: what is missing, what has no room, and what passes. Others stay as they are."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ResultMissing(f"The stored image {name} is not there any more.") from None
+    except OSError as failed:
+        if failed.errno in _NO_ROOM:
+            sentence = "There is no room left for the pictures: free some in OUTPUT_DIR, then ask again."
+            raise StorageFull(sentence) from None
+        if isinstance(failed, (ConnectionError, TimeoutError)) or failed.errno in _AWAY:
+            raise StoreUnavailable("The store of the pictures cannot be reached; try again in a moment.") from failed
+        raise
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:

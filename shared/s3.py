@@ -9,12 +9,13 @@ Address and keys of the server come from where botocore looks for them: `AWS_END
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import botocore.session
+from botocore import exceptions
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from fsspec.spec import AbstractFileSystem
 
 _CONFIG = Config(
@@ -29,13 +30,30 @@ _CONFIG = Config(
 )
 _ABSENT = {"404", "NoSuchKey", "NoSuchBucket", "NotFound"}
 _NO_ROOM = {"507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"}
+_FORBIDDEN = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
+# of the server
+_PASSING = {
+    "RequestTimeout", "SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException",
+    "RequestLimitExceeded", "BandwidthLimitExceeded", "TooManyRequests", "OperationAborted",
+}  # fmt: skip
+_PASSING_STATUS = {429, 500, 502, 503, 504}
+# of the way to it
+_AWAY = (
+    exceptions.ConnectionError,
+    exceptions.ConnectionClosedError,
+    exceptions.ReadTimeoutError,
+    exceptions.ResponseStreamingError,
+    exceptions.IncompleteReadError,
+)
+_KEYS = (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)
 _DELETED_AT_ONCE = 1000  # the most that DeleteObjects takes
 
 
 class S3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
     """Objects in buckets; a folder is what names have in common up to a slash. Paths are `bucket/name`.
 
-    Raises FileNotFoundError for what is not there, OSError(ENOSPC) where there is no room, and botocore's errors.
+    Raises FileNotFoundError for what is not there, PermissionError, OSError(ENOSPC) where there is no room, Python's
+    ConnectionError for what passes, and OSError for whatever else botocore raises.
     """
 
     protocol = "s3"
@@ -98,21 +116,19 @@ class S3FileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no
 
     def sign(self, path: str, expiration: int = 100, **_: Any) -> str:
         """A link to an object that holds for `expiration` seconds, for whoever has it; the object may be missing."""
-        return str(self.client.generate_presigned_url("get_object", Params=_place(path), ExpiresIn=expiration))
+        with _as_os_errors(path):
+            return str(self.client.generate_presigned_url("get_object", Params=_place(path), ExpiresIn=expiration))
 
     def _below(self, path: str, most: int | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
         place = _place(path)
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=place["Bucket"], Prefix=f"{place['Key']}/", PaginationConfig={"MaxItems": most}
         )
-        try:
+        with suppress(FileNotFoundError), _as_os_errors(path):
             for page in pages:
                 for found in page.get("Contents", ()):
                     name = f"{place['Bucket']}/{found['Key']}"
                     yield name, {"name": name, "size": found["Size"], "type": "file", "ETag": found["ETag"]}
-        except ClientError as refused:
-            if _code(refused) not in _ABSENT:
-                raise
 
 
 def _place(path: str) -> dict[str, str]:
@@ -124,13 +140,31 @@ def _code(refused: ClientError) -> str:
     return str(refused.response.get("Error", {}).get("Code", ""))
 
 
+def _status(refused: ClientError) -> int:
+    return int(refused.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
 @contextmanager
 def _as_os_errors(path: str) -> Iterator[None]:
+    """The one place where botocore's errors become those of a file system."""
     try:
         yield
     except ClientError as refused:
-        if _code(refused) in _ABSENT:
+        code = _code(refused)
+        if code in _ABSENT:
             raise FileNotFoundError(errno.ENOENT, "not in the object store", path) from None
-        if _code(refused) in _NO_ROOM:
+        if code in _NO_ROOM:
             raise OSError(errno.ENOSPC, "the object store has no room", path) from None
-        raise
+        if code in _FORBIDDEN:
+            raise PermissionError(errno.EACCES, f"the object store forbids it: {code}", path) from refused
+        if code in _PASSING or _status(refused) in _PASSING_STATUS:
+            raise ConnectionError(f"the object store answers {code}") from refused
+        raise OSError(str(refused)) from refused
+    except exceptions.SSLError as untrusted:  # a connection error to botocore, but none that passes
+        raise OSError(str(untrusted)) from untrusted
+    except _AWAY as away:
+        raise ConnectionError(str(away)) from away
+    except _KEYS as without:
+        raise PermissionError(errno.EACCES, str(without), path) from without
+    except BotoCoreError as other:
+        raise OSError(str(other)) from other

@@ -31,6 +31,7 @@ from worker.engine import DenoiseRequest, Engine
 from worker.health import Pulse
 from worker.identity import worker_name
 from worker.neighbours import Neighbours
+from worker.patience import Patience
 from worker.prefetch import Prefetch
 from worker.reception import Reception
 from worker.rows import RowRunner
@@ -65,7 +66,8 @@ class Worker:
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
-        self._rows = RowRunner(self._jobs, self._results, self._engine, self._served_elsewhere)
+        patience = Patience(self._ending.begun)
+        self._rows = RowRunner(self._jobs, self._results, self._engine, self._served_elsewhere, patience)
         self.app: Celery = make_celery(settings)
         queue = RowQueue(self.app, client, settings.key_prefix)
         self._pulse = Pulse(self.name)
@@ -116,7 +118,7 @@ class Worker:
 
         Raises SystemExit with another status than 0 when it cannot go on.
         """
-        self._ending.listen()
+        self._ending.listen(self._jobs.redis.ping)
         worker_init.connect(self._start)
         worker_shutdown.connect(self._stop)
         settings = self.settings

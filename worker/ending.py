@@ -3,9 +3,12 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import redis
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
@@ -14,24 +17,43 @@ log = logging.getLogger(__name__)
 FAILED = os.EX_SOFTWARE
 # for rows to be handed back; after that their leases run out by themselves
 _HAND_BACK_S = 20.0
+# of Redis, once the process is to end; less than the launcher gives a worker, more than a row waits for Redis
+_AWAY_S = 10.0
+_LOOK_S = 1.0
 
 
 class Ending:
     """Knows that the process is to end, and makes sure that it does."""
 
-    def __init__(self, leave: Callable[[int], None] = os._exit) -> None:
-        """`leave` ends the process at once, with a status."""
+    def __init__(self, leave: Callable[[int], None] = os._exit, clock: Callable[[], float] = time.monotonic) -> None:
+        """`leave` ends the process at once, with a status; `clock` counts seconds."""
+        self._clock = clock
         self._leave = leave
         self.begun = threading.Event()
         """Set as soon as nothing must be waited for any more that may never come."""
         self.status = 0
 
-    def listen(self) -> None:
-        """Notice the signals that Celery takes for its own."""
+    def listen(self, ask_redis: Callable[[], object]) -> None:
+        """Notice the signals that Celery takes for its own, and from then on whether Redis answers.
+
+        Celery and its broker's client have no bound on how long they wait for Redis while they end.
+        """
         worker_shutting_down.connect(self._told)
+        threading.Thread(target=self._watch, args=(ask_redis,), name="ending", daemon=True).start()
 
     def _told(self, **_: Any) -> None:
         self.begun.set()
+
+    def _watch(self, ask_redis: Callable[[], object]) -> None:
+        self.begun.wait()
+        answered = self._clock()
+        while self._clock() - answered < _AWAY_S:
+            with suppress(redis.RedisError, OSError):
+                ask_redis()
+                answered = self._clock()
+            time.sleep(_LOOK_S)
+        log.critical("Redis is away, and rows cannot be handed back: their leases run out by themselves")
+        self._leave(FAILED)
 
     def fail(self, reason: str) -> None:
         """End the process with a status that makes its supervisor start it anew; may be called from any thread."""

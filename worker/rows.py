@@ -5,8 +5,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import redis
@@ -14,12 +14,14 @@ from PIL import Image
 
 from shared.backlog import RowId
 from shared.errors import (
+    DeadlineExceeded,
     InternalError,
     JobCancelled,
     LeaseLost,
     ModelUnavailable,
     RowBusy,
     ServiceError,
+    StoreUnavailable,
     WorkerFailed,
     WorkerStopping,
 )
@@ -27,18 +29,17 @@ from shared.jobs import JobStore
 from shared.logs import about_job
 from shared.parameters import picture_parameters, wire_parameters
 from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
+from shared.redis_errors import passes, suppress_passing
 from shared.requests import ImageRequest
 from shared.results import ResultStore
 from shared.sizes import plan_grid
 from worker import images
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
+from worker.patience import Patience
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# what passes by itself, or once somebody has made room
-_AWAY = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.OutOfMemoryError)
-_RETRY_S = 0.5
 # while Redis is away a step must not wait for it each time
 _PROGRESS_PAUSE_S = 1.0
 _PREVIEW_PAUSE_S = 1.0
@@ -54,12 +55,15 @@ class RowRunner:
         results: ResultStore,
         engine: Engine,
         served_elsewhere: Callable[[ImageRequest], bool] = lambda _request: False,
+        patience: Patience | None = None,
     ) -> None:
         """`served_elsewhere` tells whether another live worker has the model that a request asks for."""
         self._jobs = jobs
         self._served_elsewhere = served_elsewhere
         self._results = results
         self._engine = engine
+        self._patience = patience or Patience()
+        self._patiently = self._patience.for_redis
         self._lock = threading.Lock()
         self._tickets: dict[Claim, list[Ticket]] = {}
 
@@ -132,13 +136,13 @@ class RowRunner:
         except (JobCancelled, LeaseLost) as reason:
             log.info("the row is not continued: %s", reason)
         except WorkerStopping as stopping:
-            self._jobs.release_row(claim, counted=isinstance(stopping, WorkerFailed))
+            self._release(claim, counted=isinstance(stopping, WorkerFailed))
             raise
         except ModelUnavailable as error:
             if not self._served_elsewhere(claim.request):
                 self._fail(claim, error)
                 return
-            self._jobs.release_row(claim)
+            self._release(claim)
             raise RowBusy("Another worker has the model of this row.") from error
         except ServiceError as error:
             self._fail(claim, error)
@@ -177,7 +181,7 @@ class RowRunner:
         request = claim.request
         if request.kind != "img2img":
             return None
-        data = self._results.read(expiring_folder(claim.job_id), INPUT_NAME)
+        data = self._with_store(claim, lambda: self._results.read(expiring_folder(claim.job_id), INPUT_NAME))
         with Image.open(io.BytesIO(data)) as opened:
             picture = images.upscale(opened.convert("RGB"), request.upscale)
         return picture.resize((request.width, request.height), Image.Resampling.LANCZOS)
@@ -189,7 +193,7 @@ class RowRunner:
         parameters = picture_parameters(request, claim.row, sample, finished.used, finished.warnings)
         name = f"{claim.row * request.n_samples + sample:04d}-{seed}.{request.format}"
         data = images.encode(picture, request.format, parameters)
-        self._results.write(result_folder(claim.job_id, request), name, data)
+        self._with_store(claim, lambda: self._results.write(result_folder(claim.job_id, request), name, data))
         return StoredImage(name=name, seed=seed, prompt=request.prompt_of_row(claim.row))
 
     def _close(self, claim: Claim) -> None:
@@ -203,17 +207,21 @@ class RowRunner:
         request, name = claim.request, f"grid.{claim.request.format}"
         job = self._patiently(lambda: self._jobs.get(claim.job_id))
         try:
-            pictures = (self._read_picture(job.folder, stored.name) for stored in job.images)
+            pictures = (self._read_picture(claim, job.folder, stored.name) for stored in job.images)
             sheet = images.grid(pictures, plan_grid(request))
             parameters = wire_parameters(request, job.rows[0].used, ())
-            self._results.write(job.folder, name, images.encode(sheet, request.format, parameters))
+            data = images.encode(sheet, request.format, parameters)
+            self._with_store(claim, lambda: self._results.write(job.folder, name, data))
+        except (JobCancelled, LeaseLost, WorkerStopping):
+            raise
         except Exception:
             log.exception("the grid cannot be made; the job ends without it")
             return None
         return name
 
-    def _read_picture(self, folder: str, name: str) -> Image.Image:
-        with Image.open(io.BytesIO(self._results.read(folder, name))) as opened:
+    def _read_picture(self, claim: Claim, folder: str, name: str) -> Image.Image:
+        data = self._with_store(claim, lambda: self._results.read(folder, name))
+        with Image.open(io.BytesIO(data)) as opened:
             return opened.convert("RGB")
 
     def _fail(self, claim: Claim, error: ServiceError) -> None:
@@ -223,15 +231,22 @@ class RowRunner:
         except (JobCancelled, LeaseLost) as reason:
             log.info("the failure changes nothing: %s", reason)
 
-    @staticmethod
-    def _patiently(call: Callable[[], T]) -> T:
-        """Call until Redis answers: finished work must not be thrown away because Redis restarts."""
-        while True:
-            try:
-                return call()
-            except _AWAY as away:
-                log.warning("Redis cannot be reached, trying again: %s", away)
-                time.sleep(_RETRY_S)
+    def _release(self, claim: Claim, counted: bool = False) -> None:
+        """Give the row back; where Redis is away, its lease runs out by itself."""
+        try:
+            self._jobs.release_row(claim, counted=counted)
+        except redis.RedisError as away:
+            log.warning("the row cannot be given back, its lease runs out by itself: %s", away)
+
+    def _with_store(self, claim: Claim, call: Callable[[], T]) -> T:
+        """Call until the result store answers, as long as the row may go on: at most until its deadline."""
+
+        def still_wanted(away: StoreUnavailable) -> None:
+            with suppress_passing():
+                for objection in self._jobs.objections([claim]).values():
+                    raise away if isinstance(objection, DeadlineExceeded) else objection
+
+        return self._patience.for_store(call, still_wanted)
 
 
 class _RowProgress:
@@ -254,14 +269,12 @@ class _RowProgress:
         larger = small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BICUBIC)
         data = io.BytesIO()
         larger.save(data, "JPEG", quality=75)
-        try:
+        with self._redis_may_be_away():
             self._jobs.save_preview(self._claim, data.getvalue())
-        except _AWAY:
-            self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
 
     def downloading(self, percent: int) -> None:
         """Tell how much of the model is fetched; what the record says against going on is raised."""
-        with suppress(*_AWAY):
+        with suppress_passing():
             self._jobs.downloading(self._claim, percent)
 
     def of_sample(self, sample: int) -> Callable[[int, int], None]:
@@ -275,9 +288,17 @@ class _RowProgress:
     def _report(self, step: int, steps: int) -> None:
         if time.monotonic() < self._silent_until:
             return
-        try:
+        with self._redis_may_be_away():
             self._jobs.progress(self._claim, step, steps)
-        except _AWAY:
+
+    @contextmanager
+    def _redis_may_be_away(self) -> Iterator[None]:
+        """Then nothing is reported for a while, so that not every step waits for it."""
+        try:
+            yield
+        except redis.RedisError as away:
+            if not passes(away):
+                raise
             self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
 
 

@@ -5,7 +5,7 @@ import redis
 from redis import exceptions
 
 from shared.errors import InternalError, RedisFull, ServiceUnavailable
-from shared.redis_errors import as_service_error
+from shared.redis_errors import as_service_error, passes
 
 AWAY, NO_WRITES = "cannot be reached", "takes no writes"
 
@@ -36,3 +36,42 @@ def test_only_what_passes_is_told_as_unavailable(error, kind, words):
 
     assert type(told) is kind
     assert words in told.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ConnectionError("Connection refused"),
+        redis.TimeoutError("Timeout reading from socket"),
+        redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory"),
+        redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        redis.exceptions.ReadOnlyError("You can't write against a read only replica."),
+        redis.exceptions.MasterDownError("Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
+        redis.ResponseError("MISCONF Redis is configured to save RDB snapshots, but it's unable to persist to disk."),
+        redis.ResponseError("Command # 1 (HSET pd:job:1 x) of pipeline caused error: MISCONF Errors writing to AOF"),
+        redis.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"),
+        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+        redis.ResponseError("Error running script (call to f_1): @user_script:1: -READONLY You can't write"),
+    ],
+    ids=lambda error: str(error)[:30],
+)
+def test_what_passes(error):
+    """Given an error of a server that is away, fails over, or cannot write for the moment, then it passes."""
+    assert passes(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
+        redis.ResponseError("Error running script: @user_script:31: too many results to unpack"),
+        redis.ResponseError("Command # 2 (HSET pd:job:1 prompt READONLY) of pipeline caused error: ERR syntax error"),
+        redis.exceptions.NoPermissionError("this user has no permissions to run 'brpop'"),
+        redis.exceptions.ClusterCrossSlotError("Keys in request don't hash to the same slot"),
+        redis.DataError("Invalid input of type: 'NoneType'."),
+    ],
+    ids=lambda error: str(error)[:30],
+)
+def test_what_does_not_pass(error):
+    """Given an error that is a fault of the caller or of the set-up, then it does not pass by waiting."""
+    assert not passes(error)

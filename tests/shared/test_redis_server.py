@@ -1,5 +1,4 @@
-"""The Redis behind the queue: one that cannot carry it is refused by name, one that may lose jobs is warned of, and
-some errors pass."""
+"""The Redis behind the queue: one that cannot carry it is refused by name, one that may lose jobs is warned of."""
 
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.redis_server import UnsuitableRedis, check_server, is_too_old, passes, risk_of, warn_of_risk
+from shared.redis_server import UnsuitableRedis, check_server, is_too_old, risk_of, warn_of_risk
 from shared.settings import environment_with
 from tests.old_redis import old_redis
 
@@ -122,42 +121,3 @@ def test_a_server_that_is_away_is_asked_until_it_answers(caplog, monkeypatch):
     away = redis.ConnectionError("away"), redis.TimeoutError("slow")
     warn_of_risk(Told(*away, {"maxmemory_policy": "allkeys-lru"})).join(30)
     assert len(caplog.messages) == 1
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        redis.ConnectionError("Connection refused"),
-        redis.TimeoutError("Timeout reading from socket"),
-        redis.exceptions.BusyLoadingError("Redis is loading the dataset in memory"),
-        redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
-        redis.exceptions.ReadOnlyError("You can't write against a read only replica."),
-        redis.exceptions.MasterDownError("Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
-        redis.ResponseError("MISCONF Redis is configured to save RDB snapshots, but it's unable to persist to disk."),
-        redis.ResponseError("Command # 1 (HSET pd:job:1 x) of pipeline caused error: MISCONF Errors writing to AOF"),
-        redis.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"),
-        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
-        redis.ResponseError("Error running script (call to f_1): @user_script:1: -READONLY You can't write"),
-    ],
-    ids=lambda error: str(error)[:30],
-)
-def test_what_passes(error):
-    """Given an error of a server that is away, fails over, or cannot write for the moment, then it passes."""
-    assert passes(error)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        redis.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
-        redis.ResponseError("Error running script: @user_script:31: too many results to unpack"),
-        redis.ResponseError("Command # 2 (HSET pd:job:1 prompt READONLY) of pipeline caused error: ERR syntax error"),
-        redis.exceptions.NoPermissionError("this user has no permissions to run 'brpop'"),
-        redis.exceptions.ClusterCrossSlotError("Keys in request don't hash to the same slot"),
-        redis.DataError("Invalid input of type: 'NoneType'."),
-    ],
-    ids=lambda error: str(error)[:30],
-)
-def test_what_does_not_pass(error):
-    """Given an error that is a fault of the caller or of the set-up, then it does not pass by waiting."""
-    assert not passes(error)

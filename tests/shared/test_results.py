@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import ResultMissing, StorageFull
+from shared.errors import ResultMissing, StorageFull, StoreUnavailable
 from shared.results import ResultStore
 
 
@@ -165,6 +165,29 @@ def test_other_trouble_with_the_disk_is_not_called_a_full_one(store, monkeypatch
     monkeypatch.setattr(store._fs, "pipe_file", lambda *_: (_ for _ in ()).throw(PermissionError("denied")))
     with pytest.raises(PermissionError):
         store.write("job", "a.png", b"data")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [ConnectionResetError("reset"), TimeoutError("slow"), OSError(errno.ESTALE, "stale"), OSError(errno.ENOTCONN, "")],
+)
+def test_a_folder_on_another_machine_that_is_away_passes(store, monkeypatch, failure):
+    """Given a file system over the network that is away, when anything is asked of it, then it is StoreUnavailable."""
+
+    def fail(*_, **__):
+        raise failure
+
+    for name in ("pipe_file", "cat_file", "info", "exists", "rm"):
+        monkeypatch.setattr(store._fs, name, fail)
+    for call in (
+        lambda: store.write("job", "a.png", b"data"),
+        lambda: store.read("job", "a.png"),
+        lambda: store.look_at("job", "a.png"),
+        lambda: store.size("job"),
+        lambda: store.delete_folder("job"),
+    ):
+        with pytest.raises(StoreUnavailable):
+            call()
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a file system of limited size")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from shared.errors import ResultMissing, StorageFull
+from shared.errors import ResultMissing, StorageFull, StoreUnavailable
 from shared.results import ResultStore
 
 
@@ -117,3 +117,88 @@ def test_a_store_without_room_says_so(store: ResultStore, monkeypatch: pytest.Mo
     monkeypatch.setattr(store._fs.client, "put_object", full)
     with pytest.raises(StorageFull, match="OUTPUT_DIR"):
         store.write("job", "a.png", b"x")
+
+
+def _answer(code: str, status: int) -> Exception:
+    errors = pytest.importorskip("botocore.exceptions")
+    told = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    refused: Exception = errors.ClientError(told, "Operation")
+    return refused
+
+
+def _of_botocore(name: str, **details: object) -> Exception:
+    made: Exception = getattr(pytest.importorskip("botocore.exceptions"), name)(**details)
+    return made
+
+
+CALLS = {
+    "write": lambda store: store.write("job", "a.png", b"x"),
+    "read": lambda store: store.read("job", "a.png"),
+    "look": lambda store: store.look_at("job", "a.png"),
+    "size": lambda store: store.size("job"),
+    "delete": lambda store: store.delete_folder("job"),
+}
+
+
+PASSING = (
+    lambda: _answer("SlowDown", 503),
+    lambda: _answer("InternalError", 500),
+    lambda: _answer("ServiceUnavailable", 503),
+    lambda: _answer("RequestTimeout", 400),
+    lambda: _answer("502", 502),
+    lambda: _of_botocore("EndpointConnectionError", endpoint_url="http://s3"),
+    lambda: _of_botocore("ConnectTimeoutError", endpoint_url="http://s3"),
+    lambda: _of_botocore("ReadTimeoutError", endpoint_url="http://s3"),
+    lambda: _of_botocore("ConnectionClosedError", endpoint_url="http://s3"),
+    lambda: _of_botocore("ProxyConnectionError", proxy_url="http://proxy"),
+    lambda: _of_botocore("IncompleteReadError", actual_bytes=1, expected_bytes=2),
+    lambda: _of_botocore("ResponseStreamingError", error="reset"),
+)
+LASTING = (
+    (lambda: _answer("AccessDenied", 403), PermissionError),
+    (lambda: _of_botocore("NoCredentialsError"), PermissionError),
+    (lambda: _of_botocore("SSLError", endpoint_url="http://s3", error="self-signed"), OSError),
+    (lambda: _answer("NotImplemented", 501), OSError),
+    (lambda: _of_botocore("ParamValidationError", report="wrong"), OSError),
+)
+
+
+def _raised(store: ResultStore, monkeypatch: pytest.MonkeyPatch, call: str, error: Exception) -> Exception | None:
+    """What the store makes of an error that each of botocore's calls ends with."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._fs.client, "_make_api_call", fail)
+        try:
+            CALLS[call](store)
+        except Exception as raised:
+            return raised
+    return None
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_passes_is_told_as_such(store: ResultStore, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Given a server that is overloaded, slow or away, when anything is asked of it, then that is StoreUnavailable."""
+    store.write("job", "a.png", b"x")
+    made = {repr(error()): type(_raised(store, monkeypatch, call, error())) for error in PASSING}
+    assert made == dict.fromkeys(made, StoreUnavailable)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_does_not_pass_is_an_error_of_a_file_system(
+    store: ResultStore, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Given a server that refuses for good, when anything is asked of it, then nobody waits for it."""
+    store.write("job", "a.png", b"x")
+    for error, kind in LASTING:
+        assert type(_raised(store, monkeypatch, call, error())) is kind, error()
+
+
+def test_a_server_that_is_not_there_at_all(s3_environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given an address where nobody listens, when something is written, then that is StoreUnavailable."""
+    for name, value in (*s3_environment.items(), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreUnavailable):
+        ResultStore("s3://bucket").write("job", "a.png", b"x")

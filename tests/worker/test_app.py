@@ -74,7 +74,7 @@ def test_only_a_worker_that_receives_says_that_it_lives(
     monkeypatch.setattr(worker._reception, "receives", lambda: receives)
     worker._start(sender=None)
     worker._announce()
-    assert register.live() == []
+    assert not register.live()
     receives = True
     until(register.live)
     receives = False
@@ -100,7 +100,7 @@ def test_without_an_engine_there_is_no_sign_of_life(
     worker._announce()
     worker._show_pulse()
     assert len(renewed) == 2
-    assert WorkerRegister(redis_client, "t:", 60).live() == []
+    assert not WorkerRegister(redis_client, "t:", 60).live()
     assert not pulse.exists()
 
 

@@ -4,10 +4,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import redis
 from celery.exceptions import WorkerShutdown
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
+from tests.conftest import Clock
 from worker import ending
 from worker.ending import FAILED, Ending
 
@@ -43,7 +45,7 @@ def test_what_never_ends_does_not_hold_the_process(monkeypatch: pytest.MonkeyPat
 def test_a_signal_is_noticed() -> None:
     """Given a worker that listens, when Celery is told to stop, then the ending has begun, and ends well."""
     end = Ending()
-    end.listen()
+    end.listen(lambda: True)
     worker_shutting_down.send(sender="w", sig="SIGTERM", how="Warm", exitcode=0)
     assert end.begun.is_set()
     end.finish(0)
@@ -53,3 +55,22 @@ def test_a_failure_of_celery_s_own_has_its_status_too() -> None:
     """Given Celery that ended by an error, when the worker finishes, then the process has that status."""
     with pytest.raises(SystemExit, match="1"):
         Ending().finish(1)
+
+
+def test_without_redis_the_process_ends_all_the_same(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """Given a worker that is to end, when Redis answers for a minute and then for ten seconds not, then it leaves."""
+    monkeypatch.setattr(ending, "_LOOK_S", 0)
+    begun = clock.now
+    left: list[tuple[int, float]] = []
+    gone = threading.Event()
+
+    def ask() -> None:
+        clock.now += 1
+        if clock.now - begun > 60:
+            raise redis.ConnectionError("away")
+
+    end = Ending(lambda status: (left.append((status, clock.now - begun)), gone.set()), clock)
+    end.listen(ask)
+    end.begun.set()
+    assert gone.wait(30)
+    assert left == [(FAILED, 70)]

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from shared.errors import (
     RowBusy,
     ServiceError,
     StorageFull,
+    StoreUnavailable,
     WorkerFailed,
     WorkerStopping,
 )
@@ -28,7 +30,9 @@ from shared.jobs import JobStore
 from shared.records import INPUT_NAME, State, expiring_folder
 from shared.requests import ImageRequest
 from shared.results import ResultStore
+from tests.conftest import Clock
 from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
+from worker.patience import Patience
 from worker.rows import RowRunner
 
 
@@ -340,9 +344,147 @@ def test_redis_going_away_for_a_while_loses_no_work(
 
     monkeypatch.setattr(jobs, "finish_row", flaky)
     monkeypatch.setattr(jobs, "progress", no_progress)
-    monkeypatch.setattr("worker.rows._RETRY_S", 0.001)
+    monkeypatch.setattr("worker.patience._RETRY_S", 0.001)
     runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
+
+
+def test_redis_that_fails_over_loses_no_work(
+    runner: RowRunner, jobs: JobStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a Redis that is a replica for a moment or cannot write to its disk, when it can, then the row is done."""
+    jobs.accept("j", request_of())
+    failures = iter([redis.exceptions.ReadOnlyError("replica"), redis.ResponseError("MISCONF cannot persist to disk")])
+    real = jobs.finish_row
+
+    def flaky(*args: Any) -> bool:
+        for failure in failures:
+            raise failure
+        return real(*args)
+
+    def no_progress(*_: Any) -> None:
+        raise redis.exceptions.ReadOnlyError("replica")
+
+    monkeypatch.setattr(jobs, "finish_row", flaky)
+    monkeypatch.setattr(jobs, "progress", no_progress)
+    monkeypatch.setattr("worker.patience._RETRY_S", 0.001)
+    runner.run(RowId("j", 0))
+    assert jobs.get("j").state is State.SUCCESS
+    assert len(engine.requests) == 1
+
+
+class FlakyStore(ResultStore):
+    """Fails each call as often as it is told to, and calls `meanwhile` each time."""
+
+    def __init__(self, root: Path, failures: int = 0) -> None:
+        super().__init__(str(root))
+        self.failures = failures
+        self.failed = 0
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def _fail(self) -> None:
+        if self.failed < self.failures:
+            self.failed += 1
+            self.meanwhile()
+            raise StoreUnavailable("The store cannot be reached.")
+
+    def write(self, folder: str, name: str, data: bytes) -> None:
+        self._fail()
+        super().write(folder, name, data)
+
+    def read(self, folder: str, name: str, start: int | None = None, stop: int | None = None) -> bytes:
+        self._fail()
+        return super().read(folder, name, start, stop)
+
+
+@pytest.fixture
+def flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlakyStore:
+    monkeypatch.setattr("worker.patience._RETRY_S", 0.001)
+    return FlakyStore(tmp_path / "flaky", 3)
+
+
+def test_a_store_that_is_away_for_a_while_loses_no_work(jobs: JobStore, engine: FakeEngine, flaky: FlakyStore) -> None:
+    """Given a store that fails before and after the drawing, and at the grid, then the job is done, drawn once."""
+    runner = RowRunner(jobs, flaky, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    data = io.BytesIO()
+    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
+    ResultStore(flaky._root).write(expiring_folder("j"), INPUT_NAME, data.getvalue())
+    jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, n_samples=2, skip_grid=False))
+
+    def again() -> None:
+        flaky.failed = 0
+
+    engine.before_result = again
+    real_close = jobs.close
+    real_get = jobs.get
+    jobs.get = lambda job_id: (again(), real_get(job_id))[1]  # type: ignore[method-assign]
+    runner.run(RowId("j", 0))
+    assert real_close("j", None) is False, "it is closed"
+    assert real_get("j").state is State.SUCCESS
+    assert real_get("j").grid == "grid.png"
+    assert len(engine.requests) == 2
+
+
+def test_a_store_that_stays_away_is_waited_for_until_the_deadline(
+    redis_client: Any, engine: FakeEngine, flaky: FlakyStore, clock: Clock
+) -> None:
+    """Given a store that does not come back, when the job's time is over, then it fails by the store's name."""
+    jobs = JobStore(redis_client, "test:", deadline_s=100, clock=clock)
+    flaky.failures = 10**6
+
+    def later() -> None:
+        clock.now += 30
+
+    flaky.meanwhile = later
+    jobs.accept("j", request_of())
+    RowRunner(jobs, flaky, engine).run(RowId("j", 0))  # type: ignore[arg-type]  # the fake has what the runner uses
+    error = jobs.get("j").error
+    assert error
+    assert (error.code, flaky.failed) == ("store_unavailable", 4)
+
+
+def test_a_job_cancelled_while_the_store_is_away_waits_no_more(
+    jobs: JobStore, engine: FakeEngine, flaky: FlakyStore
+) -> None:
+    """Given a store that does not come back, when the job is cancelled, then its row ends."""
+    flaky.failures = 10**6
+    flaky.meanwhile = lambda: jobs.cancel("j")
+    jobs.accept("j", request_of())
+    RowRunner(jobs, flaky, engine).run(RowId("j", 0))  # type: ignore[arg-type]  # the fake has what the runner uses
+    assert jobs.get("j").state is State.REVOKED
+    assert flaky.failed == 1
+
+
+@pytest.mark.parametrize("away", ["redis", "store"])
+def test_a_worker_that_is_to_end_waits_for_nothing_that_stays_away(
+    jobs: JobStore, engine: FakeEngine, flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch, clock: Clock, away: str
+) -> None:
+    """Given Redis or the store away for good, when the worker is to end, then it waits some seconds more at most, and
+    gives the row back as far as it can."""
+    stopping = threading.Event()
+
+    def now() -> float:
+        clock.now += 1
+        return clock.now
+
+    if away == "store":
+        flaky.failures = 10**6
+        flaky.meanwhile = stopping.set
+    else:
+        flaky.failures = 0
+
+        def gone(*_: Any, **__: Any) -> None:
+            stopping.set()
+            raise redis.ConnectionError("away")
+
+        monkeypatch.setattr(jobs, "finish_row", gone)
+        monkeypatch.setattr(jobs, "release_row", gone)
+    jobs.accept("j", request_of())
+    runner = RowRunner(jobs, flaky, engine, patience=Patience(stopping, now))  # type: ignore[arg-type]  # the fake
+    with pytest.raises(WorkerStopping):
+        runner.run(RowId("j", 0))
+    row = jobs.get("j").rows[0]
+    assert (row.state, row.attempt) == (("queued", 0) if away == "store" else ("running", 1))
 
 
 def test_an_engine_that_refuses_ends_the_job(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
