@@ -3,7 +3,8 @@
 Order: start-time fair queueing (Goyal, Vin, Cheng 1996). Every row gets a start tag: where its owner's last row ends in
 virtual time, or the virtual time now if that is later; a row is as long as its cost. The row with the smallest tag is
 next, and its tag becomes the virtual time. So owners share the workers evenly, however many rows one of them queued,
-and the rows of one owner stay in order.
+and the rows of one owner stay in order. Rows that end before they are taken are charged to nobody
+(`shared/fair_shares.py`).
 
 What travels through the broker says only that there is a row to take. A worker takes the one that is due at that
 moment, under the id of the message that called it: should the message be delivered again, because the worker died, it
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from shared.fair_shares import FairShares, of_line
 from shared.line_survey import Surveyor
 
 # KEYS: the job's record, its variant's rows, the waiting jobs, the fair clock, work to do, the owner's open jobs
@@ -31,7 +33,7 @@ local now = tonumber(redis.call('HGET', KEYS[4], 'now') or '0')
 local tag = math.max(now, tonumber(redis.call('HGET', KEYS[4], ends) or '0'))
 redis.call('HSET', KEYS[1], unpack(ARGV, 8))
 redis.call('ZADD', KEYS[3], string.format('%.17g', tag), ARGV[1])
-redis.call('ZADD', KEYS[6], ARGV[5], ARGV[1])
+redis.call('ZADD', KEYS[6], string.format('%.17g', tag), ARGV[1])
 redis.call('HSET', KEYS[5], ARGV[1], ARGV[2] * ARGV[3])
 for row = 0, ARGV[2] - 1 do
     redis.call('ZADD', KEYS[2], string.format('%.17g', tag), ARGV[1] .. ':' .. string.format('%d', row))
@@ -119,6 +121,7 @@ class Backlog:
         self._accept = client.register_script(_ACCEPT)
         self._take = client.register_script(_TAKE)
         self._give_back = client.register_script(_GIVE_BACK)
+        self.shares = FairShares(self._key("jobs"), self._key("fair"), self._rows(""), f"{prefix}job:")
         self.surveyor = Surveyor(client, *map(self._key, ("jobs", "begun", "work")))
 
     def accept(
@@ -136,6 +139,7 @@ class Backlog:
         """
         keys = [record_key, self._rows(job.variant), *map(self._key, ("jobs", "fair", "work")), self._owned(job.owner)]
         fields = [text for field in record.items() for text in field]
+        fields += ["line", of_line(job.variant, job.rows)]
         arguments = [job.job_id, job.rows, job.row_cost, job.owner, now, most_waiting, most_owned, *fields]
         return Acceptance(self._accept(keys=keys, args=arguments))
 
@@ -197,6 +201,7 @@ class Backlog:
 
     def ended(self, pipe: Any, job: Waiting) -> None:
         """The job has ended: its rows need nobody any more."""
+        self.shares.uncharge(pipe, job.job_id, job.rows, job.row_cost, job.variant, job.owner, self._owned(job.owner))
         pipe.zrem(self._rows(job.variant), *(str(RowId(job.job_id, row)) for row in range(job.rows)))
         pipe.zrem(self._key("jobs"), job.job_id)
         pipe.srem(self._key("begun"), job.job_id)

@@ -1,6 +1,7 @@
 """The line of waiting rows: order, fairness, and that nothing in it is lost."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,82 @@ def test_a_cancelled_job_leaves_the_line(jobs, add, take):
     jobs.cancel(cancelled)
 
     assert take(3) == [first, last, None]
+
+
+# ---- what was not taken is not charged
+
+
+def _turns(add, take, owner, other, count):
+    """How many of the first `count` rows are `owner`'s, when both have as many in line."""
+    add(owner, count)
+    add(other, count)
+    return [job_id.partition("-")[0] for job_id in take(count)].count(owner)
+
+
+@pytest.mark.parametrize("order", [list, reversed], ids=["first come", "last come"])
+def test_cancelled_work_is_not_charged(jobs, add, take, order):
+    """Given an owner that cancelled a hundred jobs, when it and another send more, then they take turns."""
+    for job_id in order(add("alice", 100)):
+        jobs.cancel(job_id)
+
+    assert _turns(add, take, "alice", "bob", 20) == 10
+
+
+def test_work_that_a_worker_took_stays_charged(jobs, add, take):
+    """Given a long job that was taken, when it is cancelled, then another owner has its turns for as much work."""
+    (long,) = add("alice", ddim_steps=200)
+    add("bob", 20)
+    assert take(1) == [long]
+    jobs.cancel(long)
+    (next_one,) = add("alice")
+
+    assert take(12).index(next_one) in (10, 11)
+
+
+def test_jobs_behind_a_cancelled_one_move_up(jobs, add, take):
+    """Given a hundred jobs of which all but the last are cancelled, when another has many, then it is due soon."""
+    *cancelled, last = add("alice", 100)
+    add("bob", 100)
+    for job_id in cancelled:
+        jobs.cancel(job_id)
+
+    assert jobs.get(last).position <= 2
+    assert last in take(2)
+
+
+def test_jobs_that_move_up_stay_in_order(jobs, add, take):
+    """Given jobs of two rows and many costs, when some are cancelled, then the others are taken in their order."""
+    ids = [add("alice", n_iter=2, ddim_steps=10 + 7 * number % 30)[0] for number in range(12)]
+    for number in (2, 5, 6, 9):
+        jobs.cancel(ids[number])
+    later = add("alice", 2)
+
+    left = [job_id for number, job_id in enumerate(ids) if number not in (2, 5, 6, 9)]
+    assert take(18) == [job_id for job_id in left for _ in range(2)] + later
+
+
+def test_rows_of_other_variants_move_up_too(jobs, add, take):
+    """Given an owner's jobs for two variants, when the first is cancelled, then the others move up."""
+    (cancelled,) = add("alice", n_iter=8)
+    (standard,) = add("alice", type="standard")
+    add("bob", 4, type="standard")
+    jobs.cancel(cancelled)
+
+    assert standard in take(2, "standard")
+
+
+def test_no_ending_moves_more_than_some_rows(jobs, add, take):
+    """Given more jobs than one ending moves, when all are cancelled from the first on, then nothing stays charged."""
+    jobs.backlog.shares = replace(jobs.backlog.shares, most_moved=5)
+    ids = add("alice", 30)
+    jobs.cancel(ids[0])
+    tags = [jobs.redis.zscore("pd:backlog:rows:any", f"{job_id}:0") for job_id in ids[1:]]
+    steps = [round((after - before) / tags[-1] * 29, 6) for before, after in itertools.pairwise(tags)]
+    assert steps == [1, 1, 1, 1, 2, *[1] * 23], "the gap is behind the fifth now"
+
+    for job_id in ids[1:]:
+        jobs.cancel(job_id)
+    assert _turns(add, take, "alice", "bob", 20) == 10
 
 
 # ---- nothing is lost
