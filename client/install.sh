@@ -88,6 +88,12 @@ has() {
     "$venv/bin/python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)"
 }
 
+# pip writes the RECORD last: an installation that broke off has left files, but not that one
+complete() {
+    "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit(not m.distribution('$1').read_text('RECORD'))" \
+        2>/dev/null
+}
+
 python=$(find_python) || fail "Python 3.11 or newer is needed and was not found: install python3.11 and try again."
 if ! "$venv/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
@@ -98,12 +104,15 @@ fi
 pip=("$venv/bin/python" -m pip install --no-input --disable-pip-version-check)
 
 # torch comes first and alone: asked for together with the rest, pip takes a CUDA build and gigabytes of libraries
-if ! has torch; then
+if ! complete torch; then
     step "Installing torch (some 200 MB)" \
-        "${pip[@]}" --no-deps --timeout 10 --retries 1 --index-url "$torch_index" "torch==$torch" ||
+        "${pip[@]}" --no-deps --timeout 10 --retries 1 --index-url "$torch_index" "torch==$torch" || {
+        why=$(reason) || why=""
+        [[ $why == "the disk is full"* ]] && fail "Installing torch: failed: $why (log: $log)"
         echo "  not from $torch_index; looking elsewhere"
+    }
 fi
-if ! has torch; then
+if ! complete torch; then
     # PyPI's Linux build is the one with CUDA; "+cpu" can only be the build without
     [ "$(uname -s)" = Linux ] && torch=$torch+cpu
     must "Installing torch $torch" "${pip[@]}" --no-deps "torch==$torch"

@@ -36,6 +36,7 @@ def test_a_host_that_is_not_this_machine_names_the_setting() -> None:
         ("127.0.0.1", "http://127.0.0.1:5001"),
         ("0.0.0.0", "http://127.0.0.1:5001"),  # noqa: S104 - nobody binds it
         ("::", "http://[::1]:5001"),
+        ("::1", "http://[::1]:5001"),
         ("localhost", "http://localhost:5001"),
     ],
 )
