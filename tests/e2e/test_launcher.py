@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
+from client.embedded_redis import ON_THE_PATH
 from shared.settings import DUMMY_API_KEY
 from tests.e2e.service import REPOSITORY, START_S, clean_environment, free_port
 
@@ -62,6 +64,31 @@ class Launcher:
     def recent(self) -> list[str]:
         answer = requests.get(self.url + "/recent", headers={"X-API-Key": DUMMY_API_KEY}, timeout=30)
         return list(answer.json()["Recent_finished_images"])
+
+    def redis_pid(self) -> int:
+        """The process of its Redis."""
+        programs = {pid: (Path("/proc") / str(pid) / "exe").readlink().name for pid in self.processes()}
+        return next(pid for pid, name in programs.items() if name in ON_THE_PATH)
+
+    def submit(self, **body: Any) -> str:
+        """Queue a job that must be accepted; gives its id."""
+        answer = self._post(body)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["task_id"])
+
+    def accepts(self, **body: Any) -> bool:
+        return self._post(body).status_code == 202
+
+    def state(self, job: str) -> str:
+        """The job's state; "" while it cannot be asked for."""
+        answer = requests.get(f"{self.url}/status/{job}", timeout=30)
+        if answer.headers["Content-Type"] == "image/png":
+            return "SUCCESS"
+        return str(answer.json().get("State", ""))
+
+    def _post(self, body: dict[str, Any]) -> requests.Response:
+        body = {"prompt": "a red circle", "api_key": DUMMY_API_KEY, "skip_save": True} | body
+        return requests.post(f"{self.url}/generate", json=body, timeout=30)
 
     def _marked(self, entry: Path) -> bool:
         try:
@@ -123,6 +150,27 @@ def test_from_the_start_to_a_picture_and_back_to_nothing(launch: Callable[..., L
     second.process.kill()
     second.process.wait()
     until(lambda: second.processes() == [], 30)
+
+
+@pytest.mark.usefixtures("redis_server")
+def test_its_redis_may_die(launch: Callable[..., Launcher]) -> None:
+    """Given a start with work in it, when its Redis is killed outright, then one line says so, Redis comes back with
+    its data, API and worker go on, and every accepted job ends with its picture.
+    """
+    launcher = launch()
+    launcher.wait_until_it_serves()
+    jobs = [launcher.submit(seed=seed, ddim_steps=40) for seed in range(8)]
+    os.kill(launcher.redis_pid(), signal.SIGKILL)
+    until(lambda: "Redis runs again." in launcher.words, 60)
+    told = launcher.words.split("Ctrl-C stops everything.")[1].strip().splitlines()
+    assert told[0].startswith("Redis ended by signal 9 ")
+    assert told[1:] == ["Redis runs again."]
+    until(lambda: launcher.accepts(seed=99), 60)
+    for job in jobs:
+        until(lambda job=job: launcher.state(job) == "SUCCESS", 150)  # type: ignore[misc]
+    launcher.process.send_signal(signal.SIGINT)
+    assert launcher.process.wait(60) == 0
+    assert launcher.processes() == []
 
 
 def test_a_port_in_use_is_one_line(launch: Callable[..., Launcher]) -> None:
