@@ -183,12 +183,13 @@ def behind_a_long_one(ours: Ours, setting: Setting, long_size: int, rounds: int)
 
 def curve(ours: Ours, setting: Setting, counts: Sequence[int]) -> list[dict[str, float]]:
     """The time of a UNet call by the number of guided requests in it, as the engine measured it."""
-    known = [times for (_, height, width, *_), times in ours.engine.step_times().items()
-             if (height, width) == (setting.size, setting.size)]  # fmt: skip
+    known = next(
+        (each["seconds_by_batch_items"] for each in ours.engine.batching()["curves"]
+         if (each["width"], each["height"]) == (setting.size, setting.size)), {}
+    )  # fmt: skip
     found = []
     for count in counts:
-        seconds = next((value for times in known if (value := times.seconds(2 * count))), None)
-        if seconds:
+        if seconds := known.get(str(2 * count)):
             found.append({"requests": count, "call_ms": 1000 * seconds, "per_request_ms": 1000 * seconds / count})
     return found
 
@@ -256,7 +257,7 @@ def measure(
         "mean_latency": lambda: mean_latency(ours, 8, rounds),
         "behind_a_long_one": lambda: behind_a_long_one(ours, setting, long_size, 4 * rounds),
         "curve": lambda: curve(ours, setting, (1, 2, 4, 8, 16, 32)),
-        "shared_best": ours.engine.shared_best,
+        "wanted": ours.engine.wanted,
         "gpu_memory_gb": lambda: memory(device.name),
     }
     for part, measure in track(parts.items(), "measuring", console=console):

@@ -43,7 +43,8 @@ class WorkerCard:
     """What one worker process says of itself.
 
     `missing_models`: those it cannot serve, each with the reason. `rows`: how many it has in hand, `room`: how many it
-    would take at most now. `free_memory`: bytes on its device, None where that is not known.
+    would take at most now. `free_memory`: bytes on its device, None where that is not known. `batching`:
+    forward passes by batch items since its start, and the times from which it knows its optimal batch sizes.
     """
 
     name: str
@@ -56,6 +57,7 @@ class WorkerCard:
     rows: int = 0
     room: int = 1
     free_memory: int | None = None
+    batching: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def load(self) -> float:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,13 +11,11 @@ from celery import Celery
 from celery.signals import worker_init, worker_shutdown
 
 from shared.callback_hosts import CallbackHosts
-from shared.errors import ServiceError
 from shared.jobs import JobStore
-from shared.models import Model, catalogue_for
+from shared.models import catalogue_for
 from shared.queue import QUEUES, SERVED_BY, RowQueue, connect, make_celery
 from shared.requests import ImageRequest
 from shared.results import ResultStore
-from shared.samplers import DEFAULT_SAMPLER
 from shared.settings import Settings, SettingsError
 from shared.workers import WorkerCard, WorkerRegister
 from worker.beat import Beat, Recall
@@ -27,7 +24,8 @@ from worker.cleanup import CleanUp
 from worker.deliveries import Deliveries
 from worker.devices import pick_device
 from worker.ending import Ending
-from worker.engine import DenoiseRequest, Engine
+from worker.engine import CurveFiles, Engine
+from worker.hardware import surroundings
 from worker.health import Pulse
 from worker.identity import worker_name
 from worker.neighbours import Neighbours
@@ -36,15 +34,15 @@ from worker.prefetch import Prefetch
 from worker.reception import Reception
 from worker.rows import RowRunner
 from worker.tasks import register_tasks
+from worker.warm_up import warm_up
 
 log = logging.getLogger(__name__)
 
 _CLEAN_UP_S = 30.0
 _PULSE_S = 5.0
+_KEEP_CURVES_S = 30.0
 _WATCH_S = 0.5
 _CALLBACKS_S = 0.5
-# one to warm up a size, then as many as a measurement needs
-_PROBE_STEPS = 5
 
 
 class Worker:
@@ -62,7 +60,8 @@ class Worker:
         self._results = ResultStore(settings.output_dir, settings.presigned_links_s)
         self._catalogue = catalogue_for(settings)
         self._ending = Ending()
-        self._engine = Engine(settings, self._catalogue, self._engine_failed)
+        curve_files = CurveFiles(settings.compile_cache_dir / "step_times", surroundings(settings, self._device))
+        self._engine = Engine(settings, self._catalogue, self._engine_failed, curve_files, self._wanted_changed)
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
@@ -87,6 +86,7 @@ class Worker:
                 (settings.worker_beat_s, Recall(self._jobs, queue).look),
             ], "chores"),
             Beat([(pause_s, self._clean_up.look)], "clean-up"),
+            Beat([(_KEEP_CURVES_S, self._engine.keep_curves)], "curves"),
             *self._calls_back(),
         ]  # fmt: skip
         self._others = 0  # live workers that have room
@@ -149,59 +149,18 @@ class Worker:
         with suppress(redis.RedisError):  # the beat tries again
             self._share_cores()
         self._engine.start()
-        self._warm_up()
+        warm_up(self._engine, self._catalogue.default, self.settings)
         with suppress(redis.RedisError):
             self._look_around()
         for beat in self._beats:
             beat.start()
-
-    def _warm_up(self) -> None:
-        """Load the default model before the first job comes; without its weights, go on."""
-        model = self._catalogue.default
-        if model.place(self.settings.models_dir) is None:
-            log.warning("the default model %s has no weights here yet; other models are served", model.name)
-            return
-        started = time.monotonic()
-        try:
-            if self.settings.torch_compile:
-                # what is made for the first size is for that one alone, so the usual one comes first
-                self._paint_copies(model, 1, model.native_size, steps=1)
-            first = self._paint_copies(model, 1, side=64, steps=1)
-            log.info("the model %s is warm after %.1f s", model.name, time.monotonic() - started)
-            self._measure(model, first)
-        except ServiceError as error:
-            log.warning("the default model %s cannot be used: %s", model.name, error)
-
-    def _measure(self, model: Model, first_s: float) -> None:
-        """Let the engine learn how many pictures run well together, as far as `warm_up_s` allows.
-
-        `first_s` is what one evaluation of 64x64 pixels took.
-        """
-        started, copies = time.monotonic(), 1
-        expected = first_s * _PROBE_STEPS * (model.native_size / 64) ** 2
-        while time.monotonic() - started + expected < self.settings.warm_up_s:
-            expected = 2 * self._paint_copies(model, copies, model.native_size, _PROBE_STEPS)
-            if self._engine.shared_best() < copies:
-                break
-            copies *= 2
-        log.info("%d pictures of %s run well together", self._engine.shared_best(), model.name)
-
-    def _paint_copies(self, model: Model, copies: int, side: int, steps: int) -> float:
-        """Seconds for so many pictures at once."""
-        request = DenoiseRequest(
-            model=model.name, prompt="", negative_prompt="", width=side, height=side, steps=steps, guidance_scale=7.5,
-            eta=0.0, sampler=DEFAULT_SAMPLER, noise_seed=0, step_seed=0,
-        )  # fmt: skip
-        started = time.monotonic()
-        for ticket in [self._engine.submit(request, lambda *_: None) for _ in range(copies)]:
-            ticket.result()
-        return time.monotonic() - started
 
     def _stop(self, **_: Any) -> None:
         self._clean_up.stop()
         for beat in self._beats:
             beat.stop()
         self._engine.stop()
+        self._engine.keep_curves()
         self._pulse.stop()
         with suppress(redis.RedisError):  # both run out by themselves
             self._register.leave(self.name)
@@ -217,6 +176,9 @@ class Worker:
         if self._engine.alive:
             with suppress(OSError):  # without a folder for it nobody asks for it either
                 self._pulse.beat()
+
+    def _wanted_changed(self) -> None:
+        self._prefetch.wake()
 
     def _room(self) -> int:
         return min(self.settings.worker_slots, self._rows.room())
@@ -271,5 +233,6 @@ class Worker:
             rows=self._rows.in_hand(),
             room=self._room(),
             free_memory=self._free_memory,
+            batching=self._engine.batching(),
         )
         self._register.announce(card)

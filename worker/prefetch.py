@@ -52,6 +52,11 @@ class Prefetch:
                 self._calls -= 1
             self.adjust()
 
+    def wake(self) -> None:
+        """Look again whether to take more, soon, and not on the calling thread, which must not wait for Redis."""
+        if self._consumer is not None:
+            self._consumer.hub.call_soon(self.adjust)
+
     def adjust(self) -> None:
         """Look again whether to take more."""
         self._more = self._takes_more(self._calls)

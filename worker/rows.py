@@ -88,11 +88,11 @@ class RowRunner:
             return len(self._tickets)
 
     def room(self) -> int:
-        """How many rows this worker should have in hand: those that run well together, and one more."""
+        """How many rows this worker should have in hand: those whose requests share a pass, and one more."""
         with self._lock:
             claims = list(self._tickets)
         pictures = sum(claim.request.n_samples for claim in claims) / len(claims) if claims else 1
-        return math.ceil(self._engine.shared_best() / pictures) + 1
+        return math.ceil(self._engine.wanted() / pictures) + 1
 
     def run_next(self, call: str, variant: str) -> None:
         """Do the row that is due for workers of `variant`, if any. `call` is the id of the message that called for it.

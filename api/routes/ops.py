@@ -55,7 +55,7 @@ def ops_blueprint(services: Services) -> Blueprint:
 
     @blp.route("/workers")
     @blp.alt_response(401, schema=ErrorAnswer)
-    @blp.doc(responses={"200": {"description": "Every live worker: variant, device, models, load, free memory"}})
+    @blp.doc(responses={"200": {"description": "Every live worker: device, models, load, memory, optimal batch sizes"}})
     def workers() -> Response:
         """Who is there to work; one that has said nothing for three beats is not."""
         with services.door.enter(request):
@@ -75,6 +75,7 @@ def ops_blueprint(services: Services) -> Blueprint:
                     "warm_models": list(card.warm_models),
                     "available_models": list(card.available_models),
                     "missing_models": dict(card.missing_models),
+                    "optimal_batch_sizes": list(card.batching.get("curves", ())),
                 }
                 for card in live
             ]

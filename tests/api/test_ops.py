@@ -15,6 +15,11 @@ CARD = WorkerCard(
     rows=3,
     room=4,
     free_memory=5_000_000_000,
+    batching={
+        "forward_passes": {"1": 0, "2": 3, "4": 1, "+Inf": 1},
+        "batch_items": 210,
+        "curves": [{"model": "demo", "optimal_batch_size": 16}],
+    },
 )
 
 
@@ -68,7 +73,9 @@ def test_workers_are_shown_to_whoever_has_the_key(world, assert_error):
         "warm_models": ["demo"],
         "available_models": ["demo", "sd14"],
         "missing_models": {"sd15": "It is not here."},
+        "optimal_batch_sizes": [{"model": "demo", "optimal_batch_size": 16}],
     }
+    assert second["optimal_batch_sizes"] == []
     assert (second["serves"], second["free_memory"], second["load"]) == (["standard"], None, 0)
     assert_error(world.client.get("/workers"), 401, "unauthorized")
     assert_error(world.client.get("/workers", headers={"X-API-Key": "wrong"}), 401, "unauthorized")
@@ -92,6 +99,12 @@ def test_metrics_are_gauges_of_queue_and_workers(world):
         'personal_diffusion_workers{variant="standard",device="cuda:1"}': "1",
         'personal_diffusion_worker_slots{variant="cpu",device="cpu"}': "18",
         'personal_diffusion_worker_slots{variant="standard",device="cuda:1"}': "4",
+        'personal_diffusion_forward_pass_batch_items_bucket{worker="w1",le="1"}': "0",
+        'personal_diffusion_forward_pass_batch_items_bucket{worker="w1",le="2"}': "3",
+        'personal_diffusion_forward_pass_batch_items_bucket{worker="w1",le="4"}': "4",
+        'personal_diffusion_forward_pass_batch_items_bucket{worker="w1",le="+Inf"}': "5",
+        'personal_diffusion_forward_pass_batch_items_sum{worker="w1"}': "210",
+        'personal_diffusion_forward_pass_batch_items_count{worker="w1"}': "5",
         'personal_diffusion_models_warm{model="demo"}': "2",
         'personal_diffusion_models_warm{model="sd14"}': "1",
     }

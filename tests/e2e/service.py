@@ -75,6 +75,7 @@ class Service:
             "PROMPTS_DIR": str(self.prompts_dir),
             "MODELS_DIR": str(self.models_dir),
             "DEFAULT_MODEL": "demo",
+            "COMPILE_CACHE_DIR": str(folder / "cache"),
             "TORCH_THREADS": "1",
             "WARM_UP_S": "0",
             "RETRY_WINDOW_S": "0",

@@ -20,11 +20,12 @@ def worker(redis_url: str, redis_client: Any, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     worker = Worker(
         Settings(
-            redis_url=redis_url, key_prefix="t:", output_dir=str(tmp_path / "outputs"), device="cpu", torch_threads=1,
+            redis_url=redis_url, key_prefix="t:", output_dir=str(tmp_path / "outputs"), device="cpu",
+            compile_cache_dir=tmp_path / "cache", torch_threads=1,
             worker_variant="standard", visibility_timeout_s=1, worker_beat_s=0.1, result_ttl_s=1,
         )
     )  # fmt: skip
-    monkeypatch.setattr(worker, "_warm_up", lambda: None)
+    monkeypatch.setattr("worker.app.warm_up", lambda *_: None)
     yield worker
     worker._stop()
 
@@ -123,6 +124,6 @@ def test_a_worker_that_cannot_begin_ends(worker: Worker, monkeypatch: pytest.Mon
     """Given a fault at the start, which Celery only logs, then the process ends with a status all the same."""
     failed: list[str] = []
     monkeypatch.setattr(worker._ending, "fail", failed.append)
-    monkeypatch.setattr(worker, "_warm_up", lambda: 1 / 0)
+    monkeypatch.setattr("worker.app.warm_up", lambda *_: 1 / 0)
     worker._start(sender=None)
     assert failed == ["it cannot begin: division by zero"]

@@ -349,7 +349,6 @@ def _with(request: DenoiseRequest, **different: Any) -> DenoiseRequest:
 def two_threads(settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """An engine in which whatever can share a call does, so that equal requests end together."""
     monkeypatch.setattr(StepTimes, "share", lambda _self, counts: len(counts))
-    monkeypatch.setattr(StepTimes, "due_alone", False)
     engine = Engine(dataclasses.replace(settings, torch_threads=2), catalogue)
     engine.start()
     yield engine

@@ -100,7 +100,6 @@ def test_others_in_the_batch_are_untouched(
 ) -> None:
     """Given requests that share forward passes, when the model gives NaN to one, then that one alone fails."""
     monkeypatch.setattr(StepTimes, "share", lambda _self, counts: len(counts))
-    monkeypatch.setattr(StepTimes, "due_alone", False)
     guide = Flight.guide
 
     def poisoned(flight: Flight, predictions: torch.Tensor) -> torch.Tensor:
@@ -133,7 +132,7 @@ def test_a_decoder_that_overflows_in_16_bits_runs_in_float32(
         answer = decode(vae, latents, **named)
         return (answer[0] * torch.inf,) if latents.dtype == torch.bfloat16 else answer
 
-    checkpoint = next(iter(engine._cache._loaded.values()))
+    *_, checkpoint = engine._cache._loaded.values()  # the one that was used last
     checkpoint.vae.to(torch.bfloat16)
     monkeypatch.setattr(AutoencoderKL, "decode", overflowing)
     try:

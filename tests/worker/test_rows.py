@@ -47,7 +47,7 @@ class FakeEngine:
         self.together = 1
         self.downloaded: list[int] = []
 
-    def shared_best(self) -> int:
+    def wanted(self) -> int:
         return self.together
 
     def fetch(self, model: str, report: Callable[[int], None]) -> None:

@@ -7,15 +7,24 @@ most one finished request is decoded (on a CPU one a thread). Requests join and 
 import logging
 import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from itertools import accumulate
+from typing import Any
 
 import torch
 from PIL import Image
 
-from shared.errors import InternalError, InvalidRequest, OutOfMemory, ServiceError, WorkerFailed, WorkerStopping
+from shared.errors import (
+    InternalError,
+    InvalidRequest,
+    OutOfMemory,
+    ServiceError,
+    WorkerFailed,
+    WorkerStopping,
+)
 from shared.models import DOWNSAMPLING_FACTOR, Catalogue
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
@@ -23,10 +32,12 @@ from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache
 from worker.cores import cores_for
 from worker.devices import is_out_of_memory, pick_device
+from worker.engine.curve_files import CurveFiles
+from worker.engine.curves import Curves
 from worker.engine.evaluation import evaluate
 from worker.engine.flight import Flight
+from worker.engine.measuring import Measurement
 from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket
-from worker.engine.step_times import StepTimes
 from worker.engine.turns import Turns
 from worker.engine.wishes import settle
 from worker.parallel import at_once
@@ -36,10 +47,10 @@ log = logging.getLogger(__name__)
 
 # how long requests for models in memory may go before one whose model must be loaded in their place
 _MODEL_PATIENCE_S = 10.0
+# how long what is wanted in hand may be out of date
+_LOOK_AGAIN_S = 0.02
 # in pictures that are decoded at the same time: no more memory than one of SD 1.x takes
 _PIXELS_AT_ONCE = 512 * 512
-# more guided requests than any device gains by
-_MANY = [2] * 64
 
 
 class Engine:
@@ -49,9 +60,18 @@ class Engine:
     """
 
     def __init__(
-        self, settings: Settings, catalogue: Catalogue, on_failure: Callable[[BaseException], None] = lambda _: None
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        on_failure: Callable[[BaseException], None] = lambda _: None,
+        curve_files: CurveFiles | None = None,
+        on_wanted: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_failure` is called, on the engine's thread, when that ends by an error; every request has ended then."""
+        """`on_failure` is called, on the engine's thread, when that ends by an error; every request has ended then.
+
+        `curve_files` keeps what is learned of batch sizes for the next start. `on_wanted` is called, on the engine's
+        thread, when `wanted` has changed.
+        """
         self._settings = settings
         self._on_failure = on_failure
         self._device = pick_device(settings.device)
@@ -62,8 +82,11 @@ class Engine:
         self._flights: list[Flight] = []
         self._ended: deque[Flight] = deque()
         self._turns = Turns()
-        self._times: defaultdict[Hashable, StepTimes] = defaultdict(StepTimes)
-        self._shared_best = 1
+        self._curves = Curves(curve_files)
+        self._measurements: deque[Measurement] = deque()
+        self._wanted = 1
+        self._on_wanted = on_wanted
+        self._look_again = 0.0
         self._threads = 0
         self.share_cores(1)
         self._changed = threading.Condition()
@@ -110,13 +133,34 @@ class Engine:
         """Leave to each of so many workers, this one among them, an equal share of the cores from the next step on."""
         self._wanted_threads = self._settings.torch_threads or cores_for(workers, self._settings.worker_count)
 
-    def shared_best(self) -> int:
-        """How many requests like the last ones run well together; more than that had better wait elsewhere."""
-        return self._shared_best
+    def wanted(self) -> int:
+        """How many requests like the last ones should be in hand: those that share a pass best, or as many as it takes
+        to learn that; more had better wait elsewhere."""
+        return self._wanted
 
-    def step_times(self) -> Mapping[Hashable, StepTimes]:
-        """What was measured of each kind of UNet call, by `Flight.group`; for reports, while nothing runs."""
-        return self._times
+    def measure(self, request: DenoiseRequest, at_most_s: float, pass_s: float) -> tuple[str, int]:
+        """Learn the step times of requests like this one, for so many seconds; waits until nothing else runs here.
+
+        `pass_s` is what a forward pass of the request alone is expected to take.
+
+        Gives what was measured, in words, and the optimal batch size, as far as is known then. Raises a ServiceError
+        when the request cannot be run at all.
+        """
+        measurement = Measurement(request, at_most_s, pass_s)
+        with self._changed:
+            if self._stopping:
+                raise WorkerStopping("The worker is stopping.")
+            self._measurements.append(measurement)
+            self._changed.notify()
+        return measurement.outcome.result()
+
+    def batching(self) -> dict[str, Any]:
+        """Forward passes by batch items since the start, and the latest curves; safe from any thread."""
+        return self._curves.report()
+
+    def keep_curves(self) -> None:
+        """Write down what was learned of batch sizes; safe from any thread but the engine's, which it would delay."""
+        self._curves.keep()
 
     def warm_models(self) -> list[str]:
         """Catalogue names of the models that are in memory now."""
@@ -152,6 +196,8 @@ class Engine:
             self._stopping = True
             untouched = set(self._waiting)
             left = list(self._unended)
+        for measurement in self._measurements:
+            measurement.outcome.set_exception(WorkerStopping("The worker is stopping."))
         for ticket in left:
             if failure is None or ticket in untouched:
                 error = WorkerStopping("The worker is stopping.")
@@ -162,7 +208,9 @@ class Engine:
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._waiting or self._flights or self._ended)
+            self._changed.wait_for(
+                lambda: self._stopping or self._waiting or self._flights or self._ended or self._measurements
+            )
             return not self._stopping
 
     def _settle_threads(self) -> None:
@@ -175,6 +223,8 @@ class Engine:
     def _turn(self) -> None:
         """Advance one group of requests by one model evaluation, and finish some that are done."""
         self._settle_threads()
+        if self._measurements and not self._flights:
+            self._measure(self._measurements.popleft())
         self._drop_cancelled()
         self._admit()
         if self._flights:
@@ -246,29 +296,64 @@ class Engine:
     # ---- one evaluation
 
     def _next_batch(self) -> list[Flight]:
-        """The requests that share the next UNet call, at least one."""
+        """The requests that share the next forward pass, at least one."""
         due = self._turns.order(self._flights, self._seconds)
-        times, at_most = self._times[due[0].group], due[0].rows_at_most
-        count = 1 if times.due_alone else times.share([flight.row_count for flight in due])
-        while at_most is not None and count > 1 and sum(flight.row_count for flight in due[:count]) > at_most:
-            count -= 1
-        self._shared_best = 1 if at_most else times.share(_MANY)
-        return due[:count]
+        if (at_most := due[0].rows_at_most) is not None:
+            fitting = sum(total <= at_most for total in accumulate(flight.row_count for flight in due))
+            due = due[: max(1, fitting)]
+        times = self._curves.of(due[0].group, self._threads)
+        return due[: times.share([flight.row_count for flight in due])]
 
     def _seconds(self, flight: Flight) -> float:
         """One evaluation of this request alone; what was never measured counts as nothing and so is tried soon."""
-        return self._times[flight.group].seconds(flight.row_count) or 0.0
+        return self._curves.of(flight.group, self._threads).seconds(flight.row_count) or 0.0
+
+    def _measure(self, measurement: Measurement) -> None:
+        """Run one request's forward pass in batches of several sizes, as if there were so many of it."""
+        request = measurement.request
+        try:
+            terms = settle(request, self._device, self._profile)
+            checkpoint = self._cache.get(request.model, terms.precision, ())
+            flight = Flight(Ticket(request, lambda *_: None), checkpoint, terms)
+            group, threads = flight.group, self._threads
+            times = self._curves.of(group, threads)
+            for copies in measurement.batches(times, flight.row_count, terms.rows_at_most):
+                started = time.perf_counter()
+                predictions = evaluate([flight] * copies, self._device)
+                seconds = time.perf_counter() - started
+                if predictions.out_of_memory:
+                    times.too_many(copies * flight.row_count)
+                    break
+                predictions.of(flight)
+                self._curves.note(group, threads, copies * flight.row_count, seconds, source="start")
+            self._want(flight)
+            measurement.outcome.set_result(self._curves.optimum(group, threads))
+        except Exception as error:
+            measurement.outcome.set_exception(_translated(error))
+            self._make_good(error)
+
+    def _want(self, flight: Flight) -> None:
+        """Look again how many requests should be in hand, not after each of many short passes."""
+        if time.monotonic() < self._look_again:
+            return
+        self._look_again = time.monotonic() + _LOOK_AGAIN_S
+        wanted = self._curves.wanted(flight.group, self._threads)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._on_wanted()
 
     def _advance(self, batch: list[Flight]) -> None:
         """Evaluate, guide, and give each request its prediction; a failure ends its own request only."""
-        oldest, started = self._flights[0], time.perf_counter()
+        oldest, group = self._flights[0], batch[0].group
+        started = time.perf_counter()
         predictions = evaluate(batch, self._device)
-        seconds, rows = time.perf_counter() - started, sum(flight.row_count for flight in batch)
+        seconds, items = time.perf_counter() - started, sum(flight.row_count for flight in batch)
         self._turns.took(seconds, oldest in batch)
         if predictions.out_of_memory:
-            self._times[batch[0].group].too_many(rows)
+            self._curves.of(group, self._threads).too_many(items)
         else:
-            self._times[batch[0].group].note(rows, seconds)
+            self._curves.note(group, self._threads, items, seconds)
+        self._want(batch[0])
         for flight in batch:
             try:
                 flight.send(flight.guide(predictions.of(flight)))

@@ -1,99 +1,235 @@
-"""How long a UNet call takes by its number of rows, and how many requests should therefore share one.
+"""How long a forward pass takes by its batch size, and how many requests should therefore share one.
 
-A device that is not yet saturated does two rows in less time than one after the other; past the knee of that curve,
-sharing only makes everybody late. The curve is learned from the calls themselves, and work done to learn is never
-wasted: trying a size is running requests that wait anyway.
+A device that is not yet saturated runs a batch of two in less time than two batches of one; past the knee, batching
+raises latency without raising throughput. The curve need not be smooth: libraries change their method with the size, so
+that two may cost twice as much as one and four no more than two. So every doubling is tried, not only as far as the
+last one paid, and tried again now and then. Trying a size is running requests that wait anyway; what it may cost is
+bounded.
 """
 
 import math
+import threading
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
-import numpy as np
-
-# the first call of a size pays for the libraries' preparations, and a single reading is too noisy to judge by
-_WARM_UP = 1
-_SURE = 3
-_REMEMBERED = 16
+# the first pass of a size pays for the libraries' preparations
+WARM_UP = 1
+# one bad reading of three is not the middle one
+SURE = 3
+_KEPT = 8
 # b equal requests done one after the other end at T, 2T, ... bT: at (b + 1) / 2 T on average; together all end at T(b)
 _LATER_AT_MOST = 1.05
-# a request runs alone now and then, so that a time taken at a bad moment does not stand for ever
-_CHECKED_EVERY = 60
-_PAIR = 2
-# a doubling that wins less than this is the end of the curve
+# a larger batch that wins less than this is not worth waiting for
 _WORTHWHILE = 1.03
+
+# What trying costs is the time by which it makes the first in line later than the best known size would have. For
+# sizes never tried: so many seconds, and a share of the time of all passes; and no pass may be much longer than usual
+_CREDIT_S = 2.0
+_SHARE_OF_TRIALS = 0.05
+_LONGEST_TRIAL_S = 1.0
+# for each that was tried so many passes ago: a share of the time since then
+_STALE_PASSES = 60
+_SHARE_OF_A_REVISIT = 0.01
+
+
+class _Readings:
+    """The times of one batch size. Those from before a pause count until there are enough new ones."""
+
+    def __init__(self, known: float | None = None) -> None:
+        self._old = [] if known is None else [known] * SURE
+        self._new: deque[float] = deque(maxlen=_KEPT)
+        self._passes = 0
+        self.last_pass = 0
+        self.last_busy_s = 0.0
+
+    def note(self, seconds: float, passes: int, busy_s: float) -> None:
+        """A pass, the `passes`-th of all, with which all have taken `busy_s`."""
+        if self._new and passes - self.last_pass >= _STALE_PASSES:
+            self._old, self._new = list(self._new), deque(maxlen=_KEPT)
+        self.last_pass, self.last_busy_s = passes, busy_s
+        self._passes += 1
+        if self._passes > WARM_UP:
+            self._new.append(seconds)
+        if len(self._new) >= SURE:
+            self._old = []
+
+    @property
+    def known(self) -> bool:
+        return bool(self._old or self._new)
+
+    @property
+    def sure(self) -> bool:
+        return len(self._old) + len(self._new) >= SURE
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is being measured: there are new readings to come before the old ones are forgotten."""
+        return self._passes > 0 and len(self._new) < SURE
+
+    @property
+    def seconds(self) -> float:
+        """The second shortest: other programs lengthen any number of readings, and one too short is no proof."""
+        readings = sorted([*self._old, *self._new])
+        return readings[(min(len(readings), SURE) - 1) // 2]
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A pass that is made to learn: how many requests and batch items it has, and the time that is not lost by it."""
+
+    requests: int
+    items: int
+    worth_s: float
 
 
 class StepTimes:
-    """The curve of one kind of call: same model, latent size and length of the conditioning. One thread only."""
+    """The curve of one kind of forward pass: same model, latent size, length of the conditioning, threads.
 
-    def __init__(self) -> None:
-        self._calls: dict[int, int] = {}
-        self._seconds: dict[int, deque[float]] = {}
+    Sizes are in batch items: a guided request has two. One thread at a time, except for `curve`.
+    """
+
+    def __init__(self, known: Mapping[int, float] | None = None) -> None:
+        """`known`: seconds by size from an earlier process; true until there are new readings of the size."""
+        self._sizes = {size: _Readings(seconds) for size, seconds in (known or {}).items()}
+        self._lock = threading.Lock()
         self._most: float = math.inf
-        self._calls_since_alone = 0
+        self._passes = 0
+        self._busy_s = 0.0
+        self._spent_s = 0.0
+        self._trial: _Trial | None = None
+        # sizes that are known at all and their times, as long as nothing is noted
+        self._points: tuple[list[int], list[float]] | None = None
 
-    def note(self, rows: int, seconds: float) -> None:
-        """A call with so many rows took so long."""
-        self._calls_since_alone = self._calls_since_alone + 1 if rows > _PAIR else 0
-        self._calls[rows] = self._calls.get(rows, 0) + 1
-        if self._calls[rows] > _WARM_UP:
-            self._seconds.setdefault(rows, deque(maxlen=_REMEMBERED)).append(seconds)
+    def note(self, items: int, seconds: float) -> None:
+        """A pass with so many batch items took so long."""
+        trial, self._trial = self._trial, None
+        if trial is not None and trial.items == items:
+            self._spent_s += max(0.0, seconds - trial.worth_s)
+        self._passes += 1
+        self._busy_s += seconds
+        self._points = None
+        with self._lock:
+            self._sizes.setdefault(items, _Readings()).note(seconds, self._passes, self._busy_s)
 
-    def too_many(self, rows: int) -> None:
-        """A call with so many rows did not fit into memory: never again."""
-        self._most = min(self._most, rows - 1)
+    def too_many(self, items: int) -> None:
+        """A pass with so many batch items did not fit into memory: never again."""
+        self._most = min(self._most, items - 1)
 
-    def seconds(self, rows: int) -> float | None:
-        """The time of a call, between measured sizes interpolated, beyond them scaled; None when nothing is known.
+    def sure(self, items: int) -> bool:
+        """Whether this size was measured often enough to be believed."""
+        return items in self._sizes and self._sizes[items].sure
 
-        Of several readings the shortest counts: other processes can only lengthen them.
-        """
-        if not self._seconds:
+    def curve(self) -> dict[int, float]:
+        """Seconds of a pass by batch items, for all sizes that are sure. Safe from any thread."""
+        with self._lock:
+            return {size: known.seconds for size, known in sorted(self._sizes.items()) if known.sure}
+
+    def seconds(self, items: int) -> float | None:
+        """The time of a pass, between measured sizes interpolated, beyond them scaled; None when nothing is known."""
+        if self._points is None:
+            known = {size: readings.seconds for size, readings in sorted(self._sizes.items()) if readings.known}
+            self._points = list(known), list(known.values())
+        sizes, times = self._points
+        if not sizes:
             return None
-        sizes = sorted(self._seconds)
-        times = [min(self._seconds[size]) for size in sizes]
-        scale = max(1.0, rows / sizes[-1]) * min(1.0, rows / sizes[0])
-        return float(np.interp(rows, sizes, times)) * scale
+        if items <= sizes[0] or items >= sizes[-1]:
+            return times[0] * items / sizes[0] if items < sizes[-1] else times[-1] * items / sizes[-1]
+        above = bisect_left(sizes, items)
+        part = (items - sizes[above - 1]) / (sizes[above] - sizes[above - 1])
+        return times[above - 1] + part * (times[above] - times[above - 1])
 
-    @property
-    def due_alone(self) -> bool:
-        """Whether the next call should serve one request only, to measure its time again."""
-        return self._calls_since_alone >= _CHECKED_EVERY
+    def share(self, items: Sequence[int]) -> int:
+        """How many of the requests, given by their batch items in the order in which they should run, share the next
+        pass, which is to be told to `note`.
 
-    def share(self, rows: Sequence[int]) -> int:
-        """How many of the requests, given by their rows in the order in which they should run, share the next call.
-
-        The first alone until its time is known. Then up to twice the largest size that was measured, for a few calls,
-        as long as the last doubling was worthwhile. Then the fewest with nearly the best throughput of all that pay.
+        The first alone until its time is known; then the optimal number, or one that is tried to learn.
         """
-        largest = max((known for known in self._seconds if self._sure(known)), default=0)
-        if largest < rows[0]:
+        totals = list(accumulate(items))
+        best = self._best(totals)
+        self._trial = next(self._trials(totals, best, revisits=True), None)
+        return self._trial.requests if self._trial else best
+
+    def optimum(self, items: Sequence[int]) -> int:
+        """How many of the requests share a pass best, as far as is known: of all that pay, the fewest with nearly the
+        best throughput."""
+        return self._best(list(accumulate(items)))
+
+    def wanted(self, items: Sequence[int]) -> int:
+        """How many requests there should be: the optimal number, or as many as a size that was never tried needs."""
+        totals = list(accumulate(items))
+        best = self._best(totals)
+        trial = next(self._trials(totals, best, revisits=False), None)
+        return max(best, trial.requests if trial else 0)
+
+    def _largest_sure(self) -> int:
+        return max((size for size, known in self._sizes.items() if known.sure), default=0)
+
+    def _best(self, totals: Sequence[int]) -> int:
+        largest, alone = self._largest_sure(), totals[0]
+        if largest < alone:
             return 1
-        totals = [total for total in accumulate(rows) if total <= min(2 * largest, self._most)] or [rows[0]]
-        if totals[-1] > largest and not self._sure(totals[-1]) and self._still_rising(largest):
-            return len(totals)
+        most = max(1, bisect_right(totals, min(largest, self._most)))
+        # doublings, because a guess between two of them is no reason to leave one request behind; or all there are
+        counts = {1, most, *(count for count, _ in self._steps(totals) if count <= most)}
         rates = {
-            count: self._rate(total)
-            for count, total in enumerate(totals, 1)
-            if count == 1 or ((total <= largest or self._sure(total)) and self._pays(total, rows[0]))
+            count: self._rate(totals[count - 1])
+            for count in counts
+            if count == 1 or self._pays(totals[count - 1], alone)
         }
         nearly_best = max(rates.values()) / _WORTHWHILE
         return min(count for count, rate in rates.items() if rate >= nearly_best)
 
-    def _sure(self, rows: int) -> bool:
-        return len(self._seconds.get(rows, ())) >= _SURE
-
-    def _rate(self, rows: int) -> float:
-        """Rows a second."""
-        seconds = self.seconds(rows)
-        return rows / seconds if seconds else 0.0
+    def _rate(self, items: int) -> float:
+        """Batch items a second."""
+        seconds = self.seconds(items)
+        return items / seconds if seconds else 0.0
 
     def _pays(self, total: int, alone: int) -> bool:
         requests = total / alone
         return self._rate(total) >= self._rate(alone) * 2 * requests / (_LATER_AT_MOST * (requests + 1))
 
-    def _still_rising(self, largest: int) -> bool:
-        smaller = any(self._sure(known) and 2 * known <= largest for known in self._seconds)
-        return not smaller or self._rate(largest) >= _WORTHWHILE * self._rate(largest // 2)
+    def _trials(self, totals: Sequence[int], best: int, revisits: bool) -> Iterator[_Trial]:
+        """What may be tried now, sizes that are not known first; at most twice what was tried before."""
+        largest, usual = self._largest_sure(), totals[best - 1]
+        usual_s = self.seconds(usual)
+        if usual_s is None or largest < totals[0]:
+            return
+        stale = []
+        for count, total in self._steps(totals):
+            if count == best or total > min(2 * largest, self._most):
+                continue
+            expected_s = self.seconds(total) or 0.0
+            if count > best and expected_s > max(_LONGEST_TRIAL_S, 2 * usual_s):
+                continue
+            trial = _Trial(count, total, usual_s * min(1.0, total / usual))
+            cost_s = max(0.0, expected_s - trial.worth_s)
+            known = self._sizes.get(total)
+            if known is None or not known.sure or known.begun:
+                if self._spent_s + cost_s <= _CREDIT_S + _SHARE_OF_TRIALS * self._busy_s:
+                    yield trial
+            elif (
+                self._passes - known.last_pass >= _STALE_PASSES
+                and SURE * cost_s <= _SHARE_OF_A_REVISIT * (self._busy_s - known.last_busy_s)
+            ):  # fmt: skip
+                stale.append(trial)
+        if revisits:
+            yield from stale
+
+    def _steps(self, totals: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """For each doubling the most requests that are no more, with their batch items; those in between only where
+        nothing is known between it and the one below."""
+        sure = [size for size, known in self._sizes.items() if known.sure]
+        step = 1
+        while step < 2 * totals[-1]:
+            count = bisect_right(totals, step)
+            total = totals[count - 1] if count else 0
+            if 2 * total > step and (
+                total == step
+                or count == 1
+                or not any(step < 2 * size <= 2 * step and size != total for size in sure)
+            ):  # fmt: skip
+                yield count, total
+            step *= 2

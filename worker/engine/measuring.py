@@ -1,0 +1,38 @@
+"""Learning a curve before the first request comes."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+from worker.engine.request import DenoiseRequest
+from worker.engine.step_times import SURE, WARM_UP, StepTimes
+
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+
+class Measurement:
+    """What is to be measured, within so many seconds. `outcome`: of what, and the optimal batch size."""
+
+    def __init__(self, request: DenoiseRequest, at_most_s: float, pass_s: float) -> None:
+        """`pass_s`: what a pass of the request alone is expected to take, until it is known."""
+        self.request = request
+        self._at_most_s = at_most_s
+        self._pass_s = pass_s
+        self.outcome: Future[tuple[str, int]] = Future()
+
+    def batches(self, times: StepTimes, items: int, items_at_most: int | None) -> Iterator[int]:
+        """How many copies of the request, of so many batch items, the next pass is to have; each is noted in `times`.
+
+        Sizes that are known already are left out. Ends when the next pass would take more than the time that is left.
+        """
+        end = time.monotonic() + self._at_most_s
+        for copies in _BATCH_SIZES:
+            size = copies * items
+            if copies > 1 and items_at_most is not None and size > items_at_most:
+                return
+            if times.sure(size):
+                continue
+            for _ in range(WARM_UP + SURE):
+                if time.monotonic() + (times.seconds(size) or self._pass_s) > end:
+                    return
+                yield copies
