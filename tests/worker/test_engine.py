@@ -1,6 +1,7 @@
 """The engine as its callers see it: progress, cancelling, errors, and pictures that depend on what they should."""
 
 import dataclasses
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,12 +25,16 @@ from shared.errors import (
     WorkerStopping,
 )
 from shared.models import Catalogue
+from shared.prompts import parse_prompt
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
+from worker.checkpoint import Checkpoint
 from worker.engine import Denoised, DenoiseRequest, Engine
 from worker.engine.flight import Flight
 from worker.engine.request import Ticket
 from worker.engine.step_times import StepTimes
+from worker.families import FAMILIES, Conditioning
+from worker.families.base import encode_with_clip
 
 Build = Callable[..., DenoiseRequest]
 
@@ -349,6 +354,7 @@ def _with(request: DenoiseRequest, **different: Any) -> DenoiseRequest:
 def two_threads(settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """An engine in which whatever can share a call does, so that equal requests end together."""
     monkeypatch.setattr(StepTimes, "share", lambda _self, counts: len(counts))
+    monkeypatch.setattr("worker.engine.engine._ADMISSION_S", 60.0)
     engine = Engine(dataclasses.replace(settings, torch_threads=2), catalogue)
     engine.start()
     yield engine
@@ -441,6 +447,7 @@ def test_whatever_ends_the_thread_every_request_is_handed_back(
     """Given a device whose calls raise for ever, or an error where none is expected, when requests run, then each ends
     with an error that puts its row back, as one that counts where it was begun, the owner is told once, and new ones
     are refused in the same way."""
+    monkeypatch.setattr("worker.engine.engine._ADMISSION_S", 60.0)
     told: list[BaseException] = []
     ended = threading.Event()
     engine = Engine(settings, catalogue, lambda error: (told.append(error), ended.set()))
@@ -493,3 +500,82 @@ def test_a_device_that_is_full_is_not_lost(engine: Engine, request_for: Build, m
         with pytest.raises(InternalError):
             engine.submit(request_for(), breaks).result(60)
     assert make(engine, request_for()).image.size == (64, 64)
+
+
+def test_those_that_run_make_a_step_between_two_that_come_in_slowly(
+    settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given texts that are slow to encode, when many wait, then one that runs makes a step between any two of them."""
+    events: list[str] = []
+    encode = encode_with_clip
+
+    def slowly(checkpoint: Checkpoint, prompt: str, negative_prompt: str) -> Conditioning:
+        if prompt == "slow":
+            events.append("in")
+            time.sleep(0.1)
+        return encode(checkpoint, prompt, negative_prompt)
+
+    family = FAMILIES["sd1"]
+    monkeypatch.setattr("worker.engine.flight.FAMILIES", {"sd1": dataclasses.replace(family, encode=slowly)})
+    engine = Engine(settings, catalogue)
+    engine.start()
+    try:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def on_step(step: int, _steps: int) -> None:
+            events.append("step")
+            begun.set()
+            if step == 1:
+                go_on.wait(60)
+
+        running = engine.submit(request_for(steps=500), on_step)
+        assert begun.wait(60)
+        slow = [engine.submit(request_for(prompt="slow", steps=1), silent) for _ in range(4)]
+        go_on.set()
+        for ticket in slow:
+            ticket.result(60)
+        running.cancel()
+        assert events.count("in") == 4
+        for one, two in itertools.pairwise([number for number, event in enumerate(events) if event == "in"]):
+            assert two > one + 1
+    finally:
+        engine.stop()
+
+
+def test_one_that_is_cancelled_while_others_come_in_does_not_come_in(
+    settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given requests that come in together, when one is cancelled while another is encoded, then its text is not."""
+    monkeypatch.setattr("worker.engine.engine._ADMISSION_S", 60.0)
+    encoded: list[str] = []
+    tickets: list[Ticket] = []
+
+    def cancel_the_last(checkpoint: Checkpoint, prompt: str, negative_prompt: str) -> Conditioning:
+        encoded.append(prompt)
+        tickets[-1].cancel()
+        return encode_with_clip(checkpoint, prompt, negative_prompt)
+
+    family = FAMILIES["sd1"]
+    monkeypatch.setattr("worker.engine.flight.FAMILIES", {"sd1": dataclasses.replace(family, encode=cancel_the_last)})
+    engine = Engine(settings, catalogue)
+    engine.start()
+    try:
+        with engine._changed:  # reentrant
+            tickets += [engine.submit(request_for(prompt=text), silent) for text in ("cat", "dog", "duck")]
+        assert tickets[0].result(60).image
+        assert tickets[1].result(60).image
+        with pytest.raises(JobCancelled):
+            tickets[2].result(60)
+        assert encoded == ["cat", "dog"]
+    finally:
+        engine.stop()
+
+
+def test_texts_are_taken_apart_by_those_who_ask(engine: Engine, request_for: Build) -> None:
+    """Given a prompt, when it is submitted, then it has been parsed before the engine's thread looks at it."""
+    parse_prompt.cache_clear()
+    with engine._changed:  # the engine's thread cannot see it yet
+        ticket = engine.submit(request_for(prompt="a (white:1.2) duck", negative_prompt="a blue [dog]"), silent)
+        assert parse_prompt.cache_info().currsize == 2
+    assert ticket.result(60).image
+    assert parse_prompt.cache_info().misses == 2

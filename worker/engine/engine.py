@@ -20,12 +20,14 @@ from PIL import Image
 from shared.errors import (
     InternalError,
     InvalidRequest,
+    JobError,
     OutOfMemory,
     ServiceError,
     WorkerFailed,
     WorkerStopping,
 )
 from shared.models import DOWNSAMPLING_FACTOR, Catalogue
+from shared.prompts import parse_prompt
 from shared.samplers import SAMPLERS
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
@@ -47,6 +49,8 @@ log = logging.getLogger(__name__)
 
 # how long requests for models in memory may go before one whose model must be loaded in their place
 _MODEL_PATIENCE_S = 10.0
+# how long requests may come in before those that run make their next step
+_ADMISSION_S = 0.05
 # how long what is wanted in hand may be out of date
 _LOOK_AGAIN_S = 0.02
 # in pictures that are decoded at the same time: no more memory than one of SD 1.x takes
@@ -87,6 +91,7 @@ class Engine:
         self._wanted = 1
         self._on_wanted = on_wanted
         self._look_again = 0.0
+        self._owed_s = 0.0
         self._threads = 0
         self.share_cores(1)
         self._changed = threading.Condition()
@@ -118,6 +123,8 @@ class Engine:
         called the same way every few evaluations. Raises InvalidRequest.
         """
         _check(request)
+        for text in (request.prompt, request.negative_prompt):
+            parse_prompt(text)  # kept there for the engine's thread, on which everybody else would wait for it
         ticket = Ticket(request, on_step, on_preview)
         with self._changed:
             if self._stopping:
@@ -238,29 +245,42 @@ class Engine:
 
     def _drop_cancelled(self) -> None:
         with self._changed:
-            for ticket in list(self._waiting):
-                if ending := ticket.ending:
-                    self._waiting.remove(ticket)
-                    ticket.outcome.set_exception(ending)
+            waiting = list(self._waiting)
+        for ticket in waiting:
+            if ending := ticket.ending:
+                self._end_waiting(ticket, ending)
         for flight in [*self._flights, *self._ended]:
             if ending := flight.ticket.ending:
                 self._fail(flight, ending)
 
+    def _end_waiting(self, ticket: Ticket, ending: JobError) -> None:
+        with self._changed:
+            self._waiting.remove(ticket)
+        ticket.outcome.set_exception(ending)
+
     def _admit(self) -> None:
         """Let waiting requests in: load their model, encode their prompt, start their sampler.
 
-        Encoding a picture is long, so that only one a turn comes in, and none waits behind it.
+        Those that run wait meanwhile, so only as many come in as are quick; after one that was not, the others
+        run for as long before the next comes. Encoding an image is long, so that none waits behind it.
         """
+        if self._flights and self._owed_s > 0:
+            return
         with self._changed:
             waiting = list(self._waiting)
-        encoded_picture = False
+        encoded_picture, started = False, time.perf_counter()
         for ticket in waiting:
+            if self._flights and time.perf_counter() - started >= _ADMISSION_S:
+                break
             if ticket.request.init_image is not None and encoded_picture:
+                continue
+            if ending := ticket.ending:
+                self._end_waiting(ticket, ending)
                 continue
             terms = settle(ticket.request, self._device, self._profile)
             if self._must_wait_for_room(ticket, terms.precision):
                 if time.monotonic() - ticket.arrived > _MODEL_PATIENCE_S:
-                    return  # nobody overtakes it any more, so that the others' models fall free
+                    break  # nobody overtakes it any more, so that the others' models fall free
                 continue
             with self._changed:
                 self._waiting.remove(ticket)
@@ -271,6 +291,7 @@ class Engine:
                 self._make_good(error)
                 ticket.outcome.set_exception(ticket.context.run(_translated, error))
             encoded_picture = encoded_picture or ticket.request.init_image is not None
+        self._owed_s = time.perf_counter() - started - _ADMISSION_S
 
     def _must_wait_for_room(self, ticket: Ticket, precision: Precision) -> bool:
         in_use = self._in_use()
@@ -349,6 +370,7 @@ class Engine:
         predictions = evaluate(batch, self._device)
         seconds, items = time.perf_counter() - started, sum(flight.row_count for flight in batch)
         self._turns.took(seconds, oldest in batch)
+        self._owed_s -= seconds
         if predictions.out_of_memory:
             self._curves.of(group, self._threads).too_many(items)
         else:
