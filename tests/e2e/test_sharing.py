@@ -2,6 +2,8 @@
 
 import base64
 import io
+import math
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -71,8 +73,30 @@ def test_pictures_made_at_once_are_those_made_alone(service: Service) -> None:
         assert decibels(*pictures) >= SAME, body
 
 
-def test_a_worker_leaves_to_others_what_it_cannot_run_now(service: Service) -> None:
-    """Given pictures too large to share calls, when twelve wait, then a worker takes no more than it runs, plus one."""
+def with_curve(make_service: ServiceFactory, curve: str) -> Service:
+    """A service with a worker that is told the times of its forward passes."""
+    service = make_service(workers=0, WORKER_BEAT_S="0.5")
+    service.start_worker("tests.e2e.worker_with_curve", CURVE=curve)
+    service.wait_ready()
+    return service
+
+
+def passes(service: Service) -> dict[float, int]:
+    """How many forward passes had at most so many batch items, from `GET /metrics`."""
+    found = re.findall(r'forward_pass_batch_items_bucket{.*le="(.+)"} (\d+)', service.get("/metrics").text)
+    return {float(bound): int(count) for bound, count in found}
+
+
+def larger_passes(service: Service, than: int) -> int:
+    """How many forward passes had more batch items; 0 as long as the worker has told nothing."""
+    told = passes(service)
+    return told[math.inf] - told[than] if told else 0
+
+
+def test_a_worker_leaves_to_others_what_it_cannot_run_now(make_service: ServiceFactory) -> None:
+    """Given images that gain nothing by sharing, when twelve wait, then a worker takes no more than it runs, plus one
+    and one that may be on its way."""
+    service = with_curve(make_service, "steep")
     client = redis.Redis(port=service.redis_port)
     with queued(service, 12, **LARGE) as ids:
         until(lambda: any(service.get(f"/status/{task_id}").json()["Step"] > 1 for task_id in ids))
@@ -81,6 +105,35 @@ def test_a_worker_leaves_to_others_what_it_cannot_run_now(service: Service) -> N
             in_hand.append(client.hlen(f"{service.key_prefix}unacked"))
             time.sleep(0.1)
         assert 1 <= statistics.median(in_hand) <= 3, in_hand
+    until(lambda: passes(service))
+    assert larger_passes(service, 2) == 0
+
+
+def test_as_many_share_a_pass_as_pay(make_service: ServiceFactory) -> None:
+    """Given a curve on which sharing gains, when 16 requests wait, then eight and more of them share forward passes."""
+    service = with_curve(make_service, "flat")
+    with queued(service, 16, **(LARGE | {"H": 128, "W": 128})):
+        until(lambda: larger_passes(service, 16))
+
+
+def test_what_shares_is_learned_from_the_first_requests(make_service: ServiceFactory) -> None:
+    """Given a worker that has measured nothing, when 16 small requests wait, then it has soon tried eight and more in
+    one forward pass, and tells what it learned; started anew, it knows."""
+    service = make_service(WORKER_BEAT_S="0.5", WARM_UP_S="0")
+    with queued(service, 16, **(LARGE | {"H": 64, "W": 64, "ddim_steps": 500})):
+        until(lambda: larger_passes(service, 8))
+
+        def told() -> Any:
+            (worker,) = service.get("/workers").json()["workers"]
+            curves = [curve for curve in worker["optimal_batch_sizes"] if curve["width"] == 64]
+            return next((curve for curve in curves if "16" in curve["seconds_by_batch_items"]), None)
+
+        assert until(told)["learned_from"] == ["requests"]
+    service.stop(service.workers[0])
+    service.start_worker()
+    service.wait_ready()
+    service.wait(service.submit(prompt="a red circle", H=64, W=64, ddim_steps=5))
+    until(lambda: told() and "disk" in told()["learned_from"])
 
 
 def test_a_running_job_shows_what_it_becomes(service: Service) -> None:
