@@ -6,8 +6,9 @@ from flask import Request, Response, jsonify
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.archive import archive
-from shared.answers import describe_result, main_image
+from shared.answers import main_image
 from shared.records import Job
+from shared.result_stream import ResultStream
 from shared.results import ResultStore, StoredFile
 
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
@@ -15,9 +16,15 @@ _YEAR_S = 365 * 24 * 3600
 
 
 def finished_answer(job: Job, results: ResultStore) -> Response:
-    """The result of a successful job, in the form that its request asked for."""
+    """The result of a successful job, in the form that its request asked for; JSON is sent as it is made.
+
+    Raises ResultMissing.
+    """
     if job.request.return_base64:
-        return jsonify(describe_result(job, results))
+        stream = ResultStream(job, results, lambda answer: jsonify(answer).get_data())
+        response = Response(iter(stream), mimetype="application/json")
+        response.content_length = stream.length
+        return response
     name = main_image(job)
     response = Response(results.read(job.folder, name), mimetype=MIME_TYPES[job.request.format])
     response.headers["Content-Disposition"] = f'inline; filename="{name}"'

@@ -1,6 +1,5 @@
 """What is told about a job, as JSON: to whoever asks for its status, and to the address that its request named."""
 
-import base64
 from typing import Any
 
 from shared.parameters import wire_parameters
@@ -49,16 +48,6 @@ def describe(job: Job, results: ResultStore) -> dict[str, Any]:
             "Parameters": wire_parameters(job.request, used, _warnings(job)),
         }
     return answer
-
-
-def describe_result(job: Job, results: ResultStore) -> dict[str, Any]:
-    """The same with the pictures as base64, for a successful job; raises ResultMissing where one is not there."""
-
-    def encoded(name: str) -> str:
-        return base64.b64encode(results.read(job.folder, name)).decode()
-
-    pictures = [encoded(image.name) for image in job.images]
-    return describe(job, results) | {"Image": pictures, "Grid": encoded(job.grid) if job.grid else None}
 
 
 def _warnings(job: Job) -> list[str]:

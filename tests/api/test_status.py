@@ -4,8 +4,10 @@ import base64
 import io
 
 import pytest
+from flask import jsonify
 from PIL import Image
 
+from shared.answers import describe
 from shared.errors import OutOfMemory
 from shared.records import StoredImage
 from shared.settings import DUMMY_API_KEY
@@ -318,3 +320,51 @@ def test_redis_away_is_503_and_passes(world, assert_error, method, path):
 
     world.server.let_in()
     assert world.client.open(path, method=method, headers=KEY).status_code in (200, 404)
+
+
+def test_base64_is_sent_as_it_is_made(world, monkeypatch):
+    """Given a job of several images, when its JSON is read piece by piece, then each image is read only when its turn
+    comes, and the whole has the length that was announced and is the very text that one piece would be."""
+    job_id = world.work(
+        world.submit(return_base64=True, skip_grid=False, n_iter=2, n_samples=2, prompt="Käse \U0001f600")
+    )
+    read = []
+    store = world.services.results
+    monkeypatch.setattr(store, "read", lambda *place, _read=store.read: read.append(place[1]) or _read(*place))
+
+    answer = status(world, job_id)
+    pieces = answer.iter_encoded()
+    text = b""
+    read_at = {}
+    for piece in pieces:
+        text += piece
+        read_at.setdefault(len(read), len(text))
+
+    assert sorted(read_at) == [0, 1, 2, 3, 4, 5]
+    assert int(answer.headers["Content-Length"]) == len(text)
+    assert answer.mimetype == "application/json"
+    job = world.services.jobs.get(job_id)
+    images = [base64.b64encode(store.read(job.folder, image.name)).decode() for image in job.images]
+    grid = base64.b64encode(store.read(job.folder, job.grid)).decode()
+    with world.app.app_context():
+        whole = jsonify(describe(job, store) | {"Image": images, "Grid": grid})
+    assert text == whole.data
+
+
+def test_an_image_of_many_pieces_is_whole(world):
+    """Given an image larger than a piece, when its JSON is read, then its base64 is not interrupted by padding."""
+    job_id = world.work(world.submit(return_base64=True))
+    job = world.services.jobs.get(job_id)
+    for size in (3 * 256 * 1024, 2_000_003):
+        data = bytes(range(251)) * (size // 251 + 1)
+        world.services.results.write(job.folder, job.images[0].name, data[:size])
+        assert base64.b64decode(status(world, job_id).json["Image"][0], validate=True) == data[:size]
+
+
+def test_a_missing_image_is_said_before_anything_is_sent(world, assert_error):
+    """Given a job of which one image is gone, when its JSON is asked for, then 410, and no half of an answer."""
+    job_id = world.work(world.submit(return_base64=True, n_samples=2))
+    job = world.services.jobs.get(job_id)
+    (world.folder / "outputs" / job.folder / job.images[1].name).unlink()
+
+    assert_error(status(world, job_id), 410)

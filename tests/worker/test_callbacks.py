@@ -97,6 +97,10 @@ def test_pictures_come_along_where_base64_was_asked_for(
     sender.send_due()
     first, second = (json.loads(body) for _, _, body in receiver.calls)
     assert first["Image"] == [base64.b64encode(b"the picture").decode()]
+    _, headers, body = receiver.calls[0]
+    assert int(headers["Content-Length"]) == len(body)
+    stamp = int(headers["X-Signature"].partition(",")[0].removeprefix("t="))
+    assert headers["X-Signature"] == signature(SECRET.encode(), stamp, [body])
     assert "Image" not in second
     assert second["Images"] == first["Images"]
 
@@ -352,12 +356,12 @@ def test_the_readme_s_check_of_a_signature_works() -> None:
     names: dict[str, Any] = {"hmac": hmac, "time": time}
     exec(found[1], names)  # noqa: S102 - our own page
     now = int(time.time())
-    is_genuine, header = names["is_genuine"], signature(SECRET.encode(), now, b"body")
+    is_genuine, header = names["is_genuine"], signature(SECRET.encode(), now, [b"body"])
     assert is_genuine(header, b"body", SECRET)
     assert not is_genuine(header, b"bodY", SECRET)
     assert not is_genuine(header, b"body", "another")
     assert not is_genuine(header.replace(str(now), str(now + 1)), b"body", SECRET)
-    assert not is_genuine(signature(SECRET.encode(), now - 400, b"body"), b"body", SECRET)
+    assert not is_genuine(signature(SECRET.encode(), now - 400, [b"body"]), b"body", SECRET)
 
 
 def test_a_worker_that_could_not_sign_does_not_start() -> None:
