@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 
@@ -44,6 +45,8 @@ class Checkpoint:
     """Moves the parts to the device and back; None: all are there to stay."""
     warnings: tuple[str, ...] = ()
     """What every result of this model must say."""
+    conditionings: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
+    """What the UNet is told by the requests under way, by their texts; the engine fills it."""
     encodings: OrderedDict[Hashable, torch.Tensor] = field(default_factory=OrderedDict)
     """Text encodings made before; `families` fills it."""
 

@@ -5,6 +5,7 @@ import logging
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -44,6 +45,7 @@ T = TypeVar("T")
 _PROGRESS_PAUSE_S = 1.0
 _PREVIEW_PAUSE_S = 1.0
 _PREVIEW_SIDE = 128  # pixels
+_INPUTS_KEPT = 8
 
 
 class RowRunner:
@@ -66,6 +68,9 @@ class RowRunner:
         self._patiently = self._patience.for_redis
         self._lock = threading.Lock()
         self._tickets: dict[Claim, list[Ticket]] = {}
+        self._inputs_lock = threading.Lock()
+        self._inputs: OrderedDict[str, Image.Image] = OrderedDict()
+        """The inputs of late, at the size that is drawn, by job: for its other rows."""
 
     def renew(self) -> None:
         """Show a sign of life for every row in progress, also while a model loads and no step is done."""
@@ -181,10 +186,18 @@ class RowRunner:
         request = claim.request
         if request.kind != "img2img":
             return None
+        with self._inputs_lock:
+            if known := self._inputs.get(claim.job_id):
+                return known
         data = self._with_store(claim, lambda: self._results.read(expiring_folder(claim.job_id), INPUT_NAME))
-        with Image.open(io.BytesIO(data)) as opened:
-            picture = images.upscale(opened.convert("RGB"), request.upscale)
-        return picture.resize((request.width, request.height), Image.Resampling.LANCZOS)
+        # one at a time is decoded, for it may be far larger than what is drawn
+        with self._inputs_lock, Image.open(io.BytesIO(data)) as opened:
+            # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
+            picture = opened.convert("RGB").resize((request.width, request.height), Image.Resampling.LANCZOS)
+            self._inputs[claim.job_id] = picture
+            if len(self._inputs) > _INPUTS_KEPT:
+                self._inputs.popitem(last=False)
+        return picture
 
     def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
         request = claim.request

@@ -1,5 +1,6 @@
 """From a prompt to what the UNet is told."""
 
+import gc
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,9 @@ from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache
 from worker.devices import Device
+from worker.engine import DenoiseRequest, Ticket
+from worker.engine.flight import Flight
+from worker.engine.wishes import settle
 from worker.families import FAMILIES, Conditioning
 from worker.families.base import _tokenized
 from worker.profiles import choose_precision, profile_for
@@ -244,3 +248,36 @@ def test_the_estimate_is_never_above_the_count(checkpoint: Checkpoint, prompt: s
 def test_odd_prompts_give_finite_encodings(prompt: str, encode: Encode) -> None:
     """Given weights that cancel, vanish or explode, or odd letters, when encoded, then every number is finite."""
     assert bool(torch.isfinite(encode(prompt)).all())
+
+
+def test_the_images_of_a_row_share_what_their_text_tells(
+    checkpoint: Checkpoint, request_for: Callable[..., DenoiseRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given requests of one text and of others, when they are under way, then the text is projected once, another text
+    or guidance has its own, and nothing is kept when all have ended."""
+    projected: list[torch.Tensor] = []
+    project = checkpoint.project_text
+
+    def noted(text: torch.Tensor) -> torch.Tensor:
+        projected.append(project(text))
+        return projected[-1]
+
+    monkeypatch.setattr(checkpoint, "project_text", noted)
+
+    def begin(**different: Any) -> Flight:
+        request = request_for(**different)
+        return Flight(Ticket(request, lambda *_: None), checkpoint, settle(request, CPU, PROFILE))
+
+    with torch.no_grad():
+        same = [begin(noise_seed=seed, steps=3 + seed) for seed in range(5)]
+        assert len(projected) == 2
+        assert all(flight.conditioning_rows is same[0].conditioning_rows for flight in same)
+        others = [begin(prompt="another"), begin(negative_prompt="another"), begin(guidance_scale=1.0)]
+        assert len(projected) == 7
+        assert len({id(flight.conditioning_rows) for flight in (*same, *others)}) == 4
+        own = FAMILIES[checkpoint.model.family].encode(checkpoint, same[0].ticket.request.prompt, "")
+        assert torch.equal(same[0].conditioning_rows[1], project(own.positive))
+    same.clear()
+    others.clear()
+    gc.collect()
+    assert len(checkpoint.conditionings) == 0

@@ -243,6 +243,58 @@ def test_img2img_reads_its_input_at_the_size_asked_for(
     assert Image.open(io.BytesIO(results.read("kept/j", name))).size == (128, 128)
 
 
+@pytest.mark.parametrize(("upscale", "size"), [(1, 64), (2, 96), (4, 64)])
+def test_an_input_is_brought_to_its_size_in_one_step(
+    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch,
+    upscale: int, size: int,
+) -> None:  # fmt: skip
+    """Given upscale and an input of 48x48, when the row runs, then it is resized once, to what is drawn, and where that
+    is the enlarged size the pixels are those of the enlargement."""
+    data, picture = io.BytesIO(), Image.effect_noise((48, 48), 90).convert("RGB")
+    picture.save(data, "PNG")
+    results.write(expiring_folder("j"), INPUT_NAME, data.getvalue())
+    made: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+
+    def noted(image: Image.Image, size: tuple[int, int], *more: Any, **named: Any) -> Image.Image:
+        made.append(size)
+        return resize(image, size, *more, **named)
+
+    jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, upscale=upscale, width=size, height=size))
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "resize", noted)
+        runner._input_picture(jobs.claim_row("j", 0))  # type: ignore[arg-type]  # it is there
+    assert made == [(size, size)]
+    runner.run(RowId("j", 0))
+    start = runner._inputs["j"]
+    assert start.tobytes() == resize(picture, (size, size), Image.Resampling.LANCZOS).tobytes()
+
+
+def test_the_rows_of_a_job_share_its_input(
+    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given 3 rows from one input, when they run, then it is read once; and the inputs of few jobs only are kept."""
+    data = io.BytesIO()
+    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
+    read: list[str] = []
+    read_file = results.read
+
+    def noted(folder: str, name: str, *more: Any) -> bytes:
+        read.append(folder)
+        return read_file(folder, name, *more)
+
+    monkeypatch.setattr(results, "read", noted)
+    for number in range(20):
+        job = f"j{number}"
+        results.write(expiring_folder(job), INPUT_NAME, data.getvalue())
+        jobs.accept(job, request_of(kind="img2img", denoising_strength=0.5, n_iter=3))
+        for row in range(3):
+            runner.run(RowId(job, row))
+    assert read == [expiring_folder(f"j{number}") for number in range(20)]
+    assert len({id(request.init_image) for request in engine.requests[-3:]}) == 1
+    assert len(runner._inputs) < 10
+
+
 @pytest.mark.parametrize(
     ("raised", "code"),
     [(OutOfMemory("too big"), "out_of_memory"), (RuntimeError("secret detail"), "internal_error")],

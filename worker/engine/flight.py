@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -27,6 +28,14 @@ T = TypeVar("T")
 _PREVIEW_EVERY = 4
 
 
+@dataclass(frozen=True, eq=False)
+class _Text:
+    """The conditioning of each row of a request in a UNet call, projected, and what is to be said about it."""
+
+    rows: Sequence[torch.Tensor]
+    warnings: Sequence[str]
+
+
 class Flight:
     """Built on the engine's thread: encodes the prompt (and picture) and runs the sampler to its first evaluation.
 
@@ -43,18 +52,35 @@ class Flight:
         self._warnings = [*checkpoint.warnings, *terms.warnings]
         self._family = FAMILIES[checkpoint.model.family]
         request = ticket.request
-        # unused, it must not even lengthen the other side
-        negative = request.negative_prompt if self.guided else ""
-        conditioning = self._family.encode(checkpoint, request.prompt, negative)
-        self._warnings += conditioning.warnings
-        sides = (conditioning.negative, conditioning.positive) if self.guided else (conditioning.positive,)
-        self.conditioning_rows = [checkpoint.project_text(side.to(checkpoint.unet_dtype)) for side in sides]
-        """The conditioning of each row of this request in a UNet call: what to avoid first, then what to draw."""
+        self._text = self._conditioned()
+        self._warnings += self._text.warnings
         noise = Noise(request.noise_seed, request.step_seed)
         start = self._start(noise)
         self._sampling = begin(request.sampler, checkpoint.scheduler_config, request.steps, request.eta, start, noise)
         self._latents = start.noise
         self._advance(None)
+
+    def _conditioned(self) -> _Text:
+        """What the texts of this request tell the UNet; one for all requests under way with the same texts.
+
+        The images of a row have the same, and projected it is large: 64 copies would take gigabytes.
+        """
+        request, known = self.ticket.request, self.checkpoint.conditionings
+        # unused, it must not even lengthen the other side
+        negative = request.negative_prompt if self.guided else ""
+        key = (request.prompt, negative, self.guided)
+        text: _Text | None = known.get(key)
+        if text is None:
+            made = self._family.encode(self.checkpoint, request.prompt, negative)
+            sides = (made.negative, made.positive) if self.guided else (made.positive,)
+            rows = tuple(self.checkpoint.project_text(side.to(self.checkpoint.unet_dtype)) for side in sides)
+            text = known[key] = _Text(rows, made.warnings)
+        return text
+
+    @property
+    def conditioning_rows(self) -> Sequence[torch.Tensor]:
+        """The conditioning of each row of this request in a UNet call: what to avoid first, then what to draw."""
+        return self._text.rows
 
     def _start(self, noise: Noise) -> Start:
         """Draw in the stock pipelines' order: the picture's latents first, then the noise.
