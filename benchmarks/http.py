@@ -33,9 +33,10 @@ from rich.console import Console
 
 from benchmarks import report
 from client.children import Child, start_child, stop_children
-from client.embedded_redis import answers, find_server, server_command
+from client.embedded_redis import answers, find_server
 from shared.settings import DUMMY_API_KEY
 from tests.e2e.service import REPOSITORY, clean_environment, free_port
+from tests.redis_over_tcp import redis_command
 
 CONNECTIONS = 16
 API_PROCESSES = 2
@@ -162,9 +163,10 @@ class Side:
             "DEFAULT_MODEL": "demo",
             "API_PROCESSES": str(API_PROCESSES),
             "MAX_WAITING_JOBS": "0",
+            "LOG_LEVEL": "INFO",
             "PYTHONUNBUFFERED": "1",
         }
-        self._start("redis", server_command(redis_server, redis_port, folder))
+        self._start("redis", redis_command(redis_server, redis_port, folder))
         _until("Redis answers", lambda: not answers(redis_url), self._children)
         self.make("worker")
         self._start("api", [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app"])
