@@ -32,6 +32,7 @@ def native_blueprint(services: Services) -> Blueprint:
     """The blueprint over these services."""
     blp = Blueprint("native", __name__, description="Text to image, image to image, and the jobs they become")
     waiters = Waiters(services.settings.sync_waiters)
+    status_query = StatusQuery()
     generate_schema, img2img_schema = GenerateSchema(services.limits), Img2ImgSchema(services.limits)
 
     def take(schema: GenerateSchema) -> tuple[str, ImageRequest, bool]:
@@ -102,7 +103,7 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.doc(parameters=[{"in": "query", "name": "preview", "schema": {"type": "boolean"}, "description": _PREVIEW}])
     def status(job_id: str) -> Response:
         """The state of a job; once it is done, its result."""
-        query = load_query(StatusQuery(), request.args)
+        query = load_query(status_query, request.args)
         job = find(job_id)
         if job.state is State.SUCCESS:
             return finished_answer(job, services.results)
