@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _ROOT = Path(__file__).resolve().parent.parent
 _START_S = 60.0
 _PIECE = 1024 * 1024
-# of address space: the interpreter and its libraries, and what the widest of the formats takes a pixel and a half
+# of address space: the interpreter with its libraries; and one and a half times what the widest format takes a pixel
 _PROCESS_BYTES = 256 * 1024 * 1024
 _BYTES_A_PIXEL = 32
 

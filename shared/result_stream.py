@@ -36,4 +36,5 @@ class ResultStream:
             data = memoryview(self._results.read(self._folder, name))
             for start in range(0, len(data), _PIECE):
                 yield base64.b64encode(data[start : start + _PIECE])
+            del data  # before the next one is read
             yield following

@@ -152,11 +152,11 @@ def test_when_all_are_busy_the_server_says_so(decoder: Callable[..., ImageDecode
 
 
 def test_it_ends_with_the_process_that_started_it() -> None:
-    """Given a server that is killed while an image is being decoded, when it is gone, then its decoder is gone too."""
+    """Given a server that is killed, and can end nobody, when it is gone, then its decoder ends too."""
     script = (
         "import os, signal, sys, time; from api.image_decoder import ImageDecoder\n"
         f"elsewhere = ImageDecoder(1, 60, {PLENTY}); elsewhere(bytes.fromhex({GOOD.hex()!r}), 10**6)\n"
-        "print(elsewhere._places.queue[0]._process.pid, flush=True); time.sleep(600)"  # amid its work: nobody reads on
+        "print(elsewhere._places.queue[0]._process.pid, flush=True); time.sleep(600)"
     )
     server = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert server.stdout
