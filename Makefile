@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full test-containers chaos lint format tables clean
+.PHONY: help run test test-full test-containers chaos lint format tables lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -37,12 +37,16 @@ format: $(VENV)/.ready-dev  ## write the code the way `make lint` wants it
 tables: $(VENV)/.ready-dev  ## bring the README's tables up to date
 	@$(BIN)/python -m tests.readme_tables
 
+lock: $(VENV)/.ready-dev  ## renew the lists of exact versions that everything is installed from
+	@$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@client/lock.sh $(BIN)/uv
+
 clean:  ## delete caches (.venv, outputs, .run and training state stay)
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	@find api worker shared client tests demo_model benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.ready-run: pyproject.toml client/install.sh
+$(VENV)/.ready-run: pyproject.toml client/install.sh client/requirements-run.txt
 	@client/install.sh run
 
-$(VENV)/.ready-dev: pyproject.toml client/install.sh
+$(VENV)/.ready-dev: pyproject.toml client/install.sh client/requirements-dev.txt
 	@client/install.sh dev

