@@ -1,7 +1,7 @@
 """A worker as it is, but for three prompts.
 
 "poison" kills it, under "huge" no two requests fit into one call, and "fatal grid" kills the first that has made the
-grid, before it says so.
+grid, before it says so. Whatever the machine, it takes sharing for worthwhile.
 """
 
 import os
@@ -9,6 +9,7 @@ import signal
 from typing import Any
 
 from shared.jobs import JobStore
+from tests.e2e.worker_with_curve import tell
 from worker import __main__ as program
 from worker.engine import evaluation
 from worker.rows import RowRunner
@@ -38,6 +39,7 @@ def _close_or_die(self: JobStore, job_id: str, grid: str | None) -> bool:
 
 
 if __name__ == "__main__":
+    tell("flat")
     RowRunner._make = _make_or_die  # type: ignore[method-assign]
     evaluation._call = _call_or_overflow
     JobStore.close = _close_or_die  # type: ignore[method-assign]

@@ -11,7 +11,8 @@ from worker.engine.step_times import StepTimes
 CURVES = {"flat": lambda _items: 0.1, "steep": lambda items: 0.1 * items}
 
 
-def _tell(curve: str) -> None:
+def tell(curve: str) -> None:
+    """From now on, passes of every kind have these times."""
     seconds = CURVES[curve]
     begin, note = StepTimes.__init__, StepTimes.note
 
@@ -23,5 +24,5 @@ def _tell(curve: str) -> None:
 
 
 if __name__ == "__main__":
-    _tell(os.environ["CURVE"])
+    tell(os.environ["CURVE"])
     main()

@@ -87,3 +87,20 @@ def test_an_acknowledgement_that_failed_takes_nobodys_place() -> None:
     with consumer.call(prefetch):
         consumer.delivered |= {100: None, 101: None}
     assert consumer.value == 2 + 1
+
+
+def test_a_worker_that_wants_more_takes_it_when_it_is_woken() -> None:
+    """Given a worker that took all it wanted, when it wants more and is woken, then it looks again on the main loop's
+    thread, and not on the one that woke it."""
+    wanted = 1
+    prefetch, consumer = attached(lambda calls: calls < wanted)
+    later: list[Callable[[], None]] = []
+    with consumer.call(prefetch):
+        assert consumer.value == 1
+        wanted = 4
+        consumer.hub.call_soon = later.append
+        prefetch.wake()
+        assert consumer.value == 1
+        while later:
+            later.pop()()
+        assert consumer.value == 2
