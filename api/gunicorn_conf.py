@@ -1,13 +1,12 @@
 """gunicorn's settings, read from ours: `gunicorn --config python:api.gunicorn_conf api.wsgi:app`."""
 
+import subprocess
 import sys
 from typing import Any
 
 import gunicorn.http.wsgi
 
 from shared.open_access import require_own_keys
-from shared.queue import connect
-from shared.redis_server import UnsuitableRedis, check_server
 from shared.settings import SettingsError, read_settings
 
 # the header stays, for it is written in any case, and tells nothing
@@ -42,10 +41,15 @@ logconfig_dict = {
 
 
 def on_starting(server: Any) -> None:
-    """Before anything is served: a key that everybody knows, or a Redis that can never carry a job, is the end."""
+    """Before anything is served: a key that everybody knows, or a Redis that can never carry a job, is the end.
+
+    Redis is looked at by a program of its own: the client would bring `ssl` into this process, from which all others
+    are forked, before gevent has put its own in the place of the system's sockets.
+    """
     try:
         require_own_keys(_settings)
-        with connect(_settings) as client:
-            check_server(client)
-    except (SettingsError, UnsuitableRedis) as wrong:
+    except SettingsError as wrong:
         sys.exit(f"api: {wrong}")
+    looked = subprocess.run([sys.executable, "-m", "shared.redis_server"], stderr=subprocess.PIPE, text=True)
+    if looked.returncode:
+        sys.exit(f"api: {looked.stderr.strip()}")

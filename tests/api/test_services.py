@@ -2,6 +2,9 @@
 
 import runpy
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +66,9 @@ def test_gunicorn_listens_where_the_environment_says(monkeypatch):
         5,
         "api.server.Worker",
     )
+
+
+def test_gunicorn_s_settings_bring_in_no_client_of_redis():
+    """Given gunicorn's settings, when they are read, then nothing has taken the system's sockets before gevent did."""
+    program = "import sys, api.gunicorn_conf; sys.exit('redis' in sys.modules or 'kombu' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2]).returncode == 0
