@@ -202,6 +202,20 @@ def test_what_an_earlier_process_learned_is_used_and_checked() -> None:
     assert times.optimum([PAIR] * 16) == 1
 
 
+def test_a_curve_along_the_line_does_not_flicker() -> None:
+    """Given a curve on which sharing just pays, when readings waver by a tenth, then what was optimal stays so, also
+    for a few requests less; where it clearly does not pay any more, it is given up."""
+    along = measured(45.9, 42.2, 36.6, 26.7, 24.8)
+    times = StepTimes({PAIR << doubling: along(PAIR << doubling) for doubling in range(5)})
+    assert times.wanted([PAIR] * 64) >= 16
+    for _ in range(20):
+        times.note(PAIR, 0.9 * along(PAIR))
+    assert [times.optimum([PAIR] * requests) for requests in (13, 16)] == [13, 16]
+    for _ in range(20):
+        times.note(PAIR, 0.7 * along(PAIR))
+    assert times.optimum([PAIR] * 16) == 1
+
+
 def test_requests_of_different_items_are_added_up() -> None:
     """Given requests with and without guidance, when they share, then their items count, not their number."""
     times, _ = learned(knee_at_eight, 16)
