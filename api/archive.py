@@ -81,6 +81,9 @@ def _parameters(job: Job) -> str:
     """What was used for all of them, and which picture has which prompt and seed."""
     used = next(row.used for row in job.rows if row.done)
     warnings = [warning for row in job.rows for warning in row.warnings]
-    pictures = [{"name": image.name, "seed": image.seed, "prompt": image.prompt} for image in job.images]
+    pictures = [
+        {"name": image.name, "seed": image.seed, "prompt": prompt}
+        for image, prompt in zip(job.images, job.prompts, strict=True)
+    ]
     parameters = wire_parameters(job.request, used, warnings) | {"pictures": pictures}
     return json.dumps(parameters, indent=2, ensure_ascii=False) + "\n"

@@ -13,7 +13,7 @@ from api.services import Services
 from shared.errors import Gone, ModelUnavailable, NotFound, ServiceUnavailable, VariantUnavailable
 from shared.input_image import InputImage
 from shared.logs import about_job
-from shared.records import INPUT_NAME, Job, State, expiring_folder, new_job_id
+from shared.records import INPUT_NAME, Job, State, input_folder, new_job_id
 from shared.requests import ImageRequest
 from shared.submissions import Submission
 
@@ -68,7 +68,7 @@ def submit(
     if picture:
         services.jobs.require_room(request, owner)
         services.jobs.will_expire(job_id)
-        services.results.write(expiring_folder(job_id), INPUT_NAME, picture.png)
+        services.results.write(input_folder(job_id), INPUT_NAME, picture.png)
     if not services.jobs.accept(job_id, request, owner):
         return job_id, True
     with about_job(job_id):

@@ -13,48 +13,106 @@ that a job is either accepted as a whole or not at all. Messages are only calls:
 many finds nothing to take.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from shared.errors import RowBusy
 from shared.fair_shares import FairShares, of_line
 from shared.line_survey import Surveyor
 
-# KEYS: the job's record, its variant's rows, the waiting jobs, the fair clock, work to do, the owner's open jobs
-# ARGV: job id, rows, cost of a row, owner, time, most jobs waiting, most jobs of one owner, fields of the record...
+# KEYS: the job's record, its variant's rows, the waiting jobs, the fair clock, work to do, the owner's open jobs,
+# all open jobs, the records that are kept, bytes kept for each owner
+# ARGV: job id, rows, cost of a row, owner, time, most jobs waiting, most jobs of one owner, when it is overdue,
+# bytes of the record, most bytes of one owner, fields of the record...
 _ACCEPT = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
 local most_waiting, most_owned = tonumber(ARGV[6]), tonumber(ARGV[7])
 if most_waiting > 0 and redis.call('ZCARD', KEYS[3]) >= most_waiting then return 'queue full' end
 if most_owned > 0 and redis.call('ZCARD', KEYS[6]) >= most_owned then return 'owner full' end
+local function forget_expired()
+    for _, kept in ipairs(redis.call('ZRANGEBYSCORE', KEYS[8], '-inf', ARGV[5], 'LIMIT', 0, 100)) do
+        local bytes, owner = string.match(kept, '^(%d+):[^:]*:(.*)$')
+        redis.call('ZREM', KEYS[8], kept)
+        if redis.call('HINCRBY', KEYS[9], owner, -bytes) <= 0 then redis.call('HDEL', KEYS[9], owner) end
+    end
+end
+local most_bytes = tonumber(ARGV[10])
+local function owner_is_over()
+    return most_bytes > 0 and tonumber(redis.call('HGET', KEYS[9], ARGV[4]) or '0') + ARGV[9] > most_bytes
+end
+if owner_is_over() then forget_expired() end
+if owner_is_over() then return 'owner over' end
 local ends = 'ends:' .. ARGV[4]
 local now = tonumber(redis.call('HGET', KEYS[4], 'now') or '0')
 local tag = math.max(now, tonumber(redis.call('HGET', KEYS[4], ends) or '0'))
-redis.call('HSET', KEYS[1], unpack(ARGV, 8))
+-- the first write is one that a Redis without memory refuses: then nothing of the job is there
+redis.call('HSET', KEYS[1], unpack(ARGV, 11))
 redis.call('ZADD', KEYS[3], string.format('%.17g', tag), ARGV[1])
 redis.call('ZADD', KEYS[6], string.format('%.17g', tag), ARGV[1])
+redis.call('ZADD', KEYS[7], ARGV[8], ARGV[1])
 redis.call('HSET', KEYS[5], ARGV[1], ARGV[2] * ARGV[3])
 for row = 0, ARGV[2] - 1 do
     redis.call('ZADD', KEYS[2], string.format('%.17g', tag), ARGV[1] .. ':' .. string.format('%d', row))
     tag = tag + ARGV[3]
 end
 redis.call('HSET', KEYS[4], ends, string.format('%.17g', tag))
+redis.call('ZADD', KEYS[8], '+inf', ARGV[9] .. ':' .. ARGV[1] .. ':' .. ARGV[4])
+redis.call('HINCRBY', KEYS[9], ARGV[4], ARGV[9])
+forget_expired()
 return 'accepted'
 """
 
-# KEYS: a variant's backlog, rows taken, the fair clock; ARGV: the message's id, time
+# KEYS: a variant's backlog, rows taken, the fair clock
+# ARGV: the message's id, time, how job records are named, how many rows to look at, models that are left to others...
 _TAKE = """
-local held = redis.call('HGET', KEYS[2], ARGV[1])
-if held then return held end
-local first = redis.call('ZPOPMIN', KEYS[1])
-if not first[1] then return false end
-if tonumber(first[2]) > tonumber(redis.call('HGET', KEYS[3], 'now') or '0') then
-    redis.call('HSET', KEYS[3], 'now', first[2])
+local function left_to_others(row)
+    if #ARGV < 5 then return false end
+    local model = redis.call('HGET', ARGV[3] .. string.match(row, '^[^:]*'), 'model')
+    for at = 5, #ARGV do
+        if ARGV[at] == model then return true end
+    end
+    return false
 end
-held = first[1] .. ':' .. ARGV[2]
-redis.call('HSET', KEYS[2], ARGV[1], held)
-return held
+local held = redis.call('HGET', KEYS[2], ARGV[1])
+if held then return left_to_others(held) and '' or held end
+local first = redis.call('ZRANGE', KEYS[1], 0, #ARGV < 5 and 0 or ARGV[4] - 1, 'WITHSCORES')
+for at = 1, #first, 2 do
+    local row, tag = first[at], first[at + 1]
+    if not left_to_others(row) then
+        redis.call('ZREM', KEYS[1], row)
+        if tonumber(tag) > tonumber(redis.call('HGET', KEYS[3], 'now') or '0') then
+            redis.call('HSET', KEYS[3], 'now', tag)
+        end
+        held = row .. ':' .. ARGV[2]
+        redis.call('HSET', KEYS[2], ARGV[1], held)
+        return held
+    end
+end
+return first[1] and '' or false
+"""
+
+# KEYS: rows taken; ARGV: the message's id, the row, a token, how leases of the row are named, milliseconds
+_RESERVE = """
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if not held then return 0 end
+local row, since, token = string.match(held, '^([^:]*:[^:]*):([^:]*):?(.*)$')
+if row ~= ARGV[2] then return 0 end
+if token ~= '' and token ~= ARGV[3] and redis.call('EXISTS', ARGV[4] .. token) == 1 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], row .. ':' .. since .. ':' .. ARGV[3])
+redis.call('SET', ARGV[4] .. ARGV[3], '1', 'PX', ARGV[5])
+return 1
+"""
+
+# KEYS: rows taken; ARGV: the message's id, the row, the token of the attempt or '' for any
+_DROP = """
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if not held then return 0 end
+local row, token = string.match(held, '^([^:]*:[^:]*):[^:]*:?(.*)$')
+if row ~= ARGV[2] or (ARGV[3] ~= '' and token ~= ARGV[3]) then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
 """
 
 # KEYS: a variant's backlog, rows taken, the fair clock; ARGV: the message's id, what it held, the row
@@ -66,15 +124,68 @@ return 1
 """
 
 
+# KEYS: a job's record, its variant's rows; ARGV: job id, rows
+_LOOSE = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if state ~= 'PENDING' and state ~= 'PROGRESS' then return {} end
+local loose, first, done = {}, '', 0
+for row = 0, ARGV[2] - 1 do
+    local name = string.format('%d', row)
+    local text = redis.call('HGET', KEYS[1], 'row:' .. name) or ''
+    if row == 0 then first = text end
+    if text ~= '' and cjson.decode(text).state == 'done' then
+        done = done + 1
+    elseif not redis.call('ZSCORE', KEYS[2], ARGV[1] .. ':' .. name) then
+        loose[#loose + 1] = name
+        loose[#loose + 1] = text
+    end
+end
+if done == tonumber(ARGV[2]) then return {'0', first} end
+return loose
+"""
+
+# KEYS: a job's record, the lease of the row's last attempt, its variant's rows, rows taken, the fair clock
+# ARGV: the row, its field in the record, its text there
+_PUT_INTO_LINE = """
+local state = redis.call('HGET', KEYS[1], 'state')
+if state ~= 'PENDING' and state ~= 'PROGRESS' then return 0 end
+if (redis.call('HGET', KEYS[1], ARGV[2]) or '') ~= ARGV[3] then return 0 end
+if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('ZSCORE', KEYS[3], ARGV[1]) then return 0 end
+local row = ARGV[1] .. ':'
+for _, held in ipairs(redis.call('HVALS', KEYS[4])) do
+    if string.sub(held, 1, #row) == row then return 0 end
+end
+redis.call('HDEL', KEYS[1], '')  -- the first write, see commits.py
+redis.call('ZADD', KEYS[3], redis.call('HGET', KEYS[5], 'now') or '0', ARGV[1])
+return 1
+"""
+
+_WORDS_AT_ONCE = 1000
+
+
 @dataclass(frozen=True)
 class Waiting:
-    """What the line must know of a job: how many rows of which cost, for the workers of which variant, and whose."""
+    """What the line must know of a job: how many rows of which cost, for the workers of which variant, and whose.
+
+    `overdue`: when it has to have ended, in seconds since the epoch. `record_bytes`: what its record will take.
+    """
 
     job_id: str
     rows: int
     row_cost: float
     variant: str
     owner: str
+    overdue: float = math.inf
+    record_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Most:
+    """Bounds for new jobs: jobs that wait, unfinished jobs of one owner, bytes of one owner's records; 0: no bound."""
+
+    waiting: int = 0
+    owned: int = 0
+    owned_bytes: int = 0
 
 
 class Acceptance(StrEnum):
@@ -84,6 +195,7 @@ class Acceptance(StrEnum):
     KNOWN = "known"
     QUEUE_FULL = "queue full"
     OWNER_FULL = "owner full"
+    OWNER_OVER = "owner over"
 
 
 @dataclass(frozen=True)
@@ -104,12 +216,25 @@ class RowId:
 
 @dataclass(frozen=True)
 class Taken:
-    """A row that was taken at `since` (seconds since the epoch) by the message `call`."""
+    """A row that was taken at `since` (seconds since the epoch) by the message `call`.
+
+    `token` is that of the attempt that works on it; "" before it begins.
+    """
 
     call: str
     row: RowId
     since: float
+    token: str
     stored: str
+
+    @classmethod
+    def parse(cls, call: str, stored: str) -> Self:
+        job_id, row, since, *token = stored.split(":")
+        return cls(call, RowId(job_id, int(row)), float(since), token[0] if token else "", stored)
+
+    def held_by(self, token: str) -> str:
+        """What is to be stored once the attempt of that token works on it."""
+        return f"{self.row}:{self.since}:{token}"
 
 
 class Backlog:
@@ -120,56 +245,77 @@ class Backlog:
         self._prefix = f"{prefix}backlog:"
         self._accept = client.register_script(_ACCEPT)
         self._take = client.register_script(_TAKE)
+        self._reserve = client.register_script(_RESERVE)
+        self._drop = client.register_script(_DROP)
         self._give_back = client.register_script(_GIVE_BACK)
         self.shares = FairShares(self._key("jobs"), self._key("fair"), self._rows(""), f"{prefix}job:")
         self.surveyor = Surveyor(client, *map(self._key, ("jobs", "begun", "work")))
+        self._put_into_line = client.register_script(_PUT_INTO_LINE)
 
-    def accept(
-        self,
-        record_key: str,
-        record: Mapping[str, str],
-        job: Waiting,
-        now: float,
-        most_waiting: int = 0,
-        most_owned: int = 0,
-    ) -> Acceptance:
-        """Write the job's record and put its rows into line, or do nothing at all.
-
-        `most_waiting` bounds the jobs that wait, `most_owned` the unfinished jobs of one owner; 0 means no bound.
-        """
-        keys = [record_key, self._rows(job.variant), *map(self._key, ("jobs", "fair", "work")), self._owned(job.owner)]
+    def accept(self, record_key: str, record: Mapping[str, str], job: Waiting, now: float, most: Most) -> Acceptance:
+        """Write the job's record and put its rows into line, or do nothing at all."""
+        names = ("jobs", "fair", "work")
+        keys = [record_key, self._rows(job.variant), *map(self._key, names), self._owned(job.owner)]
+        keys += map(self._key, ("open", "kept", "bytes"))
         fields = [text for field in record.items() for text in field]
         fields += ["line", of_line(job.variant, job.rows)]
-        arguments = [job.job_id, job.rows, job.row_cost, job.owner, now, most_waiting, most_owned, *fields]
+        arguments = [
+            job.job_id, job.rows, job.row_cost, job.owner, now, most.waiting, most.owned, job.overdue, job.record_bytes,
+            most.owned_bytes, *fields,
+        ]  # fmt: skip
         return Acceptance(self._accept(keys=keys, args=arguments))
 
-    def room(self, owner: str, most_waiting: int, most_owned: int) -> Acceptance:
-        """What `accept` would say now of a new job."""
+    def room(self, owner: str, most: Most) -> Acceptance:
+        """What `accept` would say now of a new job, as far as jobs are counted."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.zcard(self._key("jobs"))
             pipe.zcard(self._owned(owner))
             waiting, owned = pipe.execute()
-        if 0 < most_waiting <= waiting:
+        if 0 < most.waiting <= waiting:
             return Acceptance.QUEUE_FULL
-        return Acceptance.OWNER_FULL if 0 < most_owned <= owned else Acceptance.ACCEPTED
+        return Acceptance.OWNER_FULL if 0 < most.owned <= owned else Acceptance.ACCEPTED
 
-    def take(self, call: str, variant: str, now: float) -> RowId | None:
-        """The row that is due, now held by the message `call`; the same again for the same call; None: no row waits."""
+    def take(
+        self, call: str, variant: str, now: float, record_prefix: str = "", left_to_others: Collection[str] = ()
+    ) -> RowId | None:
+        """The row that is due, now held by the message `call`; the same again for the same call; None: no row waits.
+
+        Rows of the models in `left_to_others` are passed over, as far as 1,000 rows down the line; raises RowBusy where
+        there are no others. `record_prefix` is how the keys of job records begin.
+        """
         keys = [self._rows(variant), self._key("taken"), self._key("fair")]
-        held = self._take(keys=keys, args=[call, now])
-        return RowId.parse(held.rpartition(":")[0]) if held else None
+        held = self._take(keys=keys, args=[call, now, record_prefix, _WORDS_AT_ONCE, *left_to_others])
+        if held == "":
+            raise RowBusy("The rows that wait are of models that only other workers have.")
+        return Taken.parse(call, held).row if held else None
 
-    def drop(self, call: str) -> None:
-        """The row that `call` held needs no more work."""
-        self._redis.hdel(self._key("taken"), call)
+    def reserve(self, call: str, row: RowId, token: str, lease_prefix: str, lease_ms: int) -> bool:
+        """Hold the row for an attempt that has not begun, with a lease; False if `call` holds it not, or for another.
+
+        `lease_prefix` is how the keys of the row's leases begin, before the attempt's token.
+        """
+        return bool(self._reserve(keys=[self._key("taken")], args=[call, str(row), token, lease_prefix, lease_ms]))
+
+    def drop(self, call: str, row: RowId, token: str = "") -> bool:
+        """The row that `call` held needs no more work; False, and nothing is changed, if `call` does not hold it.
+
+        With a `token`, only where the attempt of that token is the last one under that message.
+        """
+        return bool(self._drop(keys=[self._key("taken")], args=[call, str(row), token]))
 
     def taken(self) -> list[Taken]:
         """Every row that a message holds."""
-        found = []
-        for call, stored in self._redis.hgetall(self._key("taken")).items():
-            row, _, since = stored.rpartition(":")
-            found.append(Taken(call, RowId.parse(row), float(since), stored))
-        return found
+        return [Taken.parse(call, stored) for call, stored in self._redis.hgetall(self._key("taken")).items()]
+
+    @property
+    def open_key(self) -> str:
+        """The sorted set of the jobs that have not ended, by the time at which they have to."""
+        return self._key("open")
+
+    @property
+    def taken_key(self) -> str:
+        """The hash in which each message in hand has the row that it holds."""
+        return self._key("taken")
 
     def give_back(self, taken: Taken, variant: str) -> bool:
         """Put a row into line again, as the next one, whose message is lost; False if somebody else did."""
@@ -190,23 +336,53 @@ class Backlog:
 
     # ---- for the transactions of a job record
 
-    def began(self, pipe: Any, job_id: str) -> None:
-        """A row of the job was claimed: the job waits no longer."""
+    def began(self, pipe: Any, job_id: str, overdue: float) -> None:
+        """A row of the job was claimed: the job waits no longer, and may take until `overdue`."""
         pipe.zrem(self._key("jobs"), job_id)
         pipe.sadd(self._key("begun"), job_id)
+        pipe.zadd(self._key("open"), {job_id: overdue})
 
     def row_done(self, pipe: Any, job: Waiting) -> None:
         """A row of the job is done: the job has so much less to do."""
         pipe.hincrbyfloat(self._key("work"), job.job_id, -job.row_cost)
 
-    def ended(self, pipe: Any, job: Waiting) -> None:
-        """The job has ended: its rows need nobody any more."""
+    def ended(self, pipe: Any, job: Waiting, expires: float) -> None:
+        """The job has ended: its rows need nobody any more, and its record goes at `expires`."""
         self.shares.uncharge(pipe, job.job_id, job.rows, job.row_cost, job.variant, job.owner, self._owned(job.owner))
-        pipe.zrem(self._rows(job.variant), *(str(RowId(job.job_id, row)) for row in range(job.rows)))
+        rows = [str(RowId(job.job_id, row)) for row in range(job.rows)]
+        for first in range(0, len(rows), _WORDS_AT_ONCE):
+            pipe.zrem(self._rows(job.variant), *rows[first : first + _WORDS_AT_ONCE])
         pipe.zrem(self._key("jobs"), job.job_id)
         pipe.srem(self._key("begun"), job.job_id)
+        pipe.zrem(self._key("open"), job.job_id)
         pipe.zrem(self._owned(job.owner), job.job_id)
         pipe.hdel(self._key("work"), job.job_id)
+        pipe.zadd(self._key("kept"), {f"{job.record_bytes}:{job.job_id}:{job.owner}": expires}, xx=True)
+
+    # ---- jobs that nobody brings to their end
+
+    def open_jobs(self, first: int, count: int) -> list[str]:
+        """`count` of the jobs that have not ended, those that are overdue first come first."""
+        return list(self._redis.zrange(self._key("open"), first, first + count - 1))
+
+    def overdue(self, now: float, count: int) -> list[str]:
+        """At most `count` jobs that had to have ended by `now`."""
+        return list(self._redis.zrangebyscore(self._key("open"), "-inf", now, 0, count))
+
+    def loose_rows(self, pipe: Any, record_key: str, job_id: str, variant: str, rows: int) -> None:
+        """Ask in the caller's pipeline for the rows of a job that are neither done nor in line.
+
+        The answer is a flat list of their numbers and texts; of a job whose rows are all done, its first row.
+        """
+        pipe.eval(_LOOSE, 2, record_key, self._rows(variant), job_id, rows)
+
+    def put_into_line(self, record_key: str, lease_key: str, row: RowId, variant: str, text: str) -> bool:
+        """Put a row into line as the next one; False if it changed, or is in line, taken or worked on.
+
+        `text` is the row as the record has it, "" where it has nothing.
+        """
+        keys = [record_key, lease_key, self._rows(variant), *map(self._key, ("taken", "fair"))]
+        return bool(self._put_into_line(keys=keys, args=[str(row), f"row:{row.row}", text]))
 
     # ---- inside
 

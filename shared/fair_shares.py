@@ -13,7 +13,7 @@ _MOST_MOVED = 1000
 
 # KEYS: the rows of the job's variant, the waiting jobs, the fair clock, the owner's open jobs by their first tag
 # ARGV: job id, rows, cost of a row, owner, how record keys begin, how keys of rows begin, most rows to move
-_UNCHARGE = """
+UNCHARGE = """
 redis.call('HDEL', KEYS[3], '')  -- a first write that a full memory lets pass, and with it all that follow
 local function number(text) return tonumber(text or '0') end
 local left, first = 0, nil
@@ -77,7 +77,7 @@ class FairShares:
         """In the transaction that ends a job, before its rows leave the line; `owned`: the key of the owner's jobs."""
         keys = [f"{self.rows_prefix}{variant}", self.waiting, self.clock, owned]
         words = [job_id, rows, row_cost, owner, self.record_prefix, self.rows_prefix, self.most_moved]
-        pipe.eval(_UNCHARGE, len(keys), *keys, *words)
+        pipe.eval(UNCHARGE, len(keys), *keys, *words)
 
 
 def of_line(variant: str, rows: int) -> str:

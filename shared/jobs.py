@@ -1,8 +1,8 @@
 """The job record in Redis: created by the API, worked on row by row by the workers, read by everybody.
 
-A job is a hash `job:<id>` with its request and one `row:<n>` field a row, changed only in optimistic transactions.
-A worker that claims a row gets a token; every later write of that row must show it, so that a worker that was
-given up for dead and wakes again changes nothing. Progress lives in a hash of its own, outside the transactions.
+A job is a hash `job:<id>` with its request and a `row:<n>` field for each row that was begun, changed only by commits
+that compare what they rest on. A worker that claims a row gets a token; every later write of that row must show it, so
+that a worker that was given up for dead and wakes again changes nothing. Progress lives in a hash of its own.
 
 All that a record can go through is in this one module, long as it is: whether each change guards against all others can
 only be seen side by side. The line of rows, expiry, callbacks and the pace have rooms of their own.
@@ -11,16 +11,14 @@ only be seen side by side. The line of rows, expiry, callbacks and the pace have
 import base64
 import json
 import math
-import secrets
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
-import redis
-
-from shared.backlog import Acceptance, Backlog, RowId, Taken, Waiting
+from shared.backlog import Acceptance, Backlog, Most, RowId, Taken, Waiting
 from shared.callbacks import PendingCallbacks
+from shared.clock import RedisClock
+from shared.commits import Commits, Read, Writes
 from shared.cost import row_cost
 from shared.errors import (
     AttemptsExhausted,
@@ -33,13 +31,27 @@ from shared.errors import (
     QueueFull,
     RowBusy,
     ServiceError,
+    TooCostly,
     TooManyJobs,
     error_from_code,
 )
 from shared.expiry import ExpiringFolders
+from shared.fair_shares import UNCHARGE
 from shared.lately import Lately
 from shared.pace import Pace
-from shared.records import Claim, Job, Row, State, StoredImage, expiring_folder, result_folder
+from shared.records import (
+    Claim,
+    Job,
+    Loose,
+    Row,
+    State,
+    StoredImage,
+    expiring_folder,
+    input_folder,
+    new_token,
+    record_bytes,
+    result_folder,
+)
 from shared.requests import ImageRequest
 from shared.settings import Settings
 
@@ -48,9 +60,21 @@ RECENT_KEPT = 50
 NO_SUCH_JOB = "There is no job with this id."
 # what a client is told that finds the queue full before anything was measured
 _RETRY_S = 10
+_EXPIRY_S = 60
 PREVIEW_TTL_S = 60
 # how long what the ETAs of waiting jobs come from is thought to be true, so that a poll need not ask for it
 _LINE_KNOWN_FOR_S = 1.0
+# what every change reads of a record
+_HEAD = ("state", "request", "owner", "created", "started", "rows", "done", "bytes")
+# so many jobs and rows are looked at in one look for those that nobody works on
+_JOBS_A_LOOK = 100
+_ROWS_A_LOOK = 5000
+
+# KEYS: a row's lease; ARGV: milliseconds
+_RENEW = """
+if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
+return 1
+"""
 
 
 class JobStore:
@@ -64,28 +88,36 @@ class JobStore:
         result_ttl_s: int = 24 * 3600,
         tombstone_ttl_s: int = 7 * 24 * 3600,
         deadline_s: float = 3600,
+        longest_wait_s: float = math.inf,
         max_attempts: int = 3,
         lease_s: float = 0,
-        most_waiting: int = 0,
-        most_owned: int = 0,
+        most: Most = Most(),  # noqa: B008  # frozen
+        most_job_bytes: int = 0,
         line_known_for_s: float = 0,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        """`longest_wait_s`: how long a job waits at most to be begun. `most_job_bytes`: of one record; 0: no bound.
+
+        The clock is that of Redis unless another is given.
+        """
         self.redis = client
         self.prefix = prefix
         self.result_ttl_s = result_ttl_s
         self.tombstone_ttl_s = tombstone_ttl_s
         self.deadline_s = deadline_s
+        self.longest_wait_s = longest_wait_s
         self.max_attempts = max_attempts
         self.lease_s = lease_s
-        self.most_waiting = most_waiting
-        self.most_owned = most_owned
+        self.most = most
+        self.most_job_bytes = most_job_bytes
         self.backlog = Backlog(client, prefix)
         self.pace = Pace(client, prefix)
         self._line = Lately(self.backlog.surveyor.look, line_known_for_s)
         self._per_second = Lately(self.pace.per_second, line_known_for_s)
         self.callbacks = PendingCallbacks(client, prefix)
-        self.clock = clock
+        self.clock = clock or RedisClock(client)
+        self._commits = Commits(client, [UNCHARGE])
+        self._renew = client.register_script(_RENEW)
         self.folders = ExpiringFolders(
             client, self._key("expiring"), lambda job_id: self._key("job", job_id), lambda: self.clock()
         )
@@ -99,65 +131,99 @@ class JobStore:
             result_ttl_s=settings.result_ttl_s,
             tombstone_ttl_s=settings.tombstone_ttl_s,
             deadline_s=settings.job_deadline_s,
+            longest_wait_s=settings.max_wait_s or math.inf,
             max_attempts=settings.max_attempts,
             # runs out before the message of a dead worker comes again, so that the row is free when it does
             lease_s=settings.visibility_timeout_s / 2,
-            most_waiting=settings.max_waiting_jobs,
-            most_owned=settings.max_jobs_per_key,
+            most=Most(settings.max_waiting_jobs, settings.max_jobs_per_key, settings.max_key_bytes),
+            most_job_bytes=settings.max_job_bytes,
             line_known_for_s=_LINE_KNOWN_FOR_S,
         )
 
     # ---- the life of a job, in order
 
     def require_room(self, request: ImageRequest, owner: str) -> None:
-        """Raise QueueFull or TooManyJobs if `accept` would now; spares writing an input picture for nothing."""
-        self._refuse(self.backlog.room(owner, self.most_waiting, self.most_owned), request)
+        """Raise what `accept` would raise now; spares writing an input picture for nothing."""
+        self._require_small(request)
+        self._with_room(request, lambda: self.backlog.room(owner, self.most))
 
     def accept(self, job_id: str, request: ImageRequest, owner: str = "") -> bool:
         """Write the record of a job and put its rows into line, in one step; False if the job was there before.
 
-        From then on the job will be worked on, whatever dies. Raises QueueFull or TooManyJobs, and nothing is written.
+        From then on the job will be worked on, whatever dies. Raises QueueFull, TooManyJobs or TooCostly, and nothing
+        is written.
         """
+        self._require_small(request)
         now = self.clock()
+        job = replace(_waiting(job_id, request, owner), overdue=now + self.longest_wait_s)
         record = {
             "state": State.PENDING.value,
             "request": request.to_json(),
             "owner": owner,
             "created": str(now),
-            **{f"row:{number}": Row().to_json() for number in range(request.rows)},
+            "variant": request.variant,
+            "model": request.model,
+            "rows": str(request.rows),
+            "done": "0",
+            "bytes": str(job.record_bytes),
         }
-        acceptance = self.backlog.accept(
-            self._key("job", job_id), record, _waiting(job_id, request, owner), now, self.most_waiting, self.most_owned
-        )
-        self._refuse(acceptance, request)
+        key = self._key("job", job_id)
+        acceptance = self._with_room(request, lambda: self.backlog.accept(key, record, job, now, self.most))
         return acceptance is Acceptance.ACCEPTED
 
     def is_known(self, job_id: str) -> bool:
         """Whether the job was accepted, now or in the past."""
         return bool(self.redis.exists(self._key("job", job_id), self._key("gone", job_id)))
 
-    def take_row(self, call: str, variant: str) -> RowId | None:
-        """The row that is due, for the message `call`, see `Backlog.take`."""
-        return self.backlog.take(call, variant, self.clock())
+    def take_row(self, call: str, variant: str, left_to_others: Collection[str] = ()) -> RowId | None:
+        """The row that is due, for the message `call`; rows of the models left to others are passed over.
 
-    def claim_row(self, job_id: str, number: int) -> Claim | None:
+        None: no row waits. Raises RowBusy where only rows for others do.
+        """
+        return self.backlog.take(call, variant, self.clock(), self._key("job", ""), left_to_others)
+
+    def lost_before(self, row: RowId) -> bool:
+        """Whether an attempt at the row was begun and lost, so that it may have killed its worker.
+
+        Raises RowBusy while that attempt shows signs of life.
+        """
+        begun = Row.from_json(self.redis.hget(self._key("job", row.job_id), f"row:{row.row}"))
+        if begun.state == "running" and self.redis.exists(self._lease(row.job_id, row.row, begun.token)):
+            raise RowBusy("A living worker has this row.")
+        return bool(begun.attempt) and not begun.done
+
+    def reserve_row(self, row: RowId, call: str, token: str) -> None:
+        """Hold a row that cannot be claimed yet, for `lease_s` seconds; call it again to hold it longer.
+
+        Raises RowBusy when another worker holds it.
+        """
+        prefix = self._lease(row.job_id, row.row, "")
+        if not self.backlog.reserve(call, row, token, prefix, max(1, self._lease_ms)):
+            raise RowBusy("Another worker holds this row.")
+
+    def claim_row(self, job_id: str, number: int, call: str = "", token: str = "") -> Claim | None:
         """Take a row for this attempt; None when there is nothing left to do for it.
 
-        The attempt that would be one too many ends the job with `AttemptsExhausted` instead. Raises RowBusy while
-        another attempt works on the row and has shown a sign of life within `lease_s` seconds.
+        `call` is the message that holds the row. With a `token` of its own (`new_token`) a worker that heard no answer
+        may ask again: it is the same attempt. The attempt that would be one too many ends the job with
+        `AttemptsExhausted` instead. Raises RowBusy while another attempt works on the row and has shown a sign of life
+        within `lease_s` seconds, and when `call` does not hold the row any more.
         """
-        token = secrets.token_hex(8)
+        token = token or new_token()
 
-        def change(record: dict[str, str], pipe: Any) -> Claim | None:
+        def change(record: dict[str, str], writes: Writes) -> Claim | None:
             if not record or State(record["state"]).final:
                 return None
-            request = ImageRequest.from_json(record["request"])
-            row = Row.from_json(record[f"row:{number}"])
-            started = float(record.get("started", self.clock()))
-            claim = Claim(job_id, number, token, row.attempt + 1, request, started + self.deadline_s, self.clock())
+            request, row = ImageRequest.from_json(record["request"]), _row(record, number)
+            now = self.clock()
+            started = float(record.get("started", now))
+            overdue = started + self.deadline_s
+            claim = Claim(job_id, number, token, row.attempt + 1, request, overdue, now)
             if row.done:
-                unfinished = any(not other.done for other in _rows(record, request))
-                return None if unfinished else replace(claim, token=row.token, finished=True)
+                all_done = self._rows_done(job_id, record, request) == request.rows
+                return replace(claim, token=row.token, finished=True) if all_done else None
+            if row.state == "running" and row.token == token:
+                return replace(claim, attempt=row.attempt)  # claimed before, and the answer was lost
             if row.state == "running" and self.redis.exists(self._lease(job_id, number, row.token)):
                 raise RowBusy("A living worker has this row.")
             if row.attempt >= self.max_attempts:
@@ -165,40 +231,42 @@ class JobStore:
                     f"Row {number} was started {row.attempt} times and never finished: its workers died. "
                     "Try a smaller request, or look into the workers' logs."
                 )
-                self._end(pipe, job_id, record, State.FAILURE, lost)
+                self._end(writes, job_id, record, State.FAILURE, lost)
                 return None
-            taken = replace(row, state="running", attempt=row.attempt + 1, token=token)
-            pipe.hset(
-                self._key("job", job_id),
-                mapping={f"row:{number}": taken.to_json(), "state": State.PROGRESS.value, "started": started},
-            )
-            self.backlog.began(pipe, job_id)
+            begun = replace(row, state="running", attempt=row.attempt + 1, token=token)
+            key = self._key("job", job_id)
+            writes.hset(key, mapping={f"row:{number}": begun.to_json(), "state": State.PROGRESS.value})
+            writes.hsetnx(key, "started", repr(started))
+            if self.lease_s:
+                writes.set(self._lease(job_id, number, token), "1", px=self._lease_ms)
+            if call:
+                taken = Taken.parse(call, str(self.redis.hget(self.backlog.taken_key, call)))
+                writes.hset(self.backlog.taken_key, call, taken.held_by(token))
+            self.backlog.began(writes, job_id, overdue)
             return claim
 
-        claim = self._transact(job_id, change)
-        if claim:
-            self.renew_lease(claim)
-        return claim
+        return self._change(job_id, number, change, call)
 
     def renew_lease(self, claim: Claim) -> None:
         """Show a sign of life for a row, so that a message delivered twice does not start it twice."""
-        if self.lease_s:
-            self.redis.set(self._lease(claim.job_id, claim.row, claim.token), "1", px=int(self.lease_s * 1000))
+        self._renew_lease(claim.job_id, claim.row, claim.token)
 
     def release_row(self, claim: Claim, *, counted: bool = False) -> None:
         """Give a row back untouched, as if it had never been claimed: its worker shuts down in good order.
 
         `counted`: the attempt counts all the same, because the worker failed amid the row, perhaps at it.
+        Raises LeaseLost when another attempt owns the row, JobCancelled when the job has ended.
         """
 
-        def change(record: dict[str, str], pipe: Any) -> None:
+        def change(record: dict[str, str], writes: Writes) -> None:
             row = self._owned_row(record, claim)
             if row.done:
                 return
             returned = replace(row, state="queued", attempt=row.attempt - (not counted), token="")
-            pipe.hset(self._key("job", claim.job_id), f"row:{claim.row}", returned.to_json())
+            writes.hset(self._key("job", claim.job_id), f"row:{claim.row}", returned.to_json())
+            writes.delete(self._lease(claim.job_id, claim.row, claim.token))
 
-        self._transact(claim.job_id, change)
+        self._change(claim.job_id, claim.row, change)
 
     def progress(self, claim: Claim, step: int, steps: int) -> None:
         """Tell how far a row is: `step` of `steps` model evaluations.
@@ -218,7 +286,7 @@ class JobStore:
             pipe.hset(steps_key, f"{claim.row}:{claim.token}", text)
             pipe.expire(steps_key, self.result_ttl_s)
             if self.lease_s:
-                pipe.set(self._lease(claim.job_id, claim.row, claim.token), "1", px=int(self.lease_s * 1000))
+                pipe.set(self._lease(claim.job_id, claim.row, claim.token), "1", px=self._lease_ms)
             pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.row}")
             state, row = pipe.execute()[-1]
         if error := self._objection(claim, state, row):
@@ -251,57 +319,70 @@ class JobStore:
         Raises LeaseLost when another attempt owns the row, JobCancelled when the job has ended.
         """
 
-        def change(record: dict[str, str], pipe: Any) -> bool:
+        def change(record: dict[str, str], writes: Writes) -> bool | None:
             row = self._owned_row(record, claim)
+            rows_done = self._rows_done(claim.job_id, record, claim.request)
+            if row.done:
+                return rows_done == claim.request.rows
             done = replace(row, state="done", images=tuple(images), used=used, warnings=tuple(warnings))
-            pipe.hset(self._key("job", claim.job_id), f"row:{claim.row}", done.to_json())
+            key = self._key("job", claim.job_id)
+            writes.hset(key, f"row:{claim.row}", done.to_json())
             job = _waiting(claim.job_id, claim.request, record["owner"])
-            self.backlog.row_done(pipe, job)
-            self.pace.done(pipe, claim.begun, self.clock(), job.row_cost)
-            others = [other for n, other in enumerate(_rows(record, claim.request)) if n != claim.row]
-            return all(other.done for other in others)
+            self.backlog.row_done(writes, job)
+            self.pace.done(writes, claim.begun, self.clock(), job.row_cost)
+            if "done" not in record:  # a record of an older version does not count them
+                return rows_done + 1 == claim.request.rows
+            writes.hincrby(key, "done", 1)
+            return None
 
-        return self._transact(claim.job_id, change)
+        answers: list[Any] = []
+        last = self._change(claim.job_id, claim.row, change, answers=answers)
+        # another row may have been done since the record was read: what Redis counted is right
+        return int(answers[-1]) == claim.request.rows if last is None else last
 
     def close(self, job_id: str, grid: str | None) -> bool:
         """End a job whose rows are all done as a success; False when somebody else ended it before."""
 
-        def change(record: dict[str, str], pipe: Any) -> bool:
+        def change(record: dict[str, str], writes: Writes) -> bool:
             if not record or State(record["state"]).final:
                 return False
             if grid:
-                pipe.hset(self._key("job", job_id), "grid", grid)
-            self._end(pipe, job_id, record, State.SUCCESS)
+                writes.hset(self._key("job", job_id), "grid", grid)
+            self._end(writes, job_id, record, State.SUCCESS)
             recent = self._key("recent", record["owner"])
-            pipe.lpush(recent, job_id)
-            pipe.ltrim(recent, 0, RECENT_KEPT - 1)
-            pipe.expire(recent, self.result_ttl_s)
+            writes.lpush(recent, job_id)
+            writes.ltrim(recent, 0, RECENT_KEPT - 1)
+            writes.expire(recent, self.result_ttl_s)
             return True
 
-        return self._transact(job_id, change)
+        return self._change(job_id, None, change)
 
     def fail_row(self, claim: Claim, error: ServiceError) -> None:
         """End the whole job with `error`, if this attempt still owns its row."""
 
-        def change(record: dict[str, str], pipe: Any) -> None:
+        def change(record: dict[str, str], writes: Writes) -> None:
             self._owned_row(record, claim)
-            self._end(pipe, claim.job_id, record, State.FAILURE, error)
+            self._end(writes, claim.job_id, record, State.FAILURE, error)
 
-        self._transact(claim.job_id, change)
+        self._change(claim.job_id, claim.row, change)
 
     def cancel(self, job_id: str) -> State:
         """Stop a job that waits or runs; gives the state it has then. Raises NotFound or Gone."""
 
-        def change(record: dict[str, str], pipe: Any) -> State:
+        def change(record: dict[str, str], writes: Writes) -> State:
             if not record:
                 raise self._missing(job_id)
             state = State(record["state"])
             if state.final:
                 return state
-            self._end(pipe, job_id, record, State.REVOKED)
+            self._end(writes, job_id, record, State.REVOKED)
             return State.REVOKED
 
-        return self._transact(job_id, change)
+        return self._change(job_id, None, change)
+
+    def end_overdue(self) -> int:
+        """End jobs that ran or waited too long, though no worker lives to notice it; gives how many, 100 at most."""
+        return sum(map(self._end_if_overdue, self.backlog.overdue(self.clock(), _JOBS_A_LOOK)))
 
     # ---- reading
 
@@ -314,6 +395,8 @@ class JobStore:
             record, steps, rank = pipe.execute()
         if not record:
             raise self._missing(job_id)
+        if not State(record["state"]).final and self._lateness(record) and self._end_if_overdue(job_id):
+            return self.get(job_id)
         request = ImageRequest.from_json(record["request"])
         error = json.loads(record["error"]) if "error" in record else None
         job = Job(
@@ -359,31 +442,73 @@ class JobStore:
         """Rows that a message holds while nobody shows a sign of life for them; those of ended jobs are let go.
 
         A row that has just been taken, or waits for its message to come again, is among them for a moment. Those that
-        stay have lost their message on the way: `return_row` them.
+        stay have lost their message on the way: `requeue` them.
         """
-        if not self.lease_s:
-            return set()
+        held = self.backlog.taken() if self.lease_s else []
+        with self.redis.pipeline(transaction=False) as pipe:
+            for taken in held:
+                pipe.hmget(self._key("job", taken.row.job_id), "state", f"row:{taken.row.row}")
+            records = pipe.execute()
+            tokens = [(taken.token, Row.from_json(text).token) for taken, (_, text) in zip(held, records, strict=True)]
+            for taken, (of_call, of_row) in zip(held, tokens, strict=True):
+                pipe.exists(*(self._lease(taken.row.job_id, taken.row.row, token) for token in {of_call, of_row}))
+            living = pipe.execute()
         found = set()
-        for taken in self.backlog.taken():
-            job_id, number = taken.row.job_id, taken.row.row
-            state, text = self.redis.hmget(self._key("job", job_id), "state", f"row:{number}")
+        for taken, (state, _), alive in zip(held, records, living, strict=True):
+            if alive:
+                continue
             if state is None or State(state).final:
-                self.backlog.drop(taken.call)
-            elif not self.redis.exists(self._lease(job_id, number, Row.from_json(text).token)):
+                self.backlog.drop(taken.call, taken.row, taken.token)
+            else:
                 found.add(taken)
         return found
 
-    def return_row(self, taken: Taken) -> bool:
-        """Put an abandoned row into line again, as the next one; False if somebody else did, or the job is gone.
+    def loose_rows(self, job_ids: Sequence[str]) -> set[Loose]:
+        """Unfinished rows of open jobs that are neither in line nor taken nor worked on, as the records tell.
 
-        Should its message come after all, it calls to another row, or to none.
+        A row on its way from one to the next may be among them for a moment. One that stays would never be begun
+        again: `requeue` it. Of a job whose rows are all done and that nobody closes, it is one row.
         """
-        text = self.redis.hget(self._key("job", taken.row.job_id), "request")
-        return bool(text) and self.backlog.give_back(taken, ImageRequest.from_json(text).variant)
+        held = {str(taken.row) for taken in self.backlog.taken()}
+        with self.redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hmget(self._key("job", job_id), "variant", "rows", "request")
+            asked: list[tuple[str, str]] = []
+            rows_looked_at = 0
+            for job_id, (variant, rows, text) in zip(job_ids, pipe.execute(), strict=True):
+                if text is None or rows_looked_at > _ROWS_A_LOOK:
+                    continue
+                if rows is None:  # a record of an older version
+                    request = ImageRequest.from_json(text)
+                    variant, rows = request.variant, request.rows
+                rows_looked_at += int(rows)
+                self.backlog.loose_rows(pipe, self._key("job", job_id), job_id, variant, int(rows))
+                asked.append((job_id, variant))
+            found = [
+                Loose(RowId(job_id, int(number)), variant, text)
+                for (job_id, variant), answer in zip(asked, pipe.execute(), strict=True)
+                for number, text in zip(answer[::2], answer[1::2], strict=True)
+                if str(RowId(job_id, int(number))) not in held
+            ]
+            for loose in found:
+                pipe.exists(self._lease(loose.row.job_id, loose.row.row, Row.from_json(loose.text).token))
+            return {loose for loose, alive in zip(found, pipe.execute(), strict=True) if not alive}
+
+    def requeue(self, lost: Taken | Loose) -> bool:
+        """Put an abandoned or a loose row into line again, as the next one; False if it changed, or somebody else did.
+
+        Should the message of an abandoned row come after all, it calls to another row, or to none.
+        """
+        key = self._key("job", lost.row.job_id)
+        if isinstance(lost, Taken):
+            text = self.redis.hget(key, "request")
+            return bool(text) and self.backlog.give_back(lost, ImageRequest.from_json(text).variant)
+        lease = self._lease(lost.row.job_id, lost.row.row, Row.from_json(lost.text).token)
+        return self.backlog.put_into_line(key, lease, lost.row, lost.variant, lost.text)
 
     def will_expire(self, job_id: str) -> None:
-        """The job is about to get files that go when it does, even should it never be accepted."""
-        self.folders.add(self.redis, [expiring_folder(job_id)], self.clock() + self.result_ttl_s)
+        """The job is about to get an input picture, which goes even should the job never be accepted."""
+        self.folders.add(self.redis, [input_folder(job_id)], self.clock() + self.result_ttl_s)
 
     # ---- inside
 
@@ -394,58 +519,125 @@ class JobStore:
         # the token in the name keeps an attempt that was given up from renewing its successor's lease
         return self._key("lease", job_id, str(row), token)
 
-    def _transact(self, job_id: str, change: Callable[[dict[str, str], Any], T]) -> T:
-        """Run `change(record, pipe)` so that its writes happen only if the record did not change meanwhile."""
+    @property
+    def _lease_ms(self) -> int:
+        return int(self.lease_s * 1000)
+
+    def _renew_lease(self, job_id: str, row: int, token: str) -> None:
+        if self.lease_s:
+            self._renew(keys=[self._lease(job_id, row, token)], args=[self._lease_ms])
+
+    def _change(
+        self,
+        job_id: str,
+        row: int | None,
+        change: Callable[[dict[str, str], Writes], T],
+        call: str = "",
+        answers: list[Any] | None = None,
+    ) -> T:
+        """Run `change(record, writes)` on the head of a record and one of its rows, until its writes could be made.
+
+        They are made only if the state and the row are still what `change` saw, and the message `call` still holds the
+        row, else RowBusy is raised. What Redis answered to them is appended to `answers`.
+        """
         key = self._key("job", job_id)
+        row_fields = [] if row is None else [f"row:{row}"]
+        names = [*_HEAD, *row_fields]
         while True:
-            with self.redis.pipeline() as pipe:
-                try:
-                    pipe.watch(key)
-                    record = pipe.hgetall(key)
-                    pipe.multi()
-                    result = change(record, pipe)
-                    pipe.execute()
-                    return result
-                except redis.WatchError:
-                    continue
+            with self.redis.pipeline(transaction=False) as pipe:
+                pipe.hmget(key, names)
+                pipe.hget(self.backlog.taken_key, call)
+                values, held = pipe.execute()
+            record = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            if call and row is not None and (held is None or Taken.parse(call, held).row != RowId(job_id, row)):
+                raise RowBusy("The message does not hold this row any more.")
+            writes = Writes()
+            result = change(record, writes)
+            if not writes.commands:
+                return result
+            read = [Read(key, name, record.get(name)) for name in ("state", *row_fields)]
+            if call:
+                read.append(Read(self.backlog.taken_key, call, held))
+            told = self._commits.attempt(key, read, writes)
+            if told is not None:
+                if answers is not None:
+                    answers.extend(told)
+                return result
+
+    def _rows_done(self, job_id: str, record: Mapping[str, str], request: ImageRequest) -> int:
+        if "done" in record:
+            return int(record["done"])
+        texts = self.redis.hmget(self._key("job", job_id), [f"row:{number}" for number in range(request.rows)])
+        return sum(Row.from_json(text).done for text in texts)
+
+    def _lateness(self, record: Mapping[str, str]) -> DeadlineExceeded | None:
+        """Why an open job has to end, because of the time it took; None: it may go on."""
+        now = self.clock()
+        if "started" in record:
+            return self._too_long() if now > float(record["started"]) + self.deadline_s else None
+        if now > float(record["created"]) + self.longest_wait_s:
+            return DeadlineExceeded(
+                f"The job waited longer than {self.longest_wait_s:.0f} seconds and no worker began it; "
+                "send it again when a worker for it is there."
+            )
+        return None
+
+    def _end_if_overdue(self, job_id: str) -> bool:
+        def change(record: dict[str, str], writes: Writes) -> bool:
+            if not record or State(record["state"]).final:
+                writes.zrem(self.backlog.open_key, job_id)
+                return False
+            if not (late := self._lateness(record)):
+                return False
+            self._end(writes, job_id, record, State.FAILURE, late)
+            return True
+
+        return self._change(job_id, None, change)
 
     def _owned_row(self, record: Mapping[str, str], claim: Claim) -> Row:
         if not record or State(record["state"]).final:
             raise JobCancelled("The job was ended.")
-        row = Row.from_json(record[f"row:{claim.row}"])
+        row = _row(record, claim.row)
         if row.token != claim.token:
             raise LeaseLost("Another attempt owns this row now.")
         return row
 
     def _objection(self, claim: Claim, state: str | None, row: str | None) -> JobError | None:
-        if state is None or row is None or State(state).final:
+        if state is None or State(state).final:
             return JobCancelled("The job was ended.")
         if Row.from_json(row).token != claim.token:
             return LeaseLost("Another attempt owns this row now.")
         if self.clock() > claim.deadline:
-            return DeadlineExceeded(
-                f"The job ran longer than {self.deadline_s:.0f} seconds; ask for fewer steps or pictures."
-            )
+            return self._too_long()
         return None
 
+    def _too_long(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"The job ran longer than {self.deadline_s:.0f} seconds; ask for fewer steps or pictures."
+        )
+
     def _end(
-        self, pipe: Any, job_id: str, record: Mapping[str, str], state: State, error: ServiceError | None = None
+        self, writes: Writes, job_id: str, record: Mapping[str, str], state: State, error: ServiceError | None = None
     ) -> None:
         """Queue what every ending writes: state, time, expiry, the tombstone, whom to tell, and what to clear away."""
         key, now = self._key("job", job_id), self.clock()
         request = ImageRequest.from_json(record["request"])
-        pipe.hset(key, mapping={"state": state.value, "finished": now})
+        writes.hset(key, mapping={"state": state.value, "finished": repr(now)})
         if error:
-            pipe.hset(key, "error", json.dumps({"code": error.code, "message": error.message}))
-        pipe.expire(key, self.result_ttl_s)
-        pipe.set(self._key("gone", job_id), "1", ex=self.result_ttl_s + self.tombstone_ttl_s)
-        self.backlog.ended(pipe, _waiting(job_id, request, record["owner"]))
+            text = json.dumps({"code": error.code, "message": error.message}, ensure_ascii=False)
+            writes.hset(key, "error", text)
+        writes.expire(key, self.result_ttl_s)
+        writes.set(self._key("gone", job_id), "1", ex=self.result_ttl_s + self.tombstone_ttl_s)
+        job = replace(_waiting(job_id, request, record["owner"]), record_bytes=int(record.get("bytes", 0)))
+        self.backlog.ended(writes, job, now + self.result_ttl_s)
         if request.callback_url:
-            self.callbacks.add(pipe, job_id, now)
+            self.callbacks.add(writes, job_id, now)
         folders = {expiring_folder(job_id)}
         if state is not State.SUCCESS:
             folders.add(result_folder(job_id, request))
-        self.folders.add(pipe, folders, now + self.result_ttl_s)
+        self.folders.add(writes, folders, now + self.result_ttl_s)
+        if request.kind == "img2img":
+            self.folders.add(writes, [input_folder(job_id)], now)
 
     def _missing(self, job_id: str) -> ServiceError:
         if self.redis.exists(self._key("gone", job_id)):
@@ -461,19 +653,37 @@ class JobStore:
             return self._line.get().work_until(job.position or 0, cost) / pace
         return None
 
-    def _refuse(self, acceptance: Acceptance, request: ImageRequest) -> None:
+    def _require_small(self, request: ImageRequest) -> None:
+        if 0 < self.most_job_bytes < (size := record_bytes(request)):
+            raise TooCostly(
+                f"The record of this job would take {size} bytes, and {self.most_job_bytes} are allowed: "
+                "shorten the prompts, or ask for fewer pictures at once."
+            )
+
+    def _with_room(self, request: ImageRequest, ask: Callable[[], Acceptance]) -> Acceptance:
+        """What `ask` says; raises if it refuses, also once the jobs have ended that were overdue."""
+        acceptance = ask()
+        if acceptance not in (Acceptance.ACCEPTED, Acceptance.KNOWN) and self.end_overdue():
+            acceptance = ask()
         if acceptance is Acceptance.QUEUE_FULL:
             seconds = self._until_room(request)
             raise QueueFull(
-                f"{self.most_waiting} jobs wait already, and no more may; try again in {seconds} s.",
+                f"{self.most.waiting} jobs wait already, and no more may; try again in {seconds} s.",
                 retry_after_s=seconds,
             )
         if acceptance is Acceptance.OWNER_FULL:
             seconds = self._until_room(request)
             raise TooManyJobs(
-                f"{self.most_owned} jobs of this key are unfinished, and no more may be; try again in {seconds} s.",
+                f"{self.most.owned} jobs of this key are unfinished, and no more may be; try again in {seconds} s.",
                 retry_after_s=seconds,
             )
+        if acceptance is Acceptance.OWNER_OVER:
+            raise TooManyJobs(
+                f"The records of this key's jobs take {self.most.owned_bytes} bytes, and no more may be kept; "
+                "try again once the oldest have expired, or with shorter prompts.",
+                retry_after_s=_EXPIRY_S,
+            )
+        return acceptance
 
     def _until_room(self, request: ImageRequest) -> int:
         """Seconds until work like this request's has been done, and so a place is free, at the pace of late."""
@@ -483,11 +693,16 @@ class JobStore:
 
 def _waiting(job_id: str, request: ImageRequest, owner: str) -> Waiting:
     """What the line must know of a job."""
-    return Waiting(job_id, request.rows, row_cost(request), request.variant, owner)
+    size = record_bytes(request)
+    return Waiting(job_id, request.rows, row_cost(request), request.variant, owner, record_bytes=size)
+
+
+def _row(record: Mapping[str, str], number: int) -> Row:
+    return Row.from_json(record.get(f"row:{number}"))
 
 
 def _rows(record: Mapping[str, str], request: ImageRequest) -> tuple[Row, ...]:
-    return tuple(Row.from_json(record[f"row:{number}"]) for number in range(request.rows))
+    return tuple(_row(record, number) for number in range(request.rows))
 
 
 def _with_steps(job: Job, steps: Mapping[str, str]) -> Job:

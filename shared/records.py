@@ -3,10 +3,11 @@
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from shared.backlog import RowId
 from shared.errors import ServiceError
 from shared.requests import ImageRequest
 
@@ -32,7 +33,6 @@ class StoredImage:
 
     name: str
     seed: int
-    prompt: str
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,23 @@ class Row:
         return self.state == "done"
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        values = json.loads(text)
-        images = tuple(StoredImage(**image) for image in values["images"])
-        return cls(**{**values, "images": images, "warnings": tuple(values["warnings"])})
+    def from_json(cls, text: str | None) -> Self:
+        """The row of that text; a row that nobody has begun has none. What a newer version says more is left out."""
+        values = _known(cls, json.loads(text or "{}"))
+        images = tuple(StoredImage(**_known(StoredImage, image)) for image in values.get("images", ()))
+        return cls(**{**values, "images": images, "warnings": tuple(values.get("warnings", ()))})
+
+
+@dataclass(frozen=True)
+class Loose:
+    """An unfinished row for the workers of `variant` that nobody would begin; `text` is what the record has of it."""
+
+    row: RowId
+    variant: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,11 @@ class Job:
     def images(self) -> tuple[StoredImage, ...]:
         """All finished pictures in the order of the rows."""
         return tuple(image for row in self.rows for image in row.images)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompt of each of the `images`."""
+        return tuple(self.request.prompt_of_row(number) for number, row in enumerate(self.rows) for _ in row.images)
 
     @property
     def folder(self) -> str:
@@ -120,6 +135,16 @@ def new_job_id() -> str:
     return secrets.token_hex(16)
 
 
+def new_token() -> str:
+    """What an attempt at a row shows with every write."""
+    return secrets.token_hex(8)
+
+
+def record_bytes(request: ImageRequest) -> int:
+    """About how much of Redis the record of a job will take once it is done, with all that belongs to it."""
+    return 1500 + len(request.to_json().encode()) + 700 * request.rows + 80 * request.image_count
+
+
 def result_folder(job_id: str, request: ImageRequest) -> str:
     """Where a job's pictures lie in the result store: in `outdir` for good, or among those that expire."""
     if request.skip_save:
@@ -128,5 +153,14 @@ def result_folder(job_id: str, request: ImageRequest) -> str:
 
 
 def expiring_folder(job_id: str) -> str:
-    """Where a job keeps what goes when it expires: the input picture, and pictures not to be kept."""
+    """Where a job keeps the pictures that go when it expires."""
     return f"{EXPIRING}/{job_id}"
+
+
+def input_folder(job_id: str) -> str:
+    """Where a job keeps its input picture, which goes when it ends."""
+    return f"{EXPIRING}/inputs/{job_id}"
+
+
+def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: values[each.name] for each in fields(kind) if each.name in values}

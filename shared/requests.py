@@ -101,6 +101,6 @@ class ImageRequest:
     @classmethod
     def from_json(cls, text: str) -> Self:
         values: Mapping[str, Any] = json.loads(text)
-        tuples = {name: tuple(values[name]) for name in ("prompts", "warnings")}
-        # a field that is newer than the record has its default
+        tuples = {name: tuple(values.get(name, ())) for name in ("prompts", "warnings")}
+        # a field that is newer than the record has its default, one that is newer than this program is left out
         return cls(**{**{field.name: values[field.name] for field in fields(cls) if field.name in values}, **tuples})

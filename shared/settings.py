@@ -66,6 +66,8 @@ class Settings:
     max_prompt_chars: int = 10_000
     max_waiting_jobs: int = 1000
     max_jobs_per_key: int = 0
+    max_job_bytes: int = 4 * _MIB
+    max_key_bytes: int = 256 * _MIB
     rate_limit: str = ""
     sync_timeout_s: float = 120.0
     sync_waiters: int = 100
@@ -90,6 +92,7 @@ class Settings:
     tombstone_ttl_s: int = 7 * 24 * 3600
     result_quota_bytes: int = 0
     job_deadline_s: float = 3600.0
+    max_wait_s: float = 48 * 3600.0
     presigned_links_s: int = 0
 
     # workers
@@ -160,6 +163,8 @@ def read_settings() -> Settings:
             max_prompt_chars=env.int("MAX_PROMPT_CHARS", default.max_prompt_chars, validate=Range(1)),
             max_waiting_jobs=env.int("MAX_WAITING_JOBS", default.max_waiting_jobs, validate=Range(0)),
             max_jobs_per_key=env.int("MAX_JOBS_PER_KEY", default.max_jobs_per_key, validate=Range(0)),
+            max_job_bytes=env.int("MAX_JOB_BYTES", default.max_job_bytes, validate=Range(0)),
+            max_key_bytes=env.int("MAX_KEY_BYTES", default.max_key_bytes, validate=Range(0)),
             rate_limit=env.str("RATE_LIMIT", default.rate_limit),
             sync_timeout_s=env.float("SYNC_TIMEOUT_S", default.sync_timeout_s, validate=Range(0)),
             sync_waiters=env.int("SYNC_WAITERS", default.sync_waiters, validate=Range(0)),
@@ -179,6 +184,7 @@ def read_settings() -> Settings:
             tombstone_ttl_s=env.int("TOMBSTONE_TTL_S", default.tombstone_ttl_s, validate=Range(1)),
             result_quota_bytes=byte_count(env, "RESULT_QUOTA_BYTES", default.result_quota_bytes),
             job_deadline_s=env.float("JOB_DEADLINE_S", default.job_deadline_s, validate=Range(1)),
+            max_wait_s=env.float("MAX_WAIT_S", default.max_wait_s, validate=Range(0)),
             presigned_links_s=env.int(
                 "PRESIGNED_LINKS_S", default.presigned_links_s, validate=Range(0, _LONGEST_PRESIGNED_S)
             ),

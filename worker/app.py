@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -66,7 +66,9 @@ class Worker:
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
         patience = Patience(self._ending.begun)
-        self._rows = RowRunner(self._jobs, self._results, self._engine, self._served_elsewhere, patience)
+        self._rows = RowRunner(
+            self._jobs, self._results, self._engine, self._served_elsewhere, self._left_to_others, patience
+        )
         self.app: Celery = make_celery(settings)
         queue = RowQueue(self.app, client, settings.key_prefix)
         self._pulse = Pulse(self.name)
@@ -93,6 +95,7 @@ class Worker:
         self._missing: Mapping[str, str] = {}
         self._free_memory: int | None = None
         self._controller: Any = None
+        self._cards: list[WorkerCard] = []  # of the other live workers
         self._prefetch = Prefetch(self.app, self._takes_more)
         self._reception = Reception(self.app)
         register_tasks(self.app, self._rows, self._deliveries, self._prefetch)
@@ -208,15 +211,19 @@ class Worker:
         others = (card for card in self._register.live() if card.name != self.name and card.serves(request.variant))
         return any(request.model in card.available_models for card in others)
 
+    def _left_to_others(self, variant: str) -> Collection[str]:
+        """Models that this worker lacks and another one has, so that it need not take rows of them."""
+        missing = self._missing.keys()
+        if not missing:
+            return ()
+        return {model for card in self._cards if card.serves(variant) for model in card.available_models} & missing
+
     def _look_around(self) -> None:
         """Find out what others are told of this worker and what asks the disk or the device, which may take long."""
         self._missing = self._engine.missing_models()
         self._free_memory = self._device.free_memory()
-        self._others = sum(
-            other.load < 1 and any(map(other.serves, self._variants))
-            for other in self._register.live()
-            if other.name != self.name
-        )
+        self._cards = [other for other in self._register.live() if other.name != self.name]
+        self._others = sum(other.load < 1 and any(map(other.serves, self._variants)) for other in self._cards)
 
     def _announce(self) -> None:
         """Say that this worker lives: while its engine does, and as long as messages reach it."""

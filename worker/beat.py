@@ -10,11 +10,14 @@ import redis
 from shared.backlog import Taken
 from shared.errors import ServiceUnavailable
 from shared.jobs import JobStore
+from shared.logs import about_job
 from shared.queue import QUEUES, RowQueue
+from shared.records import Loose
 
 log = logging.getLogger(__name__)
 
 _CALLS_AT_ONCE = 100
+_JOBS_A_LOOK = 50
 # once Redis is back, a sign of life must not wait for its turn: the others would take the row
 _RETRY_S = 1.0
 _LEAVE_S = 5.0
@@ -69,28 +72,41 @@ class Beat:
 
 
 class Recall:
-    """Makes good for calls that were lost: every waiting row needs one, and one too many does no harm.
+    """Makes good for what was lost: rows that nobody would begin any more, and calls to those that wait.
 
     A row that was taken is lost when nobody shows a sign of life for it, look after look, for `_LOST_AFTER_S`: a
     message that was on its way to a worker when that was killed is in no list of the broker, and would never come
-    again. One that a worker puts back for another comes sooner.
+    again. One that a worker puts back for another comes sooner. And whatever the lists say, a row that is unfinished
+    by its job's record and in none of them is put into line: each look goes through a part of the open jobs. Jobs that
+    are overdue end, as nobody else may be there to end them. Several workers may do all this at once.
     """
 
     def __init__(self, jobs: JobStore, queue: RowQueue, clock: Callable[[], float] = time.monotonic) -> None:
         self._jobs = jobs
         self._queue = queue
         self._clock = clock
-        self._suspects: dict[Taken, float] = {}
+        self._suspects: dict[Taken | Loose, float] = {}
+        self._next_open = 0
 
     def look(self) -> None:
-        """Return the lost rows into line, and send the calls that are missing."""
+        """Return the lost rows into line, end what is overdue, and send the calls that are missing."""
+        self._jobs.end_overdue()
         now = self._clock()
-        self._suspects = {taken: self._suspects.get(taken, now) for taken in self._jobs.abandoned_rows()}
-        for taken, since in self._suspects.items():
-            if now - since >= _LOST_AFTER_S and self._jobs.return_row(taken):
-                row = taken.row
-                log.warning("nobody works on row %d of %s any more, it waits again", row.row, row.job_id)
+        found = self._jobs.abandoned_rows() | self._loose_rows()
+        self._suspects = {lost: self._suspects.get(lost, now) for lost in found}
+        for lost, since in self._suspects.items():
+            if now - since >= _LOST_AFTER_S and self._jobs.requeue(lost):
+                with about_job(lost.row.job_id, row=lost.row.row):
+                    log.warning("nobody works on the row any more, it waits again")
         for variant in QUEUES:
             missing = self._jobs.backlog.rows_waiting(variant) - self._queue.calls_waiting(variant)
             if missing > 0:
                 self._queue.call(variant, min(missing, _CALLS_AT_ONCE))
+
+    def _loose_rows(self) -> set[Loose]:
+        """Those of a part of the open jobs, of the jobs that are due next, and of the suspects' jobs."""
+        part = self._jobs.backlog.open_jobs(self._next_open, _JOBS_A_LOOK)
+        self._next_open = self._next_open + _JOBS_A_LOOK if len(part) == _JOBS_A_LOOK else 0
+        suspected = [lost.row.job_id for lost in self._suspects if isinstance(lost, Loose)]
+        due_next = self._jobs.backlog.open_jobs(0, _JOBS_A_LOOK)
+        return self._jobs.loose_rows(list(dict.fromkeys([*suspected, *due_next, *part])))

@@ -22,6 +22,7 @@ class Deliveries:
         self._key = prefix + DELIVERIES_KEY
         self._lock = threading.Lock()
         self._tags: set[str] = set()
+        self._lost: set[str] = set()
 
     @contextmanager
     def held(self, tag: str) -> Iterator[None]:
@@ -33,6 +34,18 @@ class Deliveries:
         finally:
             with self._lock:
                 self._tags.discard(tag)
+
+    def give_up(self, tag: str) -> None:
+        """The delivery is another worker's by now: it must not be acknowledged."""
+        with self._lock:
+            self._lost.add(tag)
+
+    def was_lost(self, tag: str) -> bool:
+        """Whether the delivery was given up; to be asked once, when it would be acknowledged."""
+        with self._lock:
+            lost = tag in self._lost
+            self._lost.discard(tag)
+            return lost
 
     def renew(self) -> None:
         """Move the time of every held delivery to now; one that is acknowledged meanwhile is left alone."""

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,8 +18,10 @@ from shared.errors import (
     DeadlineExceeded,
     InternalError,
     JobCancelled,
+    JobError,
     LeaseLost,
     ModelUnavailable,
+    ResultMissing,
     RowBusy,
     ServiceError,
     StoreUnavailable,
@@ -29,13 +31,14 @@ from shared.errors import (
 from shared.jobs import JobStore
 from shared.logs import about_job
 from shared.parameters import picture_parameters, wire_parameters
-from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, result_folder
+from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, input_folder, new_token, result_folder
 from shared.redis_errors import passes, suppress_passing
 from shared.requests import ImageRequest
 from shared.results import ResultStore
 from shared.sizes import plan_grid
 from worker import images
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
+from worker.isolation import Isolation
 from worker.patience import Patience
 
 log = logging.getLogger(__name__)
@@ -57,11 +60,17 @@ class RowRunner:
         results: ResultStore,
         engine: Engine,
         served_elsewhere: Callable[[ImageRequest], bool] = lambda _request: False,
+        left_to_others: Callable[[str], Collection[str]] = lambda _variant: (),
         patience: Patience | None = None,
     ) -> None:
-        """`served_elsewhere` tells whether another live worker has the model that a request asks for."""
+        """`served_elsewhere` tells whether another live worker has the model that a request asks for.
+
+        `left_to_others`: which models, for requests of a variant, only other workers have.
+        """
         self._jobs = jobs
         self._served_elsewhere = served_elsewhere
+        self._left_to_others = left_to_others
+        self._isolation = Isolation()
         self._results = results
         self._engine = engine
         self._patience = patience or Patience()
@@ -94,66 +103,100 @@ class RowRunner:
 
     def room(self) -> int:
         """How many rows this worker should have in hand: those whose requests share a pass, and one more."""
+        if self._isolation.closed:
+            return 1
         with self._lock:
             claims = list(self._tickets)
         pictures = sum(claim.request.n_samples for claim in claims) / len(claims) if claims else 1
         return math.ceil(self._engine.wanted() / pictures) + 1
 
-    def run_next(self, call: str, variant: str) -> None:
+    def run_next(self, call: str, variant: str) -> bool:
         """Do the row that is due for workers of `variant`, if any. `call` is the id of the message that called for it.
 
-        Raises WorkerStopping when the row was given back, RowBusy when another attempt has it or only another worker
-        has its model: then the message must go back to the queue, and will mean the same row when it comes again.
+        A row that an earlier attempt was lost with runs alone. False when the row or its message are another's by now,
+        so that the message must be let go without a word. Raises WorkerStopping when the row was given back, RowBusy
+        when another attempt has it, only others have its model, or another row runs alone here: then the message must
+        go back to the queue, and will mean the same row when it comes again.
         """
-        row = self._patiently(lambda: self._jobs.take_row(call, variant))
-        if row:
-            self.run(row)
-            self._patiently(lambda: self._jobs.backlog.drop(call))
+        if self._isolation.closed:
+            raise RowBusy("This worker runs a row alone.")
+        left = self._left_to_others(variant)
+        row = self._patiently(lambda: self._jobs.take_row(call, variant, left))
+        if row is None:
+            return True
+        token = new_token()
+        if self._patiently(lambda: self._jobs.lost_before(row)):
+            with self._isolation.alone(lambda: self._hold(row, call, token), max(0.1, self._jobs.lease_s / 4)):
+                owned = self.run(row, call, token)
+        else:
+            with self._isolation.together():
+                owned = self.run(row, call, token)
+        return self._patiently(lambda: self._jobs.backlog.drop(call, row, "" if owned else token))
 
-    def run(self, row: RowId) -> None:
+    def _hold(self, row: RowId, call: str, token: str) -> None:
+        with suppress_passing():
+            self._jobs.reserve_row(row, call, token)
+
+    def run(self, row: RowId, call: str = "", token: str = "") -> bool:
         """Do one row. Whatever goes wrong with the job is written into its record, not raised.
 
-        Raises WorkerStopping and RowBusy as `run_next`.
+        False when another attempt took the row over. Raises WorkerStopping and RowBusy as `run_next`.
         """
         with about_job(row.job_id, row=row.row):
-            self._run(row)
+            return self._run(row, call, token or new_token())
 
-    def _run(self, row: RowId) -> None:
-        claim = self._patiently(lambda: self._jobs.claim_row(row.job_id, row.row))
+    def _run(self, row: RowId, call: str, token: str) -> bool:
+        claim = self._patiently(lambda: self._jobs.claim_row(row.job_id, row.row, call, token))
         if claim is None:
-            return
+            return True
         log.info("the row begins, attempt %d", claim.attempt)
         with self._lock:
             self._tickets[claim] = []
         try:
-            self._carry_out(claim)
+            return self._carry_out(claim)
         finally:
             with self._lock:
                 del self._tickets[claim]
 
-    def _carry_out(self, claim: Claim) -> None:
+    def _carry_out(self, claim: Claim) -> bool:
+        """Whether the row is still this attempt's, or nobody's because its job has ended."""
         started = time.monotonic()
         try:
             last = claim.finished or self._make(claim)
             log.info("the row is done after %.1f s, attempt %d", time.monotonic() - started, claim.attempt)
             if last:
                 self._close(claim)
-        except (JobCancelled, LeaseLost) as reason:
+        except JobCancelled as reason:
             log.info("the row is not continued: %s", reason)
+        except LeaseLost as reason:
+            log.info("the row is not continued: %s", reason)
+            return False
         except WorkerStopping as stopping:
-            self._release(claim, counted=isinstance(stopping, WorkerFailed))
-            raise
+            return self._give_back(claim, stopping, counted=isinstance(stopping, WorkerFailed))
         except ModelUnavailable as error:
-            if not self._served_elsewhere(claim.request):
-                self._fail(claim, error)
-                return
-            self._release(claim)
-            raise RowBusy("Another worker has the model of this row.") from error
+            if self._served_elsewhere(claim.request):
+                return self._give_back(claim, RowBusy("Another worker has the model of this row."))
+            return self._fail(claim, error)
         except ServiceError as error:
-            self._fail(claim, error)
+            return self._fail(claim, error)
         except Exception:
             log.exception("the row failed")
-            self._fail(claim, InternalError("The worker failed at this request; its log says why."))
+            return self._fail(claim, InternalError("The worker failed at this request; its log says why."))
+        return True
+
+    def _give_back(self, claim: Claim, reason: JobError, counted: bool = False) -> bool:
+        """Let another begin the row, and raise `reason`; else as `_carry_out`."""
+        try:
+            self._jobs.release_row(claim, counted=counted)
+        except JobCancelled as ended:
+            log.info("the row is not given back: %s", ended)
+            return True
+        except LeaseLost as lost:
+            log.info("the row is not given back: %s", lost)
+            return False
+        except redis.RedisError as away:
+            log.warning("the row cannot be given back, its lease runs out by itself: %s", away)
+        raise reason
 
     def _make(self, claim: Claim) -> bool:
         """Make and store the pictures of a row; True when it was the last row of the job."""
@@ -189,7 +232,7 @@ class RowRunner:
         with self._inputs_lock:
             if known := self._inputs.get(claim.job_id):
                 return known
-        data = self._with_store(claim, lambda: self._results.read(expiring_folder(claim.job_id), INPUT_NAME))
+        data = self._with_store(claim, lambda: self._read_input(claim.job_id))
         # one at a time is decoded, for it may be far larger than what is drawn
         with self._inputs_lock, Image.open(io.BytesIO(data)) as opened:
             # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
@@ -199,6 +242,13 @@ class RowRunner:
                 self._inputs.popitem(last=False)
         return picture
 
+    def _read_input(self, job_id: str) -> bytes:
+        try:
+            return self._results.read(input_folder(job_id), INPUT_NAME)
+        except ResultMissing:
+            # where an API of an older version put it
+            return self._results.read(expiring_folder(job_id), INPUT_NAME)
+
     def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
         request = claim.request
         seed = request.seed_of(claim.row, sample)
@@ -207,7 +257,7 @@ class RowRunner:
         name = f"{claim.row * request.n_samples + sample:04d}-{seed}.{request.format}"
         data = images.encode(picture, request.format, parameters)
         self._with_store(claim, lambda: self._results.write(result_folder(claim.job_id, request), name, data))
-        return StoredImage(name=name, seed=seed, prompt=request.prompt_of_row(claim.row))
+        return StoredImage(name=name, seed=seed)
 
     def _close(self, claim: Claim) -> None:
         """All rows are done: assemble the grid where one was asked for, and end the job."""
@@ -237,19 +287,17 @@ class RowRunner:
         with Image.open(io.BytesIO(data)) as opened:
             return opened.convert("RGB")
 
-    def _fail(self, claim: Claim, error: ServiceError) -> None:
+    def _fail(self, claim: Claim, error: ServiceError) -> bool:
+        """End the job with `error`; as `_carry_out`."""
         log.warning("the job failed: %s", error)
         try:
             self._patiently(lambda: self._jobs.fail_row(claim, error))
-        except (JobCancelled, LeaseLost) as reason:
-            log.info("the failure changes nothing: %s", reason)
-
-    def _release(self, claim: Claim, counted: bool = False) -> None:
-        """Give the row back; where Redis is away, its lease runs out by itself."""
-        try:
-            self._jobs.release_row(claim, counted=counted)
-        except redis.RedisError as away:
-            log.warning("the row cannot be given back, its lease runs out by itself: %s", away)
+        except JobCancelled as ended:
+            log.info("the failure changes nothing: %s", ended)
+        except LeaseLost as lost:
+            log.info("the failure changes nothing: %s", lost)
+            return False
+        return True
 
     def _with_store(self, claim: Claim, call: Callable[[], T]) -> T:
         """Call until the result store answers, as long as the row may go on: at most until its deadline."""

@@ -3,8 +3,10 @@
 import time
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
 from celery.exceptions import Reject
+from celery.worker.request import Request
+from kombu.transport import virtual
 
 from shared.errors import RowBusy, WorkerStopping
 from shared.queue import RUN_ROW
@@ -19,12 +21,27 @@ _BUSY_PAUSE_S = 1.0
 def register_tasks(app: Celery, runner: RowRunner, deliveries: Deliveries, prefetch: Prefetch) -> None:
     """Make `app` carry out rows with `runner`, holding each delivery while it is worked on."""
 
-    @app.task(name=RUN_ROW, bind=True)  # type: ignore[untyped-decorator]  # Celery ships no types
-    def run_row(task: Any, variant: str) -> None:
+    class Delivery(Request):  # type: ignore[misc]  # Celery ships no types
+        """A delivery that is acknowledged only if it is still this worker's."""
+
+        def acknowledge(self) -> None:
+            if not deliveries.was_lost(str(self._message.delivery_tag)):
+                super().acknowledge()
+                return
+            # only this process forgets it: in Redis it is another's
+            virtual.QoS.ack(self._message.channel.qos, self._message.delivery_tag)
+            self.acknowledged = True
+
+    class RowTask(Task):  # type: ignore[misc]
+        Request = Delivery
+
+    @app.task(name=RUN_ROW, bind=True, base=RowTask)  # type: ignore[untyped-decorator]
+    def run_row(task: Any, variant: str, **_of_newer_versions: Any) -> None:
         tag = task.request.delivery_info.get("delivery_tag") or task.request.properties["delivery_tag"]
         with deliveries.held(tag), prefetch.working():
             try:
-                runner.run_next(task.request.id, variant)
+                if not runner.run_next(task.request.id, variant):
+                    deliveries.give_up(tag)
             except RowBusy:
                 time.sleep(_BUSY_PAUSE_S)
                 raise Reject("another worker has the row or its model", requeue=True) from None

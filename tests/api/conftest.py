@@ -16,6 +16,7 @@ from PIL import Image
 from api.app import create_app
 from api.rate_limit import RateLimit
 from api.services import Services
+from shared.backlog import Most
 from shared.errors import ServiceUnavailable
 from shared.jobs import JobStore
 from shared.models import load_catalogue
@@ -134,8 +135,7 @@ class World:
                 client,
                 read.key_prefix,
                 result_ttl_s=read.result_ttl_s,
-                most_waiting=read.max_waiting_jobs,
-                most_owned=read.max_jobs_per_key,
+                most=Most(read.max_waiting_jobs, read.max_jobs_per_key, read.max_key_bytes),
             ),
             results=ResultStore(read.output_dir),
             queue=self.queue,  # type: ignore[arg-type]  # the fake
@@ -172,7 +172,7 @@ class World:
             stored = []
             for sample in range(request.n_samples):
                 seed = request.seed_of(number, sample)
-                image = StoredImage(f"{number * request.n_samples + sample:04d}-{seed}.{request.format}", seed, "a cat")
+                image = StoredImage(f"{number * request.n_samples + sample:04d}-{seed}.{request.format}", seed)
                 colour = colours[(number * request.n_samples + sample) % len(colours)]
                 results.write(job.folder, image.name, encoded_picture(request.format, colour))
                 stored.append(image)

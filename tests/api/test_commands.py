@@ -16,7 +16,7 @@ CARD = WorkerCard("w1", "cpu", "cpu", 2, available_models=("demo",))
 # one step, or one a level of a tree, however much there is; scripts are watched inside, too
 SHORT = {
     "AUTH", "CLIENT", "DEL", "DISCARD", "ECHO", "EVAL", "EVALSHA", "EXEC", "EXISTS", "EXPIRE", "GET", "HDEL", "HELLO",
-    "HEXISTS", "HGET", "HINCRBY", "HINCRBYFLOAT", "HLEN", "HMGET", "HSET", "INFO", "LLEN", "LPUSH", "MULTI",
+    "HEXISTS", "HGET", "HINCRBY", "HINCRBYFLOAT", "HLEN", "HMGET", "HSET", "HSETNX", "INFO", "LLEN", "LPUSH", "MULTI",
     "PEXPIRE", "PING", "PTTL", "SADD", "SCARD", "SCRIPT", "SELECT", "SET", "SREM", "TIME", "TTL", "UNWATCH", "WATCH",
     "ZADD", "ZCARD", "ZINCRBY", "ZRANK", "ZREM", "ZSCORE",
 }  # fmt: skip

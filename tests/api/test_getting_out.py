@@ -159,7 +159,7 @@ def test_a_job_that_failed_keeps_what_was_finished(world, assert_error):
     assert_error(world.client.get(f"/download/{job_id}"), 409, "not_finished")
     jobs = world.services.jobs
     world.services.results.write(jobs.get(job_id).folder, "0000-5.png", encoded_picture("png"))
-    jobs.finish_row(jobs.claim_row(job_id, 0), [StoredImage("0000-5.png", 5, "a cat")], {"device": "cpu"}, [])
+    jobs.finish_row(jobs.claim_row(job_id, 0), [StoredImage("0000-5.png", 5)], {"device": "cpu"}, [])
     assert_error(world.client.get(f"/download/{job_id}"), 409, "not_finished")
     jobs.fail_row(jobs.claim_row(job_id, 1), OutOfMemory("too large"))
 

@@ -191,7 +191,7 @@ def test_pictures_of_finished_rows_are_there_while_others_are_drawn(world):
     job_id = world.submit(n_iter=2)
     world.services.results.write(world.services.jobs.get(job_id).folder, "0000-1.png", b"\x89PNG")
     claim = world.services.jobs.claim_row(job_id, 0)
-    world.services.jobs.finish_row(claim, [StoredImage("0000-1.png", 1, "a cat")], {}, [])
+    world.services.jobs.finish_row(claim, [StoredImage("0000-1.png", 1)], {}, [])
 
     assert world.client.get(f"/images/{job_id}/0000-1.png").status_code == 200
 

@@ -53,7 +53,7 @@ def test_the_real_img2img_body_is_answered_with_the_choices_then_accepted(world,
     answer = world.client.post("/img2img", json=body | {"ckpt": "default"})
     assert answer.status_code == 202, answer.text
     assert (len(world.queue.calls), world.rows_waiting("optimized")) == (2, 2), "one call a row"
-    assert world.stored_files() == [f".expiring/{answer.json['task_id']}/input.png"]
+    assert world.stored_files() == [f".expiring/inputs/{answer.json['task_id']}/input.png"]
 
 
 def test_each_row_is_queued_once(world):
@@ -142,7 +142,7 @@ def test_a_picture_with_line_breaks_and_a_data_prefix_is_taken(world, picture_te
 
     job_id = world.submit("/img2img", init_img=dressed)
 
-    assert world.services.results.read(f".expiring/{job_id}", "input.png").startswith(b"\x89PNG")
+    assert world.services.results.read(f".expiring/inputs/{job_id}", "input.png").startswith(b"\x89PNG")
 
 
 def test_too_many_pictures_are_422(world, assert_error):

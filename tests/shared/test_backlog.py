@@ -186,7 +186,8 @@ def test_a_call_that_comes_again_means_the_same_row(jobs, add):
     assert jobs.take_row("call", "any") == RowId(first, 0)
     assert jobs.take_row("call", "any") == RowId(first, 0)
 
-    jobs.backlog.drop("call")
+    assert not jobs.backlog.drop("call", RowId(second, 0)), "it holds another"
+    assert jobs.backlog.drop("call", RowId(first, 0))
     assert jobs.take_row("call", "any") == RowId(second, 0)
 
 
@@ -203,8 +204,8 @@ def test_a_row_whose_message_was_lost_waits_again(leasing, generate):
     leasing.take_row("call", "any")
 
     (taken,) = leasing.abandoned_rows()
-    assert leasing.return_row(taken)
-    assert not leasing.return_row(taken), "once is enough"
+    assert leasing.requeue(taken)
+    assert not leasing.requeue(taken), "once is enough"
     assert leasing.abandoned_rows() == set()
     assert leasing.take_row("another", "any").job_id == "lost"
     assert leasing.take_row("call", "any").job_id == "next"
@@ -219,7 +220,7 @@ def test_a_row_is_abandoned_when_its_signs_of_life_end(leasing, generate):
 
     leasing.redis.delete(f"pd:lease:one:0:{claim.token}")
     (taken,) = leasing.abandoned_rows()
-    assert leasing.return_row(taken)
+    assert leasing.requeue(taken)
     assert leasing.claim_row(*_parts(leasing.take_row("another", "any"))).attempt == 2
 
 
@@ -234,7 +235,7 @@ def test_a_row_of_a_job_that_ended_is_forgotten(leasing, generate):
     assert leasing.backlog.taken() == []
     assert leasing.take_row("another", "any") is None
     leasing.redis.delete("pd:job:one")
-    assert not leasing.return_row(taken), "nobody knows any more which workers it was for"
+    assert not leasing.requeue(taken), "nobody knows any more which workers it was for"
 
 
 def test_nothing_is_left_behind_when_all_is_done(jobs, add):
@@ -243,10 +244,10 @@ def test_nothing_is_left_behind_when_all_is_done(jobs, add):
     row = jobs.take_row("call", "any")
     jobs.finish_row(jobs.claim_row(*_parts(row)), [], {}, [])
     jobs.close(done, None)
-    jobs.backlog.drop("call")
+    jobs.backlog.drop("call", row)
     jobs.cancel(cancelled)
 
-    assert set(jobs.redis.keys("pd:backlog:*")) == {"pd:backlog:fair"}
+    assert set(jobs.redis.keys("pd:backlog:*")) == {"pd:backlog:fair", "pd:backlog:kept", "pd:backlog:bytes"}
     assert jobs.waiting() == 0
 
 

@@ -19,7 +19,7 @@ from shared.records import Row, State, StoredImage, expiring_folder, new_job_id,
 
 
 def picture(number=0):
-    return StoredImage(name=f"{number:04d}-{number}.png", seed=number, prompt="a cat")
+    return StoredImage(name=f"{number:04d}-{number}.png", seed=number)
 
 
 @pytest.fixture
@@ -104,40 +104,21 @@ def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock):
     """Given a second worker that changes the record in between, when both close, then one of them wins."""
     create()
     jobs.finish_row(jobs.claim_row("one", 0), [picture()], {}, [])
-    other = JobStore(redis_client, clock=clock)
+    first, other = JobStore(redis_client, clock=clock), JobStore(redis_client, clock=clock)
     answers = []
-    read = jobs.redis.pipeline
+    attempt = first._commits.attempt
 
-    def pipeline(*args, **kwargs):
+    def lose_then_attempt(*args):
         # the moment between reading the record and writing it
-        pipe = read(*args, **kwargs)
-        hgetall = pipe.hgetall
+        if not answers:
+            answers.append(other.close("one", None))
+        return attempt(*args)
 
-        def hgetall_then_lose(key):
-            record = hgetall(key)
-            if not answers:
-                answers.append(other.close("one", None))
-            return record
-
-        pipe.hgetall = hgetall_then_lose
-        return pipe
-
-    first = JobStore(_With(redis_client, pipeline), clock=clock)
+    first._commits.attempt = lose_then_attempt
 
     assert first.close("one", None) is False
     assert answers == [True]
     assert redis_client.lrange("pd:recent:", 0, -1) == ["one"]
-
-
-class _With:
-    """A client whose pipelines are made by somebody else."""
-
-    def __init__(self, client, pipeline):
-        self._client = client
-        self.pipeline = pipeline
-
-    def __getattr__(self, name):
-        return getattr(self._client, name)
 
 
 # ---- claims and fencing

@@ -22,6 +22,7 @@ AWAY, NO_WRITES = "cannot be reached", "takes no writes"
         (redis.ResponseError("MISCONF Redis is configured to save RDB snapshots"), ServiceUnavailable, NO_WRITES),
         (redis.ResponseError("NOREPLICAS Not enough good replicas to write."), ServiceUnavailable, NO_WRITES),
         (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), RedisFull, "memory"),
+        (redis.ResponseError("Error running script: @user_script: 7: -OOM command not allowed"), RedisFull, "memory"),
         (exceptions.AuthenticationError("NOAUTH Authentication required."), InternalError, "log"),
         (exceptions.AuthenticationError("WRONGPASS invalid username-password pair"), InternalError, "log"),
         (exceptions.NoPermissionError("NOPERM this user has no permissions"), InternalError, "log"),

@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import pytest
 import redis
 
 from shared.jobs import JobStore
@@ -96,4 +97,58 @@ def test_a_row_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, re
     clock.now += 2
     recall.look()
     assert jobs.backlog.rows_waiting("any") == 0
+    app.close()
+
+
+def test_a_row_in_no_list_waits_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a row that only its job's record knows of, when several look for a while, then one puts it into line."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    jobs.accept("lost", request_of())
+    jobs.take_row("call", "any")
+    redis_client.delete("t:backlog:taken")
+
+    recalls = [Recall(jobs, queue, clock) for _ in range(3)]
+    for _ in range(3):
+        for recall in recalls:
+            recall.look()
+        clock.now += 0.5
+    assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (0, 0), "it may be on its way"
+    clock.now += 2
+    for recall in recalls:
+        recall.look()
+    assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (1, 1)
+    app.close()
+
+
+def test_a_look_at_the_records_is_bounded_and_reaches_all(
+    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given more open jobs than one look goes through, when looked at again and again, then each had its turn."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    ids = {f"job {number:02d}" for number in range(25)}
+    for job_id in ids:
+        jobs.accept(job_id, request_of())
+    looked_at: list[list[str]] = []
+    monkeypatch.setattr("worker.beat._JOBS_A_LOOK", 10)
+    monkeypatch.setattr(jobs, "loose_rows", lambda some: looked_at.append(some) or set())
+
+    recall = Recall(jobs, queue, clock)
+    for _ in range(3):
+        recall.look()
+
+    assert max(map(len, looked_at)) <= 20
+    assert set().union(*looked_at) == ids
+    app.close()
+
+
+def test_a_look_ends_what_is_overdue(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a job that nobody began in time, when a worker looks, then it has failed."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs = JobStore(redis_client, "t:", lease_s=5, longest_wait_s=10, clock=clock)
+    jobs.accept("late", request_of())
+    clock.now += 11
+    Recall(jobs, RowQueue(app, redis_client, "t:"), clock).look()
+    assert redis_client.hget("t:job:late", "state") == "FAILURE"
     app.close()

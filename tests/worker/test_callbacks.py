@@ -60,7 +60,7 @@ def finished(jobs: JobStore, results: ResultStore, url: str, **changes: Any) -> 
     claim = jobs.claim_row("j", 0)
     assert claim
     results.write(result_folder("j", request), "0000-10.png", b"the picture")
-    jobs.finish_row(claim, [StoredImage("0000-10.png", 10, "a cat")], {"device": "cpu"}, [])
+    jobs.finish_row(claim, [StoredImage("0000-10.png", 10)], {"device": "cpu"}, [])
     jobs.close("j", None)
     return "j"
 

@@ -27,7 +27,7 @@ from shared.errors import (
     WorkerStopping,
 )
 from shared.jobs import JobStore
-from shared.records import INPUT_NAME, State, expiring_folder
+from shared.records import INPUT_NAME, State, input_folder
 from shared.requests import ImageRequest
 from shared.results import ResultStore
 from tests.conftest import Clock
@@ -232,7 +232,7 @@ def test_img2img_reads_its_input_at_the_size_asked_for(
     """Given a stored 10x20 input, when the row runs, then the engine gets it at 64x64, and the result is enlarged."""
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
-    results.write(expiring_folder("j"), INPUT_NAME, data.getvalue())
+    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
     jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, post_upscale=2))
     runner.run(RowId("j", 0))
     start = engine.requests[0].init_image
@@ -252,7 +252,7 @@ def test_an_input_is_brought_to_its_size_in_one_step(
     is the enlarged size the pixels are those of the enlargement."""
     data, picture = io.BytesIO(), Image.effect_noise((48, 48), 90).convert("RGB")
     picture.save(data, "PNG")
-    results.write(expiring_folder("j"), INPUT_NAME, data.getvalue())
+    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
     made: list[tuple[int, int]] = []
     resize = Image.Image.resize
 
@@ -286,11 +286,11 @@ def test_the_rows_of_a_job_share_its_input(
     monkeypatch.setattr(results, "read", noted)
     for number in range(20):
         job = f"j{number}"
-        results.write(expiring_folder(job), INPUT_NAME, data.getvalue())
+        results.write(input_folder(job), INPUT_NAME, data.getvalue())
         jobs.accept(job, request_of(kind="img2img", denoising_strength=0.5, n_iter=3))
         for row in range(3):
             runner.run(RowId(job, row))
-    assert read == [expiring_folder(f"j{number}") for number in range(20)]
+    assert read == [input_folder(f"j{number}") for number in range(20)]
     assert len({id(request.init_image) for request in engine.requests[-3:]}) == 1
     assert len(runner._inputs) < 10
 
@@ -460,7 +460,7 @@ def test_a_store_that_is_away_for_a_while_loses_no_work(jobs: JobStore, engine: 
     runner = RowRunner(jobs, flaky, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
-    ResultStore(flaky._root).write(expiring_folder("j"), INPUT_NAME, data.getvalue())
+    ResultStore(flaky._root).write(input_folder("j"), INPUT_NAME, data.getvalue())
     jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, n_samples=2, skip_grid=False))
 
     def again() -> None:
@@ -679,3 +679,95 @@ def test_a_running_job_has_a_preview(runner: RowRunner, jobs: JobStore, engine: 
     assert previews[1]
     with Image.open(io.BytesIO(base64.b64decode(previews[1]))) as small:
         assert (small.format, small.size) == ("JPEG", (128, 64))
+
+
+@pytest.fixture
+def leasing(redis_client: Any) -> JobStore:
+    return JobStore(redis_client, "test:", lease_s=60)
+
+
+def take_over(jobs: JobStore, call: str) -> None:
+    """What a second worker does with the message of a first one that was frozen."""
+    for lease in jobs.redis.scan_iter("test:lease:*"):
+        jobs.redis.delete(lease)
+    assert jobs.claim_row("j", 0, call)
+
+
+def test_a_message_is_left_to_whoever_took_its_row_over(leasing: JobStore, results: ResultStore) -> None:
+    """Given a worker that was frozen, when it learns that another has its row, then it neither keeps nor ends it."""
+    engine = FakeEngine()
+    runner = RowRunner(leasing, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    leasing.accept("j", request_of(steps=1))
+    taken_over: list[bool] = []
+
+    def freeze() -> None:
+        if not taken_over:
+            take_over(leasing, "call")
+            taken_over.append(True)
+
+    engine.before_result = freeze
+    assert runner.run_next("call", "any") is False
+    (held,) = leasing.backlog.taken()
+    assert held.token == leasing.get("j").rows[0].token
+
+
+def test_a_row_that_is_done_lets_its_message_go(leasing: JobStore, results: ResultStore) -> None:
+    """Given a row, when it is done, cancelled or not there, then its message may be acknowledged and holds nothing."""
+    engine = FakeEngine()
+    runner = RowRunner(leasing, results, engine)  # type: ignore[arg-type]
+    assert runner.run_next("call", "any")
+    leasing.accept("j", request_of(steps=1))
+    assert runner.run_next("call", "any")
+    leasing.accept("k", request_of(steps=1))
+    engine.before_result = lambda: leasing.cancel("k")
+    assert runner.run_next("call", "any")
+    assert leasing.backlog.taken() == []
+
+
+@pytest.mark.parametrize("what", ["cancelled", "taken over"])
+@pytest.mark.parametrize("raised", [WorkerStopping("stopping"), ModelUnavailable("not here")])
+def test_a_row_that_cannot_be_given_back_is_told_to_nobody(
+    leasing: JobStore, results: ResultStore, what: str, raised: Exception
+) -> None:
+    """Given a row whose job ended or that another took over, when a worker gives it back, then nothing is raised."""
+    engine = FakeEngine()
+    engine.errors = [raised]
+    runner = RowRunner(leasing, results, engine, lambda _request: True)  # type: ignore[arg-type]
+    leasing.accept("j", request_of(steps=1))
+    done: list[bool] = []
+
+    def meanwhile() -> None:
+        if not done:
+            done.append(True)
+            if what == "cancelled":
+                leasing.cancel("j")
+            else:
+                take_over(leasing, "call")
+
+    submit = engine.submit
+
+    def submit_late(*args: Any) -> Ticket:
+        meanwhile()
+        return submit(*args)
+
+    engine.submit = submit_late  # type: ignore[method-assign]
+    assert runner.run_next("call", "any") is (what == "cancelled")
+
+
+def test_rows_of_models_that_others_have_are_left_to_them(leasing: JobStore, results: ResultStore) -> None:
+    """Given a worker without the first row's model, when called, then it does the next, in order; then it is busy."""
+    for name, model in (("first", "big"), ("second", "demo"), ("third", "demo")):
+        leasing.accept(name, request_of(steps=1, model=model))
+    engine = FakeEngine()
+    runner = RowRunner(leasing, results, engine, left_to_others=lambda _variant: {"big"})  # type: ignore[arg-type]
+    for number in range(2):
+        assert runner.run_next(f"call {number}", "any")
+    assert [leasing.get(name).state for name in ("second", "third")] == [State.SUCCESS] * 2
+    with pytest.raises(RowBusy):
+        runner.run_next("call", "any")
+    assert leasing.backlog.taken() == []
+    assert (leasing.get("first").state, leasing.get("first").rows[0].attempt) == (State.PENDING, 0)
+    assert leasing.take_row("call", "any") == RowId("first", 0)
+    with pytest.raises(RowBusy):
+        runner.run_next("call", "any")
+    assert [held.call for held in leasing.backlog.taken()] == ["call"], "it comes again, for one that has the model"

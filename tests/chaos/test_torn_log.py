@@ -1,0 +1,120 @@
+"""A machine that loses power leaves Redis' log torn at any byte: what the rest of it tells is whole jobs."""
+
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from client.children import start_child, stop_children
+from client.embedded_redis import answers
+from shared.backlog import RowId
+from shared.jobs import JobStore
+from shared.records import State
+from tests.chaos.conftest import Scale
+from tests.e2e.service import free_port
+from tests.redis_over_tcp import redis_command
+from tests.worker.test_rows import request_of
+
+Keep = Callable[..., None]
+
+
+class Server:
+    """A Redis on a folder of its own; `with` runs it, and its end is a kill."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self._program = program
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def __enter__(self) -> Any:
+        port = free_port()
+        command = redis_command(self._program, port, self.folder)
+        self._child = start_child(
+            "redis", command, environment=dict(os.environ), log=self.folder / "redis.log", cwd=self.folder,
+            when_orphaned=signal.SIGKILL,
+        )  # fmt: skip
+        url = f"redis://127.0.0.1:{port}/0"
+        while answers(url):
+            assert self._child.alive, self._child.last_words()
+        self._client = redis.Redis.from_url(url, decode_responses=True)
+        return self._client
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+        stop_children([self._child], 20)
+
+
+def work(store: JobStore, count: int, chance: random.Random) -> None:
+    """Jobs in every state that a record can be in."""
+    for number in range(count):
+        job_id = f"job-{number}"
+        store.accept(job_id, request_of(n_iter=chance.randint(1, 4), prompts=("käse 🧀",)), f"owner {number % 3}")
+    rows: list[tuple[str, RowId]] = []
+    for number in range(2 * count):
+        if row := store.take_row(f"call {number}", "any"):
+            rows.append((f"call {number}", row))
+    for call, row in rows:
+        what = chance.random()
+        if what < 0.1:
+            store.cancel(row.job_id)
+        if what < 0.2 or not (claim := store.claim_row(row.job_id, row.row, call)):
+            continue
+        if what < 0.3:
+            store.release_row(claim)
+        elif what < 0.8:
+            if store.finish_row(claim, [], {"device": "cpu"}, []):
+                store.close(row.job_id, None)
+            store.backlog.drop(call, row)
+
+
+def check(client: Any) -> tuple[int, int]:
+    """Every unfinished row is in line or taken, and no list names a job without record; counts jobs and such rows."""
+    store = JobStore(client)
+    held = {str(taken.row) for taken in store.backlog.taken()}
+    line = set(client.zrange("pd:backlog:rows:any", 0, -1))
+    records = {key.removeprefix("pd:job:") for key in client.scan_iter("pd:job:*")}
+    assert {row.rpartition(":")[0] for row in line | held} <= records, "a row without record"
+    open_jobs, rows = set(), 0
+    for job_id in records:
+        job = store.get(job_id)
+        if job.state.final:
+            assert not {row for row in line if row.rpartition(":")[0] == job_id}
+            continue
+        open_jobs.add(job_id)
+        unfinished = {str(RowId(job_id, number)) for number, row in enumerate(job.rows) if not row.done}
+        assert unfinished <= line | held, "a row that nobody would begin"
+        assert len(job.rows) - len(unfinished) == int(client.hget(f"pd:job:{job_id}", "done"))
+        rows += len(unfinished)
+    assert set(store.backlog.open_jobs(0, 10_000)) == open_jobs
+    assert set(client.hkeys("pd:backlog:work")) == open_jobs
+    waiting = {job_id for job_id in open_jobs if store.get(job_id).state is State.PENDING}
+    assert set(client.zrange("pd:backlog:jobs", 0, -1)) == waiting
+    return len(records), rows
+
+
+def test_a_torn_log_tells_whole_jobs(redis_server: Path, tmp_path: Path, scale: Scale, keep_figures: Keep) -> None:
+    """Given Redis' log cut at random bytes, when it starts again, then each row is in line, taken or done."""
+    cuts, jobs, chance = scale(8, 60), scale(40, 120), random.Random(7)
+    whole = Server(redis_server, tmp_path / "whole")
+    with whole as client:
+        work(JobStore(client, lease_s=30), jobs, chance)
+        assert check(client)[0] == jobs
+    (log,) = sorted(whole.folder.rglob("*.incr.aof")) or whole.folder.rglob("*.aof")
+    size = log.stat().st_size
+    seen = []
+    for number in range(cuts):
+        torn = Server(redis_server, tmp_path / f"torn-{number}")
+        shutil.rmtree(torn.folder)
+        shutil.copytree(whole.folder, torn.folder)
+        os.truncate(torn.folder / log.relative_to(whole.folder), chance.randrange(size // 20, size))
+        with torn as client:
+            seen.append(check(client))
+        shutil.rmtree(torn.folder)
+    assert any(records for records, _ in seen)
+    assert any(rows for _, rows in seen)
+    keep_figures(cuts=cuts, job_records=sum(records for records, _ in seen), rows_lost=0, rows_without_record=0)

@@ -1,0 +1,298 @@
+"""No accepted job is lost: frozen workers, answers that come too late, rows in no list, jobs that nobody ends."""
+
+import json
+
+import pytest
+
+from shared.backlog import Most, RowId
+from shared.errors import DeadlineExceeded, LeaseLost, QueueFull, RowBusy, TooManyJobs
+from shared.jobs import JobStore
+from shared.records import Row, State
+from shared.requests import ImageRequest
+
+
+@pytest.fixture
+def leasing(redis_client, clock):
+    """A store whose leases last 5 seconds."""
+    return JobStore(redis_client, lease_s=5, deadline_s=60, longest_wait_s=600, clock=clock)
+
+
+@pytest.fixture
+def take(leasing, generate):
+    """Accept a job and take its row under the message `call`; gives the row."""
+
+    def make(job_id="one", call="call", **fields):
+        leasing.accept(job_id, generate(**fields))
+        return leasing.take_row(call, "any")
+
+    return make
+
+
+def expire_leases(store):
+    for key in list(store.redis.scan_iter("pd:lease:*")):
+        store.redis.delete(key)
+
+
+# ---- a frozen worker
+
+
+def test_a_frozen_worker_lets_go_of_nothing_that_is_another_s(leasing, take):
+    """Given a row taken over under the same message, when the first worker wakes, then the row stays the second's."""
+    row = take()
+    leasing.claim_row("one", 0, "call", "first")
+    expire_leases(leasing)
+    assert leasing.take_row("call", "any") == row
+    second = leasing.claim_row("one", 0, "call", "second")
+
+    assert not leasing.backlog.drop("call", row, "first")
+
+    expire_leases(leasing)
+    (taken,) = leasing.abandoned_rows()
+    assert (taken.row, taken.token) == (row, second.token), "so that it is begun again when the second dies as well"
+
+
+def test_a_row_is_let_go_of_by_the_attempt_that_has_it(leasing, take):
+    """Given a claimed row, when its own attempt lets go, then it is held no more; another message's row stays."""
+    row = take()
+    leasing.claim_row("one", 0, "call", "mine")
+    assert not leasing.backlog.drop("another call", row, "mine")
+    assert leasing.backlog.drop("call", row, "mine")
+    assert leasing.backlog.taken() == []
+
+
+def test_a_message_that_means_another_row_by_now_keeps_it(leasing, take, generate):
+    """Given a message whose first row was given back, when that row's job has ended, then its second row stays held."""
+    row = take()
+    (taken,) = leasing.abandoned_rows()
+    leasing.requeue(taken)
+    assert leasing.take_row("new call", "any") == row
+    leasing.accept("two", generate())
+    assert leasing.take_row("call", "any") == RowId("two", 0)
+
+    assert not leasing.backlog.drop("call", row)
+
+    assert {held.row.job_id for held in leasing.backlog.taken()} == {"one", "two"}
+
+
+def test_a_row_that_its_message_holds_no_more_is_not_claimed(leasing, take):
+    """Given a worker frozen between taking and claiming, when its row went elsewhere, then its claim is RowBusy."""
+    take()
+    (taken,) = leasing.abandoned_rows()
+    leasing.requeue(taken)
+
+    with pytest.raises(RowBusy):
+        leasing.claim_row("one", 0, "call")
+
+    assert leasing.get("one").rows[0].attempt == 0
+
+
+# ---- answers that come too late
+
+
+def test_a_claim_that_is_repeated_is_the_same_attempt(leasing, take):
+    """Given a claim whose answer was lost, when it is made again, then no attempt is lost, and it can be finished."""
+    take()
+    first = leasing.claim_row("one", 0, "call", "token")
+    again = leasing.claim_row("one", 0, "call", "token")
+
+    assert (again.attempt, again.token) == (1, first.token)
+    assert leasing.finish_row(again, [], {}, []) is True
+
+
+def test_a_claim_and_its_lease_are_one_step(leasing, take, monkeypatch):
+    """Given a worker that can say nothing after its claim, when another looks, then the row is leased."""
+    monkeypatch.setattr(leasing, "_renew", None)
+    take()
+    leasing.claim_row("one", 0, "call")
+
+    with pytest.raises(RowBusy):
+        leasing.claim_row("one", 0, "call")
+    assert leasing.abandoned_rows() == set()
+
+
+def test_a_row_finished_twice_counts_once(leasing, take):
+    """Given a finish whose answer was lost, when it is repeated, then the job has as many done rows as before."""
+    take(n_iter=2)
+    claim = leasing.claim_row("one", 0, "call")
+    leasing.finish_row(claim, [], {}, [])
+    assert leasing.finish_row(claim, [], {}, []) is False
+    assert leasing.redis.llen("pd:pace") == 1
+    assert leasing.finish_row(leasing.claim_row("one", 1), [], {}, []) is True
+
+
+# ---- rows in no list
+
+
+def lose(store, call="call"):
+    """What must never happen, but did: the row is in no list."""
+    store.redis.hdel("pd:backlog:taken", call)
+
+
+def test_a_row_in_no_list_is_found_in_the_record(leasing, take):
+    """Given an unfinished row that no list has, when the records are read, then it is found and waits again, once."""
+    row = take()
+    claim = leasing.claim_row("one", 0, "call")
+    lose(leasing)
+    assert leasing.loose_rows(["one"]) == set(), "its lease says that somebody works on it"
+    expire_leases(leasing)
+
+    (loose,) = leasing.loose_rows(["one"])
+
+    assert leasing.requeue(loose)
+    assert not leasing.requeue(loose), "another worker that saw the same changes nothing"
+    assert leasing.loose_rows(["one"]) == set()
+    assert leasing.take_row("new call", "any") == row
+    assert leasing.claim_row("one", 0, "new call").attempt == 2
+    with pytest.raises(LeaseLost):
+        leasing.finish_row(claim, [], {}, [])
+
+
+def test_a_row_never_begun_and_in_no_list_is_found(leasing, take):
+    """Given a row that was lost before it was claimed, when the records are read, then it is found."""
+    row = take()
+    lose(leasing)
+    (loose,) = leasing.loose_rows(["one"])
+    assert (loose.row, loose.text) == (row, "")
+    assert leasing.requeue(loose)
+    assert leasing.take_row("new call", "any") == row
+
+
+@pytest.mark.parametrize("where", ["in line", "taken", "leased", "done", "ended", "changed"])
+def test_a_row_that_is_somewhere_is_left_alone(leasing, take, where):
+    """Given a row that looked lost, when somebody has it by now, then nothing is put into line."""
+    take(n_iter=2)
+    lose(leasing)
+    loose = next(each for each in leasing.loose_rows(["one"]) if each.row.row == 0)
+    if where == "in line":
+        leasing.requeue(loose)
+    elif where == "taken":
+        leasing.redis.hset("pd:backlog:taken", "other call", "one:0:1000000.0")
+    elif where == "ended":
+        leasing.cancel("one")
+    else:
+        claim = leasing.claim_row("one", 0)
+        if where == "done":
+            leasing.finish_row(claim, [], {}, [])
+        if where == "changed":
+            leasing.release_row(claim)
+            leasing.redis.hset("pd:job:one", "row:0", Row(attempt=1).to_json())
+    waiting = leasing.backlog.rows_waiting("any")
+
+    assert not leasing.requeue(loose)
+
+    assert leasing.backlog.rows_waiting("any") == waiting
+
+
+def test_a_job_that_nobody_closes_is_found(leasing, take):
+    """Given a job whose rows are all done and whose closer died, when the records are read, then it gets closed."""
+    take(n_iter=2)
+    leasing.take_row("other", "any")
+    for number, call in enumerate(("call", "other")):
+        leasing.finish_row(leasing.claim_row("one", number, call), [], {}, [])
+    lose(leasing, "call")
+    lose(leasing, "other")
+    expire_leases(leasing)
+
+    (loose,) = leasing.loose_rows(["one"])
+    assert leasing.requeue(loose)
+    row = leasing.take_row("new", "any")
+    assert leasing.claim_row(row.job_id, row.row, "new").finished
+    assert leasing.close("one", None)
+    assert leasing.loose_rows(["one"]) == set()
+
+
+def test_records_of_an_older_version_are_rescued_and_finished(leasing, generate):
+    """Given a record as it was written before rows were counted, when its row is lost, then it is found and done."""
+    request = generate(n_iter=2)
+    fields = {"state": "PENDING", "request": request.to_json(), "owner": "", "created": "1000000.0"}
+    older = {"state": "queued", "attempt": 0, "token": "", "images": [], "used": {}, "warnings": []}
+    leasing.redis.hset("pd:job:old", mapping=fields | {f"row:{n}": json.dumps(older) for n in range(2)})
+
+    for loose in leasing.loose_rows(["old"]):
+        assert leasing.requeue(loose)
+    rows = [leasing.take_row(f"call {number}", "any") for number in range(2)]
+    done = [leasing.finish_row(leasing.claim_row("old", row.row), [], {}, []) for row in rows]
+    assert done == [False, True]
+    assert leasing.close("old", None)
+
+
+def test_open_jobs_are_all_of_them_and_no_others(leasing, take):
+    """Given jobs that wait, run and have ended, when the open ones are listed, then the first to be due comes first."""
+    for job_id in ("waits", "runs", "ended"):
+        take(job_id, job_id)
+    leasing.claim_row("runs", 0)
+    leasing.cancel("ended")
+
+    assert leasing.backlog.open_jobs(0, 10) == ["runs", "waits"]
+    assert leasing.backlog.open_jobs(1, 10) == ["waits"]
+
+
+# ---- jobs that nobody ends
+
+
+def test_a_job_ends_by_its_deadline_though_no_worker_lives(leasing, take, clock):
+    """Given a running job whose worker is gone, when it is read after its deadline, then it has failed with that."""
+    take()
+    leasing.claim_row("one", 0, "call")
+    clock.now += 59
+    assert leasing.get("one").state is State.PROGRESS
+    clock.now += 2
+
+    job = leasing.get("one")
+
+    assert (job.state, type(job.error)) == (State.FAILURE, DeadlineExceeded)
+    assert "60 seconds" in job.error.message
+
+
+def test_a_job_that_nobody_begins_ends_after_the_longest_wait(leasing, take, clock):
+    """Given a job that waits, when the longest wait is over, then it fails, saying so; without a bound it waits on."""
+    take()
+    patient = JobStore(leasing.redis, "patient:", clock=clock)
+    patient.accept("one", leasing.get("one").request)
+    clock.now += 601
+
+    assert leasing.end_overdue() == 1
+    assert leasing.end_overdue() == 0
+
+    job = leasing.get("one")
+    assert (job.state, job.error.code) == (State.FAILURE, "deadline_exceeded")
+    assert "waited longer than 600 seconds" in job.error.message
+    assert patient.end_overdue() == 0
+    assert patient.get("one").state is State.PENDING
+
+
+@pytest.mark.parametrize(
+    ("most", "error"), [(Most(owned=1), TooManyJobs), (Most(waiting=1), QueueFull)], ids=["owned", "waiting"]
+)
+def test_an_overdue_job_makes_room_for_the_next(redis_client, generate, clock, most, error):
+    """Given a full queue whose job is overdue, when another is accepted, then it takes its place; before, it cannot."""
+    store = JobStore(redis_client, longest_wait_s=600, most=most, clock=clock)
+    store.accept("old", generate(), "owner")
+    with pytest.raises(error):
+        store.accept("new", generate(), "owner")
+    clock.now += 601
+
+    store.require_room(generate(), "owner")
+    assert store.accept("new", generate(), "owner")
+    assert store.get("old").state is State.FAILURE
+
+
+# ---- other versions
+
+
+def test_fields_of_a_newer_version_do_not_matter(leasing, take, generate):
+    """Given a record that a newer version wrote, when this one reads and works on it, then it can."""
+    take()
+    claim = leasing.claim_row("one", 0, "call")
+    leasing.finish_row(claim, [], {}, [])
+    key = "pd:job:one"
+    request = json.loads(leasing.redis.hget(key, "request")) | {"loras": [{"name": "x"}], "mask": True}
+    row = json.loads(leasing.redis.hget(key, "row:0")) | {"gpu_seconds": 1.5}
+    row["images"] = [{"name": "a.png", "seed": 1, "sha256": "00"}]
+    leasing.redis.hset(key, mapping={"request": json.dumps(request), "row:0": json.dumps(row), "priority": "3"})
+
+    job = leasing.get("one")
+
+    assert job.images[0].name == "a.png"
+    assert ImageRequest.from_json(json.dumps(request)) == job.request
+    assert leasing.close("one", None)
