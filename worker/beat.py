@@ -13,6 +13,7 @@ from shared.jobs import JobStore
 from shared.logs import about_job
 from shared.queue import QUEUES, RowQueue
 from shared.records import Loose
+from shared.redis_errors import as_service_error
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,8 @@ class Beat:
         """Whether Redis was there for it."""
         try:
             duty()
-        except redis.RedisError as away:
-            log.warning("Redis cannot be reached: %s", away)
+        except redis.RedisError as wrong:
+            log.warning("%s: %s", as_service_error(wrong).code, wrong)
             return False
         except ServiceUnavailable as away:
             log.warning("%s", away)

@@ -14,6 +14,24 @@ from tests.worker.test_rows import request_of
 from worker.beat import Beat, Recall
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (redis.ConnectionError("refused"), "service_unavailable"),
+        (redis.AuthenticationError("NOAUTH"), "internal_error"),
+        (redis.ResponseError("OOM command not allowed"), "redis_full"),
+    ],
+)
+def test_what_redis_refused_is_named(error: redis.RedisError, code: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Given an error of Redis in a duty, then the log says which kind it is, and not of all that Redis is away."""
+
+    def fail() -> None:
+        raise error
+
+    assert not Beat._do(fail)
+    assert f"{code}: {error}" in caplog.text
+
+
 def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
     """Given duties that fail, when the beat runs, then it goes on with all of them, again and again."""
     enough = threading.Event()
