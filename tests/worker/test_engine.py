@@ -103,6 +103,16 @@ def test_the_step_seed_only_matters_to_stochastic_samplers(engine: Engine, reque
         assert (one != two).any() == differs, sampler
 
 
+def test_how_texts_were_read_is_said_with_every_picture(engine: Engine, request_for: Build) -> None:
+    """Given a split prompt and a tag, when pictures are made, then each says so; of an unused side nothing is said."""
+    texts = {"prompt": "a cat:1 a dog:3", "negative_prompt": "<lora:x:1> a duck"}
+    for _ in range(2):
+        split, tag = make(engine, request_for(**texts)).warnings
+        assert split.startswith("prompt: it was read as 2 sub-prompts")
+        assert tag.startswith("negative_prompt: <lora:x:1> was taken out")
+    assert make(engine, request_for(**texts, guidance_scale=1.0)).warnings == (split,)
+
+
 def test_scale_one_is_no_guidance(engine: Engine, request_for: Build) -> None:
     """Given a scale of 1, when only the negative prompt differs, then the picture does not."""
     one, two = (
