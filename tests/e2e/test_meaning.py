@@ -89,3 +89,41 @@ def test_much_strength_follows_the_prompt(service: Service) -> None:
     sights = [look(each) for each in redrawn]
     assert most([bool(seen) and (seen[0].colour, seen[0].shape) == ("green", "square") for seen in sights])
     assert most([background_colour(each) == "purple" for each in redrawn])
+
+
+@pytest.mark.parametrize(
+    "words", [("16:9 {}", r"16\:9 {}"), ("picture: {}", r"picture\: {}"), ("{} <lora:x:0.8>", "{}")]
+)
+def test_what_is_no_weight_is_drawn_as_plain_text(service: Service, words: tuple[str, str]) -> None:
+    """Given an ordinary colon, or a tag, when drawn, then it is the image of the plain text in every bit."""
+    ours, plain = (
+        drawn(service, text.format("a red circle on a blue background"), n_samples=1, ddim_steps=4)[0] for text in words
+    )
+    assert ours.tobytes() == plain.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("a red circle:1 a blue square:-2", "'a blue square' (share -2)"),
+        ("a red circle:1 a green square:-0.99", "'a green square' (share -0.99)"),
+        ("a red circle <lora:nice:0.8>", "<lora:nice:0.8> was taken out"),
+        ("a [red:green:0.5] circle", "[x:y:n]"),
+        ("a red circle AND a blue square", "AND"),
+    ],
+)
+def test_the_answer_says_how_a_prompt_was_read(service: Service, prompt: str, said: str) -> None:
+    """Given weights or another program's notation, when drawn, then Parameters.warnings says how they were read."""
+    body = {"prompt": prompt, "ddim_steps": 2, "return_base64": True, "synchronous_request": True}
+    answer = service.post("/generate", body)
+    assert answer.status_code == 200, answer.text[:300]
+    assert any(said in warning for warning in answer.json()["Parameters"]["warnings"])
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+def test_a_request_with_too_much_text_is_refused_and_hurts_nobody(service: Service, field: str) -> None:
+    """Given thousands of sub-prompts, or text that only the tokenizer counts, then it is too_costly and others draw."""
+    for text in ("😀" * 5000 + ":1 " + "a:1 " * 1240, "😀" * 10_000):
+        answer = service.post("/generate", {"prompt": "a cat", "synchronous_request": True} | {field: text})
+        assert (answer.status_code, answer.json()["code"]) == (422, "too_costly")
+    assert drawn(service, "a red circle", n_samples=1, ddim_steps=1)
