@@ -62,7 +62,7 @@ def test_a_picture_that_does_not_fit_into_the_vae_is_made_in_tiles(
 ) -> None:
     """Given memory for small tiles only, when a picture is made, then it succeeds, much the same, with a warning each
     for the encoder and the decoder; and when the memory is back, then pictures are as before."""
-    request = request_for(width=96, height=64, init_image=init_image)
+    request = request_for(width=96, height=64, init_image=init_image, strength=0.6)
     whole = fresh.submit(request, silent).result(60)
     small_vae.side = 4
     tiled = fresh.submit(request, silent).result(60)
