@@ -13,6 +13,7 @@ from typing import Any
 
 from flask import Request, g
 
+from api.addresses import client_network
 from api.body import Bodies
 from shared.errors import TooManyWrongKeys, Unauthorized
 from shared.settings import Settings
@@ -81,8 +82,8 @@ class _Record:
 class WrongKeys:
     """How many wrong keys came from an address within a minute; past the limit no new key is tried there.
 
-    A key that was right there before stays so: who shares an address with a guesser is not shut out. Only the addresses
-    of late are remembered, 10,000 of them.
+    Of IPv6 a /64 counts as one address. A key that was right there before stays so: who shares an address with a
+    guesser is not shut out. Only the addresses of late are remembered, 10,000 of them.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -92,13 +93,13 @@ class WrongKeys:
 
     def judge(self, address: str, owner: str | None) -> None:
         """Note a key: its owner's name, None for a wrong one. Raises TooManyWrongKeys past the limit."""
-        now = self._clock()
-        record = self._records.get(address)
+        now, network = self._clock(), client_network(address)
+        record = self._records.get(network)
         if record is None:
-            record = self._records[address] = _Record(now)
+            record = self._records[network] = _Record(now)
             if len(self._records) > _MOST_ADDRESSES:
                 self._records.popitem(last=False)
-        self._records.move_to_end(address)
+        self._records.move_to_end(network)
         if now - record.since >= _WINDOW_S:
             record.since, record.wrong = now, 0
         locked = 0 < self._most <= record.wrong

@@ -6,7 +6,6 @@ What is at work for a client is never interrupted, and no number of idle sockets
 """
 
 import errno
-import ipaddress
 import socket
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ import gevent
 from gevent.socket import socket as GeventSocket
 from gunicorn.http.errors import LimitRequestHeaders
 
+from api.addresses import THIS_MACHINE, client_network
 from shared.errors import BodyTooSlow, TooManyConnections
 
 _MOST_HEAD_BYTES = 64 * 1024
@@ -146,7 +146,7 @@ class Connections:
         staying = [each for each in self._open if not each.gave_way] if self._is_crowded() else []
         if len(staying) > self._most - self._spare and (other := _most_dispensable(staying, connection)):
             other.give_way()
-        return not 0 < self._most_of_one < self._of[connection.address] or connection.address == _THIS_MACHINE
+        return not 0 < self._most_of_one < self._of[connection.address] or connection.address == THIS_MACHINE
 
     def leave(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -164,18 +164,6 @@ def _most_dispensable(staying: list[Connection], newcomer: Connection) -> Connec
     return max(waiting, key=lambda each: (crowd[each.address], -(each.waits_since or 0.0)), default=None)
 
 
-_THIS_MACHINE = "this machine"
-
-
 def _group(peer: Any) -> str:
-    """By what connections count as one client's: an address, of IPv6 the network that one household has."""
-    try:
-        address = ipaddress.ip_address(peer[0].partition("%")[0])
-    except (TypeError, ValueError, IndexError, AttributeError):
-        return _THIS_MACHINE  # a Unix socket
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped:
-            address = address.ipv4_mapped
-        elif not address.is_loopback:
-            return str(ipaddress.ip_network((address, 64), strict=False))
-    return _THIS_MACHINE if address.is_loopback else str(address)
+    """By what connections count as one client's, from the address of a socket's peer."""
+    return client_network(str(peer[0])) if isinstance(peer, tuple) and peer else THIS_MACHINE

@@ -39,6 +39,16 @@ def test_who_was_right_before_stays_in(wrong):
         wrong.judge("10.0.0.1", "bob")
 
 
+def test_addresses_of_one_network_of_ipv6_count_together(wrong):
+    """Given wrong keys from ever new addresses of a /64, when more come, then 429, and not for its neighbours."""
+    for number in range(3):
+        wrong.judge(f"2001:db8::{number}", None)
+
+    with pytest.raises(TooManyWrongKeys):
+        wrong.judge("2001:db8::ffff", None)
+    wrong.judge("2001:db8:0:1::1", "alice")
+
+
 def test_what_is_remembered_is_bounded(wrong, monkeypatch):
     """Given wrong keys from more addresses than are remembered, then the oldest are forgotten."""
     monkeypatch.setattr("api.auth._MOST_ADDRESSES", 5)
