@@ -15,6 +15,9 @@ from api.cors import ANY
 from shared.errors import HostNotAllowed, OriginNotAllowed
 from shared.settings import Settings
 
+# of an origin's scheme; browsers leave them out
+_PORTS = {"http": ":80", "https": ":443"}
+
 
 def refuse_foreign_pages(app: Flask, settings: Settings) -> None:
     """While no API_KEYS are set, answer only under names that nobody can rebind, and to no page of another origin."""
@@ -33,8 +36,15 @@ def refuse_foreign_pages(app: Flask, settings: Settings) -> None:
             )
         if origin is None or {origin, ANY} & set(settings.cors_origins):
             return
-        if origin.lower().partition("://")[2] != (host or "").lower():
+        if not _same_place(origin, host or ""):
             raise OriginNotAllowed("Pages of this origin may not use the service: list it in CORS_ORIGINS.")
+
+
+def _same_place(origin: str, host: str) -> bool:
+    """Whether a page of `origin` asks under its own host. A proxy may write out the port that its scheme implies."""
+    scheme, _, place = origin.lower().partition("://")
+    port = _PORTS.get(scheme)
+    return port is not None and place.removesuffix(port) == host.lower().removesuffix(port)
 
 
 def _is_ours(host: str, names: Collection[str]) -> bool:

@@ -15,8 +15,10 @@ def ask(client, method="GET", path="/recent", **headers):
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:5001", "127.0.0.1", "127.0.0.1:5001", "[::1]", "[::1]:5001", "192.168.1.7:80"]
-)
+    "host",
+    ["localhost", "LOCALHOST:5001", "127.0.0.1", "127.0.0.1:5001", "[::1]", "[::1]:5001", "192.168.1.7:80",
+     "localhost.", "Localhost.:5001", "127.0.0.1.", "[2001:DB8::1]:5001", "[fe80::1%25eth0]:5001"],
+)  # fmt: skip
 def test_names_that_cannot_be_rebound_are_answered(client, host):
     """Given no API_KEYS, when asked for as localhost or by an address, then 200."""
     assert ask(client, Host=host).status_code == 200
@@ -46,7 +48,11 @@ def test_names_of_the_operator_are_answered(world, assert_error):
     assert ask(world.another_client(allowed_hosts=("*",)), Host="any.name").status_code == 200
 
 
-@pytest.mark.parametrize("origin", [PAGE, "null", "http://localhost:3000", "http://localhost.evil.example", "", "*"])
+@pytest.mark.parametrize(
+    "origin",
+    [PAGE, "null", "http://localhost:3000", "https://localhost:80", "app://localhost", "http://localhost.evil.example",
+     "localhost", "", "*"],
+)  # fmt: skip
 def test_a_page_of_another_origin_is_refused(world, assert_error, origin):
     """Given no API_KEYS, when a foreign page asks, then 403, whatever it asks for, and nothing is queued."""
     for method, path in (("GET", "/recent"), ("POST", "/generate"), ("POST", "/cancel/x"), ("OPTIONS", "/generate")):
@@ -59,6 +65,22 @@ def test_our_own_pages_and_those_of_the_operator_are_answered(world):
     assert ask(world.client, Host="127.0.0.1:5001", Origin="http://127.0.0.1:5001").status_code == 200
     assert ask(world.another_client(cors_origins=(PAGE,)), Origin=PAGE).status_code == 200
     assert ask(world.another_client(cors_origins=("*",)), Origin=PAGE).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://images.lan", "images.lan"),
+        ("https://images.lan", "images.lan:443"),
+        ("http://images.lan", "Images.LAN:80"),
+        ("http://[::1]:5001", "[::1]:5001"),
+        ("http://[::1]", "[::1]"),
+    ],
+)
+def test_a_page_of_our_own_may_come_through_a_proxy(world, origin, host):
+    """Given ALLOWED_HOSTS and a proxy, with TLS or without, when our own page asks, then 200."""
+    client = world.another_client(allowed_hosts=("images.lan",))
+    assert ask(client, Host=host, Origin=origin).status_code == 200
 
 
 def test_who_sets_keys_needs_none_of_it(world):
