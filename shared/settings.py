@@ -140,7 +140,7 @@ def read_settings() -> Settings:
             output_dir=home("OUTPUT_DIR", env.str("OUTPUT_DIR", default.output_dir)),
             models_dir=folder(env, "MODELS_DIR", default.models_dir),
             prompts_dir=folder(env, "PROMPTS_DIR", default.prompts_dir),
-            host=env.str("HOST", default.host),
+            host=env.str("HOST", default.host).strip().removeprefix("[").removesuffix("]"),
             port=env.int("PORT", default.port, validate=Range(1, 65535)),
             api_keys=_keys(env),
             api_keys_file=home("API_KEYS_FILE", env.str("API_KEYS_FILE", default.api_keys_file)),
@@ -163,8 +163,8 @@ def read_settings() -> Settings:
             max_prompt_chars=env.int("MAX_PROMPT_CHARS", default.max_prompt_chars, validate=Range(1)),
             max_waiting_jobs=env.int("MAX_WAITING_JOBS", default.max_waiting_jobs, validate=Range(0)),
             max_jobs_per_key=env.int("MAX_JOBS_PER_KEY", default.max_jobs_per_key, validate=Range(0)),
-            max_job_bytes=env.int("MAX_JOB_BYTES", default.max_job_bytes, validate=Range(0)),
-            max_key_bytes=env.int("MAX_KEY_BYTES", default.max_key_bytes, validate=Range(0)),
+            max_job_bytes=byte_count(env, "MAX_JOB_BYTES", default.max_job_bytes),
+            max_key_bytes=byte_count(env, "MAX_KEY_BYTES", default.max_key_bytes),
             rate_limit=env.str("RATE_LIMIT", default.rate_limit),
             sync_timeout_s=env.float("SYNC_TIMEOUT_S", default.sync_timeout_s, validate=Range(0)),
             sync_waiters=env.int("SYNC_WAITERS", default.sync_waiters, validate=Range(0)),
@@ -234,7 +234,8 @@ def _redis(env: Env, default: str) -> str:
 
 
 def _origins(env: Env) -> tuple[str, ...]:
-    origins = entries(env, "CORS_ORIGINS")
+    # browsers write scheme and host in lower case
+    origins = tuple(origin.lower() for origin in entries(env, "CORS_ORIGINS"))
     for origin in origins:
         if not _ORIGIN.fullmatch(origin):
             raise SettingsError(

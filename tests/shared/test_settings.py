@@ -134,7 +134,7 @@ def test_a_variable_set_to_nothing_is_as_if_it_were_not_set(monkeypatch, name, t
     assert read_settings() == Settings()
 
 
-@pytest.mark.parametrize("name", ["max_body_bytes", "result_quota_bytes", "model_memory"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(("_bytes", "_memory"))])
 def test_every_number_of_bytes_may_have_a_unit(monkeypatch, name):
     """Given a setting in bytes, when it is written with a unit, then it is that many bytes."""
     monkeypatch.setenv(name.upper(), "64MB")
@@ -243,6 +243,19 @@ def test_threads_spin_little_unless_the_operator_says_otherwise(monkeypatch, bef
     monkeypatch.setattr(os, "environ", dict(before))
     limit_spinning()
     assert os.environ == after
+
+
+def test_origins_are_compared_as_browsers_write_them(monkeypatch):
+    """Given an origin in upper case, when read, then it is in lower case, as browsers send it."""
+    monkeypatch.setenv("CORS_ORIGINS", "HTTPS://Images.LAN:8080")
+    assert read_settings().cors_origins == ("https://images.lan:8080",)
+
+
+@pytest.mark.parametrize("text", ["::1", "[::1]", " [::1] "])
+def test_an_address_of_ipv6_may_stand_in_brackets(monkeypatch, text):
+    """Given HOST with or without the brackets of a URL, when read, then it is the address."""
+    monkeypatch.setenv("HOST", text)
+    assert read_settings().host == "::1"
 
 
 @pytest.mark.parametrize("text", ["https://host/", "host", "https://", "null", "ftp://host", "https://a.b, **"])
