@@ -15,7 +15,7 @@ from shared.colour_profile import to_srgb
 from shared.jpeg_scans import count_scans
 
 _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
-_ADDRESS = re.compile(r"https?:", re.IGNORECASE)
+_ADDRESS = re.compile(r"https?:|blob:|[a-z][a-z0-9+.\-]{0,20}://", re.IGNORECASE)
 _NOT_BASE64 = re.compile(rf"[^A-Za-z0-9+/_\-={string.whitespace}]|=(?=[^={string.whitespace}])")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -118,7 +118,9 @@ def _as_png(image: Image.Image) -> InputImage:
         image.info.pop("transparency", None)  # a 16-bit level that means nothing among 8-bit ones
     if image.has_transparency_data:
         layered = image if image.mode == "RGBA" else image.convert("RGBA")
-        flat = _on_white(to_srgb(layered.convert("RGB"), profile), layered.getchannel("A"))
+        # a profile of grey fits grey levels only
+        colours = layered.convert("L" if image.mode in ("L", "LA") else "RGB")
+        flat = _on_white(to_srgb(colours, profile), layered.getchannel("A"))
     else:
         flat = to_srgb(image, profile)
     out = io.BytesIO()

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import random
 import struct
 import tracemalloc
@@ -389,10 +390,14 @@ def test_broken_camera_data_does_not_spoil_the_picture():
     assert decoded(to_bytes(Image.new("RGB", (16, 24)), "JPEG", exif=b"Exif\0\0garbage garbage")).size == (16, 24)
 
 
-def test_an_address_is_said_not_to_be_fetched():
-    """Given a web address for a picture, when decoded, then the sentence tells that it is not fetched."""
+@pytest.mark.parametrize(
+    "text",
+    [" HTTPS://example.org/cat.png", "file:///home/me/cat.png", "s3://bucket/cat.png", "blob:http://example.org/1a"],
+)
+def test_an_address_is_said_not_to_be_fetched(text):
+    """Given an address for a picture, when decoded, then the sentence tells that it is not fetched."""
     with pytest.raises(ValueError, match="an address is not fetched"):
-        decode_input_image(" HTTPS://example.org/cat.png", LIMIT)
+        decode_input_image(text, LIMIT)
 
 
 def test_the_place_of_a_strange_character_is_named():
@@ -454,25 +459,55 @@ def test_a_jpeg_of_very_many_segments_is_refused():
 # ---- colour profiles
 
 
-def matrix_profile(red, green, blue):
-    """An ICC profile (version 4) of these primaries, XYZ at D50, with the tone curve of sRGB."""
+D50 = (0.9642, 1, 0.8249)
 
-    def fixed(*values):
-        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
 
-    curve = b"para\0\0\0\0" + struct.pack(">HH", 3, 0) + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-    white = (0.9642, 1, 0.8249)
-    tags = {b"wtpt": white, b"rXYZ": red, b"gXYZ": green, b"bXYZ": blue}
-    entries = {name: b"XYZ \0\0\0\0" + fixed(*value) for name, value in tags.items()}
-    entries |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
-    start = 128 + 4 + 12 * len(entries)
+def fixed(*values):
+    return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+
+def profile_of(kind, space, connection, version, **tags):
+    """An ICC profile: its header, its table of tags, and these, whose length is a multiple of four."""
+    start = 128 + 4 + 12 * len(tags)
     table = data = b""
-    for name, entry in entries.items():
-        table += name + struct.pack(">II", start + len(data), len(entry))
+    for name, entry in tags.items():
+        table += name.encode() + struct.pack(">II", start + len(data), len(entry))
         data += entry
-    head = struct.pack(">I4xI", start + len(data), 0x04000000) + b"mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
-    head += fixed(*white)
-    return head.ljust(128, b"\0") + struct.pack(">I", len(entries)) + table + data
+    head = struct.pack(">I4xI", start + len(data), version << 24) + kind + space + connection + bytes(12) + b"acsp"
+    head += bytes(28) + fixed(*D50)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
+
+
+def xyz(*values):
+    return b"XYZ \0\0\0\0" + fixed(*values)
+
+
+def matrix_profile(red, green, blue):
+    """A profile of these primaries, XYZ at D50, with the tone curve of sRGB."""
+    curve = b"para\0\0\0\0" + struct.pack(">HH", 3, 0) + fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    primaries = {"rXYZ": xyz(*red), "gXYZ": xyz(*green), "bXYZ": xyz(*blue)}
+    curves = dict.fromkeys(("rTRC", "gTRC", "bTRC"), curve)
+    return profile_of(b"mntr", b"RGB ", b"XYZ ", 4, wtpt=xyz(*D50), **primaries, **curves)
+
+
+def linear_grey():
+    """A profile of grey levels that are proportional to the light."""
+    curve = b"curv\0\0\0\0" + struct.pack(">I", 0)
+    return profile_of(b"mntr", b"GRAY", b"XYZ ", 2, wtpt=xyz(*D50), kTRC=curve)
+
+
+def press(lab_of_inks):
+    """A profile of a press, CMYK by way of a table (lut8Type) that gives L*, a*, b* for each mixture of full inks."""
+    straight = bytes(range(256))
+    corners = itertools.product((0, 1), repeat=4)
+    table = bytes(level for inks in corners for level in _lab_bytes(*lab_of_inks(*inks)))
+    lut = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    lut += straight * 4 + table + straight * 3
+    return profile_of(b"prtr", b"CMYK", b"Lab ", 2, wtpt=xyz(*D50), A2B0=lut.ljust(-(-len(lut) // 4) * 4, b"\0"))
+
+
+def _lab_bytes(lightness, a, b):
+    return round(lightness * 2.55), a + 128, b + 128
 
 
 P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
@@ -502,6 +537,33 @@ def test_colours_are_converted_before_they_are_laid_on_white():
 
     assert result.getpixel((3, 3)) == WHITE
     assert near(result.getpixel((24, 3)), (236, 148, 153))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "L-key", "1"])
+def test_grey_is_converted_from_a_profile_of_grey(mode):
+    """Given grey levels that mean something else, transparent or not, when decoded, then they are as a viewer shows
+    them: a fifth of the light is half grey."""
+    options = {"transparency": 7} if mode == "L-key" else {}
+    mode = mode.removesuffix("-key")
+    level = {"L": 55, "LA": (55, 255), "1": 1}[mode]
+
+    shown = decoded(to_bytes(Image.new(mode, (16, 8), level), icc_profile=linear_grey(), **options)).getpixel((3, 3))
+
+    assert near(shown, WHITE if mode == "1" else (128,) * 3)
+
+
+def test_inks_are_converted_from_the_profile_of_their_press():
+    """Given a CMYK JPEG with the profile of a press, when decoded, then its colours are what that press prints."""
+    # cyan is a dull green only here: Lab (60, -34, 29) at D50 is (90, 160, 91) in sRGB
+    labs = {(0, 0, 0, 0): (100, 0, 0), (1, 0, 0, 0): (60, -34, 29)}
+    data = press(lambda *inks: labs.get(inks, (0, 0, 0)))
+
+    image = Image.new("CMYK", (32, 16), (255, 0, 0, 0))
+    image.paste((0, 0, 0, 0), (16, 0, 32, 16))
+    shown = decoded(to_bytes(image, "JPEG", quality=100, icc_profile=data))
+
+    assert near(shown.getpixel((4, 8)), (90, 160, 91), by=4)
+    assert near(shown.getpixel((28, 8)), WHITE)
 
 
 def test_a_palette_is_converted_too():
