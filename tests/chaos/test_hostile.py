@@ -202,7 +202,7 @@ def test_text_of_any_kind_stays_text(service: Service, scale: Scale, keep_figure
 
 def outside(service: Service) -> set[Path]:
     """Every file beside those that the service is to write."""
-    ours = [service.output_dir, service.folder / "logs", service.folder / "redis"]
+    ours = [service.output_dir, *(service.folder / name for name in ("logs", "redis", "cache"))]
     return {file for file in service.folder.rglob("*") if not any(file.is_relative_to(folder) for folder in ours)}
 
 

@@ -22,10 +22,10 @@ def test_ready_means_that_jobs_are_taken(make_service: Callable[..., Service]) -
         assert "NoPermissionError" in worker.log.read_text()
         assert (service.get("/ready").status_code, service.get("/ready").json()["workers"]) == (503, [])
 
-        client.acl_setuser("limited", commands=["+brpop"])
+        client.acl_setuser("limited", enabled=True, commands=["+brpop"])  # without the word it would be switched off
         service.wait_ready()
         assert service.wait(service.submit(**TINY)).json()["State"] == "SUCCESS"
 
-        client.acl_setuser("limited", commands=["-brpop"])
+        client.acl_setuser("limited", enabled=True, commands=["-brpop"])
         until(lambda: service.get("/ready").status_code == 503, 60, "it still says that it is ready")
         assert worker.alive
