@@ -106,8 +106,12 @@ class Recall:
 
     def _loose_rows(self) -> set[Loose]:
         """Those of a part of the open jobs, of the jobs that are due next, and of the suspects' jobs."""
-        part = self._jobs.backlog.open_jobs(self._next_open, _JOBS_A_LOOK)
-        self._next_open = self._next_open + _JOBS_A_LOOK if len(part) == _JOBS_A_LOOK else 0
-        suspected = [lost.row.job_id for lost in self._suspects if isinstance(lost, Loose)]
+        following = self._jobs.backlog.open_jobs(self._next_open, _JOBS_A_LOOK)
+        part = self._jobs.one_look(following)
+        at_the_end = len(part) == len(following) < _JOBS_A_LOOK
+        self._next_open = 0 if at_the_end else self._next_open + len(part)
+        suspected = list(dict.fromkeys(lost.row.job_id for lost in self._suspects if isinstance(lost, Loose)))
         due_next = self._jobs.backlog.open_jobs(0, _JOBS_A_LOOK)
-        return self._jobs.loose_rows(list(dict.fromkeys([*suspected, *due_next, *part])))
+        # each with a bound of its own, or many rows in one would keep the others from their turn
+        looked_at = [*self._jobs.one_look(suspected), *self._jobs.one_look(due_next), *part]
+        return self._jobs.loose_rows(list(dict.fromkeys(looked_at)))

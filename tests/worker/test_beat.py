@@ -161,6 +161,27 @@ def test_a_look_at_the_records_is_bounded_and_reaches_all(
     app.close()
 
 
+def test_jobs_of_many_rows_keep_no_other_from_its_turn(
+    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given open jobs with more rows than one look goes through, when the last one's row is lost, then it is found."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    monkeypatch.setattr("shared.jobs._ROWS_A_LOOK", 20)
+    for number in range(10):
+        jobs.accept(f"job {number}", request_of(n_iter=30 if number == 4 else 8))
+    last = jobs.backlog.open_jobs(9, 1)[0]
+    redis_client.zrem("t:backlog:rows:any", f"{last}:0")
+
+    recall = Recall(jobs, queue, clock)
+    for _ in range(10):
+        recall.look()
+        clock.now += 3
+
+    assert redis_client.zscore("t:backlog:rows:any", f"{last}:0") is not None
+    app.close()
+
+
 def test_a_look_ends_what_is_overdue(redis_client: Any, redis_url: str, clock: Clock) -> None:
     """Given a job that nobody began in time, when a worker looks, then it has failed."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
