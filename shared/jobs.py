@@ -10,6 +10,7 @@ only be seen side by side. The line of rows, expiry, callbacks and the pace have
 
 import base64
 import json
+import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -55,6 +56,8 @@ from shared.records import (
 )
 from shared.requests import ImageRequest
 from shared.settings import Settings
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 RECENT_KEPT = 50
@@ -383,7 +386,7 @@ class JobStore:
 
     def end_overdue(self) -> int:
         """End jobs that ran or waited too long, though no worker lives to notice it; gives how many, 100 at most."""
-        return sum(map(self._end_if_overdue, self.backlog.overdue(self.clock(), _JOBS_A_LOOK)))
+        return sum(map(self._end_one_overdue, self.backlog.overdue(self.clock(), _JOBS_A_LOOK)))
 
     # ---- reading
 
@@ -584,14 +587,28 @@ class JobStore:
     def _lateness(self, record: Mapping[str, str]) -> DeadlineExceeded | None:
         """Why an open job has to end, because of the time it took; None: it may go on."""
         now = self.clock()
-        if "started" in record:
-            return self._too_long() if now > float(record["started"]) + self.deadline_s else None
-        if now > float(record["created"]) + self.longest_wait_s:
+        if now <= self._overdue(record):
+            return None
+        if "started" not in record:
             return DeadlineExceeded(
                 f"The job waited longer than {self.longest_wait_s:.0f} seconds and no worker began it; "
                 "send it again when a worker for it is there."
             )
-        return None
+        return self._too_long()
+
+    def _overdue(self, record: Mapping[str, str]) -> float:
+        """By when an open job has to have ended."""
+        if "started" in record:
+            return float(record["started"]) + self.deadline_s
+        return float(record["created"]) + self.longest_wait_s
+
+    def _end_one_overdue(self, job_id: str) -> bool:
+        try:
+            return self._end_if_overdue(job_id)
+        except (KeyError, TypeError, ValueError):
+            # it must not keep the others from their end
+            log.exception("the record of job %s cannot be read, and so it cannot be ended", job_id)
+            return False
 
     def _end_if_overdue(self, job_id: str) -> bool:
         def change(record: dict[str, str], writes: Writes) -> bool:
@@ -599,6 +616,8 @@ class JobStore:
                 writes.zrem(self.backlog.open_key, job_id)
                 return False
             if not (late := self._lateness(record)):
+                # it may take longer now than when it was accepted, and must not stand before those that are late
+                writes.zadd(self.backlog.open_key, {job_id: self._overdue(record)}, xx=True)
                 return False
             self._end(writes, job_id, record, State.FAILURE, late)
             return True

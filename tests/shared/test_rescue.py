@@ -261,6 +261,38 @@ def test_a_job_that_nobody_begins_ends_after_the_longest_wait(leasing, take, clo
     assert patient.get("one").state is State.PENDING
 
 
+def test_jobs_that_may_wait_longer_now_keep_no_other_from_its_end(redis_client, generate, clock, monkeypatch):
+    """Given many jobs accepted under a shorter longest wait, when another one runs late, then it ends all the same."""
+    monkeypatch.setattr("shared.jobs._JOBS_A_LOOK", 5)
+    before = JobStore(redis_client, longest_wait_s=10, clock=clock)
+    for number in range(5):
+        before.accept(f"waits {number}", generate())
+    store = JobStore(redis_client, longest_wait_s=10_000, deadline_s=60, clock=clock)
+    store.accept("late", generate())
+    store.claim_row("late", 0)
+    clock.now += 61
+
+    assert [store.end_overdue() for _ in range(2)] == [0, 1]
+
+    assert store.get("late").state is State.FAILURE
+    assert store.get("waits 0").state is State.PENDING
+    clock.now += 10_000
+    assert store.end_overdue() == 5
+
+
+def test_a_record_that_cannot_be_read_keeps_no_other_from_its_end(leasing, take, clock, caplog):
+    """Given an overdue job with a broken record, when what is overdue ends, then the others do, and the log names it."""
+    take("broken")
+    take("one")
+    leasing.redis.hset("pd:job:broken", "request", "{}")
+    clock.now += 601
+
+    assert leasing.end_overdue() == 1
+
+    assert leasing.get("one").state is State.FAILURE
+    assert "record of job broken" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("most", "error"), [(Most(owned=1), TooManyJobs), (Most(waiting=1), QueueFull)], ids=["owned", "waiting"]
 )
