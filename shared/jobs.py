@@ -224,8 +224,11 @@ class JobStore:
             overdue = started + self.deadline_s
             claim = Claim(job_id, number, token, row.attempt + 1, request, overdue, now)
             if row.done:
-                all_done = self._rows_done(job_id, record, request) == request.rows
-                return replace(claim, token=row.token, finished=True) if all_done else None
+                if self._rows_done(job_id, record, request) < request.rows:
+                    return None
+                if self.lease_s:  # to close the job may take long
+                    writes.set(self._lease(job_id, number, row.token), "1", px=self._lease_ms)
+                return replace(claim, token=row.token, finished=True)
             if row.state == "running" and row.token == token:
                 return replace(claim, attempt=row.attempt)  # claimed before, and the answer was lost
             if row.state == "running" and self.redis.exists(self._lease(job_id, number, row.token)):
@@ -483,9 +486,11 @@ class JobStore:
         """Unfinished rows of open jobs that are neither in line nor taken nor worked on, as the records tell.
 
         A row on its way from one to the next may be among them for a moment. One that stays would never be begun
-        again: `requeue` it. Of a job whose rows are all done and that nobody closes, it is one row.
+        again: `requeue` it. Of a job whose rows are all done and that nobody closes, it is one row; while a message
+        holds any of them, that one's worker is about to close it, or it is among the abandoned ones.
         """
-        held = {str(taken.row) for taken in self.backlog.taken()}
+        held = {taken.row for taken in self.backlog.taken()}
+        jobs_held = {row.job_id for row in held}
         with self.redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hmget(self._key("job", job_id), "variant", "rows", "request")
@@ -502,7 +507,7 @@ class JobStore:
                 Loose(RowId(job_id, int(number)), variant, text)
                 for (job_id, variant), answer in zip(asked, pipe.execute(), strict=True)
                 for number, text in zip(answer[::2], answer[1::2], strict=True)
-                if str(RowId(job_id, int(number))) not in held
+                if RowId(job_id, int(number)) not in held and not (job_id in jobs_held and Row.from_json(text).done)
             ]
             for loose in found:
                 pipe.exists(self._lease(loose.row.job_id, loose.row.row, Row.from_json(loose.text).token))

@@ -201,6 +201,27 @@ def test_a_job_that_nobody_closes_is_found(leasing, take):
     assert leasing.loose_rows(["one"]) == set()
 
 
+def test_a_job_is_closed_by_one_worker_however_long_its_grid_takes(leasing, take):
+    """Given a job whose last row's worker makes the grid, when others look, then none is to close it as well."""
+    take(n_iter=2)
+    leasing.take_row("other", "any")
+    first, last = (leasing.claim_row("one", number, call) for number, call in enumerate(("call", "other")))
+    leasing.finish_row(first, [], {}, [])
+    leasing.backlog.drop("call", RowId("one", 0))
+    expire_leases(leasing)
+    leasing.renew_lease(last)
+    leasing.finish_row(last, [], {}, [])
+
+    assert (leasing.loose_rows(["one"]), leasing.abandoned_rows()) == (set(), set())
+
+    expire_leases(leasing)
+    (abandoned,) = leasing.abandoned_rows()
+    assert leasing.requeue(abandoned)
+    leasing.take_row("new", "any")
+    assert leasing.claim_row("one", 1, "new").finished
+    assert (leasing.loose_rows(["one"]), leasing.abandoned_rows()) == (set(), set())
+
+
 def test_records_of_an_older_version_are_rescued_and_finished(leasing, generate):
     """Given a record as it was written before rows were counted, when its row is lost, then it is found and done."""
     request = generate(n_iter=2)
