@@ -247,8 +247,10 @@ class JobStore:
             if self.lease_s:
                 writes.set(self._lease(job_id, number, token), "1", px=self._lease_ms)
             if call:
-                taken = Taken.parse(call, str(self.redis.hget(self.backlog.taken_key, call)))
-                writes.hset(self.backlog.taken_key, call, taken.held_by(token))
+                held = self.redis.hget(self.backlog.taken_key, call)
+                if held is None:
+                    raise RowBusy("The message does not hold this row any more.")
+                writes.hset(self.backlog.taken_key, call, Taken.parse(call, held).held_by(token))
             self.backlog.began(writes, job_id, overdue)
             return claim
 

@@ -86,6 +86,25 @@ def test_a_row_that_its_message_holds_no_more_is_not_claimed(leasing, take):
     assert leasing.get("one").rows[0].attempt == 0
 
 
+def test_a_row_that_goes_elsewhere_amid_its_claim_is_busy(leasing, take, monkeypatch):
+    """Given a message that loses its row while it claims it, then the claim is RowBusy, and the row is untouched."""
+    take()
+    read = leasing.redis.hget
+
+    def too_late(key, field):
+        (taken,) = leasing.abandoned_rows()
+        monkeypatch.undo()
+        leasing.requeue(taken)
+        return read(key, field)
+
+    monkeypatch.setattr(leasing.redis, "hget", too_late)
+    with pytest.raises(RowBusy):
+        leasing.claim_row("one", 0, "call")
+
+    assert leasing.get("one").rows[0].attempt == 0
+    assert leasing.backlog.rows_waiting("any") == 1
+
+
 # ---- answers that come too late
 
 
