@@ -234,9 +234,12 @@ class RowRunner:
                 return known
         data = self._with_store(claim, lambda: self._read_input(claim.job_id))
         # one at a time is decoded, for it may be far larger than what is drawn
-        with self._inputs_lock, Image.open(io.BytesIO(data)) as opened:
-            # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
-            picture = opened.convert("RGB").resize((request.width, request.height), Image.Resampling.LANCZOS)
+        with self._inputs_lock:
+            if known := self._inputs.get(claim.job_id):
+                return known  # another row of the job was first
+            with Image.open(io.BytesIO(data)) as opened:
+                # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
+                picture = opened.convert("RGB").resize((request.width, request.height), Image.Resampling.LANCZOS)
             self._inputs[claim.job_id] = picture
             if len(self._inputs) > _INPUTS_KEPT:
                 self._inputs.popitem(last=False)

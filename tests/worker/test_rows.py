@@ -295,6 +295,31 @@ def test_the_rows_of_a_job_share_its_input(
     assert len(runner._inputs) < 10
 
 
+def test_rows_that_begin_at_the_same_time_decode_their_input_once(
+    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given 3 rows that all read their input before one has decoded it, when they go on, then they share one picture."""
+    data = io.BytesIO()
+    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
+    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
+    all_read = threading.Barrier(3)
+    read_file = results.read
+
+    def together(*named: Any) -> bytes:
+        found = read_file(*named)
+        all_read.wait(30)
+        return found
+
+    monkeypatch.setattr(results, "read", together)
+    jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, n_iter=3, skip_grid=True))
+    threads = [threading.Thread(target=runner.run, args=(RowId("j", row),)) for row in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert [id(request.init_image) for request in engine.requests] == [id(runner._inputs["j"])] * 3
+
+
 @pytest.mark.parametrize(
     ("raised", "code"),
     [(OutOfMemory("too big"), "out_of_memory"), (RuntimeError("secret detail"), "internal_error")],
