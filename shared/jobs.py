@@ -199,11 +199,14 @@ class JobStore:
     def reserve_row(self, row: RowId, call: str, token: str) -> None:
         """Hold a row that cannot be claimed yet, for `lease_s` seconds; call it again to hold it longer.
 
-        Raises RowBusy when another worker holds it.
+        Raises RowBusy when another worker holds it, JobCancelled when the job has ended.
         """
         prefix = self._lease(row.job_id, row.row, "")
         if not self.backlog.reserve(call, row, token, prefix, max(1, self._lease_ms)):
             raise RowBusy("Another worker holds this row.")
+        state = self.redis.hget(self._key("job", row.job_id), "state")
+        if state is None or State(state).final:
+            raise JobCancelled("The job was ended.")
 
     def claim_row(self, job_id: str, number: int, call: str = "", token: str = "") -> Claim | None:
         """Take a row for this attempt; None when there is nothing left to do for it.
@@ -473,7 +476,7 @@ class JobStore:
         return found
 
     def one_look(self, job_ids: Sequence[str]) -> list[str]:
-        """The first of these jobs: as many as have so few rows together that `loose_rows` is quick, but at least one."""
+        """The first of these jobs, at least one: as many as have so few rows together that `loose_rows` is quick."""
         with self.redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hget(self._key("job", job_id), "rows")

@@ -126,8 +126,12 @@ class RowRunner:
             return True
         token = new_token()
         if self._patiently(lambda: self._jobs.lost_before(row)):
-            with self._isolation.alone(lambda: self._hold(row, call, token), max(0.1, self._jobs.lease_s / 4)):
-                owned = self.run(row, call, token)
+            try:
+                with self._isolation.alone(lambda: self._hold(row, call, token), max(0.1, self._jobs.lease_s / 4)):
+                    owned = self.run(row, call, token)
+            except JobCancelled as ended:
+                log.info("the row does not wait any longer to run alone: %s", ended)
+                owned = True
         else:
             with self._isolation.together():
                 owned = self.run(row, call, token)

@@ -321,7 +321,7 @@ def test_jobs_that_may_wait_longer_now_keep_no_other_from_its_end(redis_client, 
 
 
 def test_a_record_that_cannot_be_read_keeps_no_other_from_its_end(leasing, take, clock, caplog):
-    """Given an overdue job with a broken record, when what is overdue ends, then the others do, and the log names it."""
+    """Given an overdue job with a broken record, when what is overdue ends, the others do, and the log names it."""
     take("broken")
     take("one")
     leasing.redis.hset("pd:job:broken", "request", "{}")

@@ -170,6 +170,36 @@ def test_a_row_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, res
     assert jobs.get("next").state is State.SUCCESS
 
 
+def test_a_cancelled_row_keeps_no_others_out(redis_client: Any, results: ResultStore) -> None:
+    """Given a row that waits to run alone, when it is cancelled, then its worker takes others again, and lets it go."""
+    jobs = JobStore(redis_client, "test:", lease_s=1)
+    jobs.accept("long", request_of(steps=1))
+    jobs.accept("lost", request_of(steps=1))
+    engine, under_way, leave = FakeEngine(), threading.Event(), threading.Event()
+    engine.before_result = lambda: (under_way.set(), leave.wait(30))
+    runner = RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what is used
+    beside = threading.Thread(target=runner.run_next, args=("beside", "any"), daemon=True)
+    beside.start()
+    assert under_way.wait(30)
+    jobs.take_row("call", "any")
+    lost = jobs.claim_row("lost", 0, "call")
+    assert lost
+    redis_client.delete(f"test:lease:lost:0:{lost.token}")
+    alone = threading.Thread(target=runner.run_next, args=("call", "any"), daemon=True)
+    alone.start()
+    while not runner._isolation.closed:
+        alone.join(0.01)
+
+    jobs.cancel("lost")
+
+    alone.join(10)
+    outcome = (alone.is_alive(), runner._isolation.closed, [held.row.job_id for held in jobs.backlog.taken()])
+    leave.set()
+    beside.join(30)
+    assert outcome == (False, False, ["long"])
+    assert jobs.get("long").state is State.SUCCESS
+
+
 def test_a_row_that_waits_to_run_alone_is_held_and_not_charged(jobs: JobStore) -> None:
     """Given a row that an attempt was lost with, when a worker holds it for later, then no other gets it, uncharged."""
     jobs.accept("j", request_of())

@@ -298,7 +298,7 @@ def test_the_rows_of_a_job_share_its_input(
 def test_rows_that_begin_at_the_same_time_decode_their_input_once(
     runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given 3 rows that all read their input before one has decoded it, when they go on, then they share one picture."""
+    """Given 3 rows that all read their input before one has decoded it, then they share one picture."""
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
     results.write(input_folder("j"), INPUT_NAME, data.getvalue())
