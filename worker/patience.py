@@ -24,16 +24,16 @@ class Patience:
     """Calls again and again what fails because something is away. Safe to use from many threads at once."""
 
     def __init__(self, stopping: threading.Event | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Once `stopping` is set, nothing is waited for longer than some seconds."""
+        """Once `stopping` is set, no call is tried again for longer than some seconds."""
         self._stopping = stopping or threading.Event()
         self._clock = clock
-        self._until: float | None = None
 
     def for_redis(self, call: Callable[[], T]) -> T:
         """Call until Redis answers; an error of Redis that does not pass is raised.
 
         Raises WorkerStopping when the worker is to end and Redis does not come back.
         """
+        until: float | None = None
         while True:
             try:
                 return call()
@@ -41,7 +41,7 @@ class Patience:
                 if not passes(away):
                     raise
                 log.warning("Redis cannot be reached, trying again: %s", away)
-            self._wait(_RETRY_S)
+            until = self._wait(_RETRY_S, until)
 
     def for_store(self, call: Callable[[], T], still_wanted: Callable[[StoreUnavailable], None]) -> T:
         """Call until the result store answers.
@@ -49,21 +49,23 @@ class Patience:
         `still_wanted` is called before each further try with the error, and raises where there is to be none. Raises
         WorkerStopping when the worker is to end and the store does not come back.
         """
-        pause_s = _RETRY_S
+        pause_s, until = _RETRY_S, None
         while True:
             try:
                 return call()
             except StoreUnavailable as away:
                 log.warning("%s Trying again. (%s)", away, away.__cause__)
                 still_wanted(away)
-            self._wait(pause_s)
+            until = self._wait(pause_s, until)
             pause_s = min(2 * pause_s, _LONGEST_S)
 
-    def _wait(self, pause_s: float) -> None:
+    def _wait(self, pause_s: float, until: float | None) -> float | None:
+        """Until when there may be further tries of a call that had `until` before; None: without end."""
         if not self._stopping.wait(pause_s):
-            return
-        if self._until is None:
-            self._until = self._clock() + _FAREWELL_S
-        if self._clock() >= self._until:
+            return None
+        if until is None:
+            until = self._clock() + _FAREWELL_S
+        if self._clock() >= until:
             raise WorkerStopping("The worker is stopping, and what it waits for is away.")
         time.sleep(_RETRY_S)
+        return until
