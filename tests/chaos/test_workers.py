@@ -90,19 +90,20 @@ def test_only_time_with_a_worker_counts() -> None:
 
 
 def run_long_job(service: Service, must_take_s: float) -> float:
-    """Draw a job that takes longer than `must_take_s`, which begins once and is done once; gives the seconds."""
-    job_id = service.submit(**lasting(service, must_take_s))
-    time.sleep(must_take_s)
-    until(lambda: service.get(f"/status/{job_id}").json()["Progress"] > 0, 120, "the job does not run")
-    answer = service.get(f"/status/{job_id}").json()
-    assert answer["State"] == "PROGRESS", "the job must outlast the timeout for this test to mean anything"
-    service.wait(job_id, timeout=600)
-    mine = [event for event in events(service) if event.job_id == job_id]
-    happened = sum(event.begins for event in mine), sum(event.done for event in mine)
-    assert happened == (1, 1), f"not once: {[event.text for event in mine]}"
-    took_s = mine[-1].time - mine[0].time
-    assert took_s > must_take_s
-    return took_s
+    """Draw a job that takes longer than `must_take_s`, which begins once and is done once; gives the seconds.
+
+    One that was done sooner shows nothing, since its pace was measured while the machine had more to do: a longer one
+    follows it.
+    """
+    for times in (1, 3, 9):
+        job_id = service.submit(**lasting(service, times * must_take_s))
+        service.wait(job_id, timeout=600)
+        mine = [event for event in events(service) if event.job_id == job_id]
+        happened = sum(event.begins for event in mine), sum(event.done for event in mine)
+        assert happened == (1, 1), f"not once: {[event.text for event in mine]}"
+        if (took_s := mine[-1].time - mine[0].time) > must_take_s:
+            return took_s
+    raise AssertionError("no job outlasted the timeout, so that this showed nothing")
 
 
 def test_a_long_job_runs_once(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
