@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import report
-from client.embedded_redis import find_server
+from client.local.embedded_redis import find_server
 from shared.jobs import JobStore
 from shared.queue import connect
 from shared.settings import Settings

@@ -32,8 +32,8 @@ import redis
 from rich.console import Console
 
 from benchmarks import report
-from client.children import Child, start_child, stop_children
-from client.embedded_redis import answers, find_server
+from client.local.embedded_redis import answers, find_server
+from client.local.processes import Child, start_child, stop_children
 from shared.settings import DUMMY_API_KEY
 from tests.e2e.service import REPOSITORY, clean_environment, free_port
 from tests.redis_over_tcp import redis_command

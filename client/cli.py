@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 from rich.status import Status
 
-from client import launcher
-from client.errors import LaunchError
-from client.household import Say
+from client.local import launcher
+from client.local.errors import LaunchError
+from client.local.household import Say
 from shared.settings import SettingsError, read_settings
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import redis
 
-from client.children import start_child, stop_children
-from client.embedded_redis import answers, find_server
+from client.local.embedded_redis import answers, find_server
+from client.local.processes import start_child, stop_children
 from tests.redis_over_tcp import redis_command
 
 

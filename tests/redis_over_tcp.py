@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from client.embedded_redis import server_command
+from client.local.embedded_redis import server_command
 
 
 def redis_command(server: Path, port: int, folder: Path) -> list[str]:

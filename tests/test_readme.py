@@ -12,7 +12,7 @@ from flask import Flask
 from api.app import create_app
 from api.errors import STATUS
 from api.services import build_services
-from client.launcher import example_curl
+from client.local.launcher import example_curl
 from shared.errors import (
     JobError,
     LeaseLost,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from client.children import Child
+from client.local.processes import Child
 from tests.chaos.conftest import Scale
 from tests.chaos.traffic import Event, events, pictures, until
 from tests.e2e.service import Service

@@ -10,8 +10,8 @@ from typing import Any
 
 import redis
 
-from client.children import start_child, stop_children
-from client.embedded_redis import answers
+from client.local.embedded_redis import answers
+from client.local.processes import start_child, stop_children
 from shared.backlog import RowId
 from shared.jobs import JobStore
 from shared.records import State

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from client.children import Child
+from client.local.processes import Child
 from shared.settings import DUMMY_API_KEY
 from tests.e2e.service import FINAL_STATES, Service
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import requests
 
-from client.children import Child, start_child, stop_children
-from client.embedded_redis import answers
+from client.local.embedded_redis import answers
+from client.local.processes import Child, start_child, stop_children
 from shared.settings import DUMMY_API_KEY, Settings
 from tests.redis_over_tcp import redis_command
 

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-from client.children import Child
+from client.local.processes import Child
 from tests.chaos.traffic import events, until
 from tests.e2e.service import Service
 from tests.receiver import Receiver

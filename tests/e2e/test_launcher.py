@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import requests
 
-from client.embedded_redis import ON_THE_PATH
+from client.local.embedded_redis import ON_THE_PATH
 from shared.settings import DUMMY_API_KEY
 from tests.e2e.service import REPOSITORY, START_S, clean_environment, free_port
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from client.children import start_child, stop_children
+from client.local.processes import start_child, stop_children
 from tests.e2e.service import REPOSITORY, Service, clean_environment, free_port
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app"]

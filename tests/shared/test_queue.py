@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 import redis
 
-from client.children import start_child, stop_children
+from client.local.processes import start_child, stop_children
 from shared.errors import InternalError, RedisFull, ServiceUnavailable
 from shared.queue import QUEUES, RUN_ROW, SERVED_BY, RowQueue, connect, make_celery
 from shared.settings import VARIANTS, Settings

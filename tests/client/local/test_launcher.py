@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from client import embedded_redis, launcher
-from client.addresses import free_port
 from client.cli import cli
-from client.errors import LaunchError
+from client.local import embedded_redis, launcher
+from client.local.errors import LaunchError
+from client.local.ports import free_port
 from shared.settings import DUMMY_API_KEY, Settings
 from tests.client.servers import server_program
 from tests.old_redis import old_redis

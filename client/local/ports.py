@@ -3,7 +3,7 @@
 import errno
 import socket
 
-from client.errors import LaunchError
+from client.local.errors import LaunchError
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, never bound
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client.children import Child, start_child, stop_children
-from client.errors import LaunchError
+from client.local.errors import LaunchError
+from client.local.processes import Child, start_child, stop_children
 
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 _STABLE_S = 60.0  # a program that ran so long has earned a fresh start of the backoff

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client.children import Child, last_words, start_child, stop_children
+from client.local.processes import Child, last_words, start_child, stop_children
 
 StartPython = Callable[[str], Child]
 _STUBBORN = (
@@ -98,7 +98,7 @@ def test_a_child_does_not_outlive_a_killed_parent(tmp_path: Path, when_orphaned:
     """Given a parent with a child, when the parent is killed without a chance to clean up, then the child ends."""
     code = (
         "import os, pathlib, signal, time\n"
-        "from client.children import start_child\n"
+        "from client.local.processes import start_child\n"
         f"log = pathlib.Path({str(tmp_path)!r}) / 'log'\n"
         f"orphaned = signal.Signals({int(when_orphaned)})\n"
         "child = start_child('sleep', ['sleep', '60'], environment=os.environ, log=log, when_orphaned=orphaned)\n"

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from client.addresses import base_url, check_free, free_port
-from client.errors import LaunchError
+from client.local.errors import LaunchError
+from client.local.ports import base_url, check_free, free_port
 
 
 def test_a_port_in_use_is_one_line_that_names_the_way_out() -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from client import embedded_redis
-from client.addresses import base_url, check_free
-from client.errors import LaunchError
-from client.household import Household, Program, Say
+from client.local import embedded_redis
+from client.local.errors import LaunchError
+from client.local.household import Household, Program, Say
+from client.local.ports import base_url, check_free
 from shared.models import catalogue_for
 from shared.open_access import require_own_keys
 from shared.redis_address import RedisAddress

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from client.errors import LaunchError
-from client.household import Household, Program
+from client.local.errors import LaunchError
+from client.local.household import Household, Program
 
 _SLEEP = "import time; time.sleep(60)"
 _FAIL = "import sys; sys.exit('model.safetensors: broken')"

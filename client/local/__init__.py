@@ -1,0 +1,1 @@
+"""The whole service as programs of this machine, for `make run`."""
