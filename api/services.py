@@ -9,9 +9,9 @@ from api.auth import Door
 from api.image_decoder import ImageDecoder
 from api.rate_limit import RateLimit
 from shared.callback_hosts import CallbackHosts
+from shared.catalogue.models import Catalogue, catalogue_for
 from shared.input_image import DecodeImage, decode_image
 from shared.jobs import JobStore
-from shared.models import Catalogue, catalogue_for
 from shared.queue import RowQueue, connect, make_celery
 from shared.results import ResultStore
 from shared.schemas import Limits

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import report
-from shared.models import load_catalogue
-from shared.samplers import SAMPLERS
+from shared.catalogue.models import load_catalogue
+from shared.catalogue.samplers import SAMPLERS
 from shared.settings import read_settings
 from worker.engine import DenoiseRequest, Engine
 from worker.engine.step_times import StepTimes

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks import random_models, report
 from benchmarks.processes import SPINNING, wait_as_workers_do
-from shared.models import DOWNSAMPLING_FACTOR, load_catalogue
+from shared.catalogue.models import DOWNSAMPLING_FACTOR, load_catalogue
 from shared.settings import read_settings
 from worker import cpu
 from worker.blocks import TextProjection, simplify_blocks

@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 
 from benchmarks import report
-from shared.models import SINGLE_FILES, load_catalogue
+from shared.catalogue.models import SINGLE_FILES, load_catalogue
 from shared.settings import Settings, let_idle_threads_sleep
 from worker.cores import available_cores
 

@@ -29,7 +29,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import random_models, report
-from shared.models import load_catalogue
+from shared.catalogue.models import load_catalogue
 from shared.settings import OPENVINO, TORCH, Settings, limit_spinning
 from worker.cores import available_cores
 from worker.devices import pick_device

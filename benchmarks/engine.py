@@ -22,8 +22,8 @@ from rich.table import Table
 
 from benchmarks import report
 from benchmarks.processes import SPINNING, Partner, serve, wait_as_workers_do
-from shared.models import Model, load_catalogue
-from shared.samplers import SAMPLERS
+from shared.catalogue.models import Model, load_catalogue
+from shared.catalogue.samplers import SAMPLERS
 from shared.schemas import PRECISIONS
 from shared.settings import Settings, read_settings
 from worker.devices import pick_device

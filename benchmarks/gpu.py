@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import report
-from shared.models import load_catalogue
+from shared.catalogue.models import load_catalogue
 from shared.settings import Settings, keep_compiled_kernels, read_settings
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from shared.catalogue.models import catalogue_for
 from shared.intake import load_request
 from shared.jobs import JobStore
-from shared.models import catalogue_for
 from shared.queue import connect
 from shared.records import StoredImage, new_job_id
 from shared.requests import ImageRequest

@@ -22,8 +22,8 @@ from benchmarks import report
 from demo_model import judge
 from demo_model.evaluate import SEED
 from demo_model.prompts import singles
-from shared.models import load_catalogue
-from shared.samplers import SAMPLERS
+from shared.catalogue.models import load_catalogue
+from shared.catalogue.samplers import SAMPLERS
 from shared.settings import read_settings
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine

@@ -17,7 +17,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
-from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS, load_catalogue
+from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS, load_catalogue
 from shared.schemas import PRECISIONS
 from shared.settings import read_settings
 from worker.checkpoints import CheckpointCache

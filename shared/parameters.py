@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
+from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from shared.requests import ANY_VARIANT, ImageRequest
 
 

@@ -9,6 +9,8 @@ from marshmallow import Schema, ValidationError, fields, pre_load, validates_sch
 from marshmallow.validate import Length, OneOf, Range
 
 from shared.callback_hosts import NO_HOSTS, CallbackHosts
+from shared.catalogue.models import DEFAULT_ALIAS, DOWNSAMPLING_FACTOR, LATENT_CHANNELS, Catalogue, Model
+from shared.catalogue.samplers import DEFAULT_SAMPLER, canonical_name, wire_names
 from shared.fields import (
     Base64Image,
     CallbackAddress,
@@ -22,9 +24,7 @@ from shared.fields import (
     WholeNumber,
 )
 from shared.input_image import DecodeImage, decode_image
-from shared.models import DEFAULT_ALIAS, DOWNSAMPLING_FACTOR, LATENT_CHANNELS, Catalogue, Model
 from shared.requests import MAX_SEED, Kind
-from shared.samplers import DEFAULT_SAMPLER, canonical_name, wire_names
 from shared.sizes import MIN_SIZE, SIZE_STEP
 
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from shared.models import DOWNSAMPLING_FACTOR, Model
+from shared.catalogue.models import DOWNSAMPLING_FACTOR, Model
 from shared.requests import ImageRequest
 
 MIN_SIZE = 64

@@ -8,8 +8,8 @@ from typing import Any
 from marshmallow import fields
 from marshmallow.validate import OneOf, Range
 
-from shared.models import load_catalogue
-from shared.samplers import SAMPLERS, Sampler
+from shared.catalogue.models import load_catalogue
+from shared.catalogue.samplers import SAMPLERS, Sampler
 from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
 from shared.settings import Settings
 

@@ -11,8 +11,8 @@ from celery import Celery
 from celery.signals import worker_init, worker_shutdown
 
 from shared.callback_hosts import CallbackHosts
+from shared.catalogue.models import catalogue_for
 from shared.jobs import JobStore
-from shared.models import catalogue_for
 from shared.queue import QUEUES, SERVED_BY, RowQueue, connect, make_celery
 from shared.requests import ImageRequest
 from shared.results import ResultStore

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from shared.models import Model
+from shared.catalogue.models import Model
 from worker.devices import Device
 from worker.profiles import Precision
 from worker.residency import Residency

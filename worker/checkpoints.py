@@ -9,8 +9,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from shared.catalogue.models import Catalogue, Model
 from shared.errors import ModelUnavailable
-from shared.models import Catalogue, Model
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.devices import Device

@@ -11,8 +11,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO
 
+from shared.catalogue.models import Model
 from shared.errors import ModelUnavailable, ServiceError, StorageFull
-from shared.models import Model
 from shared.settings import Settings
 from worker.folders import HUB_FILES
 from worker.locks import held

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from shared.samplers import SAMPLERS
+from shared.catalogue.samplers import SAMPLERS
 from shared.sizes import GridPlan
 
 PNG_TEXT = "parameters"

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from shared.models import LATENT_CHANNELS
+from shared.catalogue.models import LATENT_CHANNELS
 from worker.locks import held
 
 log = logging.getLogger(__name__)

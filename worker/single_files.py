@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from shared.models import Model
+from shared.catalogue.models import Model
 from worker.checkpoint import Parts
 from worker.clip_vocabulary import SIZE, clip_tokenizer
 from worker.families import FAMILIES

@@ -3,9 +3,9 @@
 import logging
 import time
 
+from shared.catalogue.models import Model
+from shared.catalogue.samplers import DEFAULT_SAMPLER
 from shared.errors import ServiceError
-from shared.models import Model
-from shared.samplers import DEFAULT_SAMPLER
 from shared.settings import Settings
 from worker.engine import DenoiseRequest, Engine
 

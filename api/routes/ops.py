@@ -9,8 +9,8 @@ from flask_smorest import Blueprint
 from api.answer_schemas import ErrorAnswer
 from api.metrics import MEDIA_TYPE, exposition
 from api.services import Services
-from shared.models import Model
-from shared.samplers import DEFAULT_SAMPLER, SAMPLERS
+from shared.catalogue.models import Model
+from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
 from shared.schemas import VARIANTS
 from shared.sizes import MIN_SIZE, SIZE_STEP
 from shared.workers import WorkerCard

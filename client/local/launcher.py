@@ -17,7 +17,7 @@ from client.local import embedded_redis
 from client.local.errors import LaunchError
 from client.local.household import Household, Program, Say
 from client.local.ports import base_url, check_free
-from shared.models import catalogue_for
+from shared.catalogue.models import catalogue_for
 from shared.open_access import require_own_keys
 from shared.redis_address import RedisAddress
 from shared.redis_server import UnsuitableRedis, too_old

@@ -17,9 +17,9 @@ from api.app import create_app
 from api.rate_limit import RateLimit
 from api.services import Services
 from shared.backlog import Most
+from shared.catalogue.models import load_catalogue
 from shared.errors import ServiceUnavailable
 from shared.jobs import JobStore
-from shared.models import load_catalogue
 from shared.records import StoredImage
 from shared.results import ResultStore
 from shared.settings import DUMMY_API_KEY, Settings

@@ -1,6 +1,6 @@
 """What is here, and whether it works."""
 
-from shared.samplers import SAMPLERS
+from shared.catalogue.samplers import SAMPLERS
 from shared.settings import DUMMY_API_KEY
 from shared.workers import WorkerCard
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from marshmallow import fields
 from PIL import Image
 
-from shared.models import load_catalogue
+from shared.catalogue.models import load_catalogue
 from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
 from shared.settings import DUMMY_API_KEY
 from tests.chaos import hostile

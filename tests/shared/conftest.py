@@ -11,10 +11,10 @@ import fakeredis
 import pytest
 from PIL import Image
 
+from shared.catalogue.models import load_catalogue
 from shared.input_image import InputImage
 from shared.intake import load_request
 from shared.jobs import JobStore
-from shared.models import load_catalogue
 from shared.requests import ImageRequest
 from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
 from tests.conftest import Clock

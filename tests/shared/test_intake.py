@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from marshmallow import missing
 
+from shared.catalogue.samplers import SAMPLERS, wire_names
 from shared.errors import InvalidRequest, TooCostly
 from shared.intake import load_request
 from shared.requests import MAX_SEED
-from shared.samplers import SAMPLERS, wire_names
 from shared.schemas import GenerateSchema, Img2ImgSchema
 
 NAN, INFINITY, HUGE = math.nan, math.inf, 10**400

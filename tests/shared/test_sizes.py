@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from shared.catalogue.models import load_catalogue
 from shared.errors import InvalidRequest
-from shared.models import load_catalogue
 from shared.sizes import LONGEST_SIDES, MAX_OUTPUT_PIXELS, grid_warnings, objection_to_result, plan_grid
 
 

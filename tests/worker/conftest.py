@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from shared.models import Catalogue, Model, load_catalogue
+from shared.catalogue.models import Catalogue, Model, load_catalogue
 from shared.settings import Settings
 from worker.engine import DenoiseRequest, Engine
 

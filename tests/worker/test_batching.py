@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from benchmarks.batching import random_request
+from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import InternalError, JobCancelled, OutOfMemory
-from shared.models import Catalogue, load_catalogue
 from shared.settings import Settings
 from tests.pictures import SAME, decibels
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket

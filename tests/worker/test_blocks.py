@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 
-from shared.models import Catalogue
+from shared.catalogue.models import Catalogue
 from worker.blocks import DirectAttention, DirectResnetBlock, SlicedAttention, TextProjection, simplify_blocks
 
 

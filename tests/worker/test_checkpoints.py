@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable
-from shared.models import Catalogue
 from shared.settings import Settings
 from worker.checkpoints import CheckpointCache
 from worker.devices import Device

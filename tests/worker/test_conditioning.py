@@ -12,9 +12,9 @@ import torch
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from shared.catalogue.models import Catalogue
 from shared.cost import MAX_CHUNKS, least_chunks, least_tokens
 from shared.errors import TooCostly
-from shared.models import Catalogue
 from shared.prompts import parse_prompt
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from shared.models import Catalogue
+from shared.catalogue.models import Catalogue
 from shared.settings import Settings
 from worker.cores import available_cores, cores_for, cores_name
 from worker.engine import DenoiseRequest, Engine

@@ -8,7 +8,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from PIL import Image
 
-from shared.models import Catalogue
+from shared.catalogue.models import Catalogue
 from shared.settings import Settings
 from tests.pictures import SAME, decibels
 from worker import preparation

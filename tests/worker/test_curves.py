@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from shared.models import Catalogue, load_catalogue
+from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import Settings
 from worker import hardware
 from worker.devices import Device

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from shared.catalogue.models import Catalogue, Model
 from shared.errors import JobCancelled, ModelUnavailable, ServiceError, StorageFull
-from shared.models import Catalogue, Model
 from shared.settings import Settings
 from tests.worker.conftest import write_tiny_model
 from tests.worker.hub import Hub, running_hub

@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.catalogue.models import Catalogue
+from shared.catalogue.samplers import SAMPLERS
 from shared.errors import (
     DeadlineExceeded,
     InternalError,
@@ -24,9 +26,7 @@ from shared.errors import (
     WorkerFailed,
     WorkerStopping,
 )
-from shared.models import Catalogue
 from shared.prompts import parse_prompt
-from shared.samplers import SAMPLERS
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.engine import Denoised, DenoiseRequest, Engine

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.models import Catalogue
+from shared.catalogue.models import Catalogue
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache

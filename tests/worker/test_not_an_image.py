@@ -14,8 +14,8 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable, NotAnImage
-from shared.models import Catalogue
 from shared.settings import Settings
 from worker.engine import Denoised, DenoiseRequest, Engine
 from worker.engine.flight import Flight

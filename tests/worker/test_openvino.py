@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from shared.models import Catalogue, load_catalogue
+from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import OPENVINO, Settings
 from tests.pictures import SAME, decibels
 from worker import openvino_unet

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from shared.models import Catalogue
+from shared.catalogue.models import Catalogue
 from shared.settings import Settings
 from worker.checkpoints import CheckpointCache
 from worker.devices import Device

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from shared.samplers import SAMPLERS
+from shared.catalogue.samplers import SAMPLERS
 from worker.samplers import Noise, Sampling, Start, begin
 from worker.samplers.dpm_solver import step_orders
 from worker.samplers.dpmpp_2s import ancestral_split

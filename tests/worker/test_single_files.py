@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from benchmarks.narrow_models import narrow_parts
 from benchmarks.original_layout import Weights, original
+from shared.catalogue.models import Catalogue, Model
 from shared.errors import ModelUnavailable
-from shared.models import Catalogue, Model
 from shared.settings import Settings
 from tests.worker.conftest import PLAIN
 from tests.worker.original_layout import write_folder

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from demo_model.release import WEIGHTS
-from shared.samplers import SAMPLERS
+from shared.catalogue.samplers import SAMPLERS
 from worker.engine import DenoiseRequest, Engine
 
 STOCK = [name for name, row in SAMPLERS.items() if not row.implementation.startswith("own:")]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.catalogue.models import Catalogue
 from shared.errors import OutOfMemory
-from shared.models import Catalogue
 from shared.settings import Settings
 from tests.pictures import decibels
 from worker.engine import DenoiseRequest, Engine

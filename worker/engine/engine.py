@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from shared.catalogue.models import DOWNSAMPLING_FACTOR, Catalogue
+from shared.catalogue.samplers import SAMPLERS
 from shared.errors import (
     InternalError,
     InvalidRequest,
@@ -26,9 +28,7 @@ from shared.errors import (
     WorkerFailed,
     WorkerStopping,
 )
-from shared.models import DOWNSAMPLING_FACTOR, Catalogue
 from shared.prompts import parse_prompt
-from shared.samplers import SAMPLERS
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache

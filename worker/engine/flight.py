@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from PIL import Image
 
+from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from shared.errors import NotAnImage
-from shared.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from worker.checkpoint import Checkpoint
 from worker.engine.pixels import to_picture, to_tensor
 from worker.engine.preview import Previewer

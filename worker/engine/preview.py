@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 import torch
 from PIL import Image
 
-from shared.models import LATENT_CHANNELS
+from shared.catalogue.models import LATENT_CHANNELS
 from worker.checkpoint import Checkpoint
 from worker.engine.pixels import to_picture
 from worker.samplers import NoiseSchedule

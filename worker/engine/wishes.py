@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.samplers import SAMPLERS
+from shared.catalogue.samplers import SAMPLERS
 from worker.devices import Device
 from worker.engine.request import DenoiseRequest
 from worker.profiles import HALF_WORDS, Precision, Profile, choose_precision

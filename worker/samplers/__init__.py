@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shared.samplers import SAMPLERS
+from shared.catalogue.samplers import SAMPLERS
 from worker.samplers.base import Evaluation, Loop, Noise, Sampling, Start
 from worker.samplers.dpm_solver import dpm_adaptive, dpm_fast
 from worker.samplers.dpmpp_2s import dpmpp_2s_ancestral

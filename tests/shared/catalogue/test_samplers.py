@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.samplers import DEFAULT_SAMPLER, SAMPLERS, canonical_name, wire_names
+from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS, canonical_name, wire_names
 
 DOCUMENTED = [
     "ddim", "plms", "k_euler_a", "k_euler_ancestral", "k_euler", "k_lms", "k_heun", "k_dpm_2", "k_dpm_2_a",

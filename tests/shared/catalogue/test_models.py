@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.models import FAMILIES, Catalogue, catalogue_for, load_catalogue
+from shared.catalogue.models import FAMILIES, Catalogue, catalogue_for, load_catalogue
 from shared.settings import Settings
 
 GOOD = {

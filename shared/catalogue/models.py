@@ -13,7 +13,7 @@ T = TypeVar("T")
 CATALOGUE_FILE = Path(__file__).with_name("models.toml")
 OWN_CATALOGUE = "models.toml"
 """The name of a file under MODELS_DIR with the operator's own entries."""
-REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_ALIAS = "default"
 FAMILIES = ("sd1", "sd2")
 LATENT_CHANNELS = 4
