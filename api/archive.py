@@ -11,8 +11,8 @@ import zipfile
 from collections.abc import Iterator
 
 from shared.errors import NotFinished, NotFound
-from shared.parameters import wire_parameters
 from shared.records import Job
+from shared.request.parameters import wire_parameters
 from shared.results import ResultStore
 
 PROMPTS, PARAMETERS = "input.txt", "parameters.json"

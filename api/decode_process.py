@@ -18,7 +18,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from shared.input_image import InputImage, decode_image
+from shared.request.input_image import InputImage, decode_image
 
 READY = b"\x01"
 TASK = struct.Struct(">QQ")

@@ -15,7 +15,7 @@ from typing import Self
 
 from api.decode_process import OUTCOME, READY, TASK, outcome_size, read_outcome
 from shared.errors import ServiceUnavailable
-from shared.input_image import InputImage
+from shared.request.input_image import InputImage
 from shared.settings import Settings, bare_environment
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class ImageDecoder:
         return cls(settings.input_decoders, settings.input_decode_s, most)
 
     def __call__(self, data: bytes, max_pixels: int) -> InputImage:
-        """As `shared.input_image.decode_image`; raises ServiceUnavailable when no process is free in time."""
+        """As `shared.request.input_image.decode_image`; raises ServiceUnavailable when no process is free in time."""
         try:
             process = self._places.get(timeout=self._timeout_s)
         except queue.Empty:

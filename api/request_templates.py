@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import missing
 
 from api.services import build_services
-from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
 from shared.settings import DUMMY_API_KEY, Settings
 
 TEMPLATES_DIR = Path(__file__).with_name("templates")

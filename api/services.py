@@ -10,11 +10,11 @@ from api.image_decoder import ImageDecoder
 from api.rate_limit import RateLimit
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import Catalogue, catalogue_for
-from shared.input_image import DecodeImage, decode_image
 from shared.jobs import JobStore
 from shared.queue import RowQueue, connect, make_celery
+from shared.request.input_image import DecodeImage, decode_image
+from shared.request.schemas import Limits
 from shared.results import ResultStore
-from shared.schemas import Limits
 from shared.settings import Settings
 from shared.submissions import Submissions
 from shared.workers import WorkerRegister

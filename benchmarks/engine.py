@@ -24,7 +24,7 @@ from benchmarks import report
 from benchmarks.processes import SPINNING, Partner, serve, wait_as_workers_do
 from shared.catalogue.models import Model, load_catalogue
 from shared.catalogue.samplers import SAMPLERS
-from shared.schemas import PRECISIONS
+from shared.request.schemas import PRECISIONS
 from shared.settings import Settings, read_settings
 from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine, Ticket

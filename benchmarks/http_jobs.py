@@ -12,13 +12,13 @@ from pathlib import Path
 from PIL import Image
 
 from shared.catalogue.models import catalogue_for
-from shared.intake import load_request
 from shared.jobs import JobStore
 from shared.queue import connect
 from shared.records import StoredImage, new_job_id
-from shared.requests import ImageRequest
+from shared.request.intake import load_request
+from shared.request.model import ImageRequest
+from shared.request.schemas import GenerateSchema, Limits
 from shared.results import ResultStore
-from shared.schemas import GenerateSchema, Limits
 from shared.settings import Settings, read_settings
 from shared.workers import WorkerCard, WorkerRegister
 

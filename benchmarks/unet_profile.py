@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
 from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS, load_catalogue
-from shared.schemas import PRECISIONS
+from shared.request.schemas import PRECISIONS
 from shared.settings import read_settings
 from worker.checkpoints import CheckpointCache
 from worker.devices import pick_device

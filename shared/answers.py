@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from shared.parameters import wire_parameters
 from shared.records import Job, State
+from shared.request.parameters import wire_parameters
 from shared.results import ResultStore
 
 

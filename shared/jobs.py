@@ -21,7 +21,6 @@ from shared.backlog import Acceptance, Backlog, Most, RowId, Taken, Waiting
 from shared.callbacks import PendingCallbacks
 from shared.clock import RedisClock
 from shared.commits import Commits, Read, Writes
-from shared.cost import row_cost
 from shared.errors import (
     AttemptsExhausted,
     DeadlineExceeded,
@@ -54,7 +53,8 @@ from shared.records import (
     record_bytes,
     result_folder,
 )
-from shared.requests import ImageRequest
+from shared.request.cost import row_cost
+from shared.request.model import ImageRequest
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)

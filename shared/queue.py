@@ -11,7 +11,7 @@ from kombu.serialization import dumps
 from shared.errors import ServiceUnavailable
 from shared.redis_address import RedisAddress
 from shared.redis_errors import as_service_error
-from shared.requests import ANY_VARIANT
+from shared.request.model import ANY_VARIANT
 from shared.settings import Settings
 
 RUN_ROW = "worker.run_row"

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from shared.backlog import RowId
 from shared.errors import ServiceError
-from shared.requests import ImageRequest
+from shared.request.model import ImageRequest
 
 INPUT_NAME = "input.png"
 EXPIRING = ".expiring"

@@ -10,7 +10,7 @@ from marshmallow.validate import OneOf, Range
 
 from shared.catalogue.models import load_catalogue
 from shared.catalogue.samplers import SAMPLERS, Sampler
-from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
 from shared.settings import Settings
 
 _LONG = 10

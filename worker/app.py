@@ -14,7 +14,7 @@ from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import catalogue_for
 from shared.jobs import JobStore
 from shared.queue import QUEUES, SERVED_BY, RowQueue, connect, make_celery
-from shared.requests import ImageRequest
+from shared.request.model import ImageRequest
 from shared.results import ResultStore
 from shared.settings import Settings, SettingsError
 from shared.workers import WorkerCard, WorkerRegister

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from shared.catalogue.samplers import SAMPLERS
-from shared.sizes import GridPlan
+from shared.request.sizes import GridPlan
 
 PNG_TEXT = "parameters"
 PNG_JSON = "personal_diffusion"

@@ -1,10 +1,10 @@
-"""Prompts as tokens: chunks of 75, each token with its weight. The text is the matter of `shared.prompts`."""
+"""Prompts as tokens: chunks of 75, each token with its weight. The text is the matter of `shared.request.prompts`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shared.cost import CHUNK_TOKENS
-from shared.prompts import Fragment
+from shared.request.cost import CHUNK_TOKENS
+from shared.request.prompts import Fragment
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ from shared.errors import (
 )
 from shared.jobs import JobStore
 from shared.logs import about_job
-from shared.parameters import picture_parameters, wire_parameters
 from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, input_folder, new_token, result_folder
 from shared.redis_errors import passes, suppress_passing
-from shared.requests import ImageRequest
+from shared.request.model import ImageRequest
+from shared.request.parameters import picture_parameters, wire_parameters
+from shared.request.sizes import plan_grid
 from shared.results import ResultStore
-from shared.sizes import plan_grid
 from worker import images
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.isolation import Isolation

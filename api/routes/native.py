@@ -12,11 +12,11 @@ from api.services import Services
 from api.submit import Waiters, accepted_body, submit, submitted_before
 from shared.answers import describe, image_link, main_image, status_link
 from shared.errors import JobCancelled, NotFound
-from shared.intake import load_query, load_request
 from shared.jobs import NO_SUCH_JOB
 from shared.records import Job, State
-from shared.requests import ImageRequest
-from shared.schemas import GenerateSchema, Img2ImgSchema, StatusQuery
+from shared.request.intake import load_query, load_request
+from shared.request.model import ImageRequest
+from shared.request.schemas import GenerateSchema, Img2ImgSchema, StatusQuery
 
 RECENT_COUNT = 10
 _PREVIEW = "Add what the job is becoming, a small JPEG in base64, while it runs"

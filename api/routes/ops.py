@@ -11,8 +11,8 @@ from api.metrics import MEDIA_TYPE, exposition
 from api.services import Services
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
-from shared.schemas import VARIANTS
-from shared.sizes import MIN_SIZE, SIZE_STEP
+from shared.request.schemas import VARIANTS
+from shared.request.sizes import MIN_SIZE, SIZE_STEP
 from shared.workers import WorkerCard
 
 

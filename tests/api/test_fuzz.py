@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from shared.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 from shared.settings import DUMMY_API_KEY
 
 BODIES_A_SEED = 40

@@ -15,7 +15,7 @@ from PIL import Image
 
 from api.image_decoder import ImageDecoder
 from shared.errors import ServiceUnavailable
-from shared.input_image import decode_image
+from shared.request.input_image import decode_image
 
 PLENTY = 1024**3
 PIXELS = 16_000_000

@@ -3,7 +3,7 @@
 import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
-from shared.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
 PATHS = [
     "/generate",

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from api.request_templates import TEMPLATES_DIR, main, render_templates
-from shared.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
 NAMES = ["generate", "img2img"]
 

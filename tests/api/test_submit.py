@@ -14,7 +14,7 @@ import redis
 from shared.backlog import RowId
 from shared.errors import ServiceUnavailable
 from shared.records import State
-from shared.requests import MAX_SEED
+from shared.request.model import MAX_SEED
 from shared.settings import SettingsError
 from shared.workers import WorkerCard
 

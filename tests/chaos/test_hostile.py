@@ -19,7 +19,7 @@ from marshmallow import fields
 from PIL import Image
 
 from shared.catalogue.models import load_catalogue
-from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
 from shared.settings import DUMMY_API_KEY
 from tests.chaos import hostile
 from tests.chaos.conftest import Scale

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from shared.catalogue.models import load_catalogue
-from shared.input_image import InputImage
-from shared.intake import load_request
 from shared.jobs import JobStore
-from shared.requests import ImageRequest
-from shared.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.input_image import InputImage
+from shared.request.intake import load_request
+from shared.request.model import ImageRequest
+from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
 from tests.conftest import Clock
 
 REAL_BODIES = Path(__file__).parents[1] / "requests"

@@ -6,7 +6,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.prompts import normalised, parse_emphasis, parse_prompt, split_subprompts
+from shared.request.prompts import normalised, parse_emphasis, parse_prompt, split_subprompts
 
 # everything that the grammar knows is frequent, and everything else that JSON can carry is there
 GRAMMAR = st.sampled_from([*r"()[]:\. ", "1.3", ":0.5", ":1.2)", " BREAK ", "cat", "((", "]]", ":-1)", "\n", "\\("])

@@ -8,7 +8,7 @@ from shared.backlog import Most, RowId
 from shared.errors import DeadlineExceeded, LeaseLost, QueueFull, RowBusy, TooManyJobs
 from shared.jobs import JobStore
 from shared.records import Row, State
-from shared.requests import ImageRequest
+from shared.request.model import ImageRequest
 
 
 @pytest.fixture

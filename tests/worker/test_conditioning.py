@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shared.catalogue.models import Catalogue
-from shared.cost import MAX_CHUNKS, least_chunks, least_tokens
 from shared.errors import TooCostly
-from shared.prompts import parse_prompt
+from shared.request.cost import MAX_CHUNKS, least_chunks, least_tokens
+from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache

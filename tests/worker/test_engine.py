@@ -26,7 +26,7 @@ from shared.errors import (
     WorkerFailed,
     WorkerStopping,
 )
-from shared.prompts import parse_prompt
+from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.engine import Denoised, DenoiseRequest, Engine

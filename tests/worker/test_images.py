@@ -10,7 +10,7 @@ import piexif.helper
 import pytest
 from PIL import Image
 
-from shared.sizes import GridPlan
+from shared.request.sizes import GridPlan
 from worker.images import encode, grid, infotext, upscale
 
 PARAMETERS: dict[str, Any] = {

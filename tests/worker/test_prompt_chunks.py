@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.prompts import Fragment, parse_emphasis
+from shared.request.prompts import Fragment, parse_emphasis
 from worker.prompts import Chunk, chunks
 
 

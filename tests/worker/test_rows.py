@@ -28,7 +28,7 @@ from shared.errors import (
 )
 from shared.jobs import JobStore
 from shared.records import INPUT_NAME, State, input_folder
-from shared.requests import ImageRequest
+from shared.request.model import ImageRequest
 from shared.results import ResultStore
 from tests.conftest import Clock
 from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket

@@ -28,7 +28,7 @@ from shared.errors import (
     WorkerFailed,
     WorkerStopping,
 )
-from shared.prompts import parse_prompt
+from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache

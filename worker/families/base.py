@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from shared.cost import MAX_CHUNKS, too_many_chunks
 from shared.errors import TooCostly
-from shared.prompts import parse_prompt
+from shared.request.cost import MAX_CHUNKS, too_many_chunks
+from shared.request.prompts import parse_prompt
 from worker.checkpoint import Checkpoint
 from worker.prompts import Chunk, chunks
 

@@ -18,8 +18,8 @@ class ImageRequest:
     a prompt file. `seed` is a number even where the client wanted a random one: it was drawn on acceptance, so that a
     row that runs twice gives the same picture. Wishes to the worker (`device`, `precision`, `unet_bs`, `turbo`) are
     None where the client stated none. `input_pixels` are those of the input picture, and `text_cost` is what the texts
-    add to the job's cost, counted on acceptance (see `shared.cost`). `warnings` are what the API already has to say
-    about the request.
+    add to the job's cost, counted on acceptance (see `shared.request.cost`). `warnings` are what the API already has to
+    say about the request.
     """
 
     kind: Kind

@@ -11,9 +11,9 @@ from marshmallow import missing
 
 from shared.catalogue.samplers import SAMPLERS, wire_names
 from shared.errors import InvalidRequest, TooCostly
-from shared.intake import load_request
-from shared.requests import MAX_SEED
-from shared.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.intake import load_request
+from shared.request.model import MAX_SEED
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
 NAN, INFINITY, HUGE = math.nan, math.inf, 10**400
 

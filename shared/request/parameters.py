@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
-from shared.requests import ANY_VARIANT, ImageRequest
+from shared.request.model import ANY_VARIANT, ImageRequest
 
 
 def wire_parameters(

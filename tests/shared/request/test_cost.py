@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from shared.cost import job_cost, least_tokens, row_cost
 from shared.errors import TooCostly
-from shared.intake import load_request
-from shared.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.cost import job_cost, least_tokens, row_cost
+from shared.request.intake import load_request
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
 DRAWING = 20 * 128 * 128
 

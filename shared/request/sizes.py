@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from shared.catalogue.models import DOWNSAMPLING_FACTOR, Model
-from shared.requests import ImageRequest
+from shared.request.model import ImageRequest
 
 MIN_SIZE = 64
 SIZE_STEP = DOWNSAMPLING_FACTOR

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from shared.colour_profile import to_srgb
-from shared.jpeg_scans import count_scans
+from shared.request.colour_profile import to_srgb
+from shared.request.jpeg_scans import count_scans
 
 _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?:|blob:|[a-z][a-z0-9+.\-]{0,20}://", re.IGNORECASE)

@@ -11,7 +11,7 @@ from marshmallow.validate import Length, OneOf, Range
 from shared.callback_hosts import NO_HOSTS, CallbackHosts
 from shared.catalogue.models import DEFAULT_ALIAS, DOWNSAMPLING_FACTOR, LATENT_CHANNELS, Catalogue, Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, canonical_name, wire_names
-from shared.fields import (
+from shared.request.fields import (
     Base64Image,
     CallbackAddress,
     EnlargeFactor,
@@ -23,9 +23,9 @@ from shared.fields import (
     Text,
     WholeNumber,
 )
-from shared.input_image import DecodeImage, decode_image
-from shared.requests import MAX_SEED, Kind
-from shared.sizes import MIN_SIZE, SIZE_STEP
+from shared.request.input_image import DecodeImage, decode_image
+from shared.request.model import MAX_SEED, Kind
+from shared.request.sizes import MIN_SIZE, SIZE_STEP
 
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
 VARIANTS = ("standard", "optimized")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from shared.notations import NUMBER, remarks, without_tags
+from shared.request.notations import NUMBER, remarks, without_tags
 
 _ROUND, _SQUARE = 1.1, 1 / 1.1
 _HEAVIEST = 1000.0

@@ -9,7 +9,7 @@ from PIL import Image
 
 from shared.catalogue.models import load_catalogue
 from shared.errors import InvalidRequest
-from shared.sizes import LONGEST_SIDES, MAX_OUTPUT_PIXELS, grid_warnings, objection_to_result, plan_grid
+from shared.request.sizes import LONGEST_SIDES, MAX_OUTPUT_PIXELS, grid_warnings, objection_to_result, plan_grid
 
 
 def image_text(width, height):

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from shared.parameters import wire_parameters
-from shared.requests import MAX_SEED, ImageRequest
-from shared.schemas import Img2ImgSchema
+from shared.request.model import MAX_SEED, ImageRequest
+from shared.request.parameters import wire_parameters
+from shared.request.schemas import Img2ImgSchema
 
 
 def test_a_request_survives_json(generate, img2img, real_body):

@@ -7,8 +7,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from shared.prompts import Fragment, ParsedPrompt, parse_prompt
-from shared.requests import ImageRequest
+from shared.request.model import ImageRequest
+from shared.request.prompts import Fragment, ParsedPrompt, parse_prompt
 
 CHUNK_TOKENS = 75
 """How many tokens of a prompt are encoded at once."""

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from shared.input_image import decode_input_image
-from shared.jpeg_scans import count_scans
+from shared.request.input_image import decode_input_image
+from shared.request.jpeg_scans import count_scans
 
 LIMIT = 1_000_000
 WHITE, RED, GREEN = (255, 255, 255), (255, 0, 0), (0, 255, 0)

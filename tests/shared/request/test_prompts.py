@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.prompts import SubPrompt, normalised, parse_emphasis, parse_prompt, split_subprompts
+from shared.request.prompts import SubPrompt, normalised, parse_emphasis, parse_prompt, split_subprompts
 
 UP, DOWN = 1.1, 1 / 1.1
 

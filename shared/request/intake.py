@@ -10,13 +10,13 @@ from marshmallow import Schema, ValidationError
 
 from shared.callback_hosts import CallbackUrl
 from shared.catalogue.samplers import canonical_name
-from shared.cost import job_cost, objection_to_text, text_cost
 from shared.errors import CallbackRefused, InvalidRequest, TooCostly
-from shared.input_image import InputImage
-from shared.prompt_file import PromptFile
-from shared.requests import ANY_VARIANT, MAX_SEED, ImageRequest
-from shared.schemas import FORMATS, GenerateSchema, Limits, choose_model
-from shared.sizes import grid_warnings, native_size, objection_to_result, size_from_input
+from shared.request.cost import job_cost, objection_to_text, text_cost
+from shared.request.input_image import InputImage
+from shared.request.model import ANY_VARIANT, MAX_SEED, ImageRequest
+from shared.request.prompt_file import PromptFile
+from shared.request.schemas import FORMATS, GenerateSchema, Limits, choose_model
+from shared.request.sizes import grid_warnings, native_size, objection_to_result, size_from_input
 
 _MOST_HINTS = 20  # looking for a likeness is slow, and a hostile body can hold a million unknown fields
 
