@@ -6,8 +6,8 @@ from flask import Request, Response, jsonify
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.archive import archive
-from shared.answers import main_image
-from shared.records import Job
+from shared.jobs.records import Job
+from shared.jobs.status import main_image
 from shared.result_stream import ResultStream
 from shared.results import ResultStore, StoredFile
 

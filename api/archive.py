@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 
 from shared.errors import NotFinished, NotFound
-from shared.records import Job
+from shared.jobs.records import Job
 from shared.request.parameters import wire_parameters
 from shared.results import ResultStore
 

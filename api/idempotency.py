@@ -6,8 +6,8 @@ from typing import Any
 from flask import Request
 
 from shared.errors import InvalidRequest
+from shared.jobs.submissions import Submission, fingerprint
 from shared.settings import Settings
-from shared.submissions import Submission, fingerprint
 
 HEADER = "Idempotency-Key"
 _LONGEST = 255

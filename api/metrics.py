@@ -7,7 +7,7 @@ The format: https://prometheus.io/docs/instrumenting/exposition_formats/#text-ba
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from shared.workers import WorkerCard
+from shared.jobs.workers import WorkerCard
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "personal_diffusion_"

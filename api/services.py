@@ -10,14 +10,14 @@ from api.image_decoder import ImageDecoder
 from api.rate_limit import RateLimit
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import Catalogue, catalogue_for
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
+from shared.jobs.submissions import Submissions
+from shared.jobs.workers import WorkerRegister
 from shared.queue import RowQueue, connect, make_celery
 from shared.request.input_image import DecodeImage, decode_image
 from shared.request.schemas import Limits
 from shared.results import ResultStore
 from shared.settings import Settings
-from shared.submissions import Submissions
-from shared.workers import WorkerRegister
 
 # a worker that came or went is noticed so much later, and a submit need not ask for them
 _WORKERS_KNOWN_FOR_S = 0.5

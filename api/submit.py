@@ -11,11 +11,11 @@ import redis
 
 from api.services import Services
 from shared.errors import Gone, ModelUnavailable, NotFound, ServiceUnavailable, VariantUnavailable
+from shared.jobs.records import INPUT_NAME, Job, State, input_folder, new_job_id
+from shared.jobs.submissions import Submission
 from shared.logs import about_job
-from shared.records import INPUT_NAME, Job, State, input_folder, new_job_id
 from shared.request.input_image import InputImage
 from shared.request.model import ImageRequest
-from shared.submissions import Submission
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from rich.progress import track
 
 from benchmarks import report
 from client.local.embedded_redis import find_server
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
 from shared.queue import connect
 from shared.settings import Settings
 from tests.chaos.traffic import events

@@ -12,15 +12,15 @@ from pathlib import Path
 from PIL import Image
 
 from shared.catalogue.models import catalogue_for
-from shared.jobs import JobStore
+from shared.jobs.records import StoredImage, new_job_id
+from shared.jobs.store import JobStore
+from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.queue import connect
-from shared.records import StoredImage, new_job_id
 from shared.request.intake import load_request
 from shared.request.model import ImageRequest
 from shared.request.schemas import GenerateSchema, Limits
 from shared.results import ResultStore
 from shared.settings import Settings, read_settings
-from shared.workers import WorkerCard, WorkerRegister
 
 _CARD_S = 3600
 

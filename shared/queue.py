@@ -1,4 +1,4 @@
-"""The queue: how workers are called to the rows that wait (`shared/backlog.py`), over Celery on Redis."""
+"""The queue: how workers are called to the rows that wait (`shared/jobs/backlog.py`), over Celery on Redis."""
 
 import uuid
 from typing import Any

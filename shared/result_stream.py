@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from shared.answers import describe
-from shared.records import Job
+from shared.jobs.records import Job
+from shared.jobs.status import describe
 from shared.results import ResultStore
 
 # bytes of an image that become base64 at a time; a multiple of 3, so that no padding comes amid it

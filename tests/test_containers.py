@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from api.metrics import exposition
+from shared.jobs.workers import WorkerCard
 from shared.queue import QUEUES
 from shared.settings import Settings
-from shared.workers import WorkerCard
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 

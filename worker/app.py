@@ -12,12 +12,12 @@ from celery.signals import worker_init, worker_shutdown
 
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import catalogue_for
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
+from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.queue import QUEUES, SERVED_BY, RowQueue, connect, make_celery
 from shared.request.model import ImageRequest
 from shared.results import ResultStore
 from shared.settings import Settings, SettingsError
-from shared.workers import WorkerCard, WorkerRegister
 from worker.beat import Beat, Recall
 from worker.callbacks import CallbackSender
 from worker.cleanup import CleanUp

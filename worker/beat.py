@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import redis
 
-from shared.backlog import Taken
 from shared.errors import ServiceUnavailable
-from shared.jobs import JobStore
+from shared.jobs.backlog import Taken
+from shared.jobs.records import Loose
+from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.queue import QUEUES, RowQueue
-from shared.records import Loose
 from shared.redis_errors import as_service_error
 
 log = logging.getLogger(__name__)

@@ -20,13 +20,13 @@ from typing import Any
 
 import redis
 
-from shared.answers import describe
 from shared.callback_hosts import CallbackHosts, CallbackUrl
-from shared.callbacks import DueCallback
 from shared.errors import Gone, NotFound, ResultMissing, ServiceError
-from shared.jobs import JobStore
+from shared.jobs.records import Job, State
+from shared.jobs.status import describe
+from shared.jobs.store import JobStore
+from shared.jobs.webhooks import DueCallback
 from shared.logs import about_job
-from shared.records import Job, State
 from shared.result_stream import ResultStream
 from shared.results import ResultStore
 

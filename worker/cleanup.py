@@ -6,8 +6,8 @@ import threading
 from redis.exceptions import LockError, RedisError
 
 from shared.errors import ServiceUnavailable
-from shared.jobs import JobStore
-from shared.records import EXPIRING
+from shared.jobs.records import EXPIRING
+from shared.jobs.store import JobStore
 from shared.results import ResultStore
 
 log = logging.getLogger(__name__)

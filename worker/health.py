@@ -15,9 +15,9 @@ from pathlib import Path
 
 import redis
 
+from shared.jobs.workers import WorkerRegister
 from shared.queue import connect
 from shared.settings import Settings, SettingsError, read_settings
-from shared.workers import WorkerRegister
 from worker.fleet import ALL, gpus
 from worker.identity import name_prefix
 

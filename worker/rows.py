@@ -13,7 +13,6 @@ from typing import TypeVar
 import redis
 from PIL import Image
 
-from shared.backlog import RowId
 from shared.errors import (
     DeadlineExceeded,
     InternalError,
@@ -28,9 +27,10 @@ from shared.errors import (
     WorkerFailed,
     WorkerStopping,
 )
-from shared.jobs import JobStore
+from shared.jobs.backlog import RowId
+from shared.jobs.records import INPUT_NAME, Claim, StoredImage, expiring_folder, input_folder, new_token, result_folder
+from shared.jobs.store import JobStore
 from shared.logs import about_job
-from shared.records import INPUT_NAME, Claim, StoredImage, expiring_folder, input_folder, new_token, result_folder
 from shared.redis_errors import passes, suppress_passing
 from shared.request.model import ImageRequest
 from shared.request.parameters import picture_parameters, wire_parameters

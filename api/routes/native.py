@@ -10,10 +10,10 @@ from api.answers import archive_answer, finished_answer, picture_answer
 from api.idempotency import submission_of
 from api.services import Services
 from api.submit import Waiters, accepted_body, submit, submitted_before
-from shared.answers import describe, image_link, main_image, status_link
 from shared.errors import JobCancelled, NotFound
-from shared.jobs import NO_SUCH_JOB
-from shared.records import Job, State
+from shared.jobs.records import Job, State
+from shared.jobs.status import describe, image_link, main_image, status_link
+from shared.jobs.store import NO_SUCH_JOB
 from shared.request.intake import load_query, load_request
 from shared.request.model import ImageRequest
 from shared.request.schemas import GenerateSchema, Img2ImgSchema, StatusQuery

@@ -11,9 +11,9 @@ from api.metrics import MEDIA_TYPE, exposition
 from api.services import Services
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
+from shared.jobs.workers import WorkerCard
 from shared.request.schemas import VARIANTS
 from shared.request.sizes import MIN_SIZE, SIZE_STEP
-from shared.workers import WorkerCard
 
 
 def _why_not(model: Model, cards: Sequence[WorkerCard]) -> str | None:

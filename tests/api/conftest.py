@@ -16,15 +16,15 @@ from PIL import Image
 from api.app import create_app
 from api.rate_limit import RateLimit
 from api.services import Services
-from shared.backlog import Most
 from shared.catalogue.models import load_catalogue
 from shared.errors import ServiceUnavailable
-from shared.jobs import JobStore
-from shared.records import StoredImage
+from shared.jobs.backlog import Most
+from shared.jobs.records import StoredImage
+from shared.jobs.store import JobStore
+from shared.jobs.submissions import Submissions
+from shared.jobs.workers import WorkerRegister
 from shared.results import ResultStore
 from shared.settings import DUMMY_API_KEY, Settings
-from shared.submissions import Submissions
-from shared.workers import WorkerRegister
 
 REAL_BODIES = Path(__file__).parents[1] / "requests"
 PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import redis
 
+from shared.jobs.workers import WorkerCard
 from shared.queue import RowQueue, make_celery
 from shared.settings import Settings
-from shared.workers import WorkerCard
 
 CARD = WorkerCard("w1", "cpu", "cpu", 2, available_models=("demo",))
 # one step, or one a level of a tree, however much there is; scripts are watched inside, too

@@ -9,7 +9,7 @@ import pytest
 
 from api.archive import archive
 from shared.errors import OutOfMemory
-from shared.records import StoredImage
+from shared.jobs.records import StoredImage
 from tests.api.conftest import encoded_picture
 
 

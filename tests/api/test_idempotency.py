@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from shared.records import State
+from shared.jobs.records import State
+from shared.jobs.workers import WorkerCard
 from shared.settings import DUMMY_API_KEY
-from shared.workers import WorkerCard
 
 BODY = {"prompt": "a cat", "api_key": DUMMY_API_KEY}
 

@@ -1,8 +1,8 @@
 """What is here, and whether it works."""
 
 from shared.catalogue.samplers import SAMPLERS
+from shared.jobs.workers import WorkerCard
 from shared.settings import DUMMY_API_KEY
-from shared.workers import WorkerCard
 
 CARD = WorkerCard(
     "w1",

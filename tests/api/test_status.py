@@ -7,9 +7,9 @@ import pytest
 from flask import jsonify
 from PIL import Image
 
-from shared.answers import describe
 from shared.errors import OutOfMemory
-from shared.records import StoredImage
+from shared.jobs.records import StoredImage
+from shared.jobs.status import describe
 from shared.settings import DUMMY_API_KEY
 
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "jpg": b"\xff\xd8\xff", "webp": b"RIFF"}

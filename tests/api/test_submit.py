@@ -11,12 +11,12 @@ import zlib
 import pytest
 import redis
 
-from shared.backlog import RowId
 from shared.errors import ServiceUnavailable
-from shared.records import State
+from shared.jobs.backlog import RowId
+from shared.jobs.records import State
+from shared.jobs.workers import WorkerCard
 from shared.request.model import MAX_SEED
 from shared.settings import SettingsError
-from shared.workers import WorkerCard
 
 
 def test_a_request_is_accepted_with_a_place_to_look(world):

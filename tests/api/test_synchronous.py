@@ -7,8 +7,8 @@ import redis
 
 from api.submit import Waiters
 from shared.errors import AttemptsExhausted, DeadlineExceeded, InternalError, JobCancelled, OutOfMemory
-from shared.jobs import JobStore
-from shared.records import State
+from shared.jobs.records import State
+from shared.jobs.store import JobStore
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.errors import JobError
-from shared.jobs import JobStore
-from shared.records import Claim, Row
+from shared.jobs.records import Claim, Row
+from shared.jobs.store import JobStore
 from worker import __main__ as program
 from worker import app
 from worker.deliveries import Deliveries

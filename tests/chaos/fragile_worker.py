@@ -8,7 +8,7 @@ import os
 import signal
 from typing import Any
 
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
 from tests.e2e.worker_with_curve import tell
 from worker import __main__ as program
 from worker.engine import evaluation

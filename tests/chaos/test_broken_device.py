@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import redis
 
-from shared.records import Row
+from shared.jobs.records import Row
 from tests.chaos.traffic import TINY, until
 from tests.e2e.service import Service
 from worker.ending import FAILED

@@ -11,7 +11,7 @@ from contextlib import suppress
 import redis
 import requests
 
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
 from shared.settings import DUMMY_API_KEY
 from tests.chaos.conftest import Scale
 from tests.chaos.traffic import TINY, until

@@ -12,9 +12,9 @@ import redis
 
 from client.local.embedded_redis import answers
 from client.local.processes import start_child, stop_children
-from shared.backlog import RowId
-from shared.jobs import JobStore
-from shared.records import State
+from shared.jobs.backlog import RowId
+from shared.jobs.records import State
+from shared.jobs.store import JobStore
 from tests.chaos.conftest import Scale
 from tests.e2e.service import free_port
 from tests.redis_over_tcp import redis_command

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from shared.catalogue.models import load_catalogue
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
 from shared.request.input_image import InputImage
 from shared.request.intake import load_request
 from shared.request.model import ImageRequest

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from shared.clock import RedisClock
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
 
 
 class Server:

@@ -7,8 +7,8 @@ import pytest
 import redis
 
 from shared.errors import InternalError, RedisFull
-from shared.jobs import JobStore
-from shared.records import State
+from shared.jobs.records import State
+from shared.jobs.store import JobStore
 from shared.redis_errors import as_service_error
 
 

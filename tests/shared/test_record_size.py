@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from shared.backlog import Most
 from shared.errors import TooCostly, TooManyJobs
-from shared.jobs import JobStore
-from shared.records import StoredImage, record_bytes
+from shared.jobs.backlog import Most
+from shared.jobs.records import StoredImage, record_bytes
+from shared.jobs.store import JobStore
 
 EMOJI = "🧀" * 900
 

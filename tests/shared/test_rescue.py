@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from shared.backlog import Most, RowId
 from shared.errors import DeadlineExceeded, LeaseLost, QueueFull, RowBusy, TooManyJobs
-from shared.jobs import JobStore
-from shared.records import Row, State
+from shared.jobs.backlog import Most, RowId
+from shared.jobs.records import Row, State
+from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
 
 
@@ -303,7 +303,7 @@ def test_a_job_that_nobody_begins_ends_after_the_longest_wait(leasing, take, clo
 
 def test_jobs_that_may_wait_longer_now_keep_no_other_from_its_end(redis_client, generate, clock, monkeypatch):
     """Given many jobs accepted under a shorter longest wait, when another one runs late, then it ends all the same."""
-    monkeypatch.setattr("shared.jobs._JOBS_A_LOOK", 5)
+    monkeypatch.setattr("shared.jobs.store._JOBS_A_LOOK", 5)
     before = JobStore(redis_client, longest_wait_s=10, clock=clock)
     for number in range(5):
         before.accept(f"waits {number}", generate())

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
+from shared.jobs.workers import WorkerRegister
 from shared.settings import Settings
-from shared.workers import WorkerRegister
 from tests.worker.test_cleanup import SlowStore, store
 from worker.app import Worker
 

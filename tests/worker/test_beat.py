@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
 from shared.queue import RowQueue, make_celery
 from shared.settings import Settings
 from tests.conftest import Clock
@@ -167,7 +167,7 @@ def test_jobs_of_many_rows_keep_no_other_from_its_turn(
     """Given open jobs with more rows than one look goes through, when the last one's row is lost, then it is found."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
-    monkeypatch.setattr("shared.jobs._ROWS_A_LOOK", 20)
+    monkeypatch.setattr("shared.jobs.store._ROWS_A_LOOK", 20)
     for number in range(10):
         jobs.accept(f"job {number}", request_of(n_iter=30 if number == 4 else 8))
     last = jobs.backlog.open_jobs(9, 1)[0]

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from shared.answers import describe
 from shared.callback_hosts import CallbackHosts, CallbackUrl
 from shared.errors import StoreUnavailable
-from shared.jobs import JobStore
-from shared.records import StoredImage, result_folder
+from shared.jobs.records import StoredImage, result_folder
+from shared.jobs.status import describe
+from shared.jobs.store import JobStore
 from shared.results import ResultStore
 from shared.settings import Settings, SettingsError
 from tests.conftest import Clock

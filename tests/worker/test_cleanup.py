@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.errors import StoreUnavailable
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
 from shared.results import ResultStore
 from tests.conftest import Clock
 from tests.worker.test_rows import request_of
@@ -79,7 +79,7 @@ def test_more_than_one_page_goes_in_one_look(
 ) -> None:
     """Given more expired folders than are read at once, and ones in use among the first, then all unused ones go."""
     monkeypatch.setattr("worker.cleanup._AT_ONCE", 3)
-    monkeypatch.setattr("shared.expiry._PAGE", 2)
+    monkeypatch.setattr("shared.jobs.expiry._PAGE", 2)
     for name in ("used-1", "used-2", "used-3"):
         jobs.accept(name, request_of())
     store(jobs, results, *(f".expiring/used-{number}" for number in (1, 2, 3)), *(f".expiring/{n}" for n in range(8)))

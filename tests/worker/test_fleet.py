@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.settings import Settings
-from shared.workers import WorkerCard, WorkerRegister
 from worker import fleet
 from worker.fleet import gpus, one_a_gpu
 from worker.health import Pulse

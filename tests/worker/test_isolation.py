@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from shared.backlog import RowId
 from shared.errors import RowBusy
-from shared.jobs import JobStore
-from shared.records import State
+from shared.jobs.backlog import RowId
+from shared.jobs.records import State
+from shared.jobs.store import JobStore
 from shared.results import ResultStore
 from tests.worker.test_rows import FakeEngine, request_of
 from worker.isolation import Isolation

@@ -12,8 +12,6 @@ import pytest
 import redis
 from PIL import Image
 
-from shared.answers import describe
-from shared.backlog import RowId
 from shared.errors import (
     InternalError,
     JobCancelled,
@@ -26,8 +24,10 @@ from shared.errors import (
     WorkerFailed,
     WorkerStopping,
 )
-from shared.jobs import JobStore
-from shared.records import INPUT_NAME, State, input_folder
+from shared.jobs.backlog import RowId
+from shared.jobs.records import INPUT_NAME, State, input_folder
+from shared.jobs.status import describe
+from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
 from shared.results import ResultStore
 from tests.conftest import Clock

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from shared.records import State
+from shared.jobs.records import State
 
 # as many at once as may be without holding up Redis
 _PAGE = 1000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.workers import WorkerCard, WorkerRegister
+from shared.jobs.workers import WorkerCard, WorkerRegister
 
 CARD = WorkerCard("w1@host", "cpu", "cpu", 2, warm_models=("demo",), available_models=("demo", "sd14"))
 

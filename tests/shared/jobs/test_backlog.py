@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from shared.backlog import RowId
-from shared.jobs import JobStore
+from shared.jobs.backlog import RowId
+from shared.jobs.store import JobStore
 
 
 @pytest.fixture

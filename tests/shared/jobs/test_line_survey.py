@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.jobs import JobStore
-from shared.line_survey import LineSurvey
+from shared.jobs.line_survey import LineSurvey
+from shared.jobs.store import JobStore
 
 COST = 2 * 20 * 0.128 * 0.128  # of a row of the least body: 20 steps of 128x128 under guidance, in megapixel steps
 

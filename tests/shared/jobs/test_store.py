@@ -14,8 +14,8 @@ from shared.errors import (
     RowBusy,
     ServiceError,
 )
-from shared.jobs import RECENT_KEPT, JobStore
-from shared.records import Row, State, StoredImage, expiring_folder, new_job_id, result_folder
+from shared.jobs.records import Row, State, StoredImage, expiring_folder, new_job_id, result_folder
+from shared.jobs.store import RECENT_KEPT, JobStore
 
 
 def picture(number=0):

@@ -17,10 +17,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Self, TypeVar
 
-from shared.backlog import Acceptance, Backlog, Most, RowId, Taken, Waiting
-from shared.callbacks import PendingCallbacks
 from shared.clock import RedisClock
-from shared.commits import Commits, Read, Writes
 from shared.errors import (
     AttemptsExhausted,
     DeadlineExceeded,
@@ -36,11 +33,12 @@ from shared.errors import (
     TooManyJobs,
     error_from_code,
 )
-from shared.expiry import ExpiringFolders
-from shared.fair_shares import UNCHARGE
-from shared.lately import Lately
-from shared.pace import Pace
-from shared.records import (
+from shared.jobs.backlog import Acceptance, Backlog, Most, RowId, Taken, Waiting
+from shared.jobs.commits import Commits, Read, Writes
+from shared.jobs.expiry import ExpiringFolders
+from shared.jobs.fair_shares import UNCHARGE
+from shared.jobs.pace import Pace
+from shared.jobs.records import (
     Claim,
     Job,
     Loose,
@@ -53,6 +51,8 @@ from shared.records import (
     record_bytes,
     result_folder,
 )
+from shared.jobs.webhooks import PendingCallbacks
+from shared.lately import Lately
 from shared.request.cost import row_cost
 from shared.request.model import ImageRequest
 from shared.settings import Settings

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from shared.backlog import RowId
 from shared.errors import ServiceError
+from shared.jobs.backlog import RowId
 from shared.request.model import ImageRequest
 
 INPUT_NAME = "input.png"

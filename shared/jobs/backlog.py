@@ -4,7 +4,7 @@ Order: start-time fair queueing (Goyal, Vin, Cheng 1996). Every row gets a start
 virtual time, or the virtual time now if that is later; a row is as long as its cost. The row with the smallest tag is
 next, and its tag becomes the virtual time. So owners share the workers evenly, however many rows one of them queued,
 and the rows of one owner stay in order. Rows that end before they are taken are charged to nobody
-(`shared/fair_shares.py`).
+(`shared/jobs/fair_shares.py`).
 
 What travels through the broker says only that there is a row to take. A worker takes the one that is due at that
 moment, under the id of the message that called it: should the message be delivered again, because the worker died, it
@@ -20,8 +20,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 from shared.errors import RowBusy
-from shared.fair_shares import FairShares, of_line
-from shared.line_survey import Surveyor
+from shared.jobs.fair_shares import FairShares, of_line
+from shared.jobs.line_survey import Surveyor
 
 # KEYS: the job's record, its variant's rows, the waiting jobs, the fair clock, work to do, the owner's open jobs,
 # all open jobs, the records that are kept, bytes kept for each owner

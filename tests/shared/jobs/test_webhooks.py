@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from shared.callbacks import DueCallback, PendingCallbacks
 from shared.errors import OutOfMemory
-from shared.jobs import JobStore
+from shared.jobs.store import JobStore
+from shared.jobs.webhooks import DueCallback, PendingCallbacks
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What an owner is charged for: work that a worker took, and never work that was cancelled before.
 
-In the line (`shared/backlog.py`) every row has a tag, one row's cost behind the one before of the same owner. When a
-job ends with rows that nobody took, the rows of its owner behind it move up by their cost, and so does the place at
+In the line (`shared/jobs/backlog.py`) every row has a tag, one row's cost behind the one before of the same owner. When
+a job ends with rows that nobody took, the rows of its owner behind it move up by their cost, and so does the place at
 which the owner's next job will stand. At most a thousand rows move, so that no ending takes long; what is further
 behind keeps its tag, and the gap before it closes as the jobs ahead of it end.
 """

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shared.records import Job, State
+from shared.jobs.records import Job, State
 from shared.request.parameters import wire_parameters
 from shared.results import ResultStore
 

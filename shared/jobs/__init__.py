@@ -1,0 +1,1 @@
+"""Jobs in Redis: their records, their line, and who works on them."""
