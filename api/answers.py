@@ -8,8 +8,8 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from api.archive import archive
 from shared.jobs.records import Job
 from shared.jobs.status import main_image
-from shared.result_stream import ResultStream
-from shared.results import ResultStore, StoredFile
+from shared.storage.result_stream import ResultStream
+from shared.storage.results import ResultStore, StoredFile
 
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 _YEAR_S = 365 * 24 * 3600

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from shared.errors import NotFinished, NotFound
 from shared.jobs.records import Job
 from shared.request.parameters import wire_parameters
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 
 PROMPTS, PARAMETERS = "input.txt", "parameters.json"
 

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 from api.trail import request_id
 from shared import errors
 from shared.errors import ServiceError
-from shared.redis_errors import as_service_error
+from shared.redis.errors import as_service_error
 
 log = logging.getLogger(__name__)
 

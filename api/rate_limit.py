@@ -8,7 +8,7 @@ from limits.storage import storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from shared.errors import TooManyRequests
-from shared.redis_address import RedisAddress
+from shared.redis.address import RedisAddress
 from shared.settings import Settings, SettingsError
 
 

@@ -16,8 +16,8 @@ from shared.jobs.workers import WorkerRegister
 from shared.queue import RowQueue, connect, make_celery
 from shared.request.input_image import DecodeImage, decode_image
 from shared.request.schemas import Limits
-from shared.results import ResultStore
 from shared.settings import Settings
+from shared.storage.results import ResultStore
 
 # a worker that came or went is noticed so much later, and a submit need not ask for them
 _WORKERS_KNOWN_FOR_S = 0.5

@@ -7,7 +7,7 @@ from api.services import build_services
 from shared.logs import configure_logging
 from shared.open_access import require_own_keys
 from shared.queue import connect
-from shared.redis_server import warn_of_risk
+from shared.redis.server import warn_of_risk
 from shared.settings import SettingsError, read_settings
 
 settings = read_settings()

@@ -19,8 +19,8 @@ from shared.queue import connect
 from shared.request.intake import load_request
 from shared.request.model import ImageRequest
 from shared.request.schemas import GenerateSchema, Limits
-from shared.results import ResultStore
 from shared.settings import Settings, read_settings
+from shared.storage.results import ResultStore
 
 _CARD_S = 3600
 

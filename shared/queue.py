@@ -9,8 +9,8 @@ from kombu.exceptions import OperationalError
 from kombu.serialization import dumps
 
 from shared.errors import ServiceUnavailable
-from shared.redis_address import RedisAddress
-from shared.redis_errors import as_service_error
+from shared.redis.address import RedisAddress
+from shared.redis.errors import as_service_error
 from shared.request.model import ANY_VARIANT
 from shared.settings import Settings
 

@@ -10,7 +10,7 @@ from environs import Env, EnvError
 from marshmallow.validate import Range, Regexp
 
 from shared.callback_hosts import CallbackHosts
-from shared.redis_address import RedisAddress
+from shared.redis.address import RedisAddress
 from shared.setting_values import Environment, byte_count, choice, entries, folder, home
 from shared.text_files import NotUtf8, lines_of, read_text_file
 

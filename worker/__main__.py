@@ -5,7 +5,7 @@ import sys
 
 from shared.logs import configure_logging
 from shared.queue import connect
-from shared.redis_server import check_server, warn_of_risk
+from shared.redis.server import check_server, warn_of_risk
 from shared.settings import Settings, SettingsError, keep_compiled_kernels, limit_spinning, read_settings
 from worker.fleet import Fleet, gpus, one_a_gpu, worker_command
 

@@ -16,8 +16,8 @@ from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.queue import QUEUES, SERVED_BY, RowQueue, connect, make_celery
 from shared.request.model import ImageRequest
-from shared.results import ResultStore
 from shared.settings import Settings, SettingsError
+from shared.storage.results import ResultStore
 from worker.beat import Beat, Recall
 from worker.callbacks import CallbackSender
 from worker.cleanup import CleanUp

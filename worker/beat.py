@@ -13,7 +13,7 @@ from shared.jobs.records import Loose
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.queue import QUEUES, RowQueue
-from shared.redis_errors import as_service_error
+from shared.redis.errors import as_service_error
 
 log = logging.getLogger(__name__)
 

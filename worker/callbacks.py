@@ -27,8 +27,8 @@ from shared.jobs.status import describe
 from shared.jobs.store import JobStore
 from shared.jobs.webhooks import DueCallback
 from shared.logs import about_job
-from shared.result_stream import ResultStream
-from shared.results import ResultStore
+from shared.storage.result_stream import ResultStream
+from shared.storage.results import ResultStore
 
 log = logging.getLogger(__name__)
 

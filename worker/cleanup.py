@@ -8,7 +8,7 @@ from redis.exceptions import LockError, RedisError
 from shared.errors import ServiceUnavailable
 from shared.jobs.records import EXPIRING
 from shared.jobs.store import JobStore
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 
 log = logging.getLogger(__name__)
 

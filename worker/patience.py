@@ -9,7 +9,7 @@ from typing import TypeVar
 import redis
 
 from shared.errors import StoreUnavailable, WorkerStopping
-from shared.redis_errors import passes
+from shared.redis.errors import passes
 
 log = logging.getLogger(__name__)
 

@@ -31,11 +31,11 @@ from shared.jobs.backlog import RowId
 from shared.jobs.records import INPUT_NAME, Claim, StoredImage, expiring_folder, input_folder, new_token, result_folder
 from shared.jobs.store import JobStore
 from shared.logs import about_job
-from shared.redis_errors import passes, suppress_passing
+from shared.redis.errors import passes, suppress_passing
 from shared.request.model import ImageRequest
 from shared.request.parameters import picture_parameters, wire_parameters
 from shared.request.sizes import plan_grid
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 from worker import images
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.isolation import Isolation

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 import redis
 
-from shared.redis_address import RedisAddress
-from shared.redis_server import check_server, is_too_old
+from shared.redis.address import RedisAddress
+from shared.redis.server import check_server, is_too_old
 
 ON_THE_PATH = ("valkey-server", "redis-server")
 # they write where the caller says, run what he brings, or throw away what is here; nobody here needs them

@@ -19,8 +19,8 @@ from client.local.household import Household, Program, Say
 from client.local.ports import base_url, check_free
 from shared.catalogue.models import catalogue_for
 from shared.open_access import require_own_keys
-from shared.redis_address import RedisAddress
-from shared.redis_server import UnsuitableRedis, too_old
+from shared.redis.address import RedisAddress
+from shared.redis.server import UnsuitableRedis, too_old
 from shared.settings import DUMMY_API_KEY, Settings, SettingsError
 
 _READY_S = 180.0  # importing torch on a loaded machine takes its time

@@ -4,7 +4,7 @@ from typing import Any
 
 from shared.jobs.records import Job, State
 from shared.request.parameters import wire_parameters
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 
 
 def status_link(job_id: str) -> str:

@@ -17,7 +17,6 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Self, TypeVar
 
-from shared.clock import RedisClock
 from shared.errors import (
     AttemptsExhausted,
     DeadlineExceeded,
@@ -53,6 +52,7 @@ from shared.jobs.records import (
 )
 from shared.jobs.webhooks import PendingCallbacks
 from shared.lately import Lately
+from shared.redis.clock import RedisClock
 from shared.request.cost import row_cost
 from shared.request.model import ImageRequest
 from shared.settings import Settings

@@ -23,8 +23,8 @@ from shared.jobs.records import StoredImage
 from shared.jobs.store import JobStore
 from shared.jobs.submissions import Submissions
 from shared.jobs.workers import WorkerRegister
-from shared.results import ResultStore
 from shared.settings import DUMMY_API_KEY, Settings
+from shared.storage.results import ResultStore
 
 REAL_BODIES = Path(__file__).parents[1] / "requests"
 PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}

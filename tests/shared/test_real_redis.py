@@ -9,7 +9,7 @@ import redis
 from shared.errors import InternalError, RedisFull
 from shared.jobs.records import State
 from shared.jobs.store import JobStore
-from shared.redis_errors import as_service_error
+from shared.redis.errors import as_service_error
 
 
 @pytest.fixture

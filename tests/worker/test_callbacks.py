@@ -21,8 +21,8 @@ from shared.errors import StoreUnavailable
 from shared.jobs.records import StoredImage, result_folder
 from shared.jobs.status import describe
 from shared.jobs.store import JobStore
-from shared.results import ResultStore
 from shared.settings import Settings, SettingsError
+from shared.storage.results import ResultStore
 from tests.conftest import Clock
 from tests.receiver import Receiver
 from tests.worker.test_rows import request_of

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import StoreUnavailable
 from shared.jobs.store import JobStore
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 from tests.conftest import Clock
 from tests.worker.test_rows import request_of
 from worker.cleanup import CleanUp

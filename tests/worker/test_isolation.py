@@ -10,7 +10,7 @@ from shared.errors import RowBusy
 from shared.jobs.backlog import RowId
 from shared.jobs.records import State
 from shared.jobs.store import JobStore
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 from tests.worker.test_rows import FakeEngine, request_of
 from worker.isolation import Isolation
 from worker.rows import RowRunner

@@ -29,7 +29,7 @@ from shared.jobs.records import INPUT_NAME, State, input_folder
 from shared.jobs.status import describe
 from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 from tests.conftest import Clock
 from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
 from worker.patience import Patience

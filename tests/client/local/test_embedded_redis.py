@@ -16,7 +16,7 @@ from client.local import embedded_redis
 from client.local.embedded_redis import find_server, private_server_command, private_socket, version_of
 from client.local.processes import start_child, stop_children
 from shared.queue import RowQueue, connect, make_celery
-from shared.redis_address import RedisAddress
+from shared.redis.address import RedisAddress
 from shared.settings import Settings
 from tests.client.servers import server_program
 

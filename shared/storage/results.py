@@ -39,7 +39,7 @@ class ResultStore:
     """
 
     def __init__(self, root: str, link_ttl_s: int = 0) -> None:
-        fsspec.register_implementation("s3", "shared.s3.S3FileSystem", clobber=True, errtxt=_NO_BOTOCORE)
+        fsspec.register_implementation("s3", "shared.storage.s3.S3FileSystem", clobber=True, errtxt=_NO_BOTOCORE)
         self._fs, self._root = fsspec.core.url_to_fs(root)
         self._local = "file" in _protocols(self._fs)
         self._link_ttl_s = link_ttl_s

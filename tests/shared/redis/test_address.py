@@ -8,7 +8,7 @@ from kombu import Connection
 from limits.storage import storage_from_string
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
-from shared.redis_address import RedisAddress
+from shared.redis.address import RedisAddress
 from shared.settings import SettingsError, read_settings
 
 NOTHING = {"username": None, "password": None}

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from shared.redis_server import UnsuitableRedis, check_server, is_too_old, risk_of, warn_of_risk
+from shared.redis.server import UnsuitableRedis, check_server, is_too_old, risk_of, warn_of_risk
 from shared.settings import environment_with
 from tests.old_redis import old_redis
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 PROGRAMS = {
     "worker": [sys.executable, "-m", "worker"],
     "api": [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app"],
@@ -117,7 +117,7 @@ def test_a_server_that_does_not_tell_is_not_warned_of(told):
 
 def test_a_server_that_is_away_is_asked_until_it_answers(caplog, monkeypatch):
     """Given a server that does not answer at first, when it does, then its risk is in the log."""
-    monkeypatch.setattr("shared.redis_server._RETRY_S", 0.001)
+    monkeypatch.setattr("shared.redis.server._RETRY_S", 0.001)
     away = redis.ConnectionError("away"), redis.TimeoutError("slow")
     warn_of_risk(Told(*away, {"maxmemory_policy": "allkeys-lru"})).join(30)
     assert len(caplog.messages) == 1

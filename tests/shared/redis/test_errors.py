@@ -5,7 +5,7 @@ import redis
 from redis import exceptions
 
 from shared.errors import InternalError, RedisFull, ServiceUnavailable
-from shared.redis_errors import as_service_error, passes
+from shared.redis.errors import as_service_error, passes
 
 AWAY, NO_WRITES = "cannot be reached", "takes no writes"
 

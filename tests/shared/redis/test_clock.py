@@ -6,8 +6,8 @@ import fakeredis
 import pytest
 import redis
 
-from shared.clock import RedisClock
 from shared.jobs.store import JobStore
+from shared.redis.clock import RedisClock
 
 
 class Server:

@@ -1,6 +1,6 @@
 """What the Redis behind the queue must be; every program looks when it starts.
 
-`python -m shared.redis_server` looks once and ends with the reason where it cannot be used.
+`python -m shared.redis.server` looks once and ends with the reason where it cannot be used.
 """
 
 import logging

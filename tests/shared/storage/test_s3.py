@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from shared.errors import ResultMissing, StorageFull, StoreUnavailable
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_deleting_takes_the_folder_and_nothing_else(store: ResultStore) -> None:
 
 def test_more_than_one_deletion_takes(store: ResultStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given more objects than one call deletes, when their folder is deleted, then none is left."""
-    monkeypatch.setattr("shared.s3._DELETED_AT_ONCE", 2)
+    monkeypatch.setattr("shared.storage.s3._DELETED_AT_ONCE", 2)
     for number in range(5):
         store.write("job", f"{number}.png", b"x")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ResultMissing, StorageFull, StoreUnavailable
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 
 
 @pytest.fixture

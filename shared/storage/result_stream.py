@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.jobs.records import Job
 from shared.jobs.status import describe
-from shared.results import ResultStore
+from shared.storage.results import ResultStore
 
 # bytes of an image that become base64 at a time; a multiple of 3, so that no padding comes amid it
 _PIECE = 3 * 256 * 1024
