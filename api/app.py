@@ -6,14 +6,14 @@ from flask import Flask, Response
 from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api.answer_schemas import ErrorAnswer
-from api.cors import allow_origins
-from api.errors import register_error_handlers
-from api.hosts import refuse_foreign_pages
-from api.routes.native import native_blueprint
+from api.dialects.native import native_blueprint
+from api.http.access_log import keep_trail
+from api.http.cors import allow_origins
+from api.http.errors import register_error_handlers
+from api.http.hosts import refuse_foreign_pages
+from api.responses.schemas import ErrorAnswer
 from api.routes.ops import ops_blueprint
 from api.services import Services
-from api.trail import keep_trail
 from shared.open_access import require_own_keys
 from shared.settings import DUMMY_API_KEY
 

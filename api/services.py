@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from api.auth import Door
-from api.image_decoder import ImageDecoder
-from api.rate_limit import RateLimit
+from api.decoding.image_decoder import ImageDecoder
+from api.http.auth import Door
+from api.submission.rate_limit import RateLimit
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import Catalogue, catalogue_for
 from shared.jobs.store import JobStore

@@ -169,7 +169,9 @@ class Side:
         self._start("redis", redis_command(redis_server, redis_port, folder))
         _until("Redis answers", lambda: not answers(redis_url), self._children)
         self.make("worker")
-        self._start("api", [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app"])
+        self._start(
+            "api", [sys.executable, "-m", "gunicorn", "--config", "python:api.serving.gunicorn_conf", "api.wsgi:app"]
+        )
         _until("the API answers", self._is_ready, self._children)
 
     def make(self, *what: str) -> list[str]:

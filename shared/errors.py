@@ -44,7 +44,8 @@ ServiceError
     ├── ResultMissing          a stored image cannot be read any more
     └── InternalError          anything unforeseen; the details are in the worker's log
 
-Each class has a stable `code`, the word clients may test for. HTTP statuses are the API's matter (`api/errors.py`).
+Each class has a stable `code`, the word clients may test for. HTTP statuses are the API's matter
+(`api/http/errors.py`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from api.app import create_app
-from api.errors import STATUS
+from api.http.errors import STATUS
 from api.services import build_services
 from client.local.launcher import example_curl
 from shared.errors import (

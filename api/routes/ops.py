@@ -6,8 +6,8 @@ import redis
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
-from api.answer_schemas import ErrorAnswer
 from api.metrics import MEDIA_TYPE, exposition
+from api.responses.schemas import ErrorAnswer
 from api.services import Services
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS

@@ -196,7 +196,7 @@ def _workers(launch: Launch) -> list[Program]:
 
 
 def _api(launch: Launch) -> Program:
-    command = (sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app")
+    command = (sys.executable, "-m", "gunicorn", "--config", "python:api.serving.gunicorn_conf", "api.wsgi:app")
     return Program("API", command, launch.state_dir / "api.log", rank=1, grace_s=15, most_deaths=_MOST_DEATHS)
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from api.body import Bodies
+from api.http.body import Bodies
 from shared.errors import BodiesFull
 from shared.settings import DUMMY_API_KEY
 

@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from api.archive import archive
+from api.responses.archive import archive
 from shared.errors import OutOfMemory
 from shared.jobs.records import StoredImage
 from tests.api.conftest import encoded_picture

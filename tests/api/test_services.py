@@ -58,17 +58,17 @@ def test_gunicorn_listens_where_the_environment_says(monkeypatch):
     for name, value in {"HOST": "0.0.0.0", "PORT": "8080", "API_PROCESSES": "3", "API_CONNECTIONS": "5"}.items():  # noqa: S104
         monkeypatch.setenv(name, value)
 
-    read = runpy.run_module("api.gunicorn_conf")
+    read = runpy.run_module("api.serving.gunicorn_conf")
 
     assert (read["bind"], read["workers"], read["worker_connections"], read["worker_class"]) == (
         "0.0.0.0:8080",
         3,
         5,
-        "api.server.Worker",
+        "api.serving.worker.Worker",
     )
 
 
 def test_gunicorn_s_settings_bring_in_no_client_of_redis():
     """Given gunicorn's settings, when they are read, then nothing has taken the system's sockets before gevent did."""
-    program = "import sys, api.gunicorn_conf; sys.exit('redis' in sys.modules or 'kombu' in sys.modules)"
+    program = "import sys, api.serving.gunicorn_conf; sys.exit('redis' in sys.modules or 'kombu' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2]).returncode == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.auth import WrongKeys
+from api.http.auth import WrongKeys
 from shared.errors import TooManyWrongKeys
 
 
@@ -51,7 +51,7 @@ def test_addresses_of_one_network_of_ipv6_count_together(wrong):
 
 def test_what_is_remembered_is_bounded(wrong, monkeypatch):
     """Given wrong keys from more addresses than are remembered, then the oldest are forgotten."""
-    monkeypatch.setattr("api.auth._MOST_ADDRESSES", 5)
+    monkeypatch.setattr("api.http.auth._MOST_ADDRESSES", 5)
     for number in range(50):
         wrong.judge(f"10.0.0.{number}", None)
 

@@ -101,7 +101,7 @@ class Service:
     def start_api(self, **environment: str) -> Api:
         """Start one more gunicorn on a port of its own; returns once it answers."""
         port = free_port()
-        command = [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app"]
+        command = [sys.executable, "-m", "gunicorn", "--config", "python:api.serving.gunicorn_conf", "api.wsgi:app"]
         child = self._start(
             f"api-{next(self._numbers)}", command, {"HOST": "127.0.0.1", "PORT": str(port), **environment}
         )

@@ -37,7 +37,7 @@ def descendants(pid: int) -> list[int]:
 def decoder_of(service: Service) -> int:
     (pid,) = [
         pid for pid in descendants(service.apis[0].child.pid)
-        if "api.decode_process" in Path(f"/proc/{pid}/cmdline").read_text()
+        if "api.decoding.process" in Path(f"/proc/{pid}/cmdline").read_text()
     ]  # fmt: skip
     return pid
 

@@ -11,7 +11,7 @@ import requests
 from client.local.processes import start_child, stop_children
 from tests.e2e.service import REPOSITORY, Service, clean_environment, free_port
 
-GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:api.serving.gunicorn_conf", "api.wsgi:app"]
 STARTS = {
     "gunicorn": GUNICORN,
     "another server": [sys.executable, "-c", "import api.wsgi"],

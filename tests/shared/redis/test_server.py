@@ -14,7 +14,7 @@ from tests.old_redis import old_redis
 REPOSITORY = Path(__file__).parents[3]
 PROGRAMS = {
     "worker": [sys.executable, "-m", "worker"],
-    "api": [sys.executable, "-m", "gunicorn", "--config", "python:api.gunicorn_conf", "api.wsgi:app"],
+    "api": [sys.executable, "-m", "gunicorn", "--config", "python:api.serving.gunicorn_conf", "api.wsgi:app"],
 }
 
 

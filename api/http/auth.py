@@ -13,8 +13,8 @@ from typing import Any
 
 from flask import Request, g
 
-from api.addresses import client_network
-from api.body import Bodies
+from api.http.addresses import client_network
+from api.http.body import Bodies
 from shared.errors import TooManyWrongKeys, Unauthorized
 from shared.settings import Settings
 

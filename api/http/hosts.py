@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, request
 
-from api.cors import ANY
+from api.http.cors import ANY
 from shared.errors import HostNotAllowed, OriginNotAllowed
 from shared.settings import Settings
 

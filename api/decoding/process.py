@@ -1,4 +1,5 @@
-"""A process that decodes images for the API: `python -m api.decode_process <seconds> <bytes>`, a socket for its stdin.
+"""A process that decodes images for the API: `python -m api.decoding.process <seconds> <bytes>`, a socket for its
+stdin.
 
 It knows no key and no address, writes no file, takes at most so many bytes of address space and, for one image, so many
 seconds of processor time. It lives as long as the other end of its socket.

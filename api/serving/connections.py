@@ -17,7 +17,7 @@ import gevent
 from gevent.socket import socket as GeventSocket
 from gunicorn.http.errors import LimitRequestHeaders
 
-from api.addresses import THIS_MACHINE, client_network
+from api.http.addresses import THIS_MACHINE, client_network
 from shared.errors import BodyTooSlow, TooManyConnections
 
 _MOST_HEAD_BYTES = 64 * 1024

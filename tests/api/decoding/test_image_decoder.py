@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from api.image_decoder import ImageDecoder
+from api.decoding.image_decoder import ImageDecoder
 from shared.errors import ServiceUnavailable
 from shared.request.input_image import decode_image
 
@@ -33,7 +33,7 @@ GOOD = encoded()
 def children() -> set[int]:
     """The processes of this one that decode."""
     found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return {int(line.split()[0]) for line in found.stdout.splitlines() if "api.decode_process" in line}
+    return {int(line.split()[0]) for line in found.stdout.splitlines() if "api.decoding.process" in line}
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
@@ -154,7 +154,7 @@ def test_when_all_are_busy_the_server_says_so(decoder: Callable[..., ImageDecode
 def test_it_ends_with_the_process_that_started_it() -> None:
     """Given a server that is killed, and can end nobody, when it is gone, then its decoder ends too."""
     script = (
-        "import os, signal, sys, time; from api.image_decoder import ImageDecoder\n"
+        "import os, signal, sys, time; from api.decoding.image_decoder import ImageDecoder\n"
         f"elsewhere = ImageDecoder(1, 60, {PLENTY}); elsewhere(bytes.fromhex({GOOD.hex()!r}), 10**6)\n"
         "print(elsewhere._places.queue[0]._process.pid, flush=True); time.sleep(600)"
     )

@@ -1,4 +1,4 @@
-"""gunicorn's settings, read from ours: `gunicorn --config python:api.gunicorn_conf api.wsgi:app`."""
+"""gunicorn's settings, read from ours: `gunicorn --config python:api.serving.gunicorn_conf api.wsgi:app`."""
 
 import subprocess
 import sys
@@ -18,11 +18,11 @@ _settings = read_settings()
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.api_processes
 # a slow or waiting client costs a greenlet, not one of a few threads
-worker_class = "api.server.Worker"
+worker_class = "api.serving.worker.Worker"
 worker_connections = _settings.api_connections
 timeout = 60
 keepalive = 30  # seconds; pollers of /status reuse their connection
-graceful_timeout = 10  # for requests; see api.server for what else a connection may be at
+graceful_timeout = 10  # for requests; see api.serving.worker for what else a connection may be at
 accesslog = None
 control_socket_disable = True  # one socket for all servers of a user, and nobody here uses it
 errorlog = "-"

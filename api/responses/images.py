@@ -5,7 +5,7 @@ from http import HTTPStatus
 from flask import Request, Response, jsonify
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
-from api.archive import archive
+from api.responses.archive import archive
 from shared.jobs.records import Job
 from shared.jobs.status import main_image
 from shared.storage.result_stream import ResultStream

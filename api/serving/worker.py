@@ -13,7 +13,7 @@ from gunicorn.http import errors
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 
-from api.connections import Connection, Connections
+from api.serving.connections import Connection, Connections
 from shared.errors import NotHttp, TooManyConnections
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
     Clients that wait for a picture get their job's address at once, and connections on which no request is under way
     are dropped. gunicorn's own would wait for both, up to `graceful_timeout`.
 
-    What a connection may cost is the matter of `api.connections`; this tells it what its client is at.
+    What a connection may cost is the matter of `api.serving.connections`; this tells it what its client is at.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

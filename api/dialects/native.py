@@ -5,11 +5,11 @@ from typing import Any
 from flask import Response, g, jsonify, request
 from flask_smorest import Blueprint
 
-from api.answer_schemas import AcceptedAnswer, ErrorAnswer, RecentAnswer, StatusAnswer
-from api.answers import archive_answer, finished_answer, picture_answer
-from api.idempotency import submission_of
+from api.responses.images import archive_answer, finished_answer, picture_answer
+from api.responses.schemas import AcceptedAnswer, ErrorAnswer, RecentAnswer, StatusAnswer
 from api.services import Services
-from api.submit import Waiters, accepted_body, submit, submitted_before
+from api.submission.idempotency import submission_of
+from api.submission.submit import Waiters, accepted_body, submit, submitted_before
 from shared.errors import JobCancelled, NotFound
 from shared.jobs.records import Job, State
 from shared.jobs.status import describe, image_link, main_image, status_link

@@ -8,7 +8,7 @@ from flask import Flask, Response, jsonify
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
-from api.trail import request_id
+from api.http.access_log import request_id
 from shared import errors
 from shared.errors import ServiceError
 from shared.redis.errors import as_service_error

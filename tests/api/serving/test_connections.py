@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from gevent import socket
 
-from api.connections import Connection, Connections, _group
+from api.serving.connections import Connection, Connections, _group
 from shared.errors import BodyTooSlow, TooManyConnections
 
 

@@ -13,14 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from api.decode_process import OUTCOME, READY, TASK, outcome_size, read_outcome
+from api.decoding.process import OUTCOME, READY, TASK, outcome_size, read_outcome
 from shared.errors import ServiceUnavailable
 from shared.request.input_image import InputImage
 from shared.settings import Settings, bare_environment
 
 log = logging.getLogger(__name__)
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _START_S = 60.0
 _PIECE = 1024 * 1024
 # of address space: the interpreter with its libraries; and one and a half times what the widest format takes a pixel
@@ -38,7 +38,7 @@ class ImageDecoder:
         """`max_bytes` is what one process may take of memory (address space)."""
         self._timeout_s = timeout_s
         self._command = (
-            sys.executable, "-m", "api.decode_process", str(max(1, round(timeout_s))), str(max_bytes),
+            sys.executable, "-m", "api.decoding.process", str(max(1, round(timeout_s))), str(max_bytes),
         )  # fmt: skip
         self._places: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         for _ in range(processes):

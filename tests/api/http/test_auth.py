@@ -96,7 +96,7 @@ def test_every_key_is_compared_in_constant_time(world, monkeypatch, sent):
         seen.append(key.decode())
         return given == key
 
-    monkeypatch.setattr("api.auth.hmac.compare_digest", compare)
+    monkeypatch.setattr("api.http.auth.hmac.compare_digest", compare)
     client = world.another_client(api_keys=("one", "two", "three"))
 
     status = post(client, {}, {"X-API-Key": sent}).status_code

@@ -6,7 +6,7 @@ from flask import abort
 from redis import exceptions
 
 from api.app import create_app
-from api.errors import STATUS, error_response
+from api.http.errors import STATUS, error_response
 from shared.errors import all_errors
 
 

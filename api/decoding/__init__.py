@@ -1,0 +1,1 @@
+"""Images that clients send, decoded in processes that may die of them."""

@@ -1,0 +1,1 @@
+"""One module a dialect: its words into a request, and answers back into its words."""

@@ -1,0 +1,1 @@
+"""The edge: who asks, from where, with what body, and how errors are told."""

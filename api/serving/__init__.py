@@ -1,0 +1,1 @@
+"""gunicorn, and what an open connection may cost."""
