@@ -21,9 +21,9 @@ from benchmarks import random_models, report
 from benchmarks.processes import SPINNING, wait_as_workers_do
 from shared.catalogue.models import DOWNSAMPLING_FACTOR, load_catalogue
 from shared.settings import read_settings
-from worker import cpu
-from worker.blocks import TextProjection, simplify_blocks
-from worker.shared_rows import SharedRows, Sharing, sharing
+from worker.acceleration import cpu
+from worker.acceleration.blocks import TextProjection, simplify_blocks
+from worker.acceleration.split_batch import SharedRows, Sharing, sharing
 
 _DEMO = "demo"
 # pixels a side, and rows; larger calls gain in any case, and take long

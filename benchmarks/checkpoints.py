@@ -19,7 +19,7 @@ from rich.console import Console
 from benchmarks import report
 from shared.catalogue.models import SINGLE_FILES, load_catalogue
 from shared.settings import Settings, let_idle_threads_sleep
-from worker.cores import available_cores
+from worker.hardware.cores import available_cores
 
 T = TypeVar("T")
 MODEL = "sd15"
@@ -42,8 +42,8 @@ def write(folder: Path) -> int:
 
 def read(file: Path) -> dict[str, float]:
     """Read `file` and convert it, without making it ready for a device; in a fresh process, whose peak is read."""
-    from worker.devices import pick_device
-    from worker.profiles import choose_precision, profile_for
+    from worker.hardware.devices import pick_device
+    from worker.hardware.variants import choose_precision, profile_for
     from worker.single_files import read_single_file
 
     device = pick_device("cpu")

@@ -31,10 +31,10 @@ from rich.table import Table
 from benchmarks import random_models, report
 from shared.catalogue.models import load_catalogue
 from shared.settings import OPENVINO, TORCH, Settings, limit_spinning
-from worker.cores import available_cores
-from worker.devices import pick_device
-from worker.openvino_unet import BackendUnavailable, require_openvino
-from worker.profiles import FULL, choose_precision, profile_for
+from worker.acceleration.openvino import BackendUnavailable, require_openvino
+from worker.hardware.cores import available_cores
+from worker.hardware.devices import pick_device
+from worker.hardware.variants import FULL, choose_precision, profile_for
 
 PROMPT = "a red circle on a blue background"
 SEED = 1

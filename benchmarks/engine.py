@@ -26,9 +26,9 @@ from shared.catalogue.models import Model, load_catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.request.schemas import PRECISIONS
 from shared.settings import Settings, read_settings
-from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine, Ticket
-from worker.profiles import choose_precision, profile_for
+from worker.hardware.devices import pick_device
+from worker.hardware.variants import choose_precision, profile_for
 
 PROMPTS = (
     "a red circle on a blue background",

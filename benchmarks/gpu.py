@@ -16,8 +16,8 @@ from rich.progress import track
 from benchmarks import report
 from shared.catalogue.models import load_catalogue
 from shared.settings import Settings, keep_compiled_kernels, read_settings
-from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine
+from worker.hardware.devices import pick_device
 
 VARIANTS = ("standard", "optimized")
 COUNTS = (1, 2, 4, 8, 16, 32)

@@ -25,8 +25,8 @@ from demo_model.prompts import singles
 from shared.catalogue.models import load_catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.settings import read_settings
-from worker.devices import pick_device
 from worker.engine import DenoiseRequest, Engine
+from worker.hardware.devices import pick_device
 
 #: The counts that people use: of today's methods, of PLMS and LMS when they came with Stable Diffusion, of the patient.
 STEPS = (20, 50, 100)

@@ -27,7 +27,7 @@ from shared.jobs.store import JobStore
 from shared.queue import connect
 from shared.settings import Settings
 from tests.e2e.service import Service
-from worker.cores import available_cores
+from worker.hardware.cores import available_cores
 
 PROMPTS = ("a red circle on a blue background", "a green star", "a house and a tree", "the moon over the sea")
 _BUCKET = re.compile(r'^personal_diffusion_forward_pass_batch_items_bucket\{.*le="([^"]+)"\} (\d+)$', re.MULTILINE)

@@ -21,8 +21,8 @@ from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS, load_c
 from shared.request.schemas import PRECISIONS
 from shared.settings import read_settings
 from worker.checkpoints import CheckpointCache
-from worker.devices import pick_device
-from worker.profiles import choose_precision, profile_for
+from worker.hardware.devices import pick_device
+from worker.hardware.variants import choose_precision, profile_for
 
 _TOP = 8
 

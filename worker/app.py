@@ -22,13 +22,13 @@ from worker.beat import Beat, Recall
 from worker.callbacks import CallbackSender
 from worker.cleanup import CleanUp
 from worker.deliveries import Deliveries
-from worker.devices import pick_device
 from worker.ending import Ending
 from worker.engine import CurveFiles, Engine
-from worker.hardware import surroundings
+from worker.hardware.core_sharing import Neighbours
+from worker.hardware.description import surroundings
+from worker.hardware.devices import pick_device
 from worker.health import Pulse
 from worker.identity import worker_name
-from worker.neighbours import Neighbours
 from worker.patience import Patience
 from worker.prefetch import Prefetch
 from worker.reception import Reception

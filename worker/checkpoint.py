@@ -11,8 +11,8 @@ from weakref import WeakValueDictionary
 import torch
 
 from shared.catalogue.models import Model
-from worker.devices import Device
-from worker.profiles import Precision
+from worker.hardware.devices import Device
+from worker.hardware.variants import Precision
 from worker.residency import Residency
 
 

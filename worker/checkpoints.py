@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from shared.catalogue.models import Catalogue, Model
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
+from worker.acceleration.prepare import Preparation
 from worker.checkpoint import Checkpoint
-from worker.devices import Device
 from worker.downloads import Downloads
 from worker.folders import read_folder, weights_in_folder
-from worker.preparation import Preparation
-from worker.profiles import Precision, Profile
+from worker.hardware.devices import Device
+from worker.hardware.variants import Precision, Profile
 from worker.residency import Residency
 from worker.single_files import NotUsable, read_single_file, weights_in_file
 

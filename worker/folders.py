@@ -9,7 +9,7 @@ import torch
 
 from shared.text_files import read_text_file
 from worker.checkpoint import Parts
-from worker.profiles import Precision
+from worker.hardware.variants import Precision
 
 _TRANSFORMERS_FILE = "model"
 _DIFFUSERS_FILE = "diffusion_pytorch_model"

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from worker.devices import Device
+from worker.hardware.devices import Device
 
 _HOME = "cpu"
 

@@ -36,8 +36,8 @@ from shared.request.model import ImageRequest
 from shared.request.parameters import picture_parameters, wire_parameters
 from shared.request.sizes import plan_grid
 from shared.storage.results import ResultStore
-from worker import images
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
+from worker.images.encode import encode, grid, upscale
 from worker.isolation import Isolation
 from worker.patience import Patience
 
@@ -259,10 +259,10 @@ class RowRunner:
     def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
         request = claim.request
         seed = request.seed_of(claim.row, sample)
-        picture = images.upscale(finished.image, request.post_upscale)
+        picture = upscale(finished.image, request.post_upscale)
         parameters = picture_parameters(request, claim.row, sample, finished.used, finished.warnings)
         name = f"{claim.row * request.n_samples + sample:04d}-{seed}.{request.format}"
-        data = images.encode(picture, request.format, parameters)
+        data = encode(picture, request.format, parameters)
         self._with_store(claim, lambda: self._results.write(result_folder(claim.job_id, request), name, data))
         return StoredImage(name=name, seed=seed)
 
@@ -278,9 +278,9 @@ class RowRunner:
         job = self._patiently(lambda: self._jobs.get(claim.job_id))
         try:
             pictures = (self._read_picture(claim, job.folder, stored.name) for stored in job.images)
-            sheet = images.grid(pictures, plan_grid(request))
+            sheet = grid(pictures, plan_grid(request))
             parameters = wire_parameters(request, job.rows[0].used, ())
-            data = images.encode(sheet, request.format, parameters)
+            data = encode(sheet, request.format, parameters)
             self._with_store(claim, lambda: self._results.write(job.folder, name, data))
         except (JobCancelled, LeaseLost, WorkerStopping):
             raise

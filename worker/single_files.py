@@ -24,7 +24,7 @@ from shared.catalogue.models import Model
 from worker.checkpoint import Parts
 from worker.clip_vocabulary import SIZE, clip_tokenizer
 from worker.families import FAMILIES
-from worker.profiles import Precision
+from worker.hardware.variants import Precision
 
 _LAYOUTS = Path(__file__).with_name("layouts")
 _UNET = "model.diffusion_model."

@@ -3,8 +3,8 @@
 from typing import Any
 
 from worker import __main__ as program
-from worker import devices
 from worker.engine import evaluation
+from worker.hardware import devices
 
 _call = evaluation._call
 _empty_cache = devices.Device.empty_cache

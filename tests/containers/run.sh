@@ -202,7 +202,7 @@ wait_workers 3
 jobs=()
 for _ in 1 2 3 4 5 6; do jobs+=("$(submit 10 '"n_iter": 2')"); done
 all_succeed "${jobs[@]}"
-cores=$("${do[@]}" exec -T worker python -c 'from worker.cores import available_cores; print(available_cores())')
+cores=$("${do[@]}" exec -T worker python -c 'from worker.hardware.cores import available_cores; print(available_cores())')
 share=$((cores / 3 > 0 ? cores / 3 : 1))
 busy=0
 for id in $("${do[@]}" ps --quiet worker); do

@@ -57,9 +57,9 @@ def test_the_service_scales_the_same_way():
     from shared.catalogue.models import load_catalogue
     from shared.settings import Settings
     from worker.checkpoints import CheckpointCache
-    from worker.devices import Device
     from worker.families import FAMILIES
-    from worker.profiles import choose_precision, profile_for
+    from worker.hardware.devices import Device
+    from worker.hardware.variants import choose_precision, profile_for
 
     device = Device("cpu")
     profile = profile_for("cpu", device)

@@ -13,9 +13,9 @@ from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
 from worker.checkpoints import CheckpointCache
-from worker.devices import Device
 from worker.folders import weights_in_folder
-from worker.profiles import Precision, choose_precision, profile_for
+from worker.hardware.devices import Device
+from worker.hardware.variants import Precision, choose_precision, profile_for
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)

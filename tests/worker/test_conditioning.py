@@ -19,13 +19,13 @@ from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache
-from worker.devices import Device
 from worker.engine import DenoiseRequest, Ticket
 from worker.engine.flight import Flight
 from worker.engine.wishes import settle
 from worker.families import FAMILIES, Conditioning
 from worker.families.base import _tokenized
-from worker.profiles import choose_precision, profile_for
+from worker.hardware.devices import Device
+from worker.hardware.variants import choose_precision, profile_for
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)

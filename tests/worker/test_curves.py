@@ -13,13 +13,13 @@ import torch
 
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import Settings
-from worker import hardware
-from worker.devices import Device
 from worker.engine import CurveFiles, DenoiseRequest, Engine
 from worker.engine import engine as engine_module
 from worker.engine.curves import Curves
 from worker.engine.evaluation import Predictions
-from worker.profiles import Precision
+from worker.hardware import description as hardware
+from worker.hardware.devices import Device
+from worker.hardware.variants import Precision
 from worker.warm_up import warm_up
 
 Build = Callable[..., DenoiseRequest]

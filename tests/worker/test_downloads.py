@@ -16,9 +16,9 @@ from shared.settings import Settings
 from tests.worker.conftest import write_tiny_model
 from tests.worker.hub import Hub, running_hub
 from worker.checkpoints import CheckpointCache
-from worker.devices import Device
 from worker.downloads import Downloads, _Download
-from worker.profiles import choose_precision, profile_for
+from worker.hardware.devices import Device
+from worker.hardware.variants import choose_precision, profile_for
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)

@@ -443,8 +443,11 @@ class Broken(BaseException):
 @pytest.mark.parametrize(
     ("failing", "raised"),
     [
-        ("worker.devices.Device.empty_cache", RuntimeError("CUDA error: an illegal memory access was encountered")),
-        ("worker.devices._compute", RuntimeError("CUDA error: unspecified launch failure")),
+        (
+            "worker.hardware.devices.Device.empty_cache",
+            RuntimeError("CUDA error: an illegal memory access was encountered"),
+        ),
+        ("worker.hardware.devices._compute", RuntimeError("CUDA error: unspecified launch failure")),
         ("worker.engine.turns.Turns.order", KeyError("a mistake of ours")),
         ("worker.engine.turns.Turns.order", Broken()),
     ],
@@ -506,7 +509,9 @@ def test_a_device_that_is_full_is_not_lost(engine: Engine, request_for: Build, m
         raise RuntimeError("a kernel failed")
 
     with monkeypatch.context() as patched:
-        patched.setattr("worker.devices._compute", lambda _name: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+        patched.setattr(
+            "worker.hardware.devices._compute", lambda _name: (_ for _ in ()).throw(torch.OutOfMemoryError())
+        )
         with pytest.raises(InternalError):
             engine.submit(request_for(), breaks).result(60)
     assert make(engine, request_for()).image.size == (64, 64)

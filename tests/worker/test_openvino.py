@@ -17,14 +17,14 @@ import torch
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import OPENVINO, Settings
 from tests.pictures import SAME, decibels
-from worker import openvino_unet
+from worker.acceleration import openvino as openvino_unet
+from worker.acceleration.openvino import BackendUnavailable, OpenVinoUNet
+from worker.acceleration.prepare import Preparation
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache
-from worker.devices import Device, is_out_of_memory
 from worker.engine import DenoiseRequest, Engine
-from worker.openvino_unet import BackendUnavailable, OpenVinoUNet
-from worker.preparation import Preparation
-from worker.profiles import FULL, PROFILES, Precision, choose_precision
+from worker.hardware.devices import Device, is_out_of_memory
+from worker.hardware.variants import FULL, PROFILES, Precision, choose_precision
 
 Build = Callable[..., DenoiseRequest]
 CPU, PROFILE = Device("cpu"), PROFILES["cpu"]

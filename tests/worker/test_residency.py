@@ -10,10 +10,10 @@ import torch
 from shared.catalogue.models import Catalogue
 from shared.settings import Settings
 from worker.checkpoints import CheckpointCache
-from worker.devices import Device
 from worker.engine import DenoiseRequest, Engine
 from worker.engine import engine as engine_module
-from worker.profiles import PROFILES, Precision, Profile, choose_precision
+from worker.hardware.devices import Device
+from worker.hardware.variants import PROFILES, Precision, Profile, choose_precision
 from worker.residency import Residency
 
 Build = Callable[..., DenoiseRequest]

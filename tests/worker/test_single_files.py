@@ -20,9 +20,9 @@ from shared.settings import Settings
 from tests.worker.conftest import PLAIN
 from tests.worker.original_layout import write_folder
 from worker.checkpoints import CheckpointCache
-from worker.devices import Device
 from worker.engine import Denoised, Engine
-from worker.profiles import choose_precision, profile_for
+from worker.hardware.devices import Device
+from worker.hardware.variants import choose_precision, profile_for
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)

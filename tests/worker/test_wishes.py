@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from worker.devices import Device, DeviceUnavailable, pick_device
 from worker.engine import DenoiseRequest, Engine
 from worker.engine.wishes import settle
-from worker.profiles import choose_precision, profile_for
+from worker.hardware.devices import Device, DeviceUnavailable, pick_device
+from worker.hardware.variants import choose_precision, profile_for
 
 Build = Callable[..., DenoiseRequest]
 CPU, CUDA = Device("cpu"), Device("cuda")

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.engine.curve_files import CurveFiles
 from worker.engine.step_times import StepTimes
-from worker.profiles import Precision
+from worker.hardware.variants import Precision
 
 log = logging.getLogger(__name__)
 

@@ -30,10 +30,9 @@ from shared.errors import (
 )
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
+from worker.acceleration.threads import at_once
 from worker.checkpoint import Checkpoint
 from worker.checkpoints import CheckpointCache
-from worker.cores import cores_for
-from worker.devices import is_out_of_memory, pick_device
 from worker.engine.curve_files import CurveFiles
 from worker.engine.curves import Curves
 from worker.engine.evaluation import evaluate
@@ -42,8 +41,9 @@ from worker.engine.measuring import Measurement
 from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket
 from worker.engine.turns import Turns
 from worker.engine.wishes import settle
-from worker.parallel import at_once
-from worker.profiles import Precision, profile_for
+from worker.hardware.cores import cores_for
+from worker.hardware.devices import is_out_of_memory, pick_device
+from worker.hardware.variants import Precision, profile_for
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import torch
 
-from worker.devices import Device, is_out_of_memory
 from worker.engine.flight import Flight
+from worker.hardware.devices import Device, is_out_of_memory
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from worker.checkpoint import Checkpoint
-from worker.devices import is_out_of_memory
+from worker.hardware.devices import is_out_of_memory
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from shared.catalogue.samplers import SAMPLERS
-from worker.devices import Device
 from worker.engine.request import DenoiseRequest
-from worker.profiles import HALF_WORDS, Precision, Profile, choose_precision
+from worker.hardware.devices import Device
+from worker.hardware.variants import HALF_WORDS, Precision, Profile, choose_precision
 
 NO_GUIDANCE = 1.0
 

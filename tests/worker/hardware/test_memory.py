@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.devices import Device
-from worker.memory import free_memory
+from worker.hardware.devices import Device
+from worker.hardware.memory import free_memory
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    8000 kB\n"
 

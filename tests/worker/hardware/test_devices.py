@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from worker import devices
-from worker.devices import AUTO, Device, DeviceUnavailable, is_out_of_memory, pick_device
+from worker.hardware import devices
+from worker.hardware.devices import AUTO, Device, DeviceUnavailable, is_out_of_memory, pick_device
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from shared.settings import OPENVINO, Settings
-from worker import cpu
-from worker.blocks import TextProjection, simplify_blocks
-from worker.devices import Device
-from worker.openvino_unet import converted, require_openvino
-from worker.profiles import Profile
-from worker.shared_rows import SharedRows
+from worker.acceleration import cpu
+from worker.acceleration.blocks import TextProjection, simplify_blocks
+from worker.acceleration.openvino import converted, require_openvino
+from worker.acceleration.split_batch import SharedRows
+from worker.hardware.devices import Device
+from worker.hardware.variants import Profile
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from shared.settings import Settings
-from worker.devices import Device
+from worker.hardware.devices import Device
 
 _PROCESSOR = Path("/proc/cpuinfo")
 

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 import torch
 
-from worker.devices import Device
+from worker.hardware.devices import Device
 
 FULL = "full"
 HALF_WORDS = ("autocast", "mixed")

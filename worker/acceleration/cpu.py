@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from worker.blocks import SlicedAttention, simplify_blocks
-from worker.winograd import replace_convolutions
+from worker.acceleration.blocks import SlicedAttention, simplify_blocks
+from worker.acceleration.winograd import replace_convolutions
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from worker.parallel import at_once
+from worker.acceleration.threads import at_once
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from worker.memory import free_memory
+from worker.hardware.memory import free_memory
 
 
 def _nothing() -> None:

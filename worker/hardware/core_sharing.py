@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from worker.cores import cores_name
+from worker.hardware.cores import cores_name
 
 
 class Neighbours:

@@ -9,9 +9,9 @@ import torch
 
 from shared.catalogue.models import Catalogue
 from shared.settings import Settings
-from worker.cores import available_cores, cores_for, cores_name
 from worker.engine import DenoiseRequest, Engine
-from worker.neighbours import Neighbours
+from worker.hardware.core_sharing import Neighbours
+from worker.hardware.cores import available_cores, cores_for, cores_name
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from shared.request.sizes import GridPlan
-from worker.images import encode, grid, infotext, upscale
+from worker.images.encode import encode, grid, infotext, upscale
 
 PARAMETERS: dict[str, Any] = {
     "prompt": "a (red:1.2) cat, sitting",

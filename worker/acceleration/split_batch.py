@@ -13,7 +13,7 @@ from weakref import WeakMethod
 
 import torch
 
-from worker.parallel import at_once
+from worker.acceleration.threads import at_once
 
 # weights times rows times latent pixels, for each thread; measured by `python -m benchmarks.call_threads`, on two cores
 # with AVX2 and on two with AVX512. The interpreter's lock is what several parts of a small call would wait for,

@@ -10,7 +10,13 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 
 from shared.catalogue.models import Catalogue
-from worker.blocks import DirectAttention, DirectResnetBlock, SlicedAttention, TextProjection, simplify_blocks
+from worker.acceleration.blocks import (
+    DirectAttention,
+    DirectResnetBlock,
+    SlicedAttention,
+    TextProjection,
+    simplify_blocks,
+)
 
 
 def kinds(model: torch.nn.Module) -> set[type]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from worker.shared_rows import SharedRows, Sharing, sharing
+from worker.acceleration.split_batch import SharedRows, Sharing, sharing
 
 _SIZE = (4, 64, 64)
 _WEIGHTS = 1_000_000

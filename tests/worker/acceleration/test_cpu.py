@@ -11,14 +11,14 @@ from PIL import Image
 from shared.catalogue.models import Catalogue
 from shared.settings import Settings
 from tests.pictures import SAME, decibels
-from worker import preparation
-from worker.blocks import SlicedAttention
+from worker.acceleration import prepare as preparation
+from worker.acceleration.blocks import SlicedAttention
+from worker.acceleration.cpu import use_onednn_for_matmul
+from worker.acceleration.winograd import WinogradConv2d, replace_convolutions, suits
 from worker.checkpoints import CheckpointCache
-from worker.cpu import use_onednn_for_matmul
-from worker.devices import Device
 from worker.engine import DenoiseRequest, Engine
-from worker.profiles import PROFILES, Precision, choose_precision
-from worker.winograd import WinogradConv2d, replace_convolutions, suits
+from worker.hardware.devices import Device
+from worker.hardware.variants import PROFILES, Precision, choose_precision
 
 Build = Callable[..., DenoiseRequest]
 CPU = Device("cpu")
@@ -30,7 +30,7 @@ WIDTHS = (64, 72)
 @pytest.fixture
 def every_model_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "_LARGE_MODEL", 0)
-    monkeypatch.setattr("worker.winograd._FEWEST_CHANNELS", 1)
+    monkeypatch.setattr("worker.acceleration.winograd._FEWEST_CHANNELS", 1)
 
 
 @pytest.fixture

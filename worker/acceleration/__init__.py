@@ -1,0 +1,1 @@
+"""What makes a loaded model fast on the hardware at hand, without another image."""

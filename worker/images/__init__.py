@@ -1,0 +1,1 @@
+"""Finished images: files with their parameters inside, grids, enlarging."""
