@@ -44,7 +44,7 @@ def read(file: Path) -> dict[str, float]:
     """Read `file` and convert it, without making it ready for a device; in a fresh process, whose peak is read."""
     from worker.hardware.devices import pick_device
     from worker.hardware.variants import choose_precision, profile_for
-    from worker.single_files import read_single_file
+    from worker.models.single_file import read_single_file
 
     device = pick_device("cpu")
     precision = choose_precision("full", profile_for("cpu", device), device)

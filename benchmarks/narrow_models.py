@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.original_layout import original
-from worker.clip_vocabulary import SIZE
+from worker.models.clip_tokenizer import SIZE
 
 
 def narrow_parts(second: bool, width: int = 32, words: int = SIZE) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from benchmarks import report
 from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS, load_catalogue
 from shared.request.schemas import PRECISIONS
 from shared.settings import read_settings
-from worker.checkpoints import CheckpointCache
 from worker.hardware.devices import pick_device
 from worker.hardware.variants import choose_precision, profile_for
+from worker.models.cache import CheckpointCache
 
 _TOP = 8
 

@@ -56,10 +56,10 @@ def test_the_service_scales_the_same_way():
     """Given the demo model and a weighted prompt, when the service encodes it, then its hidden states are these."""
     from shared.catalogue.models import load_catalogue
     from shared.settings import Settings
-    from worker.checkpoints import CheckpointCache
     from worker.families import FAMILIES
     from worker.hardware.devices import Device
     from worker.hardware.variants import choose_precision, profile_for
+    from worker.models.cache import CheckpointCache
 
     device = Device("cpu")
     profile = profile_for("cpu", device)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.worker.conftest import SCHEDULER
-from worker.clip_vocabulary import clip_tokenizer
+from worker.models.clip_tokenizer import clip_tokenizer
 
 
 def write_folder(parts: Mapping[str, Any], folder: Path, second: bool) -> None:

@@ -17,8 +17,6 @@ from shared.errors import TooCostly
 from shared.request.cost import MAX_CHUNKS, least_chunks, least_tokens
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
-from worker.checkpoint import Checkpoint
-from worker.checkpoints import CheckpointCache
 from worker.engine import DenoiseRequest, Ticket
 from worker.engine.flight import Flight
 from worker.engine.wishes import settle
@@ -26,6 +24,8 @@ from worker.families import FAMILIES, Conditioning
 from worker.families.base import _tokenized
 from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
+from worker.models.cache import CheckpointCache
+from worker.models.checkpoint import Checkpoint
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)

@@ -28,13 +28,13 @@ from shared.errors import (
 )
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
-from worker.checkpoint import Checkpoint
 from worker.engine import Denoised, DenoiseRequest, Engine
 from worker.engine.flight import Flight
 from worker.engine.request import Ticket
 from worker.engine.step_times import StepTimes
 from worker.families import FAMILIES, Conditioning
 from worker.families.base import encode_with_clip
+from worker.models.checkpoint import Checkpoint
 
 Build = Callable[..., DenoiseRequest]
 

@@ -11,9 +11,9 @@ import pytest
 
 from shared.catalogue.models import Catalogue
 from shared.settings import Settings
-from worker.checkpoint import Checkpoint
-from worker.checkpoints import CheckpointCache
 from worker.engine import DenoiseRequest, Engine
+from worker.models.cache import CheckpointCache
+from worker.models.checkpoint import Checkpoint
 
 MODELS = ("layout-sd15", "tiny-sd1", "tiny-sd2")
 WARM_UP = 15

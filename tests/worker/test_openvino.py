@@ -20,11 +20,11 @@ from tests.pictures import SAME, decibels
 from worker.acceleration import openvino as openvino_unet
 from worker.acceleration.openvino import BackendUnavailable, OpenVinoUNet
 from worker.acceleration.prepare import Preparation
-from worker.checkpoint import Checkpoint
-from worker.checkpoints import CheckpointCache
 from worker.engine import DenoiseRequest, Engine
 from worker.hardware.devices import Device, is_out_of_memory
 from worker.hardware.variants import FULL, PROFILES, Precision, choose_precision
+from worker.models.cache import CheckpointCache
+from worker.models.checkpoint import Checkpoint
 
 Build = Callable[..., DenoiseRequest]
 CPU, PROFILE = Device("cpu"), PROFILES["cpu"]

@@ -31,8 +31,6 @@ from shared.errors import (
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.acceleration.threads import at_once
-from worker.checkpoint import Checkpoint
-from worker.checkpoints import CheckpointCache
 from worker.engine.curve_files import CurveFiles
 from worker.engine.curves import Curves
 from worker.engine.evaluation import evaluate
@@ -44,6 +42,8 @@ from worker.engine.wishes import settle
 from worker.hardware.cores import cores_for
 from worker.hardware.devices import is_out_of_memory, pick_device
 from worker.hardware.variants import Precision, profile_for
+from worker.models.cache import CheckpointCache
+from worker.models.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 

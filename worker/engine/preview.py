@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from shared.catalogue.models import LATENT_CHANNELS
-from worker.checkpoint import Checkpoint
 from worker.engine.pixels import to_picture
+from worker.models.checkpoint import Checkpoint
 from worker.samplers import NoiseSchedule
 
 _SAMPLES = 24

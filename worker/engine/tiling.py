@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from worker.checkpoint import Checkpoint
 from worker.hardware.devices import is_out_of_memory
+from worker.models.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import torch
 from shared.errors import TooCostly
 from shared.request.cost import MAX_CHUNKS, too_many_chunks
 from shared.request.prompts import parse_prompt
-from worker.checkpoint import Checkpoint
+from worker.models.checkpoint import Checkpoint
 from worker.prompts import Chunk, chunks
 
 # an encoding of SD 1.5 is 236 KiB

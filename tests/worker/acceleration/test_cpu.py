@@ -15,10 +15,10 @@ from worker.acceleration import prepare as preparation
 from worker.acceleration.blocks import SlicedAttention
 from worker.acceleration.cpu import use_onednn_for_matmul
 from worker.acceleration.winograd import WinogradConv2d, replace_convolutions, suits
-from worker.checkpoints import CheckpointCache
 from worker.engine import DenoiseRequest, Engine
 from worker.hardware.devices import Device
 from worker.hardware.variants import PROFILES, Precision, choose_precision
+from worker.models.cache import CheckpointCache
 
 Build = Callable[..., DenoiseRequest]
 CPU = Device("cpu")

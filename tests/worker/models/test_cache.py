@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
-from worker.checkpoints import CheckpointCache
-from worker.folders import weights_in_folder
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision, choose_precision, profile_for
+from worker.models.cache import CheckpointCache
+from worker.models.diffusers_folder import weights_in_folder
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)

@@ -13,13 +13,13 @@ from shared.catalogue.models import Catalogue, Model
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
 from worker.acceleration.prepare import Preparation
-from worker.checkpoint import Checkpoint
-from worker.downloads import Downloads
-from worker.folders import read_folder, weights_in_folder
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision, Profile
-from worker.residency import Residency
-from worker.single_files import NotUsable, read_single_file, weights_in_file
+from worker.models.checkpoint import Checkpoint
+from worker.models.diffusers_folder import read_folder, weights_in_folder
+from worker.models.download import Downloads
+from worker.models.offload import Residency
+from worker.models.single_file import NotUsable, read_single_file, weights_in_file
 
 log = logging.getLogger(__name__)
 

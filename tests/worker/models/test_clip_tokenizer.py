@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.clip_vocabulary import SIZE, clip_tokenizer
+from worker.models.clip_tokenizer import SIZE, clip_tokenizer
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import torch
 
 from shared.catalogue.models import Catalogue
 from shared.settings import Settings
-from worker.checkpoints import CheckpointCache
 from worker.engine import DenoiseRequest, Engine
 from worker.engine import engine as engine_module
 from worker.hardware.devices import Device
 from worker.hardware.variants import PROFILES, Precision, Profile, choose_precision
-from worker.residency import Residency
+from worker.models.cache import CheckpointCache
+from worker.models.offload import Residency
 
 Build = Callable[..., DenoiseRequest]
 CUDA = Device("cuda")

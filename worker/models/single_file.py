@@ -1,7 +1,7 @@
 """Models in the original layout of CompVis and Stability AI: everything in one `.safetensors` or `.ckpt` file.
 
 A file says nothing of its structure except by the names and shapes of its weights. What shapes cannot tell (how many
-attention heads, the noise schedule, what is predicted) is in `worker/layouts`, one file for each of the original
+attention heads, the noise schedule, what is predicted) is in `worker/models/layouts`, one file for each of the original
 inference yamls; widths are read off the weights. The conversion of names is that of diffusers.
 """
 
@@ -21,10 +21,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from shared.catalogue.models import Model
-from worker.checkpoint import Parts
-from worker.clip_vocabulary import SIZE, clip_tokenizer
 from worker.families import FAMILIES
 from worker.hardware.variants import Precision
+from worker.models.checkpoint import Parts
+from worker.models.clip_tokenizer import SIZE, clip_tokenizer
 
 _LAYOUTS = Path(__file__).with_name("layouts")
 _UNET = "model.diffusion_model."

@@ -15,10 +15,10 @@ from shared.errors import JobCancelled, ModelUnavailable, ServiceError, StorageF
 from shared.settings import Settings
 from tests.worker.conftest import write_tiny_model
 from tests.worker.hub import Hub, running_hub
-from worker.checkpoints import CheckpointCache
-from worker.downloads import Downloads, _Download
 from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
+from worker.models.cache import CheckpointCache
+from worker.models.download import Downloads, _Download
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)
@@ -43,7 +43,7 @@ def hub_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def hub(hub_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub on this machine."""
-    monkeypatch.setattr("worker.downloads._LOOK_S", 0.02)
+    monkeypatch.setattr("worker.models.download._LOOK_S", 0.02)
     with running_hub(hub_root) as hub:
         yield hub
 
@@ -85,7 +85,7 @@ def test_progress_is_told_while_bytes_arrive(hub: Hub, settings: Settings) -> No
 
 def test_the_percentage_is_that_of_the_bytes(settings: Settings) -> None:
     """Given 43 of 100 bytes on the disk, when the progress is asked for, then it is 43, whoever fetches them."""
-    from worker.downloads import _Download
+    from worker.models.download import _Download
 
     partial = settings.models_dir / ".mine.partial" / "unet"
     partial.mkdir(parents=True)

@@ -19,10 +19,10 @@ from shared.errors import ModelUnavailable
 from shared.settings import Settings
 from tests.worker.conftest import PLAIN
 from tests.worker.original_layout import write_folder
-from worker.checkpoints import CheckpointCache
 from worker.engine import Denoised, Engine
 from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
+from worker.models.cache import CheckpointCache
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)
@@ -134,7 +134,7 @@ def test_a_single_file_predicts_what_its_twin_predicts(world: World, kind: str) 
 
 def test_the_size_is_known_before_loading(world: World) -> None:
     """Given a single file, when it has been loaded, then its weights take what the file's header promised."""
-    from worker.single_files import weights_in_file
+    from worker.models.single_file import weights_in_file
 
     for name, ending in (("v1", ".safetensors"), ("v1-ckpt", ".ckpt")):
         loaded = world.cache().get(name, FULL, ())

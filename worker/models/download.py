@@ -14,8 +14,8 @@ from typing import IO
 from shared.catalogue.models import Model
 from shared.errors import ModelUnavailable, ServiceError, StorageFull
 from shared.settings import Settings
-from worker.folders import HUB_FILES
 from worker.locks import held
+from worker.models.diffusers_folder import HUB_FILES
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import torch
 from shared.catalogue.models import Model
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
-from worker.residency import Residency
+from worker.models.offload import Residency
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from shared.text_files import read_text_file
-from worker.checkpoint import Parts
 from worker.hardware.variants import Precision
+from worker.models.checkpoint import Parts
 
 _TRANSFORMERS_FILE = "model"
 _DIFFUSERS_FILE = "diffusion_pytorch_model"
