@@ -3,7 +3,7 @@
 from typing import Any
 
 from worker import __main__ as program
-from worker.engine import evaluation
+from worker.engine import batch as evaluation
 from worker.hardware import devices
 
 _call = evaluation._call

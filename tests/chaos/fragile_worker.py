@@ -11,7 +11,7 @@ from typing import Any
 from shared.jobs.store import JobStore
 from tests.e2e.worker_with_curve import tell
 from worker import __main__ as program
-from worker.engine import evaluation
+from worker.engine import batch as evaluation
 from worker.rows import RowRunner
 
 _make = RowRunner._make

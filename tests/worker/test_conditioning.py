@@ -18,8 +18,8 @@ from shared.request.cost import MAX_CHUNKS, least_chunks, least_tokens
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.engine import DenoiseRequest, Ticket
-from worker.engine.flight import Flight
-from worker.engine.wishes import settle
+from worker.engine.options import settle
+from worker.engine.running import Flight
 from worker.families import FAMILIES, Conditioning
 from worker.families.base import _tokenized
 from worker.hardware.devices import Device

@@ -15,8 +15,8 @@ from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import Settings
 from worker.engine import CurveFiles, DenoiseRequest, Engine
 from worker.engine import engine as engine_module
+from worker.engine.batch import Predictions
 from worker.engine.curves import Curves
-from worker.engine.evaluation import Predictions
 from worker.hardware import description as hardware
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision

@@ -29,8 +29,8 @@ from shared.errors import (
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.engine import Denoised, DenoiseRequest, Engine
-from worker.engine.flight import Flight
 from worker.engine.request import Ticket
+from worker.engine.running import Flight
 from worker.engine.step_times import StepTimes
 from worker.families import FAMILIES, Conditioning
 from worker.families.base import encode_with_clip
@@ -448,8 +448,8 @@ class Broken(BaseException):
             RuntimeError("CUDA error: an illegal memory access was encountered"),
         ),
         ("worker.hardware.devices._compute", RuntimeError("CUDA error: unspecified launch failure")),
-        ("worker.engine.turns.Turns.order", KeyError("a mistake of ours")),
-        ("worker.engine.turns.Turns.order", Broken()),
+        ("worker.engine.scheduler.Turns.order", KeyError("a mistake of ours")),
+        ("worker.engine.scheduler.Turns.order", Broken()),
     ],
     ids=["freeing", "computing", "our own mistake", "no Exception"],
 )
@@ -491,7 +491,7 @@ def test_what_was_not_begun_when_the_engine_failed_does_not_count(
 ) -> None:
     """Given an engine that fails while one request waits, then that one is put back as if it had never been taken."""
     engine = Engine(settings, catalogue)
-    monkeypatch.setattr("worker.engine.turns.Turns.order", lambda *_: 1 / 0)
+    monkeypatch.setattr("worker.engine.scheduler.Turns.order", lambda *_: 1 / 0)
     waiting: list[Ticket] = []
     monkeypatch.setattr(
         engine, "_admit", lambda real=engine._admit: (real(), waiting.append(engine.submit(request_for(), silent)))
@@ -531,7 +531,7 @@ def test_those_that_run_make_a_step_between_two_that_come_in_slowly(
         return encode(checkpoint, prompt, negative_prompt)
 
     family = FAMILIES["sd1"]
-    monkeypatch.setattr("worker.engine.flight.FAMILIES", {"sd1": dataclasses.replace(family, encode=slowly)})
+    monkeypatch.setattr("worker.engine.running.FAMILIES", {"sd1": dataclasses.replace(family, encode=slowly)})
     engine = Engine(settings, catalogue)
     engine.start()
     try:
@@ -571,7 +571,7 @@ def test_one_that_is_cancelled_while_others_come_in_does_not_come_in(
         return encode_with_clip(checkpoint, prompt, negative_prompt)
 
     family = FAMILIES["sd1"]
-    monkeypatch.setattr("worker.engine.flight.FAMILIES", {"sd1": dataclasses.replace(family, encode=cancel_the_last)})
+    monkeypatch.setattr("worker.engine.running.FAMILIES", {"sd1": dataclasses.replace(family, encode=cancel_the_last)})
     engine = Engine(settings, catalogue)
     engine.start()
     try:

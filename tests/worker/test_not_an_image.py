@@ -18,9 +18,9 @@ from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable, NotAnImage
 from shared.settings import Settings
 from worker.engine import Denoised, DenoiseRequest, Engine
-from worker.engine.flight import Flight
-from worker.engine.preview import Previewer
+from worker.engine.running import Flight
 from worker.engine.step_times import StepTimes
+from worker.vae.preview import Previewer
 
 Build = Callable[..., DenoiseRequest]
 SPOILT = "tiny-sd1"

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.request.prompts import Fragment, parse_emphasis
-from worker.prompts import Chunk, chunks
+from worker.text.chunks import Chunk, chunks
 
 
 def by_letter(text: str) -> list[int]:

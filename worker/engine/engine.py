@@ -31,14 +31,14 @@ from shared.errors import (
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.acceleration.threads import at_once
+from worker.engine.batch import evaluate
 from worker.engine.curve_files import CurveFiles
 from worker.engine.curves import Curves
-from worker.engine.evaluation import evaluate
-from worker.engine.flight import Flight
 from worker.engine.measuring import Measurement
+from worker.engine.options import settle
 from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket
-from worker.engine.turns import Turns
-from worker.engine.wishes import settle
+from worker.engine.running import Flight
+from worker.engine.scheduler import Turns
 from worker.hardware.cores import cores_for
 from worker.hardware.devices import is_out_of_memory, pick_device
 from worker.hardware.variants import Precision, profile_for

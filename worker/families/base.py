@@ -10,7 +10,7 @@ from shared.errors import TooCostly
 from shared.request.cost import MAX_CHUNKS, too_many_chunks
 from shared.request.prompts import parse_prompt
 from worker.models.checkpoint import Checkpoint
-from worker.prompts import Chunk, chunks
+from worker.text.chunks import Chunk, chunks
 
 # an encoding of SD 1.5 is 236 KiB
 _ENCODINGS_KEPT = 128

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from worker.engine.turns import Turns
+from worker.engine.scheduler import Turns
 
 
 @dataclass(eq=False)

@@ -11,14 +11,14 @@ from PIL import Image
 
 from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from shared.errors import NotAnImage
-from worker.engine.pixels import to_picture, to_tensor
-from worker.engine.preview import Previewer
+from worker.engine.options import NO_GUIDANCE, Terms
 from worker.engine.request import Denoised, Ticket
-from worker.engine.tiling import tiled_if_needed
-from worker.engine.wishes import NO_GUIDANCE, Terms
 from worker.families import FAMILIES
 from worker.models.checkpoint import Checkpoint
 from worker.samplers import Evaluation, Noise, Start, begin
+from worker.vae.pixels import to_picture, to_tensor
+from worker.vae.preview import Previewer
+from worker.vae.tiling import tiled_if_needed
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from worker.engine.flight import Flight
+from worker.engine.running import Flight
 from worker.hardware.devices import Device, is_out_of_memory
 
 log = logging.getLogger(__name__)

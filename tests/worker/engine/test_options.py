@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from worker.engine import DenoiseRequest, Engine
-from worker.engine.wishes import settle
+from worker.engine.options import settle
 from worker.hardware.devices import Device, DeviceUnavailable, pick_device
 from worker.hardware.variants import choose_precision, profile_for
 

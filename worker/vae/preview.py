@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from shared.catalogue.models import LATENT_CHANNELS
-from worker.engine.pixels import to_picture
 from worker.models.checkpoint import Checkpoint
 from worker.samplers import NoiseSchedule
+from worker.vae.pixels import to_picture
 
 _SAMPLES = 24
 _CELLS = 4

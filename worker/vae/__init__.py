@@ -1,0 +1,1 @@
+"""Between pixels and latents, and what a running request looks like."""
