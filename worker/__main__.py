@@ -7,7 +7,7 @@ from shared.logs import configure_logging
 from shared.queue import connect
 from shared.redis.server import check_server, warn_of_risk
 from shared.settings import Settings, SettingsError, keep_compiled_kernels, limit_spinning, read_settings
-from worker.fleet import Fleet, gpus, one_a_gpu, worker_command
+from worker.process.fleet import Fleet, gpus, one_a_gpu, worker_command
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
         if settings.worker_gpus:
             raise SystemExit(_run_fleet(settings))
         warn_of_risk(connect(settings))
-        from worker.app import Worker  # imports torch
+        from worker.process.worker import Worker  # imports torch
 
         keep_compiled_kernels(settings.compile_cache_dir)
         worker = Worker(settings)

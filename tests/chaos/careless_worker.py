@@ -11,8 +11,8 @@ from shared.errors import JobError
 from shared.jobs.records import Claim, Row
 from shared.jobs.store import JobStore
 from worker import __main__ as program
-from worker import app
-from worker.deliveries import Deliveries
+from worker.jobs.deliveries import Deliveries
+from worker.process import worker as app
 
 
 def late_acknowledgement() -> None:

@@ -12,7 +12,7 @@ from shared.jobs.store import JobStore
 from tests.e2e.worker_with_curve import tell
 from worker import __main__ as program
 from worker.engine import batch as evaluation
-from worker.rows import RowRunner
+from worker.jobs.runner import RowRunner
 
 _make = RowRunner._make
 _call = evaluation._call

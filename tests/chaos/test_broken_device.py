@@ -7,7 +7,7 @@ import redis
 from shared.jobs.records import Row
 from tests.chaos.traffic import TINY, until
 from tests.e2e.service import Service
-from worker.ending import FAILED
+from worker.process.ending import FAILED
 
 
 def test_a_worker_whose_device_breaks_ends_and_its_jobs_run_elsewhere(make_service: Callable[..., Service]) -> None:

@@ -190,12 +190,12 @@ first_image "$id" "$folder/single.png"
 say "a worker that hangs is not healthy"
 signal_worker 1 SIGSTOP
 end=$((SECONDS + 60))
-while "${do[@]}" exec -T worker python -m worker.health 2>/dev/null; do
+while "${do[@]}" exec -T worker python -m worker.process.health 2>/dev/null; do
     [ $SECONDS -lt $end ] || fail "nobody noticed that the worker hangs"
 done
 signal_worker 1 SIGCONT
 wait_workers 1
-"${do[@]}" exec -T worker python -m worker.health || fail "the worker is not healthy again"
+"${do[@]}" exec -T worker python -m worker.process.health || fail "the worker is not healthy again"
 
 quietly "three workers" "${do[@]}" up --detach --wait --no-recreate --scale worker=3
 wait_workers 3

@@ -20,7 +20,7 @@ from worker.engine.curves import Curves
 from worker.hardware import description as hardware
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
-from worker.warm_up import warm_up
+from worker.process.warm_up import warm_up
 
 Build = Callable[..., DenoiseRequest]
 GROUP = (("demo", Precision("full", torch.float32, torch.float32)), 128, 128, 77, None)

@@ -10,7 +10,7 @@ import pytest
 
 from shared.settings import Settings
 from worker import __main__ as program
-from worker import app
+from worker.process import worker as app
 
 
 @pytest.fixture

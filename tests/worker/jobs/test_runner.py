@@ -32,8 +32,8 @@ from shared.request.model import ImageRequest
 from shared.storage.results import ResultStore
 from tests.conftest import Clock
 from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
-from worker.patience import Patience
-from worker.rows import RowRunner
+from worker.jobs.patience import Patience
+from worker.jobs.runner import RowRunner
 
 
 class FakeEngine:
@@ -421,7 +421,7 @@ def test_redis_going_away_for_a_while_loses_no_work(
 
     monkeypatch.setattr(jobs, "finish_row", flaky)
     monkeypatch.setattr(jobs, "progress", no_progress)
-    monkeypatch.setattr("worker.patience._RETRY_S", 0.001)
+    monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
     runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
 
@@ -444,7 +444,7 @@ def test_redis_that_fails_over_loses_no_work(
 
     monkeypatch.setattr(jobs, "finish_row", flaky)
     monkeypatch.setattr(jobs, "progress", no_progress)
-    monkeypatch.setattr("worker.patience._RETRY_S", 0.001)
+    monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
     runner.run(RowId("j", 0))
     assert jobs.get("j").state is State.SUCCESS
     assert len(engine.requests) == 1
@@ -476,7 +476,7 @@ class FlakyStore(ResultStore):
 
 @pytest.fixture
 def flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlakyStore:
-    monkeypatch.setattr("worker.patience._RETRY_S", 0.001)
+    monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
     return FlakyStore(tmp_path / "flaky", 3)
 
 

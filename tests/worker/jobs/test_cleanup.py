@@ -11,8 +11,8 @@ from shared.errors import StoreUnavailable
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
 from tests.conftest import Clock
-from tests.worker.test_rows import request_of
-from worker.cleanup import CleanUp
+from tests.worker.jobs.test_runner import request_of
+from worker.jobs.cleanup import CleanUp
 
 NOTHING: Callable[[str], None] = lambda _folder: None  # noqa: E731
 
@@ -78,7 +78,7 @@ def test_more_than_one_page_goes_in_one_look(
     jobs: JobStore, results: SlowStore, clean_up: CleanUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given more expired folders than are read at once, and ones in use among the first, then all unused ones go."""
-    monkeypatch.setattr("worker.cleanup._AT_ONCE", 3)
+    monkeypatch.setattr("worker.jobs.cleanup._AT_ONCE", 3)
     monkeypatch.setattr("shared.jobs.expiry._PAGE", 2)
     for name in ("used-1", "used-2", "used-3"):
         jobs.accept(name, request_of())

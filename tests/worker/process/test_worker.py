@@ -10,8 +10,8 @@ import pytest
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerRegister
 from shared.settings import Settings
-from tests.worker.test_cleanup import SlowStore, store
-from worker.app import Worker
+from tests.worker.jobs.test_cleanup import SlowStore, store
+from worker.process.worker import Worker
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def worker(redis_url: str, redis_client: Any, tmp_path: Path, monkeypatch: pytes
             worker_variant="standard", visibility_timeout_s=1, worker_beat_s=0.1, result_ttl_s=1,
         )
     )  # fmt: skip
-    monkeypatch.setattr("worker.app.warm_up", lambda *_: None)
+    monkeypatch.setattr("worker.process.worker.warm_up", lambda *_: None)
     yield worker
     worker._stop()
 
@@ -124,6 +124,6 @@ def test_a_worker_that_cannot_begin_ends(worker: Worker, monkeypatch: pytest.Mon
     """Given a fault at the start, which Celery only logs, then the process ends with a status all the same."""
     failed: list[str] = []
     monkeypatch.setattr(worker._ending, "fail", failed.append)
-    monkeypatch.setattr("worker.app.warm_up", lambda *_: 1 / 0)
+    monkeypatch.setattr("worker.process.worker.warm_up", lambda *_: 1 / 0)
     worker._start(sender=None)
     assert failed == ["it cannot begin: division by zero"]

@@ -7,7 +7,7 @@ import redis
 
 from shared.errors import WorkerStopping
 from tests.conftest import Clock
-from worker.patience import Patience
+from worker.jobs.patience import Patience
 
 
 def test_each_call_of_a_worker_that_is_to_end_gets_another_try(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,23 +18,23 @@ from shared.queue import QUEUES, SERVED_BY, RowQueue, connect, make_celery
 from shared.request.model import ImageRequest
 from shared.settings import Settings, SettingsError
 from shared.storage.results import ResultStore
-from worker.beat import Beat, Recall
-from worker.callbacks import CallbackSender
-from worker.cleanup import CleanUp
-from worker.deliveries import Deliveries
-from worker.ending import Ending
 from worker.engine import CurveFiles, Engine
 from worker.hardware.core_sharing import Neighbours
 from worker.hardware.description import surroundings
 from worker.hardware.devices import pick_device
-from worker.health import Pulse
-from worker.identity import worker_name
-from worker.patience import Patience
-from worker.prefetch import Prefetch
-from worker.reception import Reception
-from worker.rows import RowRunner
-from worker.tasks import register_tasks
-from worker.warm_up import warm_up
+from worker.jobs.cleanup import CleanUp
+from worker.jobs.deliveries import Deliveries
+from worker.jobs.patience import Patience
+from worker.jobs.prefetch import Prefetch
+from worker.jobs.reception import Reception
+from worker.jobs.runner import RowRunner
+from worker.jobs.tasks import register_tasks
+from worker.jobs.webhooks import CallbackSender
+from worker.process.ending import Ending
+from worker.process.health import Pulse
+from worker.process.identity import worker_name
+from worker.process.periodic import Beat, Recall
+from worker.process.warm_up import warm_up
 
 log = logging.getLogger(__name__)
 

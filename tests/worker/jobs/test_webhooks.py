@@ -25,9 +25,9 @@ from shared.settings import Settings, SettingsError
 from shared.storage.results import ResultStore
 from tests.conftest import Clock
 from tests.receiver import Receiver
-from tests.worker.test_rows import request_of
-from worker.app import Worker
-from worker.callbacks import CallbackSender, Refused, checked_address, pause_after, post, signature
+from tests.worker.jobs.test_runner import request_of
+from worker.jobs.webhooks import CallbackSender, Refused, checked_address, pause_after, post, signature
+from worker.process.worker import Worker
 
 SECRET = "only we two know it"
 
@@ -174,7 +174,7 @@ def test_a_job_that_is_gone_is_forgotten(
     assert (receiver.calls, jobs.callbacks.waiting()) == ([], 0)
 
 
-@pytest.mark.parametrize("where", ["worker.callbacks.describe", "worker.callbacks.checked_address"])
+@pytest.mark.parametrize("where", ["worker.jobs.webhooks.describe", "worker.jobs.webhooks.checked_address"])
 @pytest.mark.parametrize("raised", [KeyError("a field"), RecursionError(), StoreUnavailable("away")], ids=repr)
 def test_what_nobody_foresaw_counts_and_does_not_stop_the_others(
     jobs: JobStore, results: ResultStore, sender: CallbackSender, receiver: Receiver, clock: Clock,
@@ -350,7 +350,7 @@ def test_nothing_of_an_answer_is_read_but_its_status() -> None:
 
 def test_the_readme_s_check_of_a_signature_works() -> None:
     """Given the README's function, when given what we send, then it is genuine; changed, old or of another, not."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
     found = re.search(r"^```python\n(def is_genuine.*?)^```", readme, re.DOTALL | re.MULTILINE)
     assert found
     names: dict[str, Any] = {"hmac": hmac, "time": time}

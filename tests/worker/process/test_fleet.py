@@ -13,13 +13,13 @@ import pytest
 
 from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.settings import Settings
-from worker import fleet
-from worker.fleet import gpus, one_a_gpu
-from worker.health import Pulse
-from worker.identity import name_prefix, worker_name
-from worker.reload import Sources
+from worker.process import fleet
+from worker.process.fleet import gpus, one_a_gpu
+from worker.process.health import Pulse
+from worker.process.identity import name_prefix, worker_name
+from worker.process.reload import Sources
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 # a child that tells its device, and on SIGTERM leaves a farewell
 CHILD = """
 import os, signal, sys, time
@@ -34,7 +34,7 @@ time.sleep(60)
 """
 PARENT = """
 import sys
-from worker.fleet import Fleet, one_a_gpu
+from worker.process.fleet import Fleet, one_a_gpu
 raise SystemExit(Fleet([sys.executable, "-c", sys.argv[2], sys.argv[1]], one_a_gpu([0, 1])).run())
 """
 
@@ -130,7 +130,7 @@ def test_a_health_check_asks_for_the_workers_of_this_host(
         register.announce(WorkerCard(f"{name_prefix(settings)}{number}", "cpu", "cpu", 1))
     environment = {**os.environ, "REDIS_URL": redis_url, "WORKER_GPUS": gpu_list, "WORKER_VARIANT": "cpu"}
     asked = subprocess.run(
-        [sys.executable, "-m", "worker.health"], cwd=REPOSITORY, env=environment, capture_output=True
+        [sys.executable, "-m", "worker.process.health"], cwd=REPOSITORY, env=environment, capture_output=True
     )
     assert (asked.returncode == 0) is healthy, asked.stderr
     assert worker_name(settings).startswith(name_prefix(settings))
@@ -151,7 +151,7 @@ def test_a_pulse_is_asked_for_without_redis(
     os.utime(file, (time.time() - age_s,) * 2)
     environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0", "WORKER_GPUS": gpu_list, "TMPDIR": str(tmp_path)}
     asked = subprocess.run(
-        [sys.executable, "-m", "worker.health", "alive"], cwd=REPOSITORY, env=environment, capture_output=True
+        [sys.executable, "-m", "worker.process.health", "alive"], cwd=REPOSITORY, env=environment, capture_output=True
     )
     assert (asked.returncode == 0) is alive, asked.stderr
     pulse.stop()
@@ -171,6 +171,6 @@ def test_a_health_check_fails_without_redis() -> None:
     """Given no Redis, when the worker's health is asked for, then the status is 1, with the reason in one line."""
     environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0"}
     asked = subprocess.run(
-        [sys.executable, "-m", "worker.health"], cwd=REPOSITORY, env=environment, capture_output=True
+        [sys.executable, "-m", "worker.process.health"], cwd=REPOSITORY, env=environment, capture_output=True
     )
     assert (asked.returncode, asked.stderr.decode().count("\n")) == (1, 1)

@@ -10,8 +10,8 @@ from celery.signals import worker_shutting_down
 from celery.worker import state
 
 from tests.conftest import Clock
-from worker import ending
-from worker.ending import FAILED, Ending
+from worker.process import ending
+from worker.process.ending import FAILED, Ending
 
 
 @pytest.fixture(autouse=True)

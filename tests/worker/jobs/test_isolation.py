@@ -11,9 +11,9 @@ from shared.jobs.backlog import RowId
 from shared.jobs.records import State
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
-from tests.worker.test_rows import FakeEngine, request_of
-from worker.isolation import Isolation
-from worker.rows import RowRunner
+from tests.worker.jobs.test_runner import FakeEngine, request_of
+from worker.jobs.isolation import Isolation
+from worker.jobs.runner import RowRunner
 
 
 @pytest.fixture

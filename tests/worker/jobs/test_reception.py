@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 from tests.conftest import Clock
-from worker.reception import Reception
+from worker.jobs.reception import Reception
 
 
 class Channel:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from worker.deliveries import Deliveries
+from worker.jobs.deliveries import Deliveries
 
 
 def test_only_held_deliveries_are_renewed(redis_client: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 
-from worker.prefetch import Prefetch
+from worker.jobs.prefetch import Prefetch
 
 
 class Consumer:

@@ -38,8 +38,8 @@ from shared.request.sizes import plan_grid
 from shared.storage.results import ResultStore
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.images.encode import encode, grid, upscale
-from worker.isolation import Isolation
-from worker.patience import Patience
+from worker.jobs.isolation import Isolation
+from worker.jobs.patience import Patience
 
 log = logging.getLogger(__name__)
 

@@ -1,13 +1,13 @@
-"""`python -m worker.reload`: a worker that is started anew whenever its source changes, for work on it."""
+"""`python -m worker.process.reload`: a worker that is started anew whenever its source changes, for work on it."""
 
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from shared.settings import environment_with
-from worker.fleet import Fleet, worker_command
+from worker.process.fleet import Fleet, worker_command
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
+_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Sources:

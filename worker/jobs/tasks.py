@@ -10,9 +10,9 @@ from kombu.transport import virtual
 
 from shared.errors import RowBusy, WorkerStopping
 from shared.queue import RUN_ROW
-from worker.deliveries import Deliveries
-from worker.prefetch import Prefetch
-from worker.rows import RowRunner
+from worker.jobs.deliveries import Deliveries
+from worker.jobs.prefetch import Prefetch
+from worker.jobs.runner import RowRunner
 
 # so that a message that must wait for another attempt does not race through the queue
 _BUSY_PAUSE_S = 1.0

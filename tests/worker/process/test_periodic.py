@@ -10,8 +10,8 @@ from shared.jobs.store import JobStore
 from shared.queue import RowQueue, make_celery
 from shared.settings import Settings
 from tests.conftest import Clock
-from tests.worker.test_rows import request_of
-from worker.beat import Beat, Recall
+from tests.worker.jobs.test_runner import request_of
+from worker.process.periodic import Beat, Recall
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_look_at_the_records_is_bounded_and_reaches_all(
     for job_id in ids:
         jobs.accept(job_id, request_of())
     looked_at: list[list[str]] = []
-    monkeypatch.setattr("worker.beat._JOBS_A_LOOK", 10)
+    monkeypatch.setattr("worker.process.periodic._JOBS_A_LOOK", 10)
     monkeypatch.setattr(jobs, "loose_rows", lambda some: looked_at.append(some) or set())
 
     recall = Recall(jobs, queue, clock)

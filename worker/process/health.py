@@ -1,8 +1,9 @@
-"""`python -m worker.health`: status 0 while the workers of this container live, else 1 and a line that says why not.
+"""`python -m worker.process.health`: status 0 while the workers of this container live, else 1 and a line that says why
+not.
 
 A worker renews its card in the register from inside, as long as its engine runs and messages reach it. So this asks the
-worker itself, and not only whether a process is there. `python -m worker.health alive` asks for less, whether a process
-still shows a pulse: it does so also while Redis is away, but not when it hangs or its engine has ended.
+worker itself, and not only whether a process is there. `python -m worker.process.health alive` asks for less, whether a
+process still shows a pulse: it does so also while Redis is away, but not when it hangs or its engine has ended.
 """
 
 import os
@@ -18,8 +19,8 @@ import redis
 from shared.jobs.workers import WorkerRegister
 from shared.queue import connect
 from shared.settings import Settings, SettingsError, read_settings
-from worker.fleet import ALL, gpus
-from worker.identity import name_prefix
+from worker.process.fleet import ALL, gpus
+from worker.process.identity import name_prefix
 
 ALIVE = "alive"
 # many times the interval of the pulse

@@ -1,0 +1,1 @@
+"""A worker process: what it consists of, what it does at intervals, how it ends."""
