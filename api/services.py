@@ -13,7 +13,7 @@ from shared.catalogue.models import Catalogue, catalogue_for
 from shared.jobs.store import JobStore
 from shared.jobs.submissions import Submissions
 from shared.jobs.workers import WorkerRegister
-from shared.queue import RowQueue, connect, make_celery
+from shared.queue import TaskQueue, connect, make_celery
 from shared.request.input_image import DecodeImage, decode_image
 from shared.request.schemas import Limits
 from shared.settings import Settings
@@ -29,13 +29,13 @@ class Services:
     catalogue: Catalogue
     jobs: JobStore
     results: ResultStore
-    queue: RowQueue
+    queue: TaskQueue
     workers: WorkerRegister
     submissions: Submissions
     rate: RateLimit
     #: In this process unless told otherwise, as in tests.
     decode_image: DecodeImage = decode_image
-    #: Set when this process is to end: whoever waits for a picture is sent to `/status` instead.
+    #: Set when this process is to end: whoever waits for an image is sent to `/status` instead.
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
@@ -65,7 +65,7 @@ def build_services(settings: Settings) -> Services:
         catalogue=catalogue_for(settings),
         jobs=JobStore.from_settings(client, settings),
         results=ResultStore(settings.output_dir, settings.presigned_links_s),
-        queue=RowQueue(make_celery(settings), client, settings.key_prefix),
+        queue=TaskQueue(make_celery(settings), client, settings.key_prefix),
         workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s, cache_s=_WORKERS_KNOWN_FOR_S),
         submissions=Submissions(client, settings.key_prefix),
         rate=RateLimit(settings),

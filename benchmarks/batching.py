@@ -1,4 +1,4 @@
-"""How far a picture made in company is from the one made alone: `python -m benchmarks.batching`.
+"""How far an image made in company is from the one made alone: `python -m benchmarks.batching`.
 
 Requests of every kind arrive at random moments; each is then compared with its solo run on the same engine. All that
 can share a call do, whether or not that would pay, because the difference is what is looked for.
@@ -36,9 +36,9 @@ PROMPTS = (
 def random_request(
     rng: random.Random, models: tuple[str, ...], prompts: tuple[str, ...], sides: tuple[int, ...], most_steps: int
 ) -> DenoiseRequest:
-    """A request that may differ from the next in everything; three in ten start from a picture."""
+    """A request that may differ from the next in everything; three in ten start from an image."""
     width, height = rng.choice(sides), rng.choice(sides)
-    picture = rng.random() < 0.3
+    image = rng.random() < 0.3
     values = np.random.default_rng(rng.getrandbits(32)).integers(0, 255, (height, width, 3), dtype=np.uint8)
     return DenoiseRequest(
         model=rng.choice(models),
@@ -52,15 +52,15 @@ def random_request(
         eta=rng.choice((0.0, 0.5, 1.0)),
         noise_seed=rng.getrandbits(32),
         step_seed=rng.getrandbits(32),
-        init_image=Image.fromarray(values) if picture else None,
-        strength=rng.choice((0.3, 0.75, 1.0)) if picture else 1.0,
-        noise_multiplier=rng.choice((0.9, 1.0)) if picture else 1.0,
+        init_image=Image.fromarray(values) if image else None,
+        strength=rng.choice((0.3, 0.75, 1.0)) if image else 1.0,
+        noise_multiplier=rng.choice((0.9, 1.0)) if image else 1.0,
         unet_bs=rng.choice((None, None, None, 1, 4)),
     )
 
 
 def compare(engine: Engine, requests: list[DenoiseRequest], console: Console) -> list[dict[str, Any]]:
-    """For each request the largest difference (levels of 255) and the PSNR between its two pictures."""
+    """For each request the largest difference (levels of 255) and the PSNR between its two images."""
     rng = random.Random(0)
     solo = [
         engine.submit(request, lambda *_: None).result().image for request in track(requests, "alone", console=console)
@@ -73,7 +73,7 @@ def compare(engine: Engine, requests: list[DenoiseRequest], console: Console) ->
         time.sleep(rng.random() * 0.1)
     found = []
     for request, one, ticket in zip(requests, solo, tickets, strict=True):
-        pixels = [np.asarray(picture, dtype=float) for picture in (one, ticket.result().image)]
+        pixels = [np.asarray(image, dtype=float) for image in (one, ticket.result().image)]
         error = float(np.mean((pixels[0] - pixels[1]) ** 2))
         found.append(
             {

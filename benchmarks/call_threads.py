@@ -1,6 +1,6 @@
 """What threads gain in a UNet call, and how they are best used: `python -m benchmarks.call_threads`.
 
-By picture size and rows: one thread, all threads on each operation, the rows shared out among the threads. The ways
+By image size and rows: one thread, all threads on each operation, the rows shared out among the threads. The ways
 take turns, medians are kept. `--model sd15` takes random weights in that layout, and many minutes.
 """
 
@@ -23,7 +23,7 @@ from shared.catalogue.models import DOWNSAMPLING_FACTOR, load_catalogue
 from shared.settings import read_settings
 from worker.acceleration import cpu
 from worker.acceleration.blocks import TextProjection, simplify_blocks
-from worker.acceleration.split_batch import SharedRows, Sharing, sharing
+from worker.acceleration.split_batch import Sharing, SplitBatch, sharing
 
 _DEMO = "demo"
 # pixels a side, and rows; larger calls gain in any case, and take long
@@ -52,9 +52,9 @@ def ways(unet: Any, threads: int) -> dict[str, Callable[..., Any]]:
         return lambda _work, rows, _threads: Sharing(min(parts, rows), max(1, threads // min(parts, rows)))
 
     return {
-        "one thread": SharedRows(unet, lambda *_: Sharing(1, 1)),
-        "each operation": SharedRows(unet, all_rows(1)),
-        "rows": SharedRows(unet, all_rows(threads)),
+        "one thread": SplitBatch(unet, lambda *_: Sharing(1, 1)),
+        "each operation": SplitBatch(unet, all_rows(1)),
+        "rows": SplitBatch(unet, all_rows(threads)),
     }
 
 

@@ -63,7 +63,7 @@ def read(file: Path) -> dict[str, float]:
 def measure(file: Path, size: int, steps: int, threads: int) -> dict[str, Any]:
     """Load `file` by its name in MODELS_DIR and draw, as a worker does: in a fresh process, whose peak is read.
 
-    `load_s` is how much longer the first small picture takes than the second.
+    `load_s` is how much longer the first small image takes than the second.
     """
     from worker.engine import DenoiseRequest, Engine
 

@@ -39,7 +39,7 @@ from worker.hardware.variants import FULL, choose_precision, profile_for
 PROMPT = "a red circle on a blue background"
 SEED = 1
 SCALE = 7.5
-# what one picture stands for in the report, however few steps were measured
+# what one image stands for in the report, however few steps were measured
 _USUAL_STEPS = 20
 _LONGEST_S = 3600.0
 # the sides: the stock pipeline, or a precision of ours, and its backend where that is not torch
@@ -61,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Run:
-    """One picture: seconds in all, and from the end of each step to that of the next.
+    """One image: seconds in all, and from the end of each step to that of the next.
 
     `processor` is what all threads together computed in each of those, which other programs lengthen less.
     """
@@ -69,7 +69,7 @@ class Run:
     seconds: float
     steps: list[float]
     processor: list[float]
-    picture: Image.Image
+    image: Image.Image
 
 
 Paint = Callable[[], Run]
@@ -143,10 +143,10 @@ def _now() -> Instant:
     return time.perf_counter(), time.process_time()
 
 
-def _run(started: float, ends: list[Instant], picture: Image.Image) -> Run:
+def _run(started: float, ends: list[Instant], image: Image.Image) -> Run:
     seconds = time.perf_counter() - started
     steps, processor = ([later[kind] - sooner[kind] for sooner, later in pairwise(ends)] for kind in (0, 1))
-    return Run(seconds, steps, processor, picture)
+    return Run(seconds, steps, processor, image)
 
 
 def _set_up(side: str, case: Case) -> None:
@@ -163,8 +163,8 @@ def _peak_bytes() -> int:
 
 
 def _decibels(one: Image.Image, two: Image.Image) -> float | None:
-    """PSNR; None when the pictures are equal."""
-    first, second = (np.asarray(picture, dtype=float) for picture in (one, two))
+    """PSNR; None when the images are equal."""
+    first, second = (np.asarray(image, dtype=float) for image in (one, two))
     error = float(np.mean((first - second) ** 2))
     return round(float(10 * np.log10(255**2 / error)), 1) if error else None
 
@@ -185,7 +185,7 @@ def _figures(runs: list[Run], stock: list[Run], peak: int, steps: int) -> dict[s
             for run, other in zip(runs, stock, strict=True)
         ),
         "picture_gain": statistics.median(other / own for own, other in zip(usual, stock_usual, strict=True)),
-        "psnr_against_stock_db": _decibels(runs[0].picture, stock[0].picture),
+        "psnr_against_stock_db": _decibels(runs[0].image, stock[0].image),
         "peak_memory_gb": peak / 1e9,
     }
 
@@ -265,7 +265,7 @@ def main(
     note: str,
     name: str,
 ) -> None:
-    """Measure, print a table, keep the results. With fewer steps than 20 the time of a picture is extrapolated."""
+    """Measure, print a table, keep the results. With fewer steps than 20 the time of an image is extrapolated."""
     limit_spinning()
     try:
         if OPENVINO in backends or not backends:

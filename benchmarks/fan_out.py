@@ -1,9 +1,9 @@
 """What a second worker does for one request: `python -m benchmarks.fan_out`.
 
 Three services side by side, of real processes with the demo model, each worker bound to one core: one with a worker
-that draws rows one after another, one with a worker that shares calls between rows, and one with two workers on two
-cores. Every round gives each of them the same request of four rows, one service after the other, and compares within
-the round. Then eight rows go to the two workers, and their logs tell who ran which. Needs two cores with nothing else
+that draws tasks one after another, one with a worker that shares calls between tasks, and one with two workers on two
+cores. Every round gives each of them the same request of four tasks, one service after the other, and compares within
+the round. Then eight tasks go to the two workers, and their logs tell who ran which. Needs two cores with nothing else
 to do; what two cores were worth at the time is measured before and after, by a multiplication of matrices on each.
 """
 
@@ -31,7 +31,7 @@ from tests.e2e.service import Service
 PROMPT = "a house and a tree"
 ROWS, ROWS_OF_ALL = 4, 8
 TARGET_RATIO = 0.6
-ONE_AFTER_ANOTHER, BATCHING, TWO = "one worker, one row after another", "one batching worker", "two workers"
+ONE_AFTER_ANOTHER, BATCHING, TWO = "one worker, one task after another", "one batching worker", "two workers"
 
 
 _MULTIPLY = """
@@ -101,36 +101,36 @@ class Station:
             raise RuntimeError("the job has not ended")
         return job.finished - job.created
 
-    def rows_of(self, job_id: str) -> list[int]:
-        """How many rows of the job each worker ran, the busiest first."""
+    def tasks_of(self, job_id: str) -> list[int]:
+        """How many tasks of the job each worker ran, the busiest first."""
         done = Counter(event.worker for event in events(self.service) if event.job_id == job_id and event.done)
         return sorted((done[worker.name] for worker in self.service.workers), reverse=True)
 
 
 def compare(stations: dict[str, Station], side: int, steps: int, rounds: int, console: Console) -> dict[str, Any]:
-    """Seconds of a request of four rows on each station, and the ratios within the rounds."""
+    """Seconds of a request of four tasks on each station, and the ratios within the rounds."""
     body = {"prompt": PROMPT, "n_iter": ROWS}
     for station in stations.values():
         station.draw(side, steps, **body)  # it learns how many run well together
     taken: dict[str, list[float]] = {name: [] for name in stations}
-    rows: list[list[int]] = []
+    tasks: list[list[int]] = []
     for number in track(range(rounds), f"{side}x{side}", console=console):
         # every other round the other way about, so that none always comes first
         for name in list(stations) if number % 2 else reversed(stations):
             job_id = stations[name].draw(side, steps, seed=number, **body)
             taken[name].append(stations[name].seconds(job_id))
             if name == TWO:
-                rows.append(stations[name].rows_of(job_id))
+                tasks.append(stations[name].tasks_of(job_id))
     return {
         "size": f"{side}x{side}",
         "steps": steps,
         "rows": ROWS,
         "rounds": rounds,
-        "rows_each_of_two_ran": rows,
+        "rows_each_of_two_ran": tasks,
         "median_s": {name: round(statistics.median(times), 2) for name, times in taken.items()},
         "two workers / one batching worker": _ratio(taken[TWO], taken[BATCHING]),
-        "two workers / one row after another": _ratio(taken[TWO], taken[ONE_AFTER_ANOTHER]),
-        "one batching worker / one row after another": _ratio(taken[BATCHING], taken[ONE_AFTER_ANOTHER]),
+        "two workers / one task after another": _ratio(taken[TWO], taken[ONE_AFTER_ANOTHER]),
+        "one batching worker / one task after another": _ratio(taken[BATCHING], taken[ONE_AFTER_ANOTHER]),
     }
 
 
@@ -140,7 +140,7 @@ def _ratio(times: list[float], others: list[float]) -> dict[str, float]:
 
 
 def spread(two: Station, side: int, steps: int, rounds: int) -> dict[str, Any]:
-    """Who ran how many of eight rows, as iterations of one prompt and as lines of a prompt file."""
+    """Who ran how many of eight tasks, as iterations of one prompt and as lines of a prompt file."""
     (two.service.prompts_dir / "eight.txt").write_text(f"{PROMPT}\n" * ROWS_OF_ALL)
     asked: dict[str, dict[str, Any]] = {
         "n_iter": {"prompt": PROMPT, "n_iter": ROWS_OF_ALL},
@@ -150,7 +150,7 @@ def spread(two: Station, side: int, steps: int, rounds: int) -> dict[str, Any]:
         "size": f"{side}x{side}",
         "rows": ROWS_OF_ALL,
         "rows_each_ran": {
-            name: [two.rows_of(two.draw(side, steps, seed=number, **body)) for number in range(rounds)]
+            name: [two.tasks_of(two.draw(side, steps, seed=number, **body)) for number in range(rounds)]
             for name, body in asked.items()
         },
     }
@@ -180,8 +180,8 @@ def main(rounds: int, sides: tuple[int, ...], steps: int) -> None:
         finally:
             for station in stations.values():
                 station.service.close()
-    for row in measured:
-        console.print(row)
+    for task in measured:
+        console.print(task)
     console.print(shared)
     path = report.write("fan_out", {
         "machine": report.machine("cpu", 1) | {"load_at_the_start": round(busy, 2)},

@@ -1,4 +1,4 @@
-"""What the GPU variants do: `python -m benchmarks.gpu`, pictures a second for 1 to 32 requests at once, and memory.
+"""What the GPU variants do: `python -m benchmarks.gpu`, images a second for 1 to 32 requests at once, and memory.
 
 Runs on whatever DEVICE says (on a CPU both variants are the `cpu` one, and there is no peak of memory to report).
 """
@@ -24,8 +24,8 @@ COUNTS = (1, 2, 4, 8, 16, 32)
 PROMPT = "a red circle on a blue background"
 
 
-def pictures(engine: Engine, request: DenoiseRequest, count: int) -> float:
-    """Seconds for so many pictures that are asked for at once."""
+def images(engine: Engine, request: DenoiseRequest, count: int) -> float:
+    """Seconds for so many images that are asked for at once."""
     started = time.perf_counter()
     tickets = [engine.submit(replace(request, noise_seed=seed), lambda *_: None) for seed in range(count)]
     for ticket in tickets:
@@ -42,8 +42,8 @@ def measure(settings: Settings, request: DenoiseRequest, counts: tuple[int, ...]
     engine.start()
     found = []
     for count in track(counts, settings.worker_variant, console=console):
-        pictures(engine, request, count)
-        seconds = pictures(engine, request, count)
+        images(engine, request, count)
+        seconds = images(engine, request, count)
         found.append({"at_once": count, "pictures_per_s": count / seconds, "s_per_picture": seconds / count})
     engine.stop()
     peak = torch.cuda.max_memory_allocated() / 1e9 if on_cuda else None

@@ -1,7 +1,7 @@
 """Puts a worker's card or jobs into the Redis of `benchmarks.http`, with the code that PYTHONPATH names.
 
 `worker`: a card that counts for an hour. `waiting N`: so many jobs that nobody begins. `finished`: a job with a
-picture. Prints the ids of the jobs.
+image. Prints the ids of the jobs.
 """
 
 import io
@@ -53,7 +53,7 @@ def _request(settings: Settings) -> ImageRequest:
 
 def _finish(jobs: JobStore, results: ResultStore, job_id: str) -> None:
     job = jobs.get(job_id)
-    claim = jobs.claim_row(job_id, 0)
+    claim = jobs.claim_task(job_id, 0)
     assert claim is not None  # noqa: S101 - it was accepted just now
     encoded = io.BytesIO()
     Image.effect_noise((job.request.width, job.request.height), 50).convert("RGB").save(encoded, "PNG")
@@ -61,7 +61,7 @@ def _finish(jobs: JobStore, results: ResultStore, job_id: str) -> None:
     facts = {"name": "0000-1.png", "seed": 1, "prompt": "a house and a tree"}
     image = StoredImage(**{name: fact for name, fact in facts.items() if name in known})  # type: ignore[arg-type]
     results.write(job.folder, image.name, encoded.getvalue())
-    jobs.finish_row(claim, [image], {"device": "cpu"}, [])
+    jobs.finish_task(claim, [image], {"device": "cpu"}, [])
     jobs.close(job_id, None)
 
 

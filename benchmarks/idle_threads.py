@@ -1,6 +1,6 @@
 """How long idle threads of OpenMP should spin before they sleep: `python -m benchmarks.idle_threads`.
 
-A picture of the demo model takes thousands of short parallel regions. A thread that sleeps between two of them must be
+An image of the demo model takes thousands of short parallel regions. A thread that sleeps between two of them must be
 woken; one that spins takes a core from whoever else needs it. So each policy is measured three times: by a process that
 has the machine to itself, by one beside a program that keeps one core busy, and by two that draw at the same time, each
 with as many threads as there are cores. The policies take turns within every round; medians over the rounds are kept.
@@ -34,7 +34,7 @@ POLICIES: dict[str, dict[str, str]] = {
 
 
 def serve_as_painter() -> None:
-    """Load the model, then draw one picture for each line of the input and answer how many seconds it took."""
+    """Load the model, then draw one image for each line of the input and answer how many seconds it took."""
     from shared.catalogue.models import load_catalogue
     from shared.settings import read_settings
     from worker.engine import DenoiseRequest, Engine
@@ -68,7 +68,7 @@ def busy_core() -> Iterator[None]:
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """Seconds for one picture under each policy: alone, beside a busy program, and for the slower of two at once."""
+    """Seconds for one image under each policy: alone, beside a busy program, and for the slower of two at once."""
     taken: dict[str, dict[str, list[float]]] = {name: {case: [] for case in CASES} for name in POLICIES}
     with ExitStack() as stack:
         console = Console(stderr=True)

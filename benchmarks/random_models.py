@@ -1,6 +1,6 @@
 """Full-size Stable Diffusion structures with random weights: `python -m benchmarks.random_models sd15 FOLDER`.
 
-The time and memory of a picture do not depend on what the weights say, so speed can be measured without a download.
+The time and memory of an image do not depend on what the weights say, so speed can be measured without a download.
 The tokenizer is the demo model's, whose words are a small part of the vocabulary.
 """
 

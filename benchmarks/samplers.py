@@ -1,6 +1,6 @@
 """What each sampler makes of the demo model's prompts: `python -m benchmarks.samplers`.
 
-The prompts and seeds are the demo model's evaluation set, the pictures are the engine's, in float32, judged by the
+The prompts and seeds are the demo model's evaluation set, the images are the engine's, in float32, judged by the
 model's judge.
 A sampler that is wired wrongly draws noise, or the wrong thing, and shows here.
 

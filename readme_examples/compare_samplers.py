@@ -1,4 +1,4 @@
-"""Draw one prompt with every sampler of a running service and lay the pictures out on one sheet, `samplers.png`.
+"""Draw one prompt with every sampler of a running service and lay the images out on one sheet, `samplers.png`.
 
 `python readme_examples/compare_samplers.py [http://127.0.0.1:5001] [key]`
 """
@@ -31,7 +31,7 @@ def ask(url: str, body: dict[str, Any] | None, key: str) -> Any:
 
 
 def main(service: str = "http://127.0.0.1:5001", key: str = DUMMY_KEY) -> None:
-    """Draw the sheet: for each sampler the picture after few steps beside that after the usual number."""
+    """Draw the sheet: for each sampler the image after few steps beside that after the usual number."""
     samplers = ask(f"{service}/samplers", None, key)["samplers"]
     rows = -(-len(samplers) // COLUMNS)
     width, height = SIDE * len(STEPS) + 8, SIDE + LABEL
@@ -42,8 +42,8 @@ def main(service: str = "http://127.0.0.1:5001", key: str = DUMMY_KEY) -> None:
         pen.text((left + 2, top + 2), f"{sampler['name']}  {STEPS[0]} and {STEPS[1]} steps", fill="black")
         for place, steps in enumerate(STEPS):
             answer = ask(f"{service}/generate", BODY | {"sampler": sampler["name"], "ddim_steps": steps}, key)
-            picture = Image.open(io.BytesIO(base64.b64decode(answer["Image"][0])))
-            sheet.paste(picture.resize((SIDE, SIDE)), (left + place * SIDE, top + LABEL))
+            image = Image.open(io.BytesIO(base64.b64decode(answer["Image"][0])))
+            sheet.paste(image.resize((SIDE, SIDE)), (left + place * SIDE, top + LABEL))
         log.info("%s", sampler["name"])
     sheet.save(FOLDER / "samplers.png")
 

@@ -1,6 +1,6 @@
-"""Post every example of this folder to a running service and store the picture under the same name.
+"""Post every example of this folder to a running service and store the image under the same name.
 
-`python readme_examples/regenerate.py [http://127.0.0.1:5001] [key]`. An `img2img_*.json` names its input picture in
+`python readme_examples/regenerate.py [http://127.0.0.1:5001] [key]`. An `img2img_*.json` names its input image in
 this folder instead of holding it, so that the examples stay readable.
 """
 
@@ -18,17 +18,17 @@ log = logging.getLogger("readme_examples")
 
 
 def examples() -> list[Path]:
-    """The request bodies, by name; those that need another one's picture come last."""
+    """The request bodies, by name; those that need another one's image come last."""
     return sorted(FOLDER.glob("*.json"), key=lambda file: (file.stem.startswith("img2img"), file.stem))
 
 
 def request_of(file: Path) -> tuple[str, dict[str, Any]]:
-    """(path, body) of an example, with its input picture filled in."""
+    """(path, body) of an example, with its input image filled in."""
     body = json.loads(file.read_text(encoding="utf-8"))
     if not file.stem.startswith("img2img"):
         return "/generate", body
-    picture = (FOLDER / body["init_img"]).read_bytes()
-    return "/img2img", body | {"init_img": base64.b64encode(picture).decode()}
+    image = (FOLDER / body["init_img"]).read_bytes()
+    return "/img2img", body | {"init_img": base64.b64encode(image).decode()}
 
 
 def main(service: str = "http://127.0.0.1:5001", key: str = DUMMY_KEY) -> None:
@@ -38,9 +38,9 @@ def main(service: str = "http://127.0.0.1:5001", key: str = DUMMY_KEY) -> None:
         headers = {"Content-Type": "application/json", "X-API-Key": key}
         request = Request(service + path, json.dumps(body).encode(), headers)  # noqa: S310 - the operator's own address
         with urlopen(request, timeout=300) as answer:  # noqa: S310
-            picture = answer.read()
-        file.with_suffix(f".{body.get('format', 'png')}").write_bytes(picture)
-        log.info("%s: %d bytes", file.stem, len(picture))
+            image = answer.read()
+        file.with_suffix(f".{body.get('format', 'png')}").write_bytes(image)
+        log.info("%s: %d bytes", file.stem, len(image))
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ ServiceError
 │   └── RedisFull              Redis answers, and has no memory left for what is to be kept
 └── JobError                   a job was accepted and could not be finished
     ├── JobCancelled           somebody asked for it
-    ├── LeaseLost              another attempt owns the row now; never shown to a client
-    ├── RowBusy                a living attempt works on the row; its message must come again later
-    ├── WorkerStopping         the worker shuts down; the row goes back to the queue, nobody is told
-    │   └── WorkerFailed       its device or engine failed amid the row, which counts as an attempt
+    ├── LeaseLost              another attempt owns the task now; never shown to a client
+    ├── TaskBusy                a living attempt works on the task; its message must come again later
+    ├── WorkerStopping         the worker shuts down; the task goes back to the queue, nobody is told
+    │   └── WorkerFailed       its device or engine failed amid the task, which counts as an attempt
     ├── DeadlineExceeded       the job ran past its time limit
     ├── OutOfMemory            the device cannot hold even this request alone
     ├── NotAnImage             the model gave NaN or infinities where colours should be
@@ -196,7 +196,7 @@ class LeaseLost(JobError):
     code = "lease_lost"
 
 
-class RowBusy(JobError):
+class TaskBusy(JobError):
     code = "row_busy"
 
 

@@ -1,4 +1,4 @@
-"""The queue: how workers are called to the rows that wait (`shared/jobs/backlog.py`), over Celery on Redis."""
+"""The queue: how workers are called to the tasks that wait (`shared/jobs/backlog.py`), over Celery on Redis."""
 
 import uuid
 from typing import Any
@@ -14,7 +14,7 @@ from shared.redis.errors import as_service_error
 from shared.request.model import ANY_VARIANT
 from shared.settings import Settings
 
-RUN_ROW = "worker.run_row"
+RUN_TASK = "worker.run_row"
 QUEUES = {ANY_VARIANT: "images.any", "standard": "images.standard", "optimized": "images.optimized"}
 # where kombu's Redis transport notes when a delivery not yet acknowledged was handed out
 DELIVERIES_KEY = "unacked_index"
@@ -69,16 +69,16 @@ def connect(settings: Settings) -> Any:
     return redis.Redis.from_url(address.for_redis, decode_responses=True, **address.timeouts(settings.redis_timeout_s))
 
 
-class RowQueue:
-    """Calls workers: one message for each row, saying only that there is one, and for whom."""
+class TaskQueue:
+    """Calls workers: one message for each task, saying only that there is one, and for whom."""
 
     def __init__(self, app: Celery, client: Any, prefix: str) -> None:
         self._redis = client
         self._prefix = prefix
         self._messages = Messages(app)
 
-    def call(self, variant: str, count: int = 1) -> None:
-        """Call workers of `variant` to so many rows, all at once; raises what `as_service_error` makes of errors."""
+    def notify(self, variant: str, count: int = 1) -> None:
+        """Call workers of `variant` to so many tasks, all at once; raises what `as_service_error` makes of errors."""
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 for name, key, message in self._messages.commands(variant, count):
@@ -94,7 +94,7 @@ class RowQueue:
         except OSError:
             raise ServiceUnavailable("The queue cannot be reached; try again in a moment.") from None
 
-    def calls_waiting(self, variant: str) -> int:
+    def messages_waiting(self, variant: str) -> int:
         """How many calls no worker has received yet. May raise `redis.RedisError`."""
         return int(self._redis.llen(self._prefix + QUEUES[variant]))
 
@@ -124,7 +124,7 @@ class Messages:
     def _new(self, variant: str) -> dict[str, Any]:
         if variant not in self._templates:
             self._templates[variant] = self._app.amqp.as_task_v2(
-                "", RUN_ROW, kwargs={"variant": variant}, ignore_result=True
+                "", RUN_TASK, kwargs={"variant": variant}, ignore_result=True
             )
         headers, properties, body, _ = self._templates[variant]
         content_type, encoding, text = dumps(body, serializer="json")

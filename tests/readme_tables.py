@@ -71,8 +71,8 @@ def replaced(readme: str) -> str:
     return readme
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
+def _table(head: tuple[str, ...], tasks: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *tasks]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 

@@ -17,8 +17,8 @@ from shared.errors import (
     JobError,
     LeaseLost,
     RequestError,
-    RowBusy,
     ServiceError,
+    TaskBusy,
     TryLater,
     WorkerFailed,
     WorkerStopping,
@@ -38,7 +38,7 @@ def app() -> Flask:
     return create_app(build_services(Settings()))
 
 
-def _rows(readme: str, heading: str) -> list[list[str]]:
+def _tasks(readme: str, heading: str) -> list[list[str]]:
     """The cells of the tables in one section, without their heads."""
     section = re.search(rf"^##+ {heading}\n(.*?)(?=^##+ |\Z)", readme, re.DOTALL | re.MULTILINE)
     assert section, f"no section {heading}"
@@ -53,7 +53,7 @@ def test_the_generated_tables_are_up_to_date(readme: str) -> None:
 
 def test_every_setting_is_listed_with_its_default(readme: str) -> None:
     """Given the settings, then the README names each, with the default it really has."""
-    listed = {name.strip("`"): default.strip("`") for name, default, _ in _rows(readme, "Settings")}
+    listed = {name.strip("`"): default.strip("`") for name, default, _ in _tasks(readme, "Settings")}
     assert listed == {field.name.upper(): _written(field.default) for field in fields(Settings)}
 
 
@@ -65,14 +65,14 @@ def _written(default: Any) -> str:
 
 def test_every_error_is_listed_with_its_status(readme: str) -> None:
     """Given the error tree, then the README lists each error that a client can meet, with its HTTP status."""
-    listed = {(int(status), code.strip("`")) for status, code, _ in _rows(readme, "Errors")}
+    listed = {(int(status), code.strip("`")) for status, code, _ in _tasks(readme, "Errors")}
     groups_and_internals = (
         ServiceError,
         RequestError,
         TryLater,
         JobError,
         LeaseLost,
-        RowBusy,
+        TaskBusy,
         WorkerStopping,
         WorkerFailed,
     )
@@ -81,7 +81,7 @@ def test_every_error_is_listed_with_its_status(readme: str) -> None:
 
 def test_every_endpoint_is_listed(readme: str, app: Flask) -> None:
     """Given the routes of the API, then the README lists each, and none that is not there."""
-    listed = {re.sub(r"<[^>]+>", "<>", call.strip("`")) for call, _ in _rows(readme, "Endpoints")}
+    listed = {re.sub(r"<[^>]+>", "<>", call.strip("`")) for call, _ in _tasks(readme, "Endpoints")}
     served = {
         f"{method} {re.sub(r'<[^>]+>', '<>', rule.rule)}"
         for rule in app.url_map.iter_rules()

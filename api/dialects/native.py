@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, g, jsonify, request
 from flask_smorest import Blueprint
 
-from api.responses.images import archive_answer, finished_answer, picture_answer
+from api.responses.images import archive_answer, finished_answer, image_answer
 from api.responses.schemas import AcceptedAnswer, ErrorAnswer, RecentAnswer, StatusAnswer
 from api.services import Services
 from api.submission.idempotency import submission_of
@@ -43,12 +43,12 @@ def native_blueprint(services: Services) -> Blueprint:
             if submission and (job := submitted_before(services, submission)):
                 return job.id, job.request, True
             services.rate.check(caller.owner)
-            wanted, picture = load_request(schema, caller.body)
-            job_id, replayed = submit(services, wanted, picture, caller.owner, submission)
+            wanted, image = load_request(schema, caller.body)
+            job_id, replayed = submit(services, wanted, image, caller.owner, submission)
             return job_id, wanted, replayed
 
     def answer_request(schema: GenerateSchema) -> Response:
-        job_id, wanted, replayed = take(schema)  # no body or picture is held while a client waits
+        job_id, wanted, replayed = take(schema)  # no body or image is held while a client waits
         g.job_id = job_id
         if wanted.synchronous:
             job = waiters.wait(services, job_id, services.settings.sync_timeout_s)
@@ -84,7 +84,7 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(400, schema=ErrorAnswer)
     @takes(generate_schema)
     def generate() -> Response:
-        """Draw pictures from a prompt."""
+        """Draw images from a prompt."""
         return answer_request(generate_schema)
 
     @blp.route("/img2img", methods=["POST"])
@@ -92,7 +92,7 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(400, schema=ErrorAnswer)
     @takes(img2img_schema)
     def img2img() -> Response:
-        """Redraw a picture after a prompt."""
+        """Redraw an image after a prompt."""
         return answer_request(img2img_schema)
 
     @blp.route("/status/<job_id>")
@@ -142,11 +142,11 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(416, schema=ErrorAnswer)
     @blp.doc(responses={"200": _PICTURE, "206": _PICTURE | {"description": "The range of it"}, "304": _UNCHANGED})
     def image(job_id: str, name: str) -> Response:
-        """One stored picture."""
+        """One stored image."""
         job = find(job_id)
         if name not in {stored.name for stored in job.images} | {job.grid}:
             raise NotFound("This job has no picture of that name.")
-        return picture_answer(job, name, services.results, request)
+        return image_answer(job, name, services.results, request)
 
     @blp.route("/download/<job_id>")
     @blp.alt_response(401, schema=ErrorAnswer)
@@ -155,7 +155,7 @@ def native_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(410, schema=ErrorAnswer)
     @blp.doc(responses={"200": {"description": "A zip", "content": {"application/zip": _BINARY}}})
     def download(job_id: str) -> Response:
-        """All pictures of a job that has ended, its grid, prompts and parameters, as a zip."""
+        """All images of a job that has ended, its grid, prompts and parameters, as a zip."""
         return archive_answer(find(job_id), services.results)
 
     return blp

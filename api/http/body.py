@@ -22,7 +22,7 @@ class Bodies:
     """The bytes of request bodies that this process holds, all together at most `most`.
 
     Those that came without a right key in a header have half of it among them, so that who has none takes nothing from
-    who has. The first 64 KiB of a body are free: a request without a picture always finds room.
+    who has. The first 64 KiB of a body are free: a request without an image always finds room.
     """
 
     def __init__(self, most: int) -> None:

@@ -50,7 +50,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.JobError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.JobCancelled: HTTPStatus.CONFLICT,
     errors.LeaseLost: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.RowBusy: HTTPStatus.CONFLICT,
+    errors.TaskBusy: HTTPStatus.CONFLICT,
     errors.WorkerStopping: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.WorkerFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -1,6 +1,6 @@
-"""All of a job as one zip file: its pictures at full size, the grid, the prompts and the parameters.
+"""All of a job as one zip file: its images at full size, the grid, the prompts and the parameters.
 
-The pictures stand in it as they are, for they are compressed already. The zip is sent while it is made, one picture at
+The images stand in it as they are, for they are compressed already. The zip is sent while it is made, one image at
 a time: no more than that is ever in memory.
 """
 
@@ -39,7 +39,7 @@ class _Outlet(io.RawIOBase):
 def archive(job: Job, results: ResultStore) -> Iterator[bytes]:
     """The zip, piece by piece, of a job that has ended; one that failed has in it what was finished.
 
-    Raises at once, and not amid the pieces: NotFinished while it waits or runs, NotFound when no picture was finished,
+    Raises at once, and not amid the pieces: NotFinished while it waits or runs, NotFound when no image was finished,
     ResultMissing when one cannot be read any more.
     """
     if not job.state.final:
@@ -78,12 +78,12 @@ def _prompts(job: Job) -> str:
 
 
 def _parameters(job: Job) -> str:
-    """What was used for all of them, and which picture has which prompt and seed."""
-    used = next(row.used for row in job.rows if row.done)
-    warnings = [warning for row in job.rows for warning in row.warnings]
-    pictures = [
+    """What was used for all of them, and which image has which prompt and seed."""
+    used = next(task.used for task in job.tasks if task.done)
+    warnings = [warning for task in job.tasks for warning in task.warnings]
+    images = [
         {"name": image.name, "seed": image.seed, "prompt": prompt}
         for image, prompt in zip(job.images, job.prompts, strict=True)
     ]
-    parameters = wire_parameters(job.request, used, warnings) | {"pictures": pictures}
+    parameters = wire_parameters(job.request, used, warnings) | {"pictures": images}
     return json.dumps(parameters, indent=2, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""What a client is given of a job's result: JSON, a picture, a part of one, or all of it as a zip."""
+"""What a client is given of a job's result: JSON, an image, a part of one, or all of it as a zip."""
 
 from http import HTTPStatus
 
@@ -33,8 +33,8 @@ def finished_answer(job: Job, results: ResultStore) -> Response:
     return response
 
 
-def picture_answer(job: Job, name: str, results: ResultStore, request: Request) -> Response:
-    """One stored picture, or the part that was asked for, or 304 where the client has it.
+def image_answer(job: Job, name: str, results: ResultStore, request: Request) -> Response:
+    """One stored image, or the part that was asked for, or 304 where the client has it.
 
     A range is read alone, and nothing for a 304. Raises ResultMissing, and RequestedRangeNotSatisfiable (416).
     """
@@ -42,7 +42,7 @@ def picture_answer(job: Job, name: str, results: ResultStore, request: Request) 
     response = Response(mimetype=MIME_TYPES[job.request.format])
     response.set_etag(file.tag)
     response.accept_ranges = "bytes"
-    # a picture never changes; but whoever has its address may see it, so that no proxy may keep it for others
+    # an image never changes; but whoever has its address may see it, so that no proxy may keep it for others
     response.cache_control.private = True
     response.cache_control.max_age = _YEAR_S
     response.cache_control.immutable = True

@@ -24,7 +24,7 @@ class AcceptedAnswer(Schema):
 
 
 class StatusAnswer(Schema):
-    """The state of a job; from Size on only when it has ended with pictures, Image and Grid only with return_base64."""
+    """The state of a job; from Size on only when it has ended with images, Image and Grid only with return_base64."""
 
     task_id = fields.String()
     State = fields.String(metadata={"enum": ["PENDING", "PROGRESS", "SUCCESS", "FAILURE", "REVOKED"]})

@@ -67,7 +67,7 @@ def ops_blueprint(services: Services) -> Blueprint:
                     "variant": card.variant,
                     "serves": [variant for variant in VARIANTS if card.serves(variant)],
                     "device": card.device,
-                    "rows": card.rows,
+                    "rows": card.tasks,
                     "room": card.room,
                     "load": round(card.load, 2),
                     "slots": card.slots,
@@ -132,12 +132,12 @@ def ops_blueprint(services: Services) -> Blueprint:
             samplers=[
                 {
                     "name": name,
-                    "label": row.label,
-                    "aliases": list(row.aliases),
-                    "uses_eta": row.uses_eta,
-                    "evaluations_per_step": row.evaluations_per_step,
+                    "label": task.label,
+                    "aliases": list(task.aliases),
+                    "uses_eta": task.uses_eta,
+                    "evaluations_per_step": task.evaluations_per_step,
                 }
-                for name, row in SAMPLERS.items()
+                for name, task in SAMPLERS.items()
             ],
         )
 

@@ -37,7 +37,7 @@ _SKIPPED = 64 * 1024
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn ships no types
     """A worker that, told to stop, finishes its requests, and waits for nothing else.
 
-    Clients that wait for a picture get their job's address at once, and connections on which no request is under way
+    Clients that wait for an image get their job's address at once, and connections on which no request is under way
     are dropped. gunicorn's own would wait for both, up to `graceful_timeout`.
 
     What a connection may cost is the matter of `api.serving.connections`; this tells it what its client is at.

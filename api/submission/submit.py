@@ -42,16 +42,16 @@ def submitted_before(services: Services, submission: Submission) -> Job | None:
 def submit(
     services: Services,
     request: ImageRequest,
-    picture: InputImage | None,
+    image: InputImage | None,
     owner: str,
     submission: Submission | None = None,
 ) -> tuple[str, bool]:
-    """Store the input picture, accept the job, call workers; gives the job's id, and whether it was there before.
+    """Store the input image, accept the job, call workers; gives the job's id, and whether it was there before.
 
     With a `submission` that was made before, that one's job is given and nothing is queued. Raises VariantUnavailable
     and ModelUnavailable when workers are here and none serves the type or has the model, KeyReused, QueueFull,
     TooManyJobs, and `redis.RedisError`; then the job is not accepted, unless Redis went away amid the acceptance
-    itself. An input picture that is left expires.
+    itself. An input image that is left expires.
     """
     _require_worker(services, request)
     job_id = new_job_id()
@@ -65,10 +65,10 @@ def submit(
                 return earlier, True
             elif (standing := services.submissions.replace(submission, earlier, job_id)) != job_id:
                 return standing, True
-    if picture:
+    if image:
         services.jobs.require_room(request, owner)
         services.jobs.will_expire(job_id)
-        services.results.write(input_folder(job_id), INPUT_NAME, picture.png)
+        services.results.write(input_folder(job_id), INPUT_NAME, image.png)
     if not services.jobs.accept(job_id, request, owner):
         return job_id, True
     with about_job(job_id):
@@ -78,9 +78,9 @@ def submit(
 
 
 def _call_workers(services: Services, request: ImageRequest) -> None:
-    """One call for each row. The job is accepted and stays so: what cannot be sent now, a worker makes up for."""
+    """One call for each task. The job is accepted and stays so: what cannot be sent now, a worker makes up for."""
     try:
-        services.queue.call(request.variant, request.rows)
+        services.queue.notify(request.variant, request.tasks)
     except ServiceUnavailable as away:
         log.warning("the workers were not all called, they will look for themselves: %s", away)
     except Exception:

@@ -92,7 +92,7 @@ def serve(launch: Launch) -> None:
 
 
 def example_curl(settings: Settings) -> str:
-    """A command for a shell on this machine that draws a picture and saves it.
+    """A command for a shell on this machine that draws an image and saves it.
 
     A key of the operator's own is not in it, because what is said here may end in a log: the shell's API_KEY is used.
     """
@@ -188,7 +188,7 @@ def _workers(launch: Launch) -> list[Program]:
             command=(sys.executable, "-m", "worker"),
             log=launch.state_dir / f"worker-{number}.log",
             rank=2,
-            grace_s=15,  # a row that takes longer is run again by the next start
+            grace_s=15,  # a task that takes longer is run again by the next start
             when_orphaned=signal.SIGKILL,
         )
         for number in range(1, launch.settings.worker_count + 1)

@@ -14,7 +14,7 @@ class Sampler:
     """One sampler: the label people know it by, the implementation, and the arguments given to it.
 
     `implementation` is a diffusers scheduler class, or `own:<name>` for a generator in `worker/samplers/`.
-    `uses_eta` tells whether `ddim_eta` changes the picture. `evaluations_per_step` is how often a step asks the model
+    `uses_eta` tells whether `ddim_eta` changes the image. `evaluations_per_step` is how often a step asks the model
     (the last step may ask less, the first of plms once more); None where the sampler itself decides.
     """
 

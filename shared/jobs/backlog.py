@@ -1,14 +1,14 @@
-"""The rows that wait for a worker, in the order in which they are due, and those that a worker has taken.
+"""The tasks that wait for a worker, in the order in which they are due, and those that a worker has taken.
 
-Order: start-time fair queueing (Goyal, Vin, Cheng 1996). Every row gets a start tag: where its owner's last row ends in
-virtual time, or the virtual time now if that is later; a row is as long as its cost. The row with the smallest tag is
-next, and its tag becomes the virtual time. So owners share the workers evenly, however many rows one of them queued,
-and the rows of one owner stay in order. Rows that end before they are taken are charged to nobody
+Order: start-time fair queueing (Goyal, Vin, Cheng 1996). Every task gets a start tag: where its owner's last task ends
+in virtual time, or the virtual time now if that is later; a task is as long as its cost. The task with the smallest tag
+is next, and its tag becomes the virtual time. So owners share the workers evenly, however many tasks one of them
+queued, and the tasks of one owner stay in order. Tasks that end before they are taken are charged to nobody
 (`shared/jobs/fair_shares.py`).
 
-What travels through the broker says only that there is a row to take. A worker takes the one that is due at that
+What travels through the broker says only that there is a task to take. A worker takes the one that is due at that
 moment, under the id of the message that called it: should the message be delivered again, because the worker died, it
-names the same row again. The record, its rows' places and the counts of who waits change in one step inside Redis, so
+names the same task again. The record, its tasks' places and the counts of who waits change in one step inside Redis, so
 that a job is either accepted as a whole or not at all. Messages are only calls: lost ones are replaced, and one too
 many finds nothing to take.
 """
@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from shared.errors import RowBusy
+from shared.errors import TaskBusy
 from shared.jobs.fair_shares import FairShares, of_line
 from shared.jobs.line_survey import Surveyor
 
-# KEYS: the job's record, its variant's rows, the waiting jobs, the fair clock, work to do, the owner's open jobs,
+# KEYS: the job's record, its variant's tasks, the waiting jobs, the fair clock, work to do, the owner's open jobs,
 # all open jobs, the records that are kept, bytes kept for each owner
-# ARGV: job id, rows, cost of a row, owner, time, most jobs waiting, most jobs of one owner, when it is overdue,
+# ARGV: job id, tasks, cost of a task, owner, time, most jobs waiting, most jobs of one owner, when it is overdue,
 # bytes of the record, most bytes of one owner, fields of the record...
 _ACCEPT = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
@@ -65,8 +65,8 @@ forget_expired()
 return 'accepted'
 """
 
-# KEYS: a variant's backlog, rows taken, the fair clock
-# ARGV: the message's id, time, how job records are named, how many rows to look at, models that are left to others...
+# KEYS: a variant's backlog, tasks taken, the fair clock
+# ARGV: the message's id, time, how job records are named, how many tasks to look at, models that are left to others...
 _TAKE = """
 local function left_to_others(row)
     if #ARGV < 5 then return false end
@@ -94,7 +94,7 @@ end
 return first[1] and '' or false
 """
 
-# KEYS: rows taken; ARGV: the message's id, the row, a token, how leases of the row are named, milliseconds
+# KEYS: tasks taken; ARGV: the message's id, the task, a token, how leases of the task are named, milliseconds
 _RESERVE = """
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if not held then return 0 end
@@ -106,7 +106,7 @@ redis.call('SET', ARGV[4] .. ARGV[3], '1', 'PX', ARGV[5])
 return 1
 """
 
-# KEYS: rows taken; ARGV: the message's id, the row, the token of the attempt or '' for any
+# KEYS: tasks taken; ARGV: the message's id, the task, the token of the attempt or '' for any
 _DROP = """
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if not held then return 0 end
@@ -115,7 +115,7 @@ if row ~= ARGV[2] or (ARGV[3] ~= '' and token ~= ARGV[3]) then return 0 end
 return redis.call('HDEL', KEYS[1], ARGV[1])
 """
 
-# KEYS: a variant's backlog, rows taken, the fair clock; ARGV: the message's id, what it held, the row
+# KEYS: a variant's backlog, tasks taken, the fair clock; ARGV: the message's id, what it held, the task
 _GIVE_BACK = """
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[1])
@@ -124,7 +124,7 @@ return 1
 """
 
 
-# KEYS: a job's record, its variant's rows; ARGV: job id, rows
+# KEYS: a job's record, its variant's tasks; ARGV: job id, tasks
 _LOOSE = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'PENDING' and state ~= 'PROGRESS' then return {} end
@@ -144,8 +144,8 @@ if done == tonumber(ARGV[2]) then return {'0', first} end
 return loose
 """
 
-# KEYS: a job's record, the lease of the row's last attempt, its variant's rows, rows taken, the fair clock
-# ARGV: the row, its field in the record, its text there
+# KEYS: a job's record, the lease of the task's last attempt, its variant's tasks, tasks taken, the fair clock
+# ARGV: the task, its field in the record, its text there
 _PUT_INTO_LINE = """
 local state = redis.call('HGET', KEYS[1], 'state')
 if state ~= 'PENDING' and state ~= 'PROGRESS' then return 0 end
@@ -165,14 +165,14 @@ _WORDS_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Waiting:
-    """What the line must know of a job: how many rows of which cost, for the workers of which variant, and whose.
+    """What the line must know of a job: how many tasks of which cost, for the workers of which variant, and whose.
 
     `overdue`: when it has to have ended, in seconds since the epoch. `record_bytes`: what its record will take.
     """
 
     job_id: str
-    rows: int
-    row_cost: float
+    tasks: int
+    task_cost: float
     variant: str
     owner: str
     overdue: float = math.inf
@@ -199,46 +199,46 @@ class Acceptance(StrEnum):
 
 
 @dataclass(frozen=True)
-class RowId:
-    """Which row of which job."""
+class TaskRef:
+    """Which task of which job: its number counts from 0."""
 
     job_id: str
-    row: int
+    number: int
 
     def __str__(self) -> str:
-        return f"{self.job_id}:{self.row}"
+        return f"{self.job_id}:{self.number}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        job_id, row = text.split(":")
-        return cls(job_id, int(row))
+        job_id, number = text.split(":")
+        return cls(job_id, int(number))
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A row that was taken at `since` (seconds since the epoch) by the message `call`.
+    """A task that was taken at `since` (seconds since the epoch) by the message `message`.
 
     `token` is that of the attempt that works on it; "" before it begins.
     """
 
-    call: str
-    row: RowId
+    message: str
+    task: TaskRef
     since: float
     token: str
     stored: str
 
     @classmethod
-    def parse(cls, call: str, stored: str) -> Self:
-        job_id, row, since, *token = stored.split(":")
-        return cls(call, RowId(job_id, int(row)), float(since), token[0] if token else "", stored)
+    def parse(cls, message: str, stored: str) -> Self:
+        job_id, task, since, *token = stored.split(":")
+        return cls(message, TaskRef(job_id, int(task)), float(since), token[0] if token else "", stored)
 
     def held_by(self, token: str) -> str:
         """What is to be stored once the attempt of that token works on it."""
-        return f"{self.row}:{self.since}:{token}"
+        return f"{self.task}:{self.since}:{token}"
 
 
 class Backlog:
-    """The waiting rows of one Redis. Every method may raise `redis.RedisError`."""
+    """The waiting tasks of one Redis. Every method may raise `redis.RedisError`."""
 
     def __init__(self, client: Any, prefix: str) -> None:
         self._redis = client
@@ -248,20 +248,20 @@ class Backlog:
         self._reserve = client.register_script(_RESERVE)
         self._drop = client.register_script(_DROP)
         self._give_back = client.register_script(_GIVE_BACK)
-        self.shares = FairShares(self._key("jobs"), self._key("fair"), self._rows(""), f"{prefix}job:")
+        self.shares = FairShares(self._key("jobs"), self._key("fair"), self._tasks(""), f"{prefix}job:")
         self.surveyor = Surveyor(client, *map(self._key, ("jobs", "begun", "work")))
         self._put_into_line = client.register_script(_PUT_INTO_LINE)
 
     def accept(self, record_key: str, record: Mapping[str, str], job: Waiting, now: float, most: Most) -> Acceptance:
-        """Write the job's record and put its rows into line, or do nothing at all."""
+        """Write the job's record and put its tasks into line, or do nothing at all."""
         names = ("jobs", "fair", "work")
-        keys = [record_key, self._rows(job.variant), *map(self._key, names), self._owned(job.owner)]
+        keys = [record_key, self._tasks(job.variant), *map(self._key, names), self._owned(job.owner)]
         keys += map(self._key, ("open", "kept", "bytes"))
         fields = [text for field in record.items() for text in field]
-        fields += ["line", of_line(job.variant, job.rows)]
+        fields += ["line", of_line(job.variant, job.tasks)]
         arguments = [
-            job.job_id, job.rows, job.row_cost, job.owner, now, most.waiting, most.owned, job.overdue, job.record_bytes,
-            most.owned_bytes, *fields,
+            job.job_id, job.tasks, job.task_cost, job.owner, now, most.waiting, most.owned, job.overdue,
+            job.record_bytes, most.owned_bytes, *fields,
         ]  # fmt: skip
         return Acceptance(self._accept(keys=keys, args=arguments))
 
@@ -276,36 +276,39 @@ class Backlog:
         return Acceptance.OWNER_FULL if 0 < most.owned <= owned else Acceptance.ACCEPTED
 
     def take(
-        self, call: str, variant: str, now: float, record_prefix: str = "", left_to_others: Collection[str] = ()
-    ) -> RowId | None:
-        """The row that is due, now held by the message `call`; the same again for the same call; None: no row waits.
+        self, message: str, variant: str, now: float, record_prefix: str = "", left_to_others: Collection[str] = ()
+    ) -> TaskRef | None:
+        """The task that is due, now held by the message `message`; the same again for the same call; None: no task
+        waits.
 
-        Rows of the models in `left_to_others` are passed over, as far as 1,000 rows down the line; raises RowBusy where
-        there are no others. `record_prefix` is how the keys of job records begin.
+        Tasks of the models in `left_to_others` are passed over, as far as 1,000 tasks down the line; raises TaskBusy
+        where there are no others. `record_prefix` is how the keys of job records begin.
         """
-        keys = [self._rows(variant), self._key("taken"), self._key("fair")]
-        held = self._take(keys=keys, args=[call, now, record_prefix, _WORDS_AT_ONCE, *left_to_others])
+        keys = [self._tasks(variant), self._key("taken"), self._key("fair")]
+        held = self._take(keys=keys, args=[message, now, record_prefix, _WORDS_AT_ONCE, *left_to_others])
         if held == "":
-            raise RowBusy("The rows that wait are of models that only other workers have.")
-        return Taken.parse(call, held).row if held else None
+            raise TaskBusy("The tasks that wait are of models that only other workers have.")
+        return Taken.parse(message, held).task if held else None
 
-    def reserve(self, call: str, row: RowId, token: str, lease_prefix: str, lease_ms: int) -> bool:
-        """Hold the row for an attempt that has not begun, with a lease; False if `call` holds it not, or for another.
+    def reserve(self, message: str, task: TaskRef, token: str, lease_prefix: str, lease_ms: int) -> bool:
+        """Hold the task for an attempt that has not begun, with a lease; False if `message` holds it not, or for
+        another.
 
-        `lease_prefix` is how the keys of the row's leases begin, before the attempt's token.
+        `lease_prefix` is how the keys of the task's leases begin, before the attempt's token.
         """
-        return bool(self._reserve(keys=[self._key("taken")], args=[call, str(row), token, lease_prefix, lease_ms]))
+        return bool(self._reserve(keys=[self._key("taken")], args=[message, str(task), token, lease_prefix, lease_ms]))
 
-    def drop(self, call: str, row: RowId, token: str = "") -> bool:
-        """The row that `call` held needs no more work; False, and nothing is changed, if `call` does not hold it.
+    def drop(self, message: str, task: TaskRef, token: str = "") -> bool:
+        """The task that `message` held needs no more work; False, and nothing is changed, if `message` does not hold
+        it.
 
         With a `token`, only where the attempt of that token is the last one under that message.
         """
-        return bool(self._drop(keys=[self._key("taken")], args=[call, str(row), token]))
+        return bool(self._drop(keys=[self._key("taken")], args=[message, str(task), token]))
 
     def taken(self) -> list[Taken]:
-        """Every row that a message holds."""
-        return [Taken.parse(call, stored) for call, stored in self._redis.hgetall(self._key("taken")).items()]
+        """Every task that a message holds."""
+        return [Taken.parse(message, stored) for message, stored in self._redis.hgetall(self._key("taken")).items()]
 
     @property
     def open_key(self) -> str:
@@ -314,20 +317,20 @@ class Backlog:
 
     @property
     def taken_key(self) -> str:
-        """The hash in which each message in hand has the row that it holds."""
+        """The hash in which each message in hand has the task that it holds."""
         return self._key("taken")
 
     def give_back(self, taken: Taken, variant: str) -> bool:
-        """Put a row into line again, as the next one, whose message is lost; False if somebody else did."""
-        keys = [self._rows(variant), self._key("taken"), self._key("fair")]
-        return bool(self._give_back(keys=keys, args=[taken.call, taken.stored, str(taken.row)]))
+        """Put a task into line again, as the next one, whose message is lost; False if somebody else did."""
+        keys = [self._tasks(variant), self._key("taken"), self._key("fair")]
+        return bool(self._give_back(keys=keys, args=[taken.message, taken.stored, str(taken.task)]))
 
-    def rows_waiting(self, variant: str) -> int:
-        """How many rows for the workers of `variant` nobody has taken."""
-        return int(self._redis.zcard(self._rows(variant)))
+    def tasks_waiting(self, variant: str) -> int:
+        """How many tasks for the workers of `variant` nobody has taken."""
+        return int(self._redis.zcard(self._tasks(variant)))
 
     def jobs_waiting(self) -> int:
-        """How many jobs wait with all their rows."""
+        """How many jobs wait with all their tasks."""
         return int(self._redis.zcard(self._key("jobs")))
 
     def queue_rank(self, pipe: Any, job_id: str) -> None:
@@ -337,21 +340,21 @@ class Backlog:
     # ---- for the transactions of a job record
 
     def began(self, pipe: Any, job_id: str, overdue: float) -> None:
-        """A row of the job was claimed: the job waits no longer, and may take until `overdue`."""
+        """A task of the job was claimed: the job waits no longer, and may take until `overdue`."""
         pipe.zrem(self._key("jobs"), job_id)
         pipe.sadd(self._key("begun"), job_id)
         pipe.zadd(self._key("open"), {job_id: overdue})
 
-    def row_done(self, pipe: Any, job: Waiting) -> None:
-        """A row of the job is done: the job has so much less to do."""
-        pipe.hincrbyfloat(self._key("work"), job.job_id, -job.row_cost)
+    def task_done(self, pipe: Any, job: Waiting) -> None:
+        """A task of the job is done: the job has so much less to do."""
+        pipe.hincrbyfloat(self._key("work"), job.job_id, -job.task_cost)
 
     def ended(self, pipe: Any, job: Waiting, expires: float) -> None:
-        """The job has ended: its rows need nobody any more, and its record goes at `expires`."""
-        self.shares.uncharge(pipe, job.job_id, job.rows, job.row_cost, job.variant, job.owner, self._owned(job.owner))
-        rows = [str(RowId(job.job_id, row)) for row in range(job.rows)]
-        for first in range(0, len(rows), _WORDS_AT_ONCE):
-            pipe.zrem(self._rows(job.variant), *rows[first : first + _WORDS_AT_ONCE])
+        """The job has ended: its tasks need nobody any more, and its record goes at `expires`."""
+        self.shares.uncharge(pipe, job.job_id, job.tasks, job.task_cost, job.variant, job.owner, self._owned(job.owner))
+        tasks = [str(TaskRef(job.job_id, task)) for task in range(job.tasks)]
+        for first in range(0, len(tasks), _WORDS_AT_ONCE):
+            pipe.zrem(self._tasks(job.variant), *tasks[first : first + _WORDS_AT_ONCE])
         pipe.zrem(self._key("jobs"), job.job_id)
         pipe.srem(self._key("begun"), job.job_id)
         pipe.zrem(self._key("open"), job.job_id)
@@ -369,27 +372,27 @@ class Backlog:
         """At most `count` jobs that had to have ended by `now`."""
         return list(self._redis.zrangebyscore(self._key("open"), "-inf", now, 0, count))
 
-    def loose_rows(self, pipe: Any, record_key: str, job_id: str, variant: str, rows: int) -> None:
-        """Ask in the caller's pipeline for the rows of a job that are neither done nor in line.
+    def loose_tasks(self, pipe: Any, record_key: str, job_id: str, variant: str, tasks: int) -> None:
+        """Ask in the caller's pipeline for the tasks of a job that are neither done nor in line.
 
-        The answer is a flat list of their numbers and texts; of a job whose rows are all done, its first row.
+        The answer is a flat list of their numbers and texts; of a job whose tasks are all done, its first task.
         """
-        pipe.eval(_LOOSE, 2, record_key, self._rows(variant), job_id, rows)
+        pipe.eval(_LOOSE, 2, record_key, self._tasks(variant), job_id, tasks)
 
-    def put_into_line(self, record_key: str, lease_key: str, row: RowId, variant: str, text: str) -> bool:
-        """Put a row into line as the next one; False if it changed, or is in line, taken or worked on.
+    def put_into_line(self, record_key: str, lease_key: str, task: TaskRef, variant: str, text: str) -> bool:
+        """Put a task into line as the next one; False if it changed, or is in line, taken or worked on.
 
-        `text` is the row as the record has it, "" where it has nothing.
+        `text` is the task as the record has it, "" where it has nothing.
         """
-        keys = [record_key, lease_key, self._rows(variant), *map(self._key, ("taken", "fair"))]
-        return bool(self._put_into_line(keys=keys, args=[str(row), f"row:{row.row}", text]))
+        keys = [record_key, lease_key, self._tasks(variant), *map(self._key, ("taken", "fair"))]
+        return bool(self._put_into_line(keys=keys, args=[str(task), f"row:{task.number}", text]))
 
     # ---- inside
 
     def _key(self, name: str) -> str:
         return self._prefix + name
 
-    def _rows(self, variant: str) -> str:
+    def _tasks(self, variant: str) -> str:
         return self._key(f"rows:{variant}")
 
     def _owned(self, owner: str) -> str:

@@ -1,6 +1,6 @@
 """Changes that happen only if what they rest on is still so: compared and written in one script inside Redis.
 
-What was read is compared field by field, so that two workers at two rows of one job do not disturb each other.
+What was read is compared field by field, so that two workers at two tasks of one job do not disturb each other.
 """
 
 from collections.abc import Sequence

@@ -50,7 +50,7 @@ class ExpiringFolders:
         return found[:most]
 
     def _unused(self, folders: Sequence[str]) -> list[str]:
-        """Those of `folders` whose job has ended: one that waits or runs still needs its input picture."""
+        """Those of `folders` whose job has ended: one that waits or runs still needs its input image."""
         with self._redis.pipeline(transaction=False) as pipe:
             for folder in folders:
                 pipe.hget(self._job_key(folder.rpartition("/")[2]), "state")

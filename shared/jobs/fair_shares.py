@@ -1,9 +1,9 @@
 """What an owner is charged for: work that a worker took, and never work that was cancelled before.
 
-In the line (`shared/jobs/backlog.py`) every row has a tag, one row's cost behind the one before of the same owner. When
-a job ends with rows that nobody took, the rows of its owner behind it move up by their cost, and so does the place at
-which the owner's next job will stand. At most a thousand rows move, so that no ending takes long; what is further
-behind keeps its tag, and the gap before it closes as the jobs ahead of it end.
+In the line (`shared/jobs/backlog.py`) every task has a tag, one task's cost behind the one before of the same owner.
+When a job ends with tasks that nobody took, the tasks of its owner behind it move up by their cost, and so does the
+place at which the owner's next job will stand. At most a thousand tasks move, so that no ending takes long; what is
+further behind keeps its tag, and the gap before it closes as the jobs ahead of it end.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from typing import Any
 
 _MOST_MOVED = 1000
 
-# KEYS: the rows of the job's variant, the waiting jobs, the fair clock, the owner's open jobs by their first tag
-# ARGV: job id, rows, cost of a row, owner, how record keys begin, how keys of rows begin, most rows to move
+# KEYS: the tasks of the job's variant, the waiting jobs, the fair clock, the owner's open jobs by their first tag
+# ARGV: job id, tasks, cost of a task, owner, how record keys begin, how keys of tasks begin, most tasks to move
 UNCHARGE = """
 redis.call('HDEL', KEYS[3], '')  -- a first write that a full memory lets pass, and with it all that follow
 local function number(text) return tonumber(text or '0') end
@@ -63,23 +63,23 @@ return left
 
 @dataclass(frozen=True)
 class FairShares:
-    """How the keys of the line are named: waiting jobs, fair clock; and how those of rows and of records begin."""
+    """How the keys of the line are named: waiting jobs, fair clock; and how those of tasks and of records begin."""
 
     waiting: str
     clock: str
-    rows_prefix: str
+    tasks_prefix: str
     record_prefix: str
     most_moved: int = _MOST_MOVED
 
     def uncharge(
-        self, pipe: Any, job_id: str, rows: int, row_cost: float, variant: str, owner: str, owned: str
+        self, pipe: Any, job_id: str, tasks: int, task_cost: float, variant: str, owner: str, owned: str
     ) -> None:
-        """In the transaction that ends a job, before its rows leave the line; `owned`: the key of the owner's jobs."""
-        keys = [f"{self.rows_prefix}{variant}", self.waiting, self.clock, owned]
-        words = [job_id, rows, row_cost, owner, self.record_prefix, self.rows_prefix, self.most_moved]
+        """In the transaction that ends a job, before its tasks leave the line; `owned`: the key of the owner's jobs."""
+        keys = [f"{self.tasks_prefix}{variant}", self.waiting, self.clock, owned]
+        words = [job_id, tasks, task_cost, owner, self.record_prefix, self.tasks_prefix, self.most_moved]
         pipe.eval(UNCHARGE, len(keys), *keys, *words)
 
 
-def of_line(variant: str, rows: int) -> str:
-    """What the record keeps, in its field `line`, for those who move its rows."""
-    return f"{variant} {rows}"
+def of_line(variant: str, tasks: int) -> str:
+    """What the record keeps, in its field `line`, for those who move its tasks."""
+    return f"{variant} {tasks}"

@@ -1,6 +1,6 @@
-"""How fast the service works: the cost of the rows it did lately over the time in which it did any.
+"""How fast the service works: the cost of the tasks it did lately over the time in which it did any.
 
-Rows overlap, on one worker and on several; time counts once, and time without work does not count. So the pace holds
+Tasks overlap, on one worker and on several; time counts once, and time without work does not count. So the pace holds
 for as many workers as there were, sharing as well as they did, and needs to know nothing of either.
 """
 
@@ -11,22 +11,22 @@ _ROWS_KEPT = 50
 
 
 class Pace:
-    """The rows done lately, in Redis; methods may raise `redis.RedisError`."""
+    """The tasks done lately, in Redis; methods may raise `redis.RedisError`."""
 
     def __init__(self, client: Any, prefix: str) -> None:
         self._redis = client
         self._key = f"{prefix}pace"
 
     def done(self, pipe: Any, begun: float, ended: float, cost: float) -> None:
-        """Note in the caller's transaction a row that was worked on from `begun` to `ended`."""
+        """Note in the caller's transaction a task that was worked on from `begun` to `ended`."""
         pipe.lpush(self._key, f"{begun}:{ended}:{cost}")
         pipe.ltrim(self._key, 0, _ROWS_KEPT - 1)
 
     def per_second(self) -> float | None:
-        """Cost done in a second of work; None before the first row."""
-        rows = [tuple(map(float, text.split(":"))) for text in self._redis.lrange(self._key, 0, -1)]
-        busy = _covered((begun, ended) for begun, ended, _ in rows)
-        return sum(cost for _, _, cost in rows) / busy if busy > 0 else None
+        """Cost done in a second of work; None before the first task."""
+        tasks = [tuple(map(float, text.split(":"))) for text in self._redis.lrange(self._key, 0, -1)]
+        busy = _covered((begun, ended) for begun, ended, _ in tasks)
+        return sum(cost for _, _, cost in tasks) / busy if busy > 0 else None
 
 
 def _covered(intervals: Iterable[tuple[float, float]]) -> float:

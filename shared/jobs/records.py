@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from shared.errors import ServiceError
-from shared.jobs.backlog import RowId
+from shared.jobs.backlog import TaskRef
 from shared.request.model import ImageRequest
 
 INPUT_NAME = "input.png"
@@ -29,15 +29,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class StoredImage:
-    """One picture in the result store: its file name within the job's folder, and how it came about."""
+    """One image in the result store: its file name within the job's folder, and how it came about."""
 
     name: str
     seed: int
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of a job. `token` belongs to the attempt that may write; `used` is what the worker really used."""
+class Task:
+    """One task of a job. `token` belongs to the attempt that may write; `used` is what the worker really used."""
 
     state: str = "queued"
     attempt: int = 0
@@ -55,7 +55,7 @@ class Row:
 
     @classmethod
     def from_json(cls, text: str | None) -> Self:
-        """The row of that text; a row that nobody has begun has none. What a newer version says more is left out."""
+        """The task of that text; a task that nobody has begun has none. What a newer version says more is left out."""
         values = _known(cls, json.loads(text or "{}"))
         images = tuple(StoredImage(**_known(StoredImage, image)) for image in values.get("images", ()))
         return cls(**{**values, "images": images, "warnings": tuple(values.get("warnings", ()))})
@@ -63,9 +63,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Loose:
-    """An unfinished row for the workers of `variant` that nobody would begin; `text` is what the record has of it."""
+    """An unfinished task for the workers of `variant` that nobody would begin; `text` is what the record has of it."""
 
-    row: RowId
+    task: TaskRef
     variant: str
     text: str
 
@@ -77,7 +77,7 @@ class Job:
     id: str
     state: State
     request: ImageRequest
-    rows: tuple[Row, ...]
+    tasks: tuple[Task, ...]
     created: float
     owner: str = ""
     started: float | None = None
@@ -93,13 +93,13 @@ class Job:
 
     @property
     def images(self) -> tuple[StoredImage, ...]:
-        """All finished pictures in the order of the rows."""
-        return tuple(image for row in self.rows for image in row.images)
+        """All finished images in the order of the tasks."""
+        return tuple(image for task in self.tasks for image in task.images)
 
     @property
     def prompts(self) -> tuple[str, ...]:
         """The prompt of each of the `images`."""
-        return tuple(self.request.prompt_of_row(number) for number, row in enumerate(self.rows) for _ in row.images)
+        return tuple(self.request.prompt_of_task(number) for number, task in enumerate(self.tasks) for _ in task.images)
 
     @property
     def folder(self) -> str:
@@ -115,13 +115,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on one row, since `begun` and until `deadline` (seconds since the epoch).
+    """The right to work on one task, since `begun` and until `deadline` (seconds since the epoch).
 
-    `finished` tells that the row was done before and only the closing is left.
+    `finished` tells that the task was done before and only the closing is left.
     """
 
     job_id: str
-    row: int
+    task: int
     token: str
     attempt: int
     request: ImageRequest
@@ -131,34 +131,34 @@ class Claim:
 
 
 def new_job_id() -> str:
-    """An id that nobody can guess: it is also the key to the pictures."""
+    """An id that nobody can guess: it is also the key to the images."""
     return secrets.token_hex(16)
 
 
 def new_token() -> str:
-    """What an attempt at a row shows with every write."""
+    """What an attempt at a task shows with every write."""
     return secrets.token_hex(8)
 
 
 def record_bytes(request: ImageRequest) -> int:
     """About how much of Redis the record of a job will take once it is done, with all that belongs to it."""
-    return 1500 + len(request.to_json().encode()) + 700 * request.rows + 80 * request.image_count
+    return 1500 + len(request.to_json().encode()) + 700 * request.tasks + 80 * request.image_count
 
 
 def result_folder(job_id: str, request: ImageRequest) -> str:
-    """Where a job's pictures lie in the result store: in `outdir` for good, or among those that expire."""
+    """Where a job's images lie in the result store: in `outdir` for good, or among those that expire."""
     if request.skip_save:
         return expiring_folder(job_id)
     return f"{request.outdir}/{job_id}" if request.outdir else job_id
 
 
 def expiring_folder(job_id: str) -> str:
-    """Where a job keeps the pictures that go when it expires."""
+    """Where a job keeps the images that go when it expires."""
     return f"{EXPIRING}/{job_id}"
 
 
 def input_folder(job_id: str) -> str:
-    """Where a job keeps its input picture, which goes when it ends."""
+    """Where a job keeps its input image, which goes when it ends."""
     return f"{EXPIRING}/inputs/{job_id}"
 
 

@@ -12,17 +12,17 @@ def status_link(job_id: str) -> str:
 
 
 def image_link(job: Job, name: str, results: ResultStore) -> str:
-    """Where a picture can be had: through the API, or straight from the object store where links may be presigned."""
+    """Where an image can be had: through the API, or straight from the object store where links may be presigned."""
     return results.link(job.folder, name) or f"/images/{job.id}/{name}"
 
 
 def main_image(job: Job) -> str:
-    """The file name of the picture that stands for the job: the grid if one was asked for, else the first."""
+    """The file name of the image that stands for the job: the grid if one was asked for, else the first."""
     return job.grid or job.images[0].name
 
 
 def describe(job: Job, results: ResultStore) -> dict[str, Any]:
-    """The state of a job, without the pictures' bytes. One that has ended has links to what was finished of it."""
+    """The state of a job, without the images' bytes. One that has ended has links to what was finished of it."""
     answer: dict[str, Any] = {
         "task_id": job.id,
         "State": job.state.value,
@@ -37,7 +37,7 @@ def describe(job: Job, results: ResultStore) -> dict[str, Any]:
     if job.error:
         answer["Error"] = {"error": job.error.message, "code": job.error.code}
     if job.state.final and job.images:
-        used = next(row.used for row in job.rows if row.done)
+        used = next(task.used for task in job.tasks if task.done)
         answer |= {
             "Size": list(job.request.result_size),
             "Format": job.request.format,
@@ -51,8 +51,8 @@ def describe(job: Job, results: ResultStore) -> dict[str, Any]:
 
 
 def _warnings(job: Job) -> list[str]:
-    """What the workers have to say about the job's rows, and about its grid where there is none."""
-    said = [warning for each in job.rows for warning in each.warnings]
+    """What the workers have to say about the job's tasks, and about its grid where there is none."""
+    said = [warning for each in job.tasks for warning in each.warnings]
     if job.state is State.SUCCESS and not job.request.skip_grid and job.grid is None:
         said.append("skip_grid: the grid could not be made; all images are there.")
     return said

@@ -1,11 +1,11 @@
-"""The job record in Redis: created by the API, worked on row by row by the workers, read by everybody.
+"""The job record in Redis: created by the API, worked on task by task by the workers, read by everybody.
 
-A job is a hash `job:<id>` with its request and a `row:<n>` field for each row that was begun, changed only by commits
-that compare what they rest on. A worker that claims a row gets a token; every later write of that row must show it, so
-that a worker that was given up for dead and wakes again changes nothing. Progress lives in a hash of its own.
+A job is a hash `job:<id>` with its request and a `row:<n>` field for each task that was begun, changed only by commits
+that compare what they rest on. A worker that claims a task gets a token; every later write of that task must show it,
+so that a worker that was given up for dead and wakes again changes nothing. Progress lives in a hash of its own.
 
 All that a record can go through is in this one module, long as it is: whether each change guards against all others can
-only be seen side by side. The line of rows, expiry, callbacks and the pace have rooms of their own.
+only be seen side by side. The line of tasks, expiry, callbacks and the pace have rooms of their own.
 """
 
 import base64
@@ -26,13 +26,13 @@ from shared.errors import (
     LeaseLost,
     NotFound,
     QueueFull,
-    RowBusy,
     ServiceError,
+    TaskBusy,
     TooCostly,
     TooManyJobs,
     error_from_code,
 )
-from shared.jobs.backlog import Acceptance, Backlog, Most, RowId, Taken, Waiting
+from shared.jobs.backlog import Acceptance, Backlog, Most, Taken, TaskRef, Waiting
 from shared.jobs.commits import Commits, Read, Writes
 from shared.jobs.expiry import ExpiringFolders
 from shared.jobs.fair_shares import UNCHARGE
@@ -41,9 +41,9 @@ from shared.jobs.records import (
     Claim,
     Job,
     Loose,
-    Row,
     State,
     StoredImage,
+    Task,
     expiring_folder,
     input_folder,
     new_token,
@@ -53,7 +53,7 @@ from shared.jobs.records import (
 from shared.jobs.webhooks import PendingCallbacks
 from shared.lately import Lately
 from shared.redis.clock import RedisClock
-from shared.request.cost import row_cost
+from shared.request.cost import task_cost
 from shared.request.model import ImageRequest
 from shared.settings import Settings
 
@@ -70,11 +70,11 @@ PREVIEW_TTL_S = 60
 _LINE_KNOWN_FOR_S = 1.0
 # what every change reads of a record
 _HEAD = ("state", "request", "owner", "created", "started", "rows", "done", "bytes")
-# so many jobs and rows are looked at in one look for those that nobody works on
+# so many jobs and tasks are looked at in one look for those that nobody works on
 _JOBS_A_LOOK = 100
 _ROWS_A_LOOK = 5000
 
-# KEYS: a row's lease; ARGV: milliseconds
+# KEYS: a task's lease; ARGV: milliseconds
 _RENEW = """
 if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
 return 1
@@ -137,7 +137,7 @@ class JobStore:
             deadline_s=settings.job_deadline_s,
             longest_wait_s=settings.max_wait_s or math.inf,
             max_attempts=settings.max_attempts,
-            # runs out before the message of a dead worker comes again, so that the row is free when it does
+            # runs out before the message of a dead worker comes again, so that the task is free when it does
             lease_s=settings.visibility_timeout_s / 2,
             most=Most(settings.max_waiting_jobs, settings.max_jobs_per_key, settings.max_key_bytes),
             most_job_bytes=settings.max_job_bytes,
@@ -147,12 +147,12 @@ class JobStore:
     # ---- the life of a job, in order
 
     def require_room(self, request: ImageRequest, owner: str) -> None:
-        """Raise what `accept` would raise now; spares writing an input picture for nothing."""
+        """Raise what `accept` would raise now; spares writing an input image for nothing."""
         self._require_small(request)
         self._with_room(request, lambda: self.backlog.room(owner, self.most))
 
     def accept(self, job_id: str, request: ImageRequest, owner: str = "") -> bool:
-        """Write the record of a job and put its rows into line, in one step; False if the job was there before.
+        """Write the record of a job and put its tasks into line, in one step; False if the job was there before.
 
         From then on the job will be worked on, whatever dies. Raises QueueFull, TooManyJobs or TooCostly, and nothing
         is written.
@@ -167,7 +167,7 @@ class JobStore:
             "created": str(now),
             "variant": request.variant,
             "model": request.model,
-            "rows": str(request.rows),
+            "rows": str(request.tasks),
             "done": "0",
             "bytes": str(job.record_bytes),
         }
@@ -179,134 +179,134 @@ class JobStore:
         """Whether the job was accepted, now or in the past."""
         return bool(self.redis.exists(self._key("job", job_id), self._key("gone", job_id)))
 
-    def take_row(self, call: str, variant: str, left_to_others: Collection[str] = ()) -> RowId | None:
-        """The row that is due, for the message `call`; rows of the models left to others are passed over.
+    def take_task(self, message: str, variant: str, left_to_others: Collection[str] = ()) -> TaskRef | None:
+        """The task that is due, for the message `message`; tasks of the models left to others are passed over.
 
-        None: no row waits. Raises RowBusy where only rows for others do.
+        None: no task waits. Raises TaskBusy where only tasks for others do.
         """
-        return self.backlog.take(call, variant, self.clock(), self._key("job", ""), left_to_others)
+        return self.backlog.take(message, variant, self.clock(), self._key("job", ""), left_to_others)
 
-    def lost_before(self, row: RowId) -> bool:
-        """Whether an attempt at the row was begun and lost, so that it may have killed its worker.
+    def lost_before(self, task: TaskRef) -> bool:
+        """Whether an attempt at the task was begun and lost, so that it may have killed its worker.
 
-        Raises RowBusy while that attempt shows signs of life.
+        Raises TaskBusy while that attempt shows signs of life.
         """
-        begun = Row.from_json(self.redis.hget(self._key("job", row.job_id), f"row:{row.row}"))
-        if begun.state == "running" and self.redis.exists(self._lease(row.job_id, row.row, begun.token)):
-            raise RowBusy("A living worker has this row.")
+        begun = Task.from_json(self.redis.hget(self._key("job", task.job_id), f"row:{task.number}"))
+        if begun.state == "running" and self.redis.exists(self._lease(task.job_id, task.number, begun.token)):
+            raise TaskBusy("A living worker has this task.")
         return bool(begun.attempt) and not begun.done
 
-    def reserve_row(self, row: RowId, call: str, token: str) -> None:
-        """Hold a row that cannot be claimed yet, for `lease_s` seconds; call it again to hold it longer.
+    def reserve_task(self, task: TaskRef, message: str, token: str) -> None:
+        """Hold a task that cannot be claimed yet, for `lease_s` seconds; call it again to hold it longer.
 
-        Raises RowBusy when another worker holds it, JobCancelled when the job has ended.
+        Raises TaskBusy when another worker holds it, JobCancelled when the job has ended.
         """
-        prefix = self._lease(row.job_id, row.row, "")
-        if not self.backlog.reserve(call, row, token, prefix, max(1, self._lease_ms)):
-            raise RowBusy("Another worker holds this row.")
-        state = self.redis.hget(self._key("job", row.job_id), "state")
+        prefix = self._lease(task.job_id, task.number, "")
+        if not self.backlog.reserve(message, task, token, prefix, max(1, self._lease_ms)):
+            raise TaskBusy("Another worker holds this task.")
+        state = self.redis.hget(self._key("job", task.job_id), "state")
         if state is None or State(state).final:
             raise JobCancelled("The job was ended.")
 
-    def claim_row(self, job_id: str, number: int, call: str = "", token: str = "") -> Claim | None:
-        """Take a row for this attempt; None when there is nothing left to do for it.
+    def claim_task(self, job_id: str, number: int, message: str = "", token: str = "") -> Claim | None:
+        """Take a task for this attempt; None when there is nothing left to do for it.
 
-        `call` is the message that holds the row. With a `token` of its own (`new_token`) a worker that heard no answer
-        may ask again: it is the same attempt. The attempt that would be one too many ends the job with
-        `AttemptsExhausted` instead. Raises RowBusy while another attempt works on the row and has shown a sign of life
-        within `lease_s` seconds, and when `call` does not hold the row any more.
+        `message` is the message that holds the task. With a `token` of its own (`new_token`) a worker that heard no
+        answer may ask again: it is the same attempt. The attempt that would be one too many ends the job with
+        `AttemptsExhausted` instead. Raises TaskBusy while another attempt works on the task and has shown a sign of
+        life within `lease_s` seconds, and when `message` does not hold the task any more.
         """
         token = token or new_token()
 
         def change(record: dict[str, str], writes: Writes) -> Claim | None:
             if not record or State(record["state"]).final:
                 return None
-            request, row = ImageRequest.from_json(record["request"]), _row(record, number)
+            request, task = ImageRequest.from_json(record["request"]), _task(record, number)
             now = self.clock()
             started = float(record.get("started", now))
             overdue = started + self.deadline_s
-            claim = Claim(job_id, number, token, row.attempt + 1, request, overdue, now)
-            if row.done:
-                if self._rows_done(job_id, record, request) < request.rows:
+            claim = Claim(job_id, number, token, task.attempt + 1, request, overdue, now)
+            if task.done:
+                if self._tasks_done(job_id, record, request) < request.tasks:
                     return None
                 if self.lease_s:  # to close the job may take long
-                    writes.set(self._lease(job_id, number, row.token), "1", px=self._lease_ms)
-                return replace(claim, token=row.token, finished=True)
-            if row.state == "running" and row.token == token:
-                return replace(claim, attempt=row.attempt)  # claimed before, and the answer was lost
-            if row.state == "running" and self.redis.exists(self._lease(job_id, number, row.token)):
-                raise RowBusy("A living worker has this row.")
-            if row.attempt >= self.max_attempts:
+                    writes.set(self._lease(job_id, number, task.token), "1", px=self._lease_ms)
+                return replace(claim, token=task.token, finished=True)
+            if task.state == "running" and task.token == token:
+                return replace(claim, attempt=task.attempt)  # claimed before, and the answer was lost
+            if task.state == "running" and self.redis.exists(self._lease(job_id, number, task.token)):
+                raise TaskBusy("A living worker has this task.")
+            if task.attempt >= self.max_attempts:
                 lost = AttemptsExhausted(
-                    f"Row {number} was started {row.attempt} times and never finished: its workers died. "
+                    f"Task {number} was started {task.attempt} times and never finished: its workers died. "
                     "Try a smaller request, or look into the workers' logs."
                 )
                 self._end(writes, job_id, record, State.FAILURE, lost)
                 return None
-            begun = replace(row, state="running", attempt=row.attempt + 1, token=token)
+            begun = replace(task, state="running", attempt=task.attempt + 1, token=token)
             key = self._key("job", job_id)
             writes.hset(key, mapping={f"row:{number}": begun.to_json(), "state": State.PROGRESS.value})
             writes.hsetnx(key, "started", repr(started))
             if self.lease_s:
                 writes.set(self._lease(job_id, number, token), "1", px=self._lease_ms)
-            if call:
-                held = self.redis.hget(self.backlog.taken_key, call)
+            if message:
+                held = self.redis.hget(self.backlog.taken_key, message)
                 if held is None:
-                    raise RowBusy("The message does not hold this row any more.")
-                writes.hset(self.backlog.taken_key, call, Taken.parse(call, held).held_by(token))
+                    raise TaskBusy("The message does not hold this task any more.")
+                writes.hset(self.backlog.taken_key, message, Taken.parse(message, held).held_by(token))
             self.backlog.began(writes, job_id, overdue)
             return claim
 
-        return self._change(job_id, number, change, call)
+        return self._change(job_id, number, change, message)
 
     def renew_lease(self, claim: Claim) -> None:
-        """Show a sign of life for a row, so that a message delivered twice does not start it twice."""
-        self._renew_lease(claim.job_id, claim.row, claim.token)
+        """Show a sign of life for a task, so that a message delivered twice does not start it twice."""
+        self._renew_lease(claim.job_id, claim.task, claim.token)
 
-    def release_row(self, claim: Claim, *, counted: bool = False) -> None:
-        """Give a row back untouched, as if it had never been claimed: its worker shuts down in good order.
+    def release_task(self, claim: Claim, *, counted: bool = False) -> None:
+        """Give a task back untouched, as if it had never been claimed: its worker shuts down in good order.
 
-        `counted`: the attempt counts all the same, because the worker failed amid the row, perhaps at it.
-        Raises LeaseLost when another attempt owns the row, JobCancelled when the job has ended.
+        `counted`: the attempt counts all the same, because the worker failed amid the task, perhaps at it.
+        Raises LeaseLost when another attempt owns the task, JobCancelled when the job has ended.
         """
 
         def change(record: dict[str, str], writes: Writes) -> None:
-            row = self._owned_row(record, claim)
-            if row.done:
+            task = self._owned_task(record, claim)
+            if task.done:
                 return
-            returned = replace(row, state="queued", attempt=row.attempt - (not counted), token="")
-            writes.hset(self._key("job", claim.job_id), f"row:{claim.row}", returned.to_json())
-            writes.delete(self._lease(claim.job_id, claim.row, claim.token))
+            returned = replace(task, state="queued", attempt=task.attempt - (not counted), token="")
+            writes.hset(self._key("job", claim.job_id), f"row:{claim.task}", returned.to_json())
+            writes.delete(self._lease(claim.job_id, claim.task, claim.token))
 
-        self._change(claim.job_id, claim.row, change)
+        self._change(claim.job_id, claim.task, change)
 
     def progress(self, claim: Claim, step: int, steps: int) -> None:
-        """Tell how far a row is: `step` of `steps` model evaluations.
+        """Tell how far a task is: `step` of `steps` model evaluations.
 
-        Raises LeaseLost, JobCancelled or DeadlineExceeded when the row must not go on.
+        Raises LeaseLost, JobCancelled or DeadlineExceeded when the task must not go on.
         """
         self._tell(claim, f"{step}/{steps}")
 
     def downloading(self, claim: Claim, percent: int) -> None:
-        """Tell how much of the row's model is fetched; raises the same. The first `progress` ends it."""
+        """Tell how much of the task's model is fetched; raises the same. The first `progress` ends it."""
         self._tell(claim, f"{percent}%")
 
     def _tell(self, claim: Claim, text: str) -> None:
         steps_key = self._key("steps", claim.job_id)
         with self.redis.pipeline(transaction=False) as pipe:
             # the token in the name keeps an attempt that was given up from overwriting its successor's progress
-            pipe.hset(steps_key, f"{claim.row}:{claim.token}", text)
+            pipe.hset(steps_key, f"{claim.task}:{claim.token}", text)
             pipe.expire(steps_key, self.result_ttl_s)
             if self.lease_s:
-                pipe.set(self._lease(claim.job_id, claim.row, claim.token), "1", px=self._lease_ms)
-            pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.row}")
-            state, row = pipe.execute()[-1]
-        if error := self._objection(claim, state, row):
+                pipe.set(self._lease(claim.job_id, claim.task, claim.token), "1", px=self._lease_ms)
+            pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.task}")
+            state, task = pipe.execute()[-1]
+        if error := self._objection(claim, state, task):
             raise error
 
-    def save_preview(self, claim: Claim, picture: bytes) -> None:
-        """Keep a small JPEG of what a row is becoming; the latest of any row stands for the job."""
-        text = base64.b64encode(picture).decode()
+    def save_preview(self, claim: Claim, image: bytes) -> None:
+        """Keep a small JPEG of what a task is becoming; the latest of any task stands for the job."""
+        text = base64.b64encode(image).decode()
         self.redis.set(self._key("preview", claim.job_id), text, ex=PREVIEW_TTL_S)
 
     def preview(self, job_id: str) -> str | None:
@@ -315,45 +315,45 @@ class JobStore:
         return text
 
     def objections(self, claims: Sequence[Claim]) -> dict[Claim, JobError]:
-        """Why rows must not go on, for those of `claims` that must not: LeaseLost, JobCancelled, DeadlineExceeded."""
+        """Why tasks must not go on, for those of `claims` that must not: LeaseLost, JobCancelled, DeadlineExceeded."""
         with self.redis.pipeline(transaction=False) as pipe:
             for claim in claims:
-                pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.row}")
+                pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.task}")
             found = pipe.execute()
         raised = {claim: self._objection(claim, *fields) for claim, fields in zip(claims, found, strict=True)}
         return {claim: error for claim, error in raised.items() if error}
 
-    def finish_row(
+    def finish_task(
         self, claim: Claim, images: Sequence[StoredImage], used: Mapping[str, Any], warnings: Sequence[str]
     ) -> bool:
-        """Mark a row as done; True when it was the last one, so that the caller closes the job.
+        """Mark a task as done; True when it was the last one, so that the caller closes the job.
 
-        Raises LeaseLost when another attempt owns the row, JobCancelled when the job has ended.
+        Raises LeaseLost when another attempt owns the task, JobCancelled when the job has ended.
         """
 
         def change(record: dict[str, str], writes: Writes) -> bool | None:
-            row = self._owned_row(record, claim)
-            rows_done = self._rows_done(claim.job_id, record, claim.request)
-            if row.done:
-                return rows_done == claim.request.rows
-            done = replace(row, state="done", images=tuple(images), used=used, warnings=tuple(warnings))
+            task = self._owned_task(record, claim)
+            tasks_done = self._tasks_done(claim.job_id, record, claim.request)
+            if task.done:
+                return tasks_done == claim.request.tasks
+            done = replace(task, state="done", images=tuple(images), used=used, warnings=tuple(warnings))
             key = self._key("job", claim.job_id)
-            writes.hset(key, f"row:{claim.row}", done.to_json())
+            writes.hset(key, f"row:{claim.task}", done.to_json())
             job = _waiting(claim.job_id, claim.request, record["owner"])
-            self.backlog.row_done(writes, job)
-            self.pace.done(writes, claim.begun, self.clock(), job.row_cost)
+            self.backlog.task_done(writes, job)
+            self.pace.done(writes, claim.begun, self.clock(), job.task_cost)
             if "done" not in record:  # a record of an older version does not count them
-                return rows_done + 1 == claim.request.rows
+                return tasks_done + 1 == claim.request.tasks
             writes.hincrby(key, "done", 1)
             return None
 
         answers: list[Any] = []
-        last = self._change(claim.job_id, claim.row, change, answers=answers)
-        # another row may have been done since the record was read: what Redis counted is right
-        return int(answers[-1]) == claim.request.rows if last is None else last
+        last = self._change(claim.job_id, claim.task, change, answers=answers)
+        # another task may have been done since the record was read: what Redis counted is right
+        return int(answers[-1]) == claim.request.tasks if last is None else last
 
     def close(self, job_id: str, grid: str | None) -> bool:
-        """End a job whose rows are all done as a success; False when somebody else ended it before."""
+        """End a job whose tasks are all done as a success; False when somebody else ended it before."""
 
         def change(record: dict[str, str], writes: Writes) -> bool:
             if not record or State(record["state"]).final:
@@ -369,14 +369,14 @@ class JobStore:
 
         return self._change(job_id, None, change)
 
-    def fail_row(self, claim: Claim, error: ServiceError) -> None:
-        """End the whole job with `error`, if this attempt still owns its row."""
+    def fail_task(self, claim: Claim, error: ServiceError) -> None:
+        """End the whole job with `error`, if this attempt still owns its task."""
 
         def change(record: dict[str, str], writes: Writes) -> None:
-            self._owned_row(record, claim)
+            self._owned_task(record, claim)
             self._end(writes, claim.job_id, record, State.FAILURE, error)
 
-        self._change(claim.job_id, claim.row, change)
+        self._change(claim.job_id, claim.task, change)
 
     def cancel(self, job_id: str) -> State:
         """Stop a job that waits or runs; gives the state it has then. Raises NotFound or Gone."""
@@ -415,7 +415,7 @@ class JobStore:
             id=job_id,
             state=State(record["state"]),
             request=request,
-            rows=_rows(record, request),
+            tasks=_tasks(record, request),
             created=float(record["created"]),
             owner=record["owner"],
             started=float(record["started"]) if "started" in record else None,
@@ -450,88 +450,88 @@ class JobStore:
         """How many jobs wait for a worker."""
         return self.backlog.jobs_waiting()
 
-    def abandoned_rows(self) -> set[Taken]:
-        """Rows that a message holds while nobody shows a sign of life for them; those of ended jobs are let go.
+    def abandoned_tasks(self) -> set[Taken]:
+        """Tasks that a message holds while nobody shows a sign of life for them; those of ended jobs are let go.
 
-        A row that has just been taken, or waits for its message to come again, is among them for a moment. Those that
+        A task that has just been taken, or waits for its message to come again, is among them for a moment. Those that
         stay have lost their message on the way: `requeue` them.
         """
         held = self.backlog.taken() if self.lease_s else []
         with self.redis.pipeline(transaction=False) as pipe:
             for taken in held:
-                pipe.hmget(self._key("job", taken.row.job_id), "state", f"row:{taken.row.row}")
+                pipe.hmget(self._key("job", taken.task.job_id), "state", f"row:{taken.task.number}")
             records = pipe.execute()
-            tokens = [(taken.token, Row.from_json(text).token) for taken, (_, text) in zip(held, records, strict=True)]
-            for taken, (of_call, of_row) in zip(held, tokens, strict=True):
-                pipe.exists(*(self._lease(taken.row.job_id, taken.row.row, token) for token in {of_call, of_row}))
+            tokens = [(taken.token, Task.from_json(text).token) for taken, (_, text) in zip(held, records, strict=True)]
+            for taken, (of_call, of_task) in zip(held, tokens, strict=True):
+                pipe.exists(*(self._lease(taken.task.job_id, taken.task.number, token) for token in {of_call, of_task}))
             living = pipe.execute()
         found = set()
         for taken, (state, _), alive in zip(held, records, living, strict=True):
             if alive:
                 continue
             if state is None or State(state).final:
-                self.backlog.drop(taken.call, taken.row, taken.token)
+                self.backlog.drop(taken.message, taken.task, taken.token)
             else:
                 found.add(taken)
         return found
 
     def one_look(self, job_ids: Sequence[str]) -> list[str]:
-        """The first of these jobs, at least one: as many as have so few rows together that `loose_rows` is quick."""
+        """The first of these jobs, at least one: as many as have so few tasks together that `loose_tasks` is quick."""
         with self.redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hget(self._key("job", job_id), "rows")
-            upto = accumulate(int(rows or 1) for rows in pipe.execute())
+            upto = accumulate(int(tasks or 1) for tasks in pipe.execute())
         return [
             job_id
-            for at, (job_id, rows) in enumerate(zip(job_ids, upto, strict=True))
-            if not at or rows <= _ROWS_A_LOOK
+            for at, (job_id, tasks) in enumerate(zip(job_ids, upto, strict=True))
+            if not at or tasks <= _ROWS_A_LOOK
         ]
 
-    def loose_rows(self, job_ids: Sequence[str]) -> set[Loose]:
-        """Unfinished rows of open jobs that are neither in line nor taken nor worked on, as the records tell.
+    def loose_tasks(self, job_ids: Sequence[str]) -> set[Loose]:
+        """Unfinished tasks of open jobs that are neither in line nor taken nor worked on, as the records tell.
 
-        A row on its way from one to the next may be among them for a moment. One that stays would never be begun
-        again: `requeue` it. Of a job whose rows are all done and that nobody closes, it is one row; while a message
+        A task on its way from one to the next may be among them for a moment. One that stays would never be begun
+        again: `requeue` it. Of a job whose tasks are all done and that nobody closes, it is one task; while a message
         holds any of them, that one's worker is about to close it, or it is among the abandoned ones.
         """
-        held = {taken.row for taken in self.backlog.taken()}
-        jobs_held = {row.job_id for row in held}
+        held = {taken.task for taken in self.backlog.taken()}
+        jobs_held = {task.job_id for task in held}
         with self.redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hmget(self._key("job", job_id), "variant", "rows", "request")
             asked: list[tuple[str, str]] = []
-            for job_id, (variant, rows, text) in zip(job_ids, pipe.execute(), strict=True):
+            for job_id, (variant, tasks, text) in zip(job_ids, pipe.execute(), strict=True):
                 if text is None:
                     continue
-                if rows is None:  # a record of an older version
+                if tasks is None:  # a record of an older version
                     request = ImageRequest.from_json(text)
-                    variant, rows = request.variant, request.rows
-                self.backlog.loose_rows(pipe, self._key("job", job_id), job_id, variant, int(rows))
+                    variant, tasks = request.variant, request.tasks
+                self.backlog.loose_tasks(pipe, self._key("job", job_id), job_id, variant, int(tasks))
                 asked.append((job_id, variant))
             found = [
-                Loose(RowId(job_id, int(number)), variant, text)
+                Loose(TaskRef(job_id, int(number)), variant, text)
                 for (job_id, variant), answer in zip(asked, pipe.execute(), strict=True)
                 for number, text in zip(answer[::2], answer[1::2], strict=True)
-                if RowId(job_id, int(number)) not in held and not (job_id in jobs_held and Row.from_json(text).done)
+                if TaskRef(job_id, int(number)) not in held and not (job_id in jobs_held and Task.from_json(text).done)
             ]
             for loose in found:
-                pipe.exists(self._lease(loose.row.job_id, loose.row.row, Row.from_json(loose.text).token))
+                pipe.exists(self._lease(loose.task.job_id, loose.task.number, Task.from_json(loose.text).token))
             return {loose for loose, alive in zip(found, pipe.execute(), strict=True) if not alive}
 
     def requeue(self, lost: Taken | Loose) -> bool:
-        """Put an abandoned or a loose row into line again, as the next one; False if it changed, or somebody else did.
+        """Put an abandoned or a loose task into line again, as the next one; False if it changed, or somebody else did.
 
-        Should the message of an abandoned row come after all, it calls to another row, or to none.
+        Should the message of an abandoned task come after all, it calls to another task, or to none.
         """
-        key = self._key("job", lost.row.job_id)
+        key = self._key("job", lost.task.job_id)
         if isinstance(lost, Taken):
             text = self.redis.hget(key, "request")
             return bool(text) and self.backlog.give_back(lost, ImageRequest.from_json(text).variant)
-        lease = self._lease(lost.row.job_id, lost.row.row, Row.from_json(lost.text).token)
-        return self.backlog.put_into_line(key, lease, lost.row, lost.variant, lost.text)
+        lease = self._lease(lost.task.job_id, lost.task.number, Task.from_json(lost.text).token)
+        return self.backlog.put_into_line(key, lease, lost.task, lost.variant, lost.text)
 
     def will_expire(self, job_id: str) -> None:
-        """The job is about to get an input picture, which goes even should the job never be accepted."""
+        """The job is about to get an input image, which goes even should the job never be accepted."""
         self.folders.add(self.redis, [input_folder(job_id)], self.clock() + self.result_ttl_s)
 
     # ---- inside
@@ -539,60 +539,64 @@ class JobStore:
     def _key(self, *parts: str) -> str:
         return self.prefix + ":".join(parts)
 
-    def _lease(self, job_id: str, row: int, token: str) -> str:
+    def _lease(self, job_id: str, task: int, token: str) -> str:
         # the token in the name keeps an attempt that was given up from renewing its successor's lease
-        return self._key("lease", job_id, str(row), token)
+        return self._key("lease", job_id, str(task), token)
 
     @property
     def _lease_ms(self) -> int:
         return int(self.lease_s * 1000)
 
-    def _renew_lease(self, job_id: str, row: int, token: str) -> None:
+    def _renew_lease(self, job_id: str, task: int, token: str) -> None:
         if self.lease_s:
-            self._renew(keys=[self._lease(job_id, row, token)], args=[self._lease_ms])
+            self._renew(keys=[self._lease(job_id, task, token)], args=[self._lease_ms])
 
     def _change(
         self,
         job_id: str,
-        row: int | None,
+        task: int | None,
         change: Callable[[dict[str, str], Writes], T],
-        call: str = "",
+        message: str = "",
         answers: list[Any] | None = None,
     ) -> T:
-        """Run `change(record, writes)` on the head of a record and one of its rows, until its writes could be made.
+        """Run `change(record, writes)` on the head of a record and one of its tasks, until its writes could be made.
 
-        They are made only if the state and the row are still what `change` saw, and the message `call` still holds the
-        row, else RowBusy is raised. What Redis answered to them is appended to `answers`.
+        They are made only if the state and the task are still what `change` saw, and the message `message` still holds
+        the task, else TaskBusy is raised. What Redis answered to them is appended to `answers`.
         """
         key = self._key("job", job_id)
-        row_fields = [] if row is None else [f"row:{row}"]
-        names = [*_HEAD, *row_fields]
+        task_fields = [] if task is None else [f"row:{task}"]
+        names = [*_HEAD, *task_fields]
         while True:
             with self.redis.pipeline(transaction=False) as pipe:
                 pipe.hmget(key, names)
-                pipe.hget(self.backlog.taken_key, call)
+                pipe.hget(self.backlog.taken_key, message)
                 values, held = pipe.execute()
             record = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            if call and row is not None and (held is None or Taken.parse(call, held).row != RowId(job_id, row)):
-                raise RowBusy("The message does not hold this row any more.")
+            if (
+                message
+                and task is not None
+                and (held is None or Taken.parse(message, held).task != TaskRef(job_id, task))
+            ):
+                raise TaskBusy("The message does not hold this task any more.")
             writes = Writes()
             result = change(record, writes)
             if not writes.commands:
                 return result
-            read = [Read(key, name, record.get(name)) for name in ("state", *row_fields)]
-            if call:
-                read.append(Read(self.backlog.taken_key, call, held))
+            read = [Read(key, name, record.get(name)) for name in ("state", *task_fields)]
+            if message:
+                read.append(Read(self.backlog.taken_key, message, held))
             told = self._commits.attempt(key, read, writes)
             if told is not None:
                 if answers is not None:
                     answers.extend(told)
                 return result
 
-    def _rows_done(self, job_id: str, record: Mapping[str, str], request: ImageRequest) -> int:
+    def _tasks_done(self, job_id: str, record: Mapping[str, str], request: ImageRequest) -> int:
         if "done" in record:
             return int(record["done"])
-        texts = self.redis.hmget(self._key("job", job_id), [f"row:{number}" for number in range(request.rows)])
-        return sum(Row.from_json(text).done for text in texts)
+        texts = self.redis.hmget(self._key("job", job_id), [f"row:{number}" for number in range(request.tasks)])
+        return sum(Task.from_json(text).done for text in texts)
 
     def _lateness(self, record: Mapping[str, str]) -> DeadlineExceeded | None:
         """Why an open job has to end, because of the time it took; None: it may go on."""
@@ -634,19 +638,19 @@ class JobStore:
 
         return self._change(job_id, None, change)
 
-    def _owned_row(self, record: Mapping[str, str], claim: Claim) -> Row:
+    def _owned_task(self, record: Mapping[str, str], claim: Claim) -> Task:
         if not record or State(record["state"]).final:
             raise JobCancelled("The job was ended.")
-        row = _row(record, claim.row)
-        if row.token != claim.token:
-            raise LeaseLost("Another attempt owns this row now.")
-        return row
+        task = _task(record, claim.task)
+        if task.token != claim.token:
+            raise LeaseLost("Another attempt owns this task now.")
+        return task
 
-    def _objection(self, claim: Claim, state: str | None, row: str | None) -> JobError | None:
+    def _objection(self, claim: Claim, state: str | None, task: str | None) -> JobError | None:
         if state is None or State(state).final:
             return JobCancelled("The job was ended.")
-        if Row.from_json(row).token != claim.token:
-            return LeaseLost("Another attempt owns this row now.")
+        if Task.from_json(task).token != claim.token:
+            return LeaseLost("Another attempt owns this task now.")
         if self.clock() > claim.deadline:
             return self._too_long()
         return None
@@ -689,7 +693,7 @@ class JobStore:
         if job.state is State.PROGRESS and job.started and job.progress > 0.02:
             return (self.clock() - job.started) * (1 - job.progress) / job.progress
         if job.state is State.PENDING and (pace := self._per_second.get()):
-            cost = _waiting(job.id, job.request, "").row_cost * job.request.rows
+            cost = _waiting(job.id, job.request, "").task_cost * job.request.tasks
             return self._line.get().work_until(job.position or 0, cost) / pace
         return None
 
@@ -728,32 +732,32 @@ class JobStore:
     def _until_room(self, request: ImageRequest) -> int:
         """Seconds until work like this request's has been done, and so a place is free, at the pace of late."""
         pace = self.pace.per_second()
-        return max(1, math.ceil(_waiting("", request, "").row_cost * request.rows / pace)) if pace else _RETRY_S
+        return max(1, math.ceil(_waiting("", request, "").task_cost * request.tasks / pace)) if pace else _RETRY_S
 
 
 def _waiting(job_id: str, request: ImageRequest, owner: str) -> Waiting:
     """What the line must know of a job."""
     size = record_bytes(request)
-    return Waiting(job_id, request.rows, row_cost(request), request.variant, owner, record_bytes=size)
+    return Waiting(job_id, request.tasks, task_cost(request), request.variant, owner, record_bytes=size)
 
 
-def _row(record: Mapping[str, str], number: int) -> Row:
-    return Row.from_json(record.get(f"row:{number}"))
+def _task(record: Mapping[str, str], number: int) -> Task:
+    return Task.from_json(record.get(f"row:{number}"))
 
 
-def _rows(record: Mapping[str, str], request: ImageRequest) -> tuple[Row, ...]:
-    return tuple(_row(record, number) for number in range(request.rows))
+def _tasks(record: Mapping[str, str], request: ImageRequest) -> tuple[Task, ...]:
+    return tuple(_task(record, number) for number in range(request.tasks))
 
 
 def _with_steps(job: Job, steps: Mapping[str, str]) -> Job:
-    """Sum the rows' progress; a row that has not begun counts as many steps as the longest that has."""
+    """Sum the tasks' progress; a task that has not begun counts as many steps as the longest that has."""
     known = {attempt: tuple(map(int, text.split("/"))) for attempt, text in steps.items() if "/" in text}
-    running = {f"{number}:{row.token}" for number, row in enumerate(job.rows) if not row.done}
+    running = {f"{number}:{task.token}" for number, task in enumerate(job.tasks) if not task.done}
     downloads = [int(text.rstrip("%")) for attempt, text in steps.items() if attempt in running and "%" in text]
     longest = max((total for _, total in known.values()), default=job.request.steps * job.request.n_samples)
     done = total = 0
-    for number, row in enumerate(job.rows):
-        row_step, row_steps = known.get(f"{number}:{row.token}", (0, longest))
-        done += row_steps if row.done else row_step
-        total += row_steps
+    for number, task in enumerate(job.tasks):
+        task_step, task_steps = known.get(f"{number}:{task.token}", (0, longest))
+        done += task_steps if task.done else task_step
+        total += task_steps
     return replace(job, step=done, steps=total, download=max(downloads, default=None))

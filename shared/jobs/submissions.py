@@ -2,7 +2,7 @@
 
 A client that heard no answer cannot know whether its request was accepted. With an `Idempotency-Key` it may ask again
 as often as it likes; and an identical request with an explicit seed is taken for a retry for a few seconds, because
-it would only draw the same pictures again.
+it would only draw the same images again.
 """
 
 import hashlib

@@ -42,7 +42,7 @@ return cards
 class WorkerCard:
     """What one worker process says of itself.
 
-    `missing_models`: those it cannot serve, each with the reason. `rows`: how many it has in hand, `room`: how many it
+    `missing_models`: those it cannot serve, each with the reason. `tasks`: how many it has in hand, `room`: how many it
     would take at most now. `free_memory`: bytes on its device, None where that is not known. `batching`:
     forward passes by batch items since its start, and the times from which it knows its optimal batch sizes.
     """
@@ -54,7 +54,7 @@ class WorkerCard:
     warm_models: tuple[str, ...] = ()
     available_models: tuple[str, ...] = ()
     missing_models: Mapping[str, str] = field(default_factory=dict)
-    rows: int = 0
+    tasks: int = 0
     room: int = 1
     free_memory: int | None = None
     batching: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class WorkerCard:
     @property
     def load(self) -> float:
         """How much of what it would take it has in hand: 0 is idle, 1 is full."""
-        return self.rows / self.room
+        return self.tasks / self.room
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

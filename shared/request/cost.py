@@ -1,6 +1,6 @@
 """What a request costs, the one rule for it: what one job may ask for, and how the work is shared among keys.
 
-The unit is a pixel step: one step of one pixel of a picture. `docs/limits.md` lists every limit on a request.
+The unit is a pixel step: one step of one pixel of an image. `docs/limits.md` lists every limit on a request.
 """
 
 import re
@@ -65,7 +65,7 @@ def too_many_chunks(count: str) -> str:
 
 
 def text_cost(request: ImageRequest) -> int:
-    """Pixel steps that the job's texts add: chunks beyond the first of each side are encoded once a row, and
+    """Pixel steps that the job's texts add: chunks beyond the first of each side are encoded once a task, and
     lengthen every step."""
     guided = request.scale != 1
     negative = least_chunks(parse_prompt(request.negative_prompt)) if guided else [1]
@@ -80,18 +80,18 @@ def text_cost(request: ImageRequest) -> int:
 
 
 def enlargement_cost(request: ImageRequest) -> int:
-    """Pixel steps that pictures add beside their steps: reading the input once a row, enlarging every result."""
+    """Pixel steps that images add beside their steps: reading the input once a task, enlarging every result."""
     added = request.width * request.height * (request.post_upscale**2 - 1)
-    return request.rows * request.input_pixels + request.image_count * added
+    return request.tasks * request.input_pixels + request.image_count * added
 
 
 def job_cost(request: ImageRequest) -> int:
-    """Pixel steps of the whole job: steps x pixels x pictures, and what its texts and enlargement add."""
+    """Pixel steps of the whole job: steps x pixels x images, and what its texts and enlargement add."""
     drawing = request.steps * request.width * request.height * request.image_count
     return drawing + request.text_cost + enlargement_cost(request)
 
 
-def row_cost(request: ImageRequest) -> float:
-    """What one row takes of a device, in millions of pixel steps; guidance asks the model twice a step."""
+def task_cost(request: ImageRequest) -> float:
+    """What one task takes of a device, in millions of pixel steps; guidance asks the model twice a step."""
     passes = 1 if request.scale == 1 else 2
-    return passes * job_cost(request) / request.rows / 1e6
+    return passes * job_cost(request) / request.tasks / 1e6

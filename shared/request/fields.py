@@ -52,7 +52,7 @@ class Flag(fields.Boolean):
 
 
 class Text(fields.String):
-    """Text that can be stored, printed and put into a picture: valid Unicode without control characters."""
+    """Text that can be stored, printed and put into an image: valid Unicode without control characters."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> str:
         if not isinstance(value, str):
@@ -159,7 +159,7 @@ class Base64Image(fields.String):
         self.max_pixels = max_pixels
         self.decode: DecodeImage = decode_image
 
-    def _deserialize(  # type: ignore[override]  # a picture comes out of the text
+    def _deserialize(  # type: ignore[override]  # an image comes out of the text
         self, value: Any, *args: Any, **kwargs: Any
     ) -> InputImage:
         if not isinstance(value, str):

@@ -52,7 +52,7 @@ def decode_image(data: bytes, max_pixels: int) -> InputImage:
         raise ValueError(f"Is a JPEG of more than {_MOST_SCANS} scans; save it anew, then send it.")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large pictures and of odd metadata; our own limit decides
+            # Pillow warns of large images and of odd metadata; our own limit decides
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 _check_size(image, max_pixels)

@@ -34,7 +34,7 @@ def load_query(schema: Schema, query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, InputImage | None]:
-    """Validate `body`; gives the request with every default filled in, and the input picture of an img2img.
+    """Validate `body`; gives the request with every default filled in, and the input image of an img2img.
 
     Raises InvalidRequest with every bad field, TooCostly when the request is sound but asks for too much, and
     CallbackRefused where the operator does not allow its callback_url.
@@ -49,10 +49,10 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     model = schema.limits.catalogue.find(values["ckpt"])
     if model is None:
         raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue)]})
-    picture: InputImage | None = values.get("init_img")
+    image: InputImage | None = values.get("init_img")
     width, height = native_size(values["W"], values["H"], model)
-    if picture:
-        enlarged = picture.width * values["upscale"], picture.height * values["upscale"]
+    if image:
+        enlarged = image.width * values["upscale"], image.height * values["upscale"]
         width, height, about_size = size_from_input(values["W"], values["H"], enlarged, model)
         warnings += about_size
     sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
@@ -94,7 +94,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         post_upscale=values.get("post_upscale", 1),
         prompt_file=values["from_file"].name if values["from_file"] else None,
         callback_url=values["callback_url"],
-        input_pixels=picture.width * picture.height if picture else 0,
+        input_pixels=image.width * image.height if image else 0,
         warnings=warnings,
     )
     if request.callback_url:
@@ -104,7 +104,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     if objection := objection_to_result(request):
         raise InvalidRequest("The images would be too large to be stored.", {"post_upscale": [objection]})
     request = replace(request, warnings=(*request.warnings, *grid_warnings(request)))
-    return _affordable(request, schema.limits), picture
+    return _affordable(request, schema.limits), image
 
 
 def _affordable(request: ImageRequest, limits: Limits) -> ImageRequest:

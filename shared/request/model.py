@@ -14,10 +14,10 @@ MAX_SEED = 2**32 - 1
 class ImageRequest:
     """Everything one job needs, with every default filled in.
 
-    `width`, `height` are the pixels of the pictures before `post_upscale`. `prompts` holds one prompt, or the lines of
+    `width`, `height` are the pixels of the images before `post_upscale`. `prompts` holds one prompt, or the lines of
     a prompt file. `seed` is a number even where the client wanted a random one: it was drawn on acceptance, so that a
-    row that runs twice gives the same picture. Wishes to the worker (`device`, `precision`, `unet_bs`, `turbo`) are
-    None where the client stated none. `input_pixels` are those of the input picture, and `text_cost` is what the texts
+    task that runs twice gives the same image. Wishes to the worker (`device`, `precision`, `unet_bs`, `turbo`) are
+    None where the client stated none. `input_pixels` are those of the input image, and `text_cost` is what the texts
     add to the job's cost, counted on acceptance (see `shared.request.cost`). `warnings` are what the API already has to
     say about the request.
     """
@@ -61,34 +61,34 @@ class ImageRequest:
     warnings: tuple[str, ...] = ()
 
     @property
-    def rows(self) -> int:
-        """How many row messages the job is made of: `n_iter` for each prompt."""
+    def tasks(self) -> int:
+        """How many task messages the job is made of: `n_iter` for each prompt."""
         return self.n_iter * len(self.prompts)
 
     @property
     def image_count(self) -> int:
-        return self.rows * self.n_samples
+        return self.tasks * self.n_samples
 
-    def prompt_of_row(self, row: int) -> str:
-        """The prompt of row `row`; all prompts are drawn once before any is drawn again."""
-        return self.prompts[row % len(self.prompts)]
+    def prompt_of_task(self, task: int) -> str:
+        """The prompt of task `task`; all prompts are drawn once before any is drawn again."""
+        return self.prompts[task % len(self.prompts)]
 
-    def seed_of(self, row: int, sample: int) -> int:
-        """The seed of one picture: the request's seed plus the picture's place in the job.
+    def seed_of(self, task: int, sample: int) -> int:
+        """The seed of one image: the request's seed plus the image's place in the job.
 
         After the highest seed comes 0, so that every seed that is reported can be asked for again.
         """
-        return (self.seed + row * self.n_samples + sample) % (MAX_SEED + 1)
+        return (self.seed + task * self.n_samples + sample) % (MAX_SEED + 1)
 
-    def noise_seed_of(self, row: int, sample: int) -> int:
-        """The seed of the noise that one picture starts from; its own seed, unless the request fixes one for all."""
+    def noise_seed_of(self, task: int, sample: int) -> int:
+        """The seed of the noise that one image starts from; its own seed, unless the request fixes one for all."""
         if self.noise_seed is not None:
             return self.noise_seed
-        return self.seed if self.fixed_code else self.seed_of(row, sample)
+        return self.seed if self.fixed_code else self.seed_of(task, sample)
 
     @property
     def result_size(self) -> tuple[int, int]:
-        """(width, height) of the delivered pictures, in pixels."""
+        """(width, height) of the delivered images, in pixels."""
         return self.width * self.post_upscale, self.height * self.post_upscale
 
     @property

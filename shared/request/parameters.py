@@ -1,4 +1,4 @@
-"""What a job was made with, under the names of the wire: for `Parameters` in answers and for the pictures' metadata."""
+"""What a job was made with, under the names of the wire: for `Parameters` in answers and for the images' metadata."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,19 +55,19 @@ def wire_parameters(
     return parameters | dict(used or {}) | {"warnings": list(dict.fromkeys((*request.warnings, *warnings)))}
 
 
-# how an answer travels and where it is kept says nothing about a picture
+# how an answer travels and where it is kept says nothing about an image
 _NOT_OF_A_PICTURE = (
     "type", "n_iter", "n_samples", "skip_grid", "n_rows", "skip_save", "outdir", "return_base64",
     "synchronous_request", "from-file", "prompts", "fixed_code",
 )  # fmt: skip
 
 
-def picture_parameters(
-    request: ImageRequest, row: int, sample: int, used: Mapping[str, Any], warnings: Sequence[str]
+def image_parameters(
+    request: ImageRequest, task: int, sample: int, used: Mapping[str, Any], warnings: Sequence[str]
 ) -> dict[str, Any]:
-    """What one picture was made with: enough to make it again, and nothing that differs between two equal ones."""
+    """What one image was made with: enough to make it again, and nothing that differs between two equal ones."""
     parameters = wire_parameters(request, used, warnings)
     kept = {name: value for name, value in parameters.items() if name not in _NOT_OF_A_PICTURE}
-    seed, noise_seed = request.seed_of(row, sample), request.noise_seed_of(row, sample)
-    own = {"prompt": request.prompt_of_row(row), "seed": seed}
+    seed, noise_seed = request.seed_of(task, sample), request.noise_seed_of(task, sample)
+    own = {"prompt": request.prompt_of_task(task), "seed": seed}
     return kept | own | {"noise_seed": None if noise_seed == seed else noise_seed}

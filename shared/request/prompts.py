@@ -23,7 +23,7 @@ _LONGEST_LAST_WORD = 60
 _EMPHASIS_TOKEN = re.compile(rf"[^\\()\[\]:]++|\\.?|:\s*+({NUMBER})\s*+\)|.", re.DOTALL)
 _BREAK = re.compile(r"\bBREAK\b")
 _PARTS_NAMED, _LONGEST_NAME = 8, 40
-# a prompt is parsed once for its job's pictures, and a few of them are worked on at a time
+# a prompt is parsed once for its job's images, and a few of them are worked on at a time
 _PARSED_KEPT = 16
 
 
@@ -78,7 +78,7 @@ def split_subprompts(prompt: str) -> list[SubPrompt]:
 
     A colon outside brackets ends a sub-prompt where a number stands directly behind it, up to white space or the end,
     and the last word before it is no number; what follows the last one weighs 1. Every other colon is text (`16:9`,
-    `picture: a cat`), and so is `\:`.
+    `image: a cat`), and so is `\:`.
     """
     return _split(prompt)[0]
 
@@ -184,7 +184,7 @@ def parse_emphasis(text: str) -> list[Fragment]:
 
 
 def _merged(pieces: Sequence[Sequence[str]], weights: Sequence[float]) -> Iterator[tuple[str, float]]:
-    """Neighbours of equal weight as one; weights that no picture survives are bounded."""
+    """Neighbours of equal weight as one; weights that no image survives are bounded."""
     run: list[str] = []
     current = 1.0
     for piece, weight in zip(pieces, weights, strict=True):

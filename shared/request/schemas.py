@@ -250,9 +250,9 @@ class Img2ImgSchema(GenerateSchema):
 
     def __init__(self, limits: Limits, **kwargs: Any) -> None:
         super().__init__(limits, **kwargs)
-        picture = self.fields["init_img"]
-        assert isinstance(picture, Base64Image)  # noqa: S101 - tells mypy what the class body says
-        picture.max_pixels, picture.decode = limits.max_input_pixels, limits.decode_image
+        image = self.fields["init_img"]
+        assert isinstance(image, Base64Image)  # noqa: S101 - tells mypy what the class body says
+        image.max_pixels, image.decode = limits.max_input_pixels, limits.decode_image
 
 
 def choose_model(catalogue: Catalogue) -> str:

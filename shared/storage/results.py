@@ -1,4 +1,4 @@
-"""The result store: pictures by folder and name, in a local folder or at any URL that fsspec knows."""
+"""The result store: images by folder and name, in a local folder or at any URL that fsspec knows."""
 
 import errno
 import hashlib

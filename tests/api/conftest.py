@@ -31,7 +31,8 @@ PILLOW_NAMES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 
 
 class FakeQueue:
-    """Stands in for `shared.queue.RowQueue`: notes for which variants it called, can break, and can play the worker."""
+    """Stands in for `shared.queue.TaskQueue`: notes for which variants it called, can break, and can play the
+    worker."""
 
     def __init__(self) -> None:
         self.clear()
@@ -42,7 +43,7 @@ class FakeQueue:
         self.breaks_after: int | None = None
         self.worker: Callable[[], None] = lambda: None
 
-    def call(self, variant: str, count: int = 1) -> None:
+    def notify(self, variant: str, count: int = 1) -> None:
         for _ in range(count):
             if self.breaks_after is not None and len(self.calls) >= self.breaks_after:
                 raise self.error
@@ -50,7 +51,7 @@ class FakeQueue:
             self.worker()
 
 
-def encoded_picture(form: str, colour: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
+def encoded_image(form: str, colour: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", size, colour).save(out, PILLOW_NAMES[form])
     return out.getvalue()
@@ -166,36 +167,36 @@ class World:
         jobs, results = self.services.jobs, self.services.results
         job = jobs.get(job_id)
         request = job.request
-        for number in range(request.rows):
-            claim = jobs.claim_row(job_id, number)
+        for number in range(request.tasks):
+            claim = jobs.claim_task(job_id, number)
             assert claim is not None
             stored = []
             for sample in range(request.n_samples):
                 seed = request.seed_of(number, sample)
                 image = StoredImage(f"{number * request.n_samples + sample:04d}-{seed}.{request.format}", seed)
                 colour = colours[(number * request.n_samples + sample) % len(colours)]
-                results.write(job.folder, image.name, encoded_picture(request.format, colour))
+                results.write(job.folder, image.name, encoded_image(request.format, colour))
                 stored.append(image)
-            jobs.finish_row(claim, stored, {"device": "cpu"}, ["device: this worker has a CPU only"])
+            jobs.finish_task(claim, stored, {"device": "cpu"}, ["device: this worker has a CPU only"])
         grid = None if request.skip_grid else f"grid.{request.format}"
         if grid:
-            results.write(job.folder, grid, encoded_picture(request.format, "yellow", (128, 64)))
+            results.write(job.folder, grid, encoded_image(request.format, "yellow", (128, 64)))
         jobs.close(job_id, grid)
         return job_id
 
     def play_worker(self, act: Callable[[str], object]) -> None:
-        """From now on every call takes the row that is due, and does `act` with the id of its job."""
+        """From now on every call takes the task that is due, and does `act` with the id of its job."""
 
         def work() -> None:
-            row = self.services.jobs.take_row(f"call {len(self.queue.calls)}", self.queue.calls[-1])
-            assert row is not None
-            act(row.job_id)
+            task = self.services.jobs.take_task(f"call {len(self.queue.calls)}", self.queue.calls[-1])
+            assert task is not None
+            act(task.job_id)
 
         self.queue.worker = work
 
-    def rows_waiting(self, variant: str = "any") -> int:
-        """How many rows any worker can take."""
-        return self.services.jobs.backlog.rows_waiting(variant)
+    def tasks_waiting(self, variant: str = "any") -> int:
+        """How many tasks any worker can take."""
+        return self.services.jobs.backlog.tasks_waiting(variant)
 
     def job_keys(self) -> list[str]:
         """What Redis holds about any job."""
@@ -226,8 +227,8 @@ def client(world: World) -> Any:
 
 
 @pytest.fixture
-def picture_text() -> str:
-    return base64.b64encode(encoded_picture("png")).decode()
+def image_text() -> str:
+    return base64.b64encode(encoded_image("png")).decode()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from shared.jobs.workers import WorkerCard
-from shared.queue import RowQueue, make_celery
+from shared.queue import TaskQueue, make_celery
 from shared.settings import Settings
 
 CARD = WorkerCard("w1", "cpu", "cpu", 2, available_models=("demo",))
@@ -79,7 +79,7 @@ def busy(world: Any) -> str:
     """A world with a worker and jobs of each state; gives the id of one that waits."""
     world.services.workers.announce(CARD)
     world.work(world.submit())
-    world.services.jobs.claim_row(world.submit(), 0)
+    world.services.jobs.claim_task(world.submit(), 0)
     world.client.post(f"/cancel/{world.submit()}")
     return str(world.submit())
 
@@ -88,7 +88,7 @@ def test_ways_that_are_taken_often_ask_nothing_that_grows(world: Any, busy: str,
     """Given jobs of all states, when submitting, polling, looking and announcing, then every command is a short one."""
     settings = Settings(redis_url=world.server.url)
     app = make_celery(settings)
-    queue = RowQueue(app, world.redis, settings.key_prefix)
+    queue = TaskQueue(app, world.redis, settings.key_prefix)
     ways: dict[str, Callable[[], object]] = {
         "submit": lambda: world.submit(seed=7, n_iter=2),
         "status": lambda: world.client.get(f"/status/{busy}"),
@@ -97,7 +97,7 @@ def test_ways_that_are_taken_often_ask_nothing_that_grows(world: Any, busy: str,
         "metrics": lambda: world.client.get("/metrics"),
         "models": lambda: world.client.get("/models"),
         "heartbeat": lambda: world.services.workers.announce(CARD),
-        "message": lambda: queue.call("any", 2),
+        "message": lambda: queue.notify("any", 2),
         "work": lambda: world.work(world.submit()),
     }
     for name, act in ways.items():

@@ -92,20 +92,20 @@ def draw_body(chance, names):
 
 @pytest.mark.parametrize(("path", "schema_class"), [("/generate", GenerateSchema), ("/img2img", Img2ImgSchema)])
 @pytest.mark.parametrize("seed", range(6))
-def test_no_body_ever_gives_a_5xx(world, picture_text, path, schema_class, seed):
+def test_no_body_ever_gives_a_5xx(world, image_text, path, schema_class, seed):
     """Given any JSON object, when posted, then 202 with a job, or 400, 401 or 422 in the one shape and no job."""
     chance = random.Random(seed)
     names = [field.data_key or name for name, field in schema_class(world.services.limits).fields.items()]
     for _ in range(BODIES_A_SEED):
         body = draw_body(chance, names)
         if path == "/img2img" and chance.random() < 0.8:
-            body["init_img"] = picture_text
+            body["init_img"] = image_text
         world.clear()
 
         answer = world.client.post(path, data=json.dumps(body), content_type="application/json")
 
         if answer.status_code == 202:
-            assert world.services.jobs.get(answer.json["task_id"]).request.rows == len(world.queue.calls)
+            assert world.services.jobs.get(answer.json["task_id"]).request.tasks == len(world.queue.calls)
             continue
         assert answer.status_code in (400, 401, 422), (answer.status_code, body)
         assert set(answer.json) == {"error", "code", "fields"}

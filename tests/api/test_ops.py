@@ -12,7 +12,7 @@ CARD = WorkerCard(
     warm_models=("demo",),
     available_models=("demo", "sd14"),
     missing_models={"sd15": "It is not here."},
-    rows=3,
+    tasks=3,
     room=4,
     free_memory=5_000_000_000,
     batching={
@@ -158,7 +158,7 @@ def test_every_name_that_is_listed_is_accepted(world):
 
 
 def test_samplers_are_the_table(world):
-    """Given the sampler table, when the samplers are asked for, then every row is there in order."""
+    """Given the sampler table, when the samplers are asked for, then every task is there in order."""
     answer = world.client.get("/samplers").json
 
     assert answer["default"] == "ddim"

@@ -1,4 +1,4 @@
-"""Asking for a job: its state, its result in both forms, its pictures, stopping it, and the last ten."""
+"""Asking for a job: its state, its result in both forms, its images, stopping it, and the last ten."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ def status(world, job_id, client=None):
 
 
 def colour_of(data):
-    """The colour in the middle of a picture, by name."""
+    """The colour in the middle of an image, by name."""
     red, green, blue = Image.open(io.BytesIO(data)).convert("RGB").getpixel((32, 32))
     names = {
         (True, False, False): "red",
@@ -49,7 +49,7 @@ def test_a_waiting_job_tells_its_place(world):
 def test_a_job_that_waits_for_its_model_tells_how_much_is_here(world):
     """Given a worker that fetches the model, when the job is asked for, then its Status says how much is here."""
     task = world.submit()
-    claim = world.services.jobs.claim_row(task, 0)
+    claim = world.services.jobs.claim_task(task, 0)
     world.services.jobs.downloading(claim, 43)
 
     answer = world.client.get(f"/status/{task}").json
@@ -60,7 +60,7 @@ def test_a_job_that_waits_for_its_model_tells_how_much_is_here(world):
 def test_a_running_job_tells_its_progress(world):
     """Given a job at step 5 of 20, when asked for, then PROGRESS with a quarter."""
     job_id = world.submit(ddim_steps=20)
-    world.services.jobs.progress(world.services.jobs.claim_row(job_id, 0), 5, 20)
+    world.services.jobs.progress(world.services.jobs.claim_task(job_id, 0), 5, 20)
 
     answer = status(world, job_id).json
 
@@ -73,7 +73,7 @@ def test_a_running_job_tells_its_progress(world):
 def test_a_failed_job_tells_its_reason(world):
     """Given a job that ran out of memory, when asked for, then FAILURE with code and sentence, as a 200."""
     job_id = world.submit()
-    world.services.jobs.fail_row(world.services.jobs.claim_row(job_id, 0), OutOfMemory("The device cannot hold it."))
+    world.services.jobs.fail_task(world.services.jobs.claim_task(job_id, 0), OutOfMemory("The device cannot hold it."))
 
     answer = status(world, job_id)
 
@@ -83,7 +83,7 @@ def test_a_failed_job_tells_its_reason(world):
 
 
 def test_a_successful_job_answers_json_with_base64(world):
-    """Given return_base64, when the job is done, then JSON has size, format, pictures, seeds, links and parameters."""
+    """Given return_base64, when the job is done, then JSON has size, format, images, seeds, links and parameters."""
     job_id = world.work(world.submit(return_base64=True, n_iter=2, n_samples=2, seed=7, H=64, W=64))
 
     answer = status(world, job_id).json
@@ -112,18 +112,18 @@ def test_base64_includes_the_grid_that_was_asked_for(world):
     assert world.client.get(answer["Grid_image"]).status_code == 200
 
 
-def test_the_size_counts_enlarging_the_result(world, picture_text):
-    """Given post_upscale 2, when the job is done, then Size is that of the delivered pictures."""
+def test_the_size_counts_enlarging_the_result(world, image_text):
+    """Given post_upscale 2, when the job is done, then Size is that of the delivered images."""
     job_id = world.work(
-        world.submit("/img2img", init_img=picture_text, W=64, H=128, post_upscale=True, return_base64=True)
+        world.submit("/img2img", init_img=image_text, W=64, H=128, post_upscale=True, return_base64=True)
     )
 
     assert status(world, job_id).json["Size"] == [128, 256]
 
 
 @pytest.mark.parametrize("form", ["png", "jpg", "webp"])
-def test_a_successful_job_answers_the_picture_itself(world, form):
-    """Given return_base64 false, when the job is done, then the first picture comes, its bytes fitting its label."""
+def test_a_successful_job_answers_the_image_itself(world, form):
+    """Given return_base64 false, when the job is done, then the first image comes, its bytes fitting its label."""
     job_id = world.work(world.submit(format=form, n_samples=2, seed=5))
 
     answer = status(world, job_id)
@@ -136,7 +136,7 @@ def test_a_successful_job_answers_the_picture_itself(world, form):
     assert f".{form}" in answer.headers["Content-Disposition"]
 
 
-def test_the_picture_itself_is_the_grid_if_one_was_asked_for(world):
+def test_the_image_itself_is_the_grid_if_one_was_asked_for(world):
     """Given skip_grid false, when the job is done, then the raw answer is the grid."""
     assert colour_of(status(world, world.work(world.submit(skip_grid=False))).data) == "yellow"
 
@@ -159,7 +159,7 @@ def test_an_expired_job_is_410(world, assert_error):
 
 
 @pytest.mark.parametrize("return_base64", [True, False])
-def test_pictures_that_were_removed_from_disk_are_410(world, assert_error, return_base64):
+def test_images_that_were_removed_from_disk_are_410(world, assert_error, return_base64):
     """Given a record whose files somebody deleted, when asked for, then 410 says so, not 500."""
     job_id = world.work(world.submit(return_base64=return_base64))
     world.services.results.delete_folder(world.services.jobs.get(job_id).folder)
@@ -167,11 +167,11 @@ def test_pictures_that_were_removed_from_disk_are_410(world, assert_error, retur
     assert_error(status(world, job_id), 410, "result_missing")
 
 
-# ---- pictures
+# ---- images
 
 
-def test_a_picture_is_cacheable_and_answers_304(world):
-    """Given a stored picture, when fetched again with its tag, then 304 without bytes."""
+def test_a_image_is_cacheable_and_answers_304(world):
+    """Given a stored image, when fetched again with its tag, then 304 without bytes."""
     job_id = world.work(world.submit(seed=1))
     path = f"/images/{job_id}/0000-1.png"
 
@@ -186,12 +186,12 @@ def test_a_picture_is_cacheable_and_answers_304(world):
     assert (again.status_code, again.data) == (304, b"")
 
 
-def test_pictures_of_finished_rows_are_there_while_others_are_drawn(world):
-    """Given a running job with one finished row, when its picture is fetched, then it comes."""
+def test_images_of_finished_tasks_are_there_while_others_are_drawn(world):
+    """Given a running job with one finished task, when its image is fetched, then it comes."""
     job_id = world.submit(n_iter=2)
     world.services.results.write(world.services.jobs.get(job_id).folder, "0000-1.png", b"\x89PNG")
-    claim = world.services.jobs.claim_row(job_id, 0)
-    world.services.jobs.finish_row(claim, [StoredImage("0000-1.png", 1)], {}, [])
+    claim = world.services.jobs.claim_task(job_id, 0)
+    world.services.jobs.finish_task(claim, [StoredImage("0000-1.png", 1)], {}, [])
 
     assert world.client.get(f"/images/{job_id}/0000-1.png").status_code == 200
 
@@ -216,9 +216,9 @@ def test_pictures_of_finished_rows_are_there_while_others_are_drawn(world):
         "0000-1.png/",
     ],
 )
-def test_no_other_file_is_ever_served(world, assert_error, picture_text, name):
-    """Given a job with a picture, when any other name is asked for, then 404, be it the input."""
-    job_id = world.work(world.submit("/img2img", init_img=picture_text, seed=1, outdir="kept"))
+def test_no_other_file_is_ever_served(world, assert_error, image_text, name):
+    """Given a job with an image, when any other name is asked for, then 404, be it the input."""
+    job_id = world.work(world.submit("/img2img", init_img=image_text, seed=1, outdir="kept"))
     world.services.results.write("kept", "secret.png", b"secret")
 
     answer = world.client.get(f"/images/{job_id}/{name}")
@@ -232,7 +232,7 @@ def test_no_other_file_is_ever_served(world, assert_error, picture_text, name):
 def test_a_waiting_or_running_job_is_cancelled(world):
     """Given a waiting and a running job, when cancelled, then both are REVOKED and say so."""
     waiting, running = world.submit(), world.submit()
-    world.services.jobs.claim_row(running, 0)
+    world.services.jobs.claim_task(running, 0)
 
     for job_id in (waiting, running):
         answer = world.client.post(f"/cancel/{job_id}")
@@ -241,7 +241,7 @@ def test_a_waiting_or_running_job_is_cancelled(world):
 
 
 def test_a_job_that_is_done_stays_done(world):
-    """Given a finished job, when cancelled, then it is told as it is, without picture bytes, and stays."""
+    """Given a finished job, when cancelled, then it is told as it is, without image bytes, and stays."""
     job_id = world.work(world.submit())
 
     answer = world.client.post(f"/cancel/{job_id}")
@@ -298,7 +298,7 @@ def test_recent_shows_the_grid_where_there_is_one(world):
 
 
 def test_two_api_processes_and_a_new_one_give_the_same_answers(world):
-    """Given two API processes over one Redis, when both are asked, then recent, status and pictures are the same."""
+    """Given two API processes over one Redis, when both are asked, then recent, status and images are the same."""
     other = world.another_client()
     job_id = world.work(world.submit(seed=1))
 

@@ -17,8 +17,8 @@ def patient(world):
     return world.another_client(sync_timeout_s=30.0)
 
 
-def test_a_synchronous_request_answers_the_picture_itself(world, patient):
-    """Given a worker at hand, when a synchronous request is posted, then 200 with the picture's bytes."""
+def test_a_synchronous_request_answers_the_image_itself(world, patient):
+    """Given a worker at hand, when a synchronous request is posted, then 200 with the image's bytes."""
     world.play_worker(lambda job_id: world.work(job_id))
 
     answer = world.post(client=patient, synchronous_request=True, format="webp", seed=3)
@@ -51,7 +51,7 @@ def test_a_synchronous_request_answers_json_where_wanted(world, patient):
 def test_a_failure_while_waiting_is_an_error_of_its_own_status(world, patient, assert_error, error, status):
     """Given a job that fails, when its result is waited for, then the answer has the error's status and code."""
     jobs = world.services.jobs
-    world.play_worker(lambda job_id: jobs.fail_row(jobs.claim_row(job_id, 0), error))
+    world.play_worker(lambda job_id: jobs.fail_task(jobs.claim_task(job_id, 0), error))
 
     told = assert_error(world.post(client=patient, synchronous_request=True), status, error.code)
 

@@ -18,7 +18,7 @@ def _fail() -> None:
 
 def _call_or_break(batch: Any, device: Any) -> Any:
     global broken
-    broken = broken or any(flight.ticket.request.prompt == "breaks the device" for flight in batch)
+    broken = broken or any(running.ticket.request.prompt == "breaks the device" for running in batch)
     _fail()
     return _call(batch, device)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.errors import JobError
-from shared.jobs.records import Claim, Row
+from shared.jobs.records import Claim, Task
 from shared.jobs.store import JobStore
 from worker import __main__ as program
 from worker.jobs.deliveries import Deliveries
@@ -16,7 +16,7 @@ from worker.process import worker as app
 
 
 def late_acknowledgement() -> None:
-    """A message is acknowledged when its row begins; one whose worker dies never comes again."""
+    """A message is acknowledged when its task begins; one whose worker dies never comes again."""
     make = app.make_celery
 
     def make_eager(settings: Any) -> Any:
@@ -27,10 +27,10 @@ def late_acknowledgement() -> None:
     app.make_celery = make_eager
 
 
-def lost_rows() -> None:
-    """Nobody looks for rows whose messages were lost."""
-    JobStore.abandoned_rows = lambda _self: set()
-    JobStore.loose_rows = lambda _self, _jobs: set()
+def lost_tasks() -> None:
+    """Nobody looks for tasks whose messages were lost."""
+    JobStore.abandoned_tasks = lambda _self: set()
+    JobStore.loose_tasks = lambda _self, _jobs: set()
 
 
 def heartbeat() -> None:
@@ -39,7 +39,7 @@ def heartbeat() -> None:
 
 
 def lease() -> None:
-    """A row in progress shows no sign of life, so that whoever gets its message begins it."""
+    """A task in progress shows no sign of life, so that whoever gets its message begins it."""
     make = JobStore.from_settings.__func__
 
     def without_lease(cls: type[JobStore], client: Any, settings: Any) -> JobStore:
@@ -53,18 +53,18 @@ def lease() -> None:
 def fence() -> None:
     """An attempt that was given up may go on, and write its result like the one that took over."""
 
-    def owned(_self: JobStore, record: Mapping[str, str], claim: Claim) -> Row:
-        return Row.from_json(record.get(f"row:{claim.row}"))
+    def owned(_self: JobStore, record: Mapping[str, str], claim: Claim) -> Task:
+        return Task.from_json(record.get(f"row:{claim.task}"))
 
-    def no_objection(_self: JobStore, _claim: Claim, _state: str | None, _row: str | None) -> JobError | None:
+    def no_objection(_self: JobStore, _claim: Claim, _state: str | None, _task: str | None) -> JobError | None:
         return None
 
-    JobStore._owned_row = owned
+    JobStore._owned_task = owned
     JobStore._objection = no_objection
 
 
 MECHANISMS: Mapping[str, Callable[[], None]] = {
-    switch.__name__: switch for switch in (late_acknowledgement, lost_rows, heartbeat, lease, fence)
+    switch.__name__: switch for switch in (late_acknowledgement, lost_tasks, heartbeat, lease, fence)
 }
 
 

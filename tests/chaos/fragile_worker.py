@@ -12,21 +12,21 @@ from shared.jobs.store import JobStore
 from tests.e2e.worker_with_curve import tell
 from worker import __main__ as program
 from worker.engine import batch as evaluation
-from worker.jobs.runner import RowRunner
+from worker.jobs.runner import TaskRunner
 
-_make = RowRunner._make
+_make = TaskRunner._make
 _call = evaluation._call
 _close = JobStore.close
 
 
-def _make_or_die(self: RowRunner, claim: Any) -> bool:
-    if "poison" in claim.request.prompt_of_row(claim.row):
+def _make_or_die(self: TaskRunner, claim: Any) -> bool:
+    if "poison" in claim.request.prompt_of_task(claim.task):
         os.kill(os.getpid(), signal.SIGKILL)
     return _make(self, claim)
 
 
 def _call_or_overflow(batch: Any, device: Any) -> Any:
-    if len(batch) > 1 and any(flight.ticket.request.prompt.startswith("huge") for flight in batch):
+    if len(batch) > 1 and any(running.ticket.request.prompt.startswith("huge") for running in batch):
         raise MemoryError("DefaultCPUAllocator: can't allocate memory")
     return _call(batch, device)
 
@@ -40,7 +40,7 @@ def _close_or_die(self: JobStore, job_id: str, grid: str | None) -> bool:
 
 if __name__ == "__main__":
     tell("flat")
-    RowRunner._make = _make_or_die  # type: ignore[method-assign]
+    TaskRunner._make = _make_or_die  # type: ignore[method-assign]
     evaluation._call = _call_or_overflow
     JobStore.close = _close_or_die  # type: ignore[method-assign]
     program.main()

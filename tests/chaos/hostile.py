@@ -1,4 +1,4 @@
-"""What somebody sends who means harm: pictures, made here and never stored, and texts."""
+"""What somebody sends who means harm: images, made here and never stored, and texts."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ FORGED = "FORGED"
 
 
 @dataclass(frozen=True)
-class Picture:
+class HostileImage:
     """The bytes of a file, and whether something can be drawn from it."""
 
     name: str
@@ -22,8 +22,8 @@ class Picture:
     good: bool
 
 
-def pictures(most_pixels: int) -> Iterator[Picture]:
-    """Good pictures of unusual kinds, and bad ones; `most_pixels` is what the server takes."""
+def images(most_pixels: int) -> Iterator[HostileImage]:
+    """Good images of unusual kinds, and bad ones; `most_pixels` is what the server takes."""
     side = int(most_pixels**0.5)
     plain = Image.effect_noise((96, 64), 60).convert("RGB")
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "lime", "blue")]
@@ -31,51 +31,51 @@ def pictures(most_pixels: int) -> Iterator[Picture]:
     turned = Image.Exif()
     turned[0x0112] = 6
 
-    yield Picture("plain PNG", _saved(plain, "PNG"), True)
-    yield Picture("animated GIF", _saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), True)
-    yield Picture("animated PNG", _saved(frames[0], "PNG", save_all=True, append_images=frames[1:]), True)
-    yield Picture("animated WebP", _saved(frames[0], "WEBP", save_all=True, append_images=frames[1:]), True)
-    yield Picture("16 bits of grey", _saved(Image.new("I;16", (64, 64), 40_000), "PNG"), True)
-    yield Picture("16 bits of each colour", _png(64, 64, b"\0" + b"\x80\x00" * 3 * 64, depth=16), True)
-    yield Picture("CMYK JPEG", _saved(Image.new("CMYK", (64, 64), (0, 200, 200, 0)), "JPEG"), True)
-    yield Picture("turned by EXIF", _saved(plain, "JPEG", exif=turned), True)
-    yield Picture("garbage for EXIF", _saved(plain, "JPEG", exif=b"Exif\0\0" + b"\xff" * 4000), True)
-    yield Picture("transparent WebP", _saved(Image.new("RGBA", (64, 64), (9, 9, 9, 0)), "WEBP"), True)
-    yield Picture("one bit a pixel", _saved(Image.new("1", (64, 64), 1), "PNG"), True)
-    yield Picture("progressive JPEG", _saved(plain, "JPEG", progressive=True), True)
-    yield Picture("garbage after the end", _saved(plain, "PNG") + b"<?php" * 1000, True)
-    yield Picture("JPEG of 100 scans", _scans(64, 100), True)
-    yield Picture("garbage for a colour profile", _saved(plain, "JPEG", icc_profile=b"\xff" * 4000), True)
-    yield Picture("colour profile of 12 MB", _saved(plain, "JPEG", icc_profile=bytes(12_000_000)), True)
-    yield Picture("as large as it may be", _saved(Image.new("RGBA", (side, side), (1, 2, 3, 4)), "PNG"), True)
-    yield Picture("as long as it may be", _saved(Image.new("L", (most_pixels // 8, 8)), "PNG"), True)
+    yield HostileImage("plain PNG", _saved(plain, "PNG"), True)
+    yield HostileImage("animated GIF", _saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), True)
+    yield HostileImage("animated PNG", _saved(frames[0], "PNG", save_all=True, append_images=frames[1:]), True)
+    yield HostileImage("animated WebP", _saved(frames[0], "WEBP", save_all=True, append_images=frames[1:]), True)
+    yield HostileImage("16 bits of grey", _saved(Image.new("I;16", (64, 64), 40_000), "PNG"), True)
+    yield HostileImage("16 bits of each colour", _png(64, 64, b"\0" + b"\x80\x00" * 3 * 64, depth=16), True)
+    yield HostileImage("CMYK JPEG", _saved(Image.new("CMYK", (64, 64), (0, 200, 200, 0)), "JPEG"), True)
+    yield HostileImage("turned by EXIF", _saved(plain, "JPEG", exif=turned), True)
+    yield HostileImage("garbage for EXIF", _saved(plain, "JPEG", exif=b"Exif\0\0" + b"\xff" * 4000), True)
+    yield HostileImage("transparent WebP", _saved(Image.new("RGBA", (64, 64), (9, 9, 9, 0)), "WEBP"), True)
+    yield HostileImage("one bit a pixel", _saved(Image.new("1", (64, 64), 1), "PNG"), True)
+    yield HostileImage("progressive JPEG", _saved(plain, "JPEG", progressive=True), True)
+    yield HostileImage("garbage after the end", _saved(plain, "PNG") + b"<?php" * 1000, True)
+    yield HostileImage("JPEG of 100 scans", _scans(64, 100), True)
+    yield HostileImage("garbage for a colour profile", _saved(plain, "JPEG", icc_profile=b"\xff" * 4000), True)
+    yield HostileImage("colour profile of 12 MB", _saved(plain, "JPEG", icc_profile=bytes(12_000_000)), True)
+    yield HostileImage("as large as it may be", _saved(Image.new("RGBA", (side, side), (1, 2, 3, 4)), "PNG"), True)
+    yield HostileImage("as long as it may be", _saved(Image.new("L", (most_pixels // 8, 8)), "PNG"), True)
 
-    yield Picture("nothing", b"", False)
-    yield Picture("zeros", bytes(100_000), False)
-    yield Picture("one pixel", _saved(Image.new("RGB", (1, 1)), "PNG"), False)
+    yield HostileImage("nothing", b"", False)
+    yield HostileImage("zeros", bytes(100_000), False)
+    yield HostileImage("one pixel", _saved(Image.new("RGB", (1, 1)), "PNG"), False)
     for name, data in (("PNG", _saved(plain, "PNG")), ("JPEG", _saved(plain, "JPEG")), ("GIF", _saved(plain, "GIF"))):
-        yield Picture(f"half a {name}", data[: len(data) // 2], False)
-        yield Picture(f"the first bytes of a {name}", data[:12], False)
+        yield HostileImage(f"half a {name}", data[: len(data) // 2], False)
+        yield HostileImage(f"the first bytes of a {name}", data[:12], False)
     # a pass over all pixels for each
-    yield Picture("JPEG of 101 scans", _scans(side, 101), False)
-    yield Picture("JPEG of 8000 scans", _scans(side, 8000), False)
-    yield Picture("JPEG of a million segments", jpeg[:2] + b"\xff\xfe\x00\x02" * 1_000_000 + jpeg[2:], False)
-    yield Picture("wrong magic", b"\x89PNG\r\n\x1a\n" + _saved(plain, "JPEG"), False)
-    yield Picture("no magic", _saved(plain, "PNG")[8:], False)
-    yield Picture("a script", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", False)
-    yield Picture("PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n(%pipe%id) (r) file\n", False)
-    yield Picture("TIFF", _saved(plain, "TIFF"), False)
-    yield Picture("one pixel too many", _saved(Image.new("1", (side, side + 1)), "PNG"), False)
-    yield Picture("bomb of zeros", _png(30_000, 30_000, b"", zeros=200_000_000), False)
-    yield Picture("sides of 2^31", _png(2**31 - 1, 2**31 - 1, b""), False)
-    yield Picture("sides of 0", _png(0, 0, b""), False)
-    yield Picture("huge GIF canvas", b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b";", False)
-    yield Picture(
+    yield HostileImage("JPEG of 101 scans", _scans(side, 101), False)
+    yield HostileImage("JPEG of 8000 scans", _scans(side, 8000), False)
+    yield HostileImage("JPEG of a million segments", jpeg[:2] + b"\xff\xfe\x00\x02" * 1_000_000 + jpeg[2:], False)
+    yield HostileImage("wrong magic", b"\x89PNG\r\n\x1a\n" + _saved(plain, "JPEG"), False)
+    yield HostileImage("no magic", _saved(plain, "PNG")[8:], False)
+    yield HostileImage("a script", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", False)
+    yield HostileImage("PostScript", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n(%pipe%id) (r) file\n", False)
+    yield HostileImage("TIFF", _saved(plain, "TIFF"), False)
+    yield HostileImage("one pixel too many", _saved(Image.new("1", (side, side + 1)), "PNG"), False)
+    yield HostileImage("bomb of zeros", _png(30_000, 30_000, b"", zeros=200_000_000), False)
+    yield HostileImage("sides of 2^31", _png(2**31 - 1, 2**31 - 1, b""), False)
+    yield HostileImage("sides of 0", _png(0, 0, b""), False)
+    yield HostileImage("huge GIF canvas", b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b";", False)
+    yield HostileImage(
         "huge BMP", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 2**30, 2**30, 1, 24, *[0] * 6), False
     )
     # a small file whose compressed text takes 200 MB
-    yield Picture("bomb in a text chunk", _png(64, 64, b"\0" * 193, text_bytes=200_000_000), False)
-    yield Picture("bomb in a colour profile", _png(64, 64, b"\0" * 193, profile_bytes=200_000_000), False)
+    yield HostileImage("bomb in a text chunk", _png(64, 64, b"\0" * 193, text_bytes=200_000_000), False)
+    yield HostileImage("bomb in a colour profile", _png(64, 64, b"\0" * 193, profile_bytes=200_000_000), False)
 
 
 def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -92,10 +92,10 @@ def _scans(side: int, scans: int) -> bytes:
 
 
 def _png(
-    width: int, height: int, row: bytes, *, depth: int = 8, zeros: int = 0, text_bytes: int = 0, profile_bytes: int = 0
+    width: int, height: int, task: bytes, *, depth: int = 8, zeros: int = 0, text_bytes: int = 0, profile_bytes: int = 0
 ) -> bytes:
-    """A PNG by hand: colour type RGB, every row the same, or as many zeros for all of them."""
-    pixels = _squeezed(zeros) if zeros else zlib.compress(row * height if row else b"")
+    """A PNG by hand: colour type RGB, every task the same, or as many zeros for all of them."""
+    pixels = _squeezed(zeros) if zeros else zlib.compress(task * height if task else b"")
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0))]
     if text_bytes:
         chunks += [(b"zTXt", b"parameters\0\0" + _squeezed(text_bytes))]

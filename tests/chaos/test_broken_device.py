@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import redis
 
-from shared.jobs.records import Row
+from shared.jobs.records import Task
 from tests.chaos.traffic import TINY, until
 from tests.e2e.service import Service
 from worker.process.ending import FAILED
@@ -12,7 +12,7 @@ from worker.process.ending import FAILED
 
 def test_a_worker_whose_device_breaks_ends_and_its_jobs_run_elsewhere(make_service: Callable[..., Service]) -> None:
     """Given a device whose calls raise for ever, when it breaks amid a job, then the worker ends with its reason and
-    status, holds no row any more, and another worker does every job."""
+    status, holds no task any more, and another worker does every job."""
     # nothing comes back by a timeout here: what is done elsewhere was handed back
     service = make_service(workers=0, VISIBILITY_TIMEOUT_S="600", LOG_FORMAT="json")
     service.start_worker("tests.chaos.broken_device_worker")
@@ -24,9 +24,9 @@ def test_a_worker_whose_device_breaks_ends_and_its_jobs_run_elsewhere(make_servi
     assert "its engine failed: DeviceLost: cpu computes no more: CUDA error: an illegal" in service.logs()[broken.name]
 
     with redis.Redis.from_url(service.redis_url, decode_responses=True) as client:
-        rows = {job: Row.from_json(client.hget(f"{service.key_prefix}job:{job}", "row:0")) for job in jobs}
-    assert {row.state for row in rows.values()} <= {"queued", "done"}
-    assert rows[jobs[0]].attempt == 1, "it may have been the one that broke it"
+        tasks = {job: Task.from_json(client.hget(f"{service.key_prefix}job:{job}", "row:0")) for job in jobs}
+    assert {task.state for task in tasks.values()} <= {"queued", "done"}
+    assert tasks[jobs[0]].attempt == 1, "it may have been the one that broke it"
 
     service._forget(broken)
     service.start_worker()

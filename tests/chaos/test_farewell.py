@@ -9,9 +9,10 @@ from tests.chaos.traffic import until
 from tests.e2e.service import Service
 
 
-@pytest.mark.parametrize("frozen", [False, pytest.param(True, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("frozen", [False, True])
 def test_a_worker_ends_also_while_redis_is_away(make_service: Callable[..., Service], frozen: bool) -> None:
-    """Given a row in hand, when Redis is gone or answers nothing and the worker is told to stop, then it ends by
+    """Given a task in hand, when Redis is gone or answers nothing and the worker is told to stop, then it ends by
     itself; once Redis is back, another worker does the job."""
     service = make_service(VISIBILITY_TIMEOUT_S="4")
     job = service.submit(prompt="a house", H=128, W=128, ddim_steps=200, return_base64=True)

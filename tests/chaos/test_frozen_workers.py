@@ -8,7 +8,7 @@ import pytest
 
 from client.local.processes import Child
 from tests.chaos.conftest import Scale
-from tests.chaos.traffic import Event, events, pictures, until
+from tests.chaos.traffic import Event, events, images, until
 from tests.e2e.service import Service
 
 ServiceFactory = Callable[..., Service]
@@ -33,7 +33,7 @@ def worker_of(service: Service, job_id: str, attempt: int) -> Child:
 
 
 def end_second_worker(service: Service, second: Child, how: str) -> None:
-    """End the worker that took the row over; two workers run afterwards."""
+    """End the worker that took the task over; two workers run afterwards."""
     if how == "restart":
         for worker in list(service.workers):
             service.kill(worker) if worker is second else service.stop(worker, grace_s=60)
@@ -52,7 +52,7 @@ def freeze_and_end(service: Service, seed: int, how: str) -> int:
     service.pause(first)
     second = worker_of(service, job_id, 2)
     service.resume(first)
-    # the first must have learned that the row is not its own any more, and let go of it
+    # the first must have learned that the task is not its own any more, and let go of it
     until(
         lambda: any(event.worker == first.name and event.ends for event in mine(service, job_id)), 60,
         "the frozen worker goes on",
@@ -68,13 +68,14 @@ def freeze_and_end(service: Service, seed: int, how: str) -> int:
 def test_a_job_outlives_a_frozen_worker_and_the_one_that_took_over(
     make_service: ServiceFactory, scale: Scale, keep_figures: Keep
 ) -> None:
-    """Given a row taken over from a frozen worker, when that wakes and the other ends, then the row is begun again."""
+    """Given a task taken over from a frozen worker, when that wakes and the other ends, then the task is begun
+    again."""
     rounds = scale(1, 20)
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(TIMEOUT_S), LOG_FORMAT="json", MAX_ATTEMPTS="9")
     ways = [ENDINGS[number % len(ENDINGS)] for number in range(rounds)]
-    random.shuffle(ways)
+    random.shuffle(ways)  # of a single one it is the first, the others have a test of their own
     begun = [freeze_and_end(service, number, how) for number, how in enumerate(ways)]
-    assert len(pictures(service)) == rounds
+    assert len(images(service)) == rounds
     keep_figures(
         rounds=rounds, lost=0, published_twice=0, times_begun=sum(begun),
         second_worker_ended_by={how: ways.count(how) for how in ENDINGS},

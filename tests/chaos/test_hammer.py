@@ -76,7 +76,7 @@ class Hammer:
 
 
 def left_behind(client: redis.Redis, prefix: str) -> dict[str, int]:
-    """How many entries each list has that names rows, jobs or messages which are still to be worked on."""
+    """How many entries each list has that names tasks, jobs or messages which are still to be worked on."""
     backlog = f"{prefix}backlog:"
     sizes = {"taken": client.hlen(f"{backlog}taken"), "work": client.hlen(f"{backlog}work")}
     sizes |= {name: client.zcard(f"{backlog}{name}") for name in ("jobs", "open", "rows:any")}
@@ -118,7 +118,7 @@ def test_one_job_a_key_and_nothing_left_behind(make_service: ServiceFactory, sca
         with suppress(AssertionError):
             until(lambda: not left_behind(client, service.key_prefix), 60, "something is left")
         assert left_behind(client, service.key_prefix) == {}
-        assert JobStore(client, service.key_prefix).loose_rows(jobs[:100]) == set()
+        assert JobStore(client, service.key_prefix).loose_tasks(jobs[:100]) == set()
     keep_figures(
         seconds=seconds, kills=kills, keys=len(hammer.jobs_of_key), posts_accepted=hammer.accepted,
         cancels=hammer.cancelled, requests_cut_off=hammer.broken, keys_with_two_jobs=0, jobs_stuck=0, entries_left=0,

@@ -31,7 +31,7 @@ Keep = Callable[..., None]
 ANSWERS_WITHIN_S = 60
 MOST_PIXELS = 16_000_000
 MEMORY_LIMIT_MB = 1024  # of the API's container
-PNG = base64.b64encode(next(hostile.pictures(MOST_PIXELS)).data).decode()
+PNG = base64.b64encode(next(hostile.images(MOST_PIXELS)).data).decode()
 
 
 @pytest.fixture(scope="module")
@@ -61,25 +61,25 @@ def all_done(service: Service) -> None:
     until(lambda: service.get("/ready").json()["waiting"] == 0, 300, "not all that was accepted is drawn")
 
 
-def post_picture(service: Service, data: bytes) -> Any:
+def post_image(service: Service, data: bytes) -> Any:
     body = TINY | {"init_img": base64.b64encode(data).decode(), "ddim_steps": 1, "skip_save": True}
     return service.post("/img2img", body)
 
 
-def test_hostile_pictures_are_drawn_or_refused(service: Service, scale: Scale, keep_figures: Keep) -> None:
-    """Given bombs, halves, lies and odd kinds of pictures, when they are sent, then each is drawn, or refused by the
+def test_hostile_images_are_drawn_or_refused(service: Service, scale: Scale, keep_figures: Keep) -> None:
+    """Given bombs, halves, lies and odd kinds of images, when they are sent, then each is drawn, or refused by the
     name of its field, and the API's memory stays within what its container has."""
     before = most_memory_mb(service)
     drawn, slowest = {}, 0.0
-    for picture in hostile.pictures(MOST_PIXELS):
+    for image in hostile.images(MOST_PIXELS):
         begun = time.monotonic()
-        answer = post_picture(service, picture.data)
+        answer = post_image(service, image.data)
         slowest = max(slowest, time.monotonic() - begun)
-        if picture.good:
-            assert answer.status_code == 202, (picture.name, answer.text[:300])
-            drawn[picture.name] = answer.json()["task_id"]
+        if image.good:
+            assert answer.status_code == 202, (image.name, answer.text[:300])
+            drawn[image.name] = answer.json()["task_id"]
         else:
-            assert (answer.status_code, list(answer.json()["fields"])) == (400, ["init_img"]), picture.name
+            assert (answer.status_code, list(answer.json()["fields"])) == (400, ["init_img"]), image.name
     for name, job_id in drawn.items():
         assert service.wait(job_id).json()["State"] == "SUCCESS", name
     answers = _mutated(service, scale(60, 5000))
@@ -87,7 +87,7 @@ def test_hostile_pictures_are_drawn_or_refused(service: Service, scale: Scale, k
     most = most_memory_mb(service)
     assert most < MEMORY_LIMIT_MB
     keep_figures(
-        corpus=len(list(hostile.pictures(MOST_PIXELS))), drawn=len(drawn), mutated=sum(answers.values()),
+        corpus=len(list(hostile.images(MOST_PIXELS))), drawn=len(drawn), mutated=sum(answers.values()),
         mutated_accepted=answers[202], answers_5xx=0, slowest_answer_s=round(slowest, 1),
         api_memory_mb={"at_the_start": before, "most": most},
     )  # fmt: skip
@@ -95,7 +95,7 @@ def test_hostile_pictures_are_drawn_or_refused(service: Service, scale: Scale, k
 
 def _mutated(service: Service, count: int) -> Counter[int]:
     """Answers to valid files of which some bytes are others, are gone, or stand twice."""
-    whole = [picture.data for picture in hostile.pictures(10_000) if picture.good and len(picture.data) < 50_000]
+    whole = [image.data for image in hostile.images(10_000) if image.good and len(image.data) < 50_000]
     answers = Counter[int]()
     place, length, value = st.floats(0, 1), st.integers(1, 40), st.integers(0, 255)
     edits = st.lists(st.tuples(st.sampled_from(("set", "cut", "twice")), place, length, value), max_size=12)
@@ -110,7 +110,7 @@ def _mutated(service: Service, count: int) -> Counter[int]:
             at = int(place * max(0, len(data) - 1))
             piece = data[at : at + length]
             data[at : at + length] = {"set": bytes([value]) + piece[1:], "cut": b"", "twice": piece + piece}[edit]
-        answer = post_picture(service, bytes(data))
+        answer = post_image(service, bytes(data))
         answers[answer.status_code] += 1
         assert answer.status_code in (202, 400)
         assert answer.status_code == 202 or list(answer.json()["fields"]) == ["init_img"], answer.text[:300]
@@ -186,8 +186,8 @@ def test_text_of_any_kind_stays_text(service: Service, scale: Scale, keep_figure
     for job_id, prompt in prompts.items():
         answer = service.wait(job_id).json()
         assert answer["Parameters"]["prompt"] == prompt
-        with Image.open(BytesIO(base64.b64decode(answer["Image"][0]))) as picture:
-            assert json.loads(picture.text["personal_diffusion"])["prompt"] == prompt  # type: ignore[attr-defined]
+        with Image.open(BytesIO(base64.b64decode(answer["Image"][0]))) as image:
+            assert json.loads(image.text["personal_diffusion"])["prompt"] == prompt  # type: ignore[attr-defined]
     assert outside(service) == files
     assert all(
         re.fullmatch(r"[A-Za-z0-9_.\- /]+", str(file.relative_to(service.output_dir)))

@@ -36,7 +36,7 @@ def service_without(make_service: ServiceFactory) -> Callable[..., Service]:
 
 @pytest.mark.full
 def test_without_recovery_killed_workers_lose_jobs(service_without: Callable[..., Service], keep_figures: Keep) -> None:
-    """Given workers that acknowledge at once and look for no lost rows, when they are killed, then jobs are lost; with
+    """Given workers that acknowledge at once and look for no lost tasks, when they are killed, then jobs are lost; with
     either of the two mechanisms none is."""
     jobs, lost = 12, {}
     for missing in (("late_acknowledgement",), ("late_acknowledgement", "lost_rows")):

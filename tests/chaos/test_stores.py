@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.chaos.conftest import Scale
-from tests.chaos.traffic import TINY, clients, events, pictures, until
+from tests.chaos.traffic import TINY, clients, events, images, until
 from tests.e2e.service import Service
 
 ServiceFactory = Callable[..., Service]
@@ -47,7 +47,7 @@ def test_redis_killed_again_and_again_loses_nothing(
     assert not [job_id for job_id in lost if not any(0 <= kill - seen.accepted[job_id] <= 1 for kill in moments)]
     assert set(seen.answers) <= {202, 503}
     assert seen.answers[503] > 0
-    assert len({file.parent.name for file in pictures(service)}) >= seen.count("SUCCESS")
+    assert len({file.parent.name for file in images(service)}) >= seen.count("SUCCESS")
     begun = [event.time for event in events(service) if event.begins]
     again = [min(moment for moment in begun if moment > back) - back for back in returns]
     assert max(again) <= scale(30, 10)
@@ -78,7 +78,7 @@ def test_killed_api_processes_lose_nothing(make_service: ServiceFactory, scale: 
         seen = traffic.seen
     assert (len(seen.accepted), seen.count("SUCCESS"), seen.ended_twice) == (jobs, jobs, 0)
     assert set(seen.answers) == {202}
-    assert len(pictures(service)) == jobs, "a request that was retried was drawn once"
+    assert len(images(service)) == jobs, "a request that was retried was drawn once"
     keep_figures(kills=kills, jobs=jobs, requests_cut_off=seen.broken, lost=0, drawn_twice=0)
 
 
@@ -131,15 +131,15 @@ def test_a_full_disk_fails_the_job_by_name_and_serves_the_next(
         filler.write_bytes(b"x" * (1024 * 1024 - 8192))
         failed = service.wait(service.submit(**TINY | {"H": 128, "W": 128, "seed": 1})).json()
         assert (failed["State"], failed["Error"]["code"]) == ("FAILURE", "storage_full")
-        assert pictures(service) == []
-        refused = service.post("/img2img", TINY | {"init_img": _large_picture()})
+        assert images(service) == []
+        refused = service.post("/img2img", TINY | {"init_img": _large_image()})
         assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
         filler.unlink()
         assert service.wait(service.submit(**TINY)).json()["State"] == "SUCCESS"
     keep_figures(failed_with="storage_full", half_files=0, next_job="SUCCESS")
 
 
-def _large_picture() -> str:
+def _large_image() -> str:
     import base64
     import io
 

@@ -12,7 +12,7 @@ import redis
 
 from client.local.embedded_redis import answers
 from client.local.processes import start_child, stop_children
-from shared.jobs.backlog import RowId
+from shared.jobs.backlog import TaskRef
 from shared.jobs.records import State
 from shared.jobs.store import JobStore
 from tests.chaos.conftest import Scale
@@ -54,51 +54,51 @@ def work(store: JobStore, count: int, chance: random.Random) -> None:
     for number in range(count):
         job_id = f"job-{number}"
         store.accept(job_id, request_of(n_iter=chance.randint(1, 4), prompts=("käse 🧀",)), f"owner {number % 3}")
-    rows: list[tuple[str, RowId]] = []
+    tasks: list[tuple[str, TaskRef]] = []
     for number in range(2 * count):
-        if row := store.take_row(f"call {number}", "any"):
-            rows.append((f"call {number}", row))
-    for call, row in rows:
+        if task := store.take_task(f"call {number}", "any"):
+            tasks.append((f"call {number}", task))
+    for call, task in tasks:
         what = chance.random()
         if what < 0.1:
-            store.cancel(row.job_id)
-        if what < 0.2 or not (claim := store.claim_row(row.job_id, row.row, call)):
+            store.cancel(task.job_id)
+        if what < 0.2 or not (claim := store.claim_task(task.job_id, task.number, call)):
             continue
         if what < 0.3:
-            store.release_row(claim)
+            store.release_task(claim)
         elif what < 0.8:
-            if store.finish_row(claim, [], {"device": "cpu"}, []):
-                store.close(row.job_id, None)
-            store.backlog.drop(call, row)
+            if store.finish_task(claim, [], {"device": "cpu"}, []):
+                store.close(task.job_id, None)
+            store.backlog.drop(call, task)
 
 
 def check(client: Any) -> tuple[int, int]:
-    """Every unfinished row is in line or taken, and no list names a job without record; counts jobs and such rows."""
+    """Every unfinished task is in line or taken, and no list names a job without record; counts jobs and such tasks."""
     store = JobStore(client)
-    held = {str(taken.row) for taken in store.backlog.taken()}
+    held = {str(taken.task) for taken in store.backlog.taken()}
     line = set(client.zrange("pd:backlog:rows:any", 0, -1))
     records = {key.removeprefix("pd:job:") for key in client.scan_iter("pd:job:*")}
-    assert {row.rpartition(":")[0] for row in line | held} <= records, "a row without record"
-    open_jobs, rows = set(), 0
+    assert {task.rpartition(":")[0] for task in line | held} <= records, "a task without record"
+    open_jobs, tasks = set(), 0
     for job_id in records:
         job = store.get(job_id)
         if job.state.final:
-            assert not {row for row in line if row.rpartition(":")[0] == job_id}
+            assert not {task for task in line if task.rpartition(":")[0] == job_id}
             continue
         open_jobs.add(job_id)
-        unfinished = {str(RowId(job_id, number)) for number, row in enumerate(job.rows) if not row.done}
-        assert unfinished <= line | held, "a row that nobody would begin"
-        assert len(job.rows) - len(unfinished) == int(client.hget(f"pd:job:{job_id}", "done"))
-        rows += len(unfinished)
+        unfinished = {str(TaskRef(job_id, number)) for number, task in enumerate(job.tasks) if not task.done}
+        assert unfinished <= line | held, "a task that nobody would begin"
+        assert len(job.tasks) - len(unfinished) == int(client.hget(f"pd:job:{job_id}", "done"))
+        tasks += len(unfinished)
     assert set(store.backlog.open_jobs(0, 10_000)) == open_jobs
     assert set(client.hkeys("pd:backlog:work")) == open_jobs
     waiting = {job_id for job_id in open_jobs if store.get(job_id).state is State.PENDING}
     assert set(client.zrange("pd:backlog:jobs", 0, -1)) == waiting
-    return len(records), rows
+    return len(records), tasks
 
 
 def test_a_torn_log_tells_whole_jobs(redis_server: Path, tmp_path: Path, scale: Scale, keep_figures: Keep) -> None:
-    """Given Redis' log cut at random bytes, when it starts again, then each row is in line, taken or done."""
+    """Given Redis' log cut at random bytes, when it starts again, then each task is in line, taken or done."""
     cuts, jobs, chance = scale(8, 60), scale(40, 120), random.Random(7)
     whole = Server(redis_server, tmp_path / "whole")
     with whole as client:
@@ -116,5 +116,5 @@ def test_a_torn_log_tells_whole_jobs(redis_server: Path, tmp_path: Path, scale: 
             seen.append(check(client))
         shutil.rmtree(torn.folder)
     assert any(records for records, _ in seen)
-    assert any(rows for _, rows in seen)
-    keep_figures(cuts=cuts, job_records=sum(records for records, _ in seen), rows_lost=0, rows_without_record=0)
+    assert any(tasks for _, tasks in seen)
+    keep_figures(cuts=cuts, job_records=sum(records for records, _ in seen), tasks_lost=0, tasks_without_record=0)

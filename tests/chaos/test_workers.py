@@ -19,8 +19,8 @@ from tests.chaos.traffic import (
     attended,
     clients,
     events,
+    images,
     lasting,
-    pictures,
     ready_times,
     recoveries,
     until,
@@ -41,7 +41,7 @@ def kill_workers(
     give_up_s: float,
     at_any_time: bool = False,
 ) -> list[Recovery]:
-    """Kill random workers of the crew until so many jobs have ended, each once; tells how long rows waited for it.
+    """Kill random workers of the crew until so many jobs have ended, each once; tells how long tasks waited for it.
 
     A worker takes longer to start than a short pause: only `at_any_time` are they killed before all are ready.
     """
@@ -57,26 +57,26 @@ def kill_workers(
             crew.wait_ready()
     seen = traffic.seen
     assert (len(seen.accepted), seen.count("SUCCESS"), seen.ended_twice) == (jobs, jobs, 0)
-    assert len(pictures(service)) == jobs, "each job's picture, once"
+    assert len(images(service)) == jobs, "each job's picture, once"
     return recoveries(events(service), crew.kills, ready_times(service))
 
 
 def test_killed_workers_lose_nothing(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given two workers, when one is killed again and again, then every job ends once, and soon after its kill."""
     jobs, pause_s, kills_at_least, timeout_s = scale((30, 1.0, 2, 4.0), (1000, 5.0, 10, 10.0))
-    # a row may meet several of these kills by bad luck; three would end its job, as they should
+    # a task may meet several of these kills by bad luck; three would end its job, as they should
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json", MAX_ATTEMPTS="9")
     crew = Crew(service)
     begun = time.monotonic()
     with clients(service) as traffic:
         give_up_s = scale(180, 1800)
         again = kill_workers(service, crew, traffic, jobs, kills_at_least, pause_s, give_up_s, at_any_time=FULL)
-    # a row can only be begun while somebody is there: kills come faster than a worker starts
+    # a task can only be begun while somebody is there: kills come faster than a worker starts
     slowest_s = max((recovery.attended_s for recovery in again), default=0)
     assert slowest_s <= timeout_s + 5
     keep_figures(
         jobs=jobs, kills=len(crew.kills), lost=0, ended_twice=0, seconds=round(time.monotonic() - begun),
-        visibility_timeout_s=timeout_s, rows_interrupted=len(again),
+        visibility_timeout_s=timeout_s, tasks_interrupted=len(again),
         slowest_recovery_while_a_worker_was_ready_s=round(slowest_s, 1),
         slowest_recovery_by_the_clock_s=round(max((recovery.seconds for recovery in again), default=0), 1),
     )  # fmt: skip
@@ -132,7 +132,7 @@ def freeze_worker(service: Service, seed: int, frozen_s: float) -> None:
         return sum(event.ends for event in mine()) >= sum(event.begins for event in mine())
 
     # what the frozen one still had in hand must have come to nothing
-    until(all_ended, 120, "the row goes on somewhere")
+    until(all_ended, 120, "the task goes on somewhere")
     assert max(event.attempt for event in mine()) == 2, "the other worker must have taken over"
     assert sum(event.done for event in mine()) == 1, "published twice"
 
@@ -146,7 +146,7 @@ def test_a_worker_that_was_frozen_publishes_nothing_twice(
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json")
     for number in range(rounds):
         freeze_worker(service, number, 2 * timeout_s)
-    assert len(pictures(service)) == rounds
+    assert len(images(service)) == rounds
     keep_figures(rounds=rounds, frozen_s=2 * timeout_s, results_published=rounds)
 
 
@@ -185,7 +185,7 @@ def test_a_poisonous_job_ends_and_the_others_go_on(
 def test_memory_that_runs_out_amid_a_batch_harms_nobody(
     make_service: ServiceFactory, scale: Scale, keep_figures: Keep
 ) -> None:
-    """Given calls that overflow when shared, when many ask at once, then each gets the picture it gets alone."""
+    """Given calls that overflow when shared, when many ask at once, then each gets the image it gets alone."""
     count = scale(4, 24)
     service = make_service(workers=0)
     service.start_worker("tests.chaos.fragile_worker")
@@ -204,14 +204,14 @@ def test_memory_that_runs_out_amid_a_batch_harms_nobody(
     alone = [drawn(service.submit(**body)) for body in bodies]
     assert "trying smaller ones" in service.logs(10_000)[service.workers[0].name], "it must have overflowed"
     differ = sum(one != other for one, other in zip(together, alone, strict=True))
-    from tests.pictures import SAME, decibels, from_base64
+    from tests.images import SAME, decibels, from_base64
 
     worst = min(
         decibels(from_base64(base64.b64encode(one).decode()), from_base64(base64.b64encode(other).decode()))
         for one, other in zip(together, alone, strict=True)
     )
     assert worst >= SAME
-    keep_figures(requests=count, failed=0, pictures_with_another_byte=differ, worst_psnr_db=min(round(worst, 1), 999.0))
+    keep_figures(requests=count, failed=0, images_with_another_byte=differ, worst_psnr_db=min(round(worst, 1), 999.0))
 
 
 @pytest.mark.full
@@ -234,7 +234,7 @@ def test_a_rolling_restart_loses_nothing(make_service: ServiceFactory, scale: Sc
         until(lambda: not traffic.submitting and traffic.seen.ended == jobs, 600, "not all ended")
         seen = traffic.seen
     assert (len(seen.accepted), seen.count("SUCCESS"), seen.ended_twice) == (jobs, jobs, 0)
-    done = Counter((event.job_id, event.row) for event in events(service) if event.done)
+    done = Counter((event.job_id, event.task) for event in events(service) if event.done)
     assert set(done.values()) == {1}
     keep_figures(jobs=jobs, workers_replaced=2 * rounds, lost=0, run_twice=0)
 
@@ -268,9 +268,9 @@ def test_cancelling_at_any_moment_ends_the_job(make_service: ServiceFactory, sca
     service.wait(service.submit(prompt="a tree", H=64, W=64, ddim_steps=2))
     began = [event for event in events(service) if event.begins]
     ended = [
-        event for event in events(service) if event.text.startswith(("the row is done", "the row is not continued"))
+        event for event in events(service) if event.text.startswith(("the task is done", "the task is not continued"))
     ]
-    assert len(ended) == len(began), "no row goes on, and none is stuck"
+    assert len(ended) == len(began), "no task goes on, and none is stuck"
     assert max(late) <= 2
     assert service.get("/ready").json()["waiting"] == 0
     client.close()

@@ -44,32 +44,32 @@ def lasting(service: Service, seconds: float) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Event:
-    """A line of a worker's log about a row. `attempt` is 0 where the line names none."""
+    """A line of a worker's log about a task. `attempt` is 0 where the line names none."""
 
     worker: str
     time: float
     job_id: str
-    row: int
+    task: int
     text: str
     attempt: int
 
     @property
     def begins(self) -> bool:
-        return self.text.startswith("the row begins")
+        return self.text.startswith("the task begins")
 
     @property
     def done(self) -> bool:
-        return self.text.startswith("the row is done")
+        return self.text.startswith("the task is done")
 
     @property
     def ends(self) -> bool:
-        """The worker has no more to do with the row, whatever became of it."""
-        return self.text.startswith(("the row is done", "the row is not continued", "the row failed"))
+        """The worker has no more to do with the task, whatever became of it."""
+        return self.text.startswith(("the task is done", "the task is not continued", "the task failed"))
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """A row that a killed worker had begun and not done: seconds from the kill to its next beginning.
+    """A task that a killed worker had begun and not done: seconds from the kill to its next beginning.
 
     `attended_s` are those of them in which at least one worker was ready to take it.
     """
@@ -88,37 +88,37 @@ def _entries(service: Service) -> Iterator[tuple[str, float, dict[str, Any]]]:
 
 
 def events(service: Service) -> list[Event]:
-    """Everything the workers logged about rows, in order of time."""
+    """Everything the workers logged about tasks, in order of time."""
     found = []
     for worker, moment, entry in _entries(service):
-        if "row" in entry:
+        if "task" in entry:
             text = str(entry["event"])
             named = re.search(r"attempt (\d+)$", text)
-            found.append(Event(worker, moment, entry["job_id"], entry["row"], text, int(named[1]) if named else 0))
+            found.append(Event(worker, moment, entry["job_id"], entry["task"], text, int(named[1]) if named else 0))
     return sorted(found, key=lambda event: event.time)
 
 
 def ready_times(service: Service) -> dict[str, float]:
-    """When each worker began to take rows; one that was killed before is not there."""
+    """When each worker began to take tasks; one that was killed before is not there."""
     return {worker: moment for worker, moment, entry in _entries(service) if str(entry["event"]).endswith(" ready.")}
 
 
 def recoveries(happened: list[Event], kills: list[tuple[str, float]], ready: dict[str, float]) -> list[Recovery]:
-    """How long each row waited that a killed worker left behind."""
+    """How long each task waited that a killed worker left behind."""
     killed = dict(kills)
     at_work = [(since, killed.get(worker, math.inf)) for worker, since in ready.items()]
     found = []
     for worker, moment in kills:
         mine = [event for event in happened if event.worker == worker]
-        done = {(event.job_id, event.row) for event in mine if event.done}
+        done = {(event.job_id, event.task) for event in mine if event.done}
         for event in mine:
-            if event.begins and (event.job_id, event.row) not in done:
+            if event.begins and (event.job_id, event.task) not in done:
                 again = [
                     other.time
                     for other in happened
-                    if other.begins and (other.job_id, other.row) == (event.job_id, event.row) and other.time > moment
+                    if other.begins and (other.job_id, other.task) == (event.job_id, event.task) and other.time > moment
                 ]
-                # a row that was done in the very moment of the kill, before its line was written, begins no more
+                # a task that was done in the very moment of the kill, before its line was written, begins no more
                 if again:
                     found.append(Recovery(min(again) - moment, attended(moment, min(again), at_work)))
     return found
@@ -299,8 +299,8 @@ class Crew:
             self._service.start_worker(self._module)
 
 
-def pictures(service: Service) -> list[Path]:
-    """Every picture in the result store."""
+def images(service: Service) -> list[Path]:
+    """Every image in the result store."""
     return sorted(service.output_dir.rglob("*.png"))
 
 

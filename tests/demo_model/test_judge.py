@@ -1,4 +1,4 @@
-"""The judge is right on pictures whose content is known."""
+"""The judge is right on images whose content is known."""
 
 import random
 
@@ -12,8 +12,8 @@ from demo_model.world import single
 
 
 @pytest.mark.parametrize(("size", "count"), [((128, 128), 150), ((128, 192), 50), ((256, 256), 20)])
-def test_judge_is_right_on_drawn_pictures(size, count):
-    """Colour, background and shape of drawn pictures are named right in at least 99 %."""
+def test_judge_is_right_on_drawn_images(size, count):
+    """Colour, background and shape of drawn images are named right in at least 99 %."""
     right = 0
     for seed in range(count):
         scene = single(random.Random(1000 + seed))
@@ -38,8 +38,8 @@ def test_judge_forgives_softness():
     assert right >= 57
 
 
-def test_an_empty_picture_has_no_object():
-    """A plain picture has a background and nothing on it."""
+def test_an_empty_image_has_no_object():
+    """A plain image has a background and nothing on it."""
     plain = Image.new("RGB", (96, 64), (40, 80, 205))
     assert judge.background_colour(plain) == "blue"
     assert judge.look(plain) == []
@@ -57,9 +57,9 @@ def test_noise_is_no_shape():
 
 def test_dominant_colour_of_a_region():
     """The most frequent colour word of an image region wins, and shares add up."""
-    picture = Image.new("RGB", (64, 64), (215, 35, 40))
-    picture.paste((40, 155, 65), (0, 0, 64, 20))
-    assert judge.dominant_colour(picture) == "red"
-    assert judge.dominant_colour(picture.crop((0, 0, 64, 20))) == "green"
-    assert judge.colour_share(picture, "red", "green") == 1.0
+    image = Image.new("RGB", (64, 64), (215, 35, 40))
+    image.paste((40, 155, 65), (0, 0, 64, 20))
+    assert judge.dominant_colour(image) == "red"
+    assert judge.dominant_colour(image.crop((0, 0, 64, 20))) == "green"
+    assert judge.colour_share(image, "red", "green") == 1.0
     assert judge.overlap(np.ones((4, 4), dtype=bool), np.ones((4, 4), dtype=bool)) == 1.0

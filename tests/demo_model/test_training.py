@@ -94,11 +94,11 @@ def test_velocity_leads_back_to_the_latents():
     assert torch.allclose(a.sqrt() * noisy[seen] - (1 - a).sqrt() * velocity[seen], latents[seen], atol=1e-4)
 
 
-def test_the_code_of_half_a_picture_is_the_average_of_its_code():
-    """Mean colours of a picture averaged down by two are the averages of its mean colours."""
-    picture = torch.rand(1, 3, 32, 32)
-    smaller = torch.nn.functional.avg_pool2d(picture, 2)
-    averaged = torch.nn.functional.avg_pool2d(features(picture)[:, :3], 2)
+def test_the_code_of_half_a_image_is_the_average_of_its_code():
+    """Mean colours of an image averaged down by two are the averages of its mean colours."""
+    image = torch.rand(1, 3, 32, 32)
+    smaller = torch.nn.functional.avg_pool2d(image, 2)
+    averaged = torch.nn.functional.avg_pool2d(features(image)[:, :3], 2)
     assert torch.allclose(features(smaller)[:, :3], averaged, atol=1e-6)
 
 

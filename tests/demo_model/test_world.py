@@ -1,4 +1,4 @@
-"""The drawing world: its scenes, its pictures and its captions agree with each other."""
+"""The drawing world: its scenes, its images and its captions agree with each other."""
 
 import random
 
@@ -12,7 +12,7 @@ from demo_model.palette import COLOUR_NAMES, COLOURS, PAPER, colour_word
 from demo_model.world import PLACES, pair, sample_scene, single, story
 
 
-def test_same_seed_same_scene_picture_and_caption():
+def test_same_seed_same_scene_image_and_caption():
     """Given one seed, everything made from it is the same each time."""
     for seed in range(20):
         first, second = sample_scene(seed), sample_scene(seed)
@@ -27,7 +27,7 @@ def test_different_seeds_differ():
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (128, 128), (72, 136), (256, 128), (512, 512)])
-def test_a_picture_has_the_size_asked_for(width, height):
+def test_a_image_has_the_size_asked_for(width, height):
     """Any width and height are drawn, and the label map fits them."""
     scene = sample_scene(5)
     assert draw(scene, width, height).size == (width, height)
@@ -53,7 +53,7 @@ def test_single_scenes_show_what_they_say():
 
 
 def test_pairs_stand_on_their_sides():
-    """Both things of a pair show their colours on their own sides of the picture."""
+    """Both things of a pair show their colours on their own sides of the image."""
     for seed in range(60):
         scene = pair(random.Random(seed))
         for thing in scene.things:

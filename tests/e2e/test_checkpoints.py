@@ -113,7 +113,7 @@ def works(service: Service) -> None:
 
 @pytest.mark.parametrize("name", ["v1", "v2v"])
 def test_a_single_file_draws_like_its_twin(world: World, name: str) -> None:
-    """Given one model as a file in the original layout and as a folder, when asked for, then the pictures are the same.
+    """Given one model as a file in the original layout and as a folder, when asked for, then the images are the same.
 
     `v2v` is a pickle and predicts velocities.
     """
@@ -159,7 +159,7 @@ def test_a_model_that_nobody_has_is_refused_at_once(world: World) -> None:
 
 
 def test_a_model_comes_from_the_hub_once_and_tells_how_far_it_is(world: World) -> None:
-    """Given two rows that need a model of the hub, when asked for, then Status counts up, and every file came once."""
+    """Given two tasks that need a model of the hub, when asked for, then Status counts up, and every file came once."""
     hub, service = world.hub, world.service
     hub.held = HELD
     hub.gate.clear()

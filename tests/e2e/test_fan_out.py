@@ -1,4 +1,4 @@
-"""Rows of one job on whoever is there: what becomes of the grid and of finished pictures when workers die."""
+"""Tasks of one job on whoever is there: what becomes of the grid and of finished images when workers die."""
 
 import io
 import json
@@ -15,11 +15,12 @@ SMALL: dict[str, Any] = {"H": 64, "W": 64, "ddim_steps": 2, "return_base64": Tru
 ServiceFactory = Callable[..., Service]
 
 
-def test_workers_that_die_at_the_grid_and_at_a_row(make_service: ServiceFactory) -> None:
-    """Given workers that die at a grid and at a row, then the grid comes out once, and the job of the row fails alone.
+def test_workers_that_die_at_the_grid_and_at_a_task(make_service: ServiceFactory) -> None:
+    """Given workers that die at a grid and at a task, then the grid comes out once, and the job of the task fails
+    alone.
 
-    The grid: its worker dies after writing it and before the job is closed. The row: its attempts are used up, the job
-    is a FAILURE, its caller is told, and its finished picture can be had in every way.
+    The grid: its worker dies after writing it and before the job is closed. The task: its attempts are used up, the job
+    is a FAILURE, its caller is told, and its finished image can be had in every way.
     """
     secret = {"CALLBACK_HOSTS": "127.0.0.1", "CALLBACK_SECRET": "secret"}
     service = make_service(
@@ -36,7 +37,7 @@ def test_workers_that_die_at_the_grid_and_at_a_row(make_service: ServiceFactory)
         assert (answer["State"], len(answer["Images"])) == ("SUCCESS", 2)
         body = SMALL | {"from-file": "poisoned.txt", "callback_url": receiver.url()}
         failing = service.submit(**body)
-        dies(service, second, "the worker must die at the row")
+        dies(service, second, "the worker must die at the task")
         service.start_worker()
         failed = service.wait(failing).json()
         until(lambda: {call[1]["X-Task-Id"] for call in receiver.calls} == {grid, failing}, 60, "both callers are told")
@@ -44,16 +45,16 @@ def test_workers_that_die_at_the_grid_and_at_a_row(make_service: ServiceFactory)
     # the grid: closed by the second worker, and drawn by nobody a second time
     mine = [event for event in events(service) if event.job_id == grid]
     assert [event.text for event in mine].count("the job is closed") == 1
-    assert sum(event.begins for event in mine) == 3, "two rows, and one message that came again"
+    assert sum(event.begins for event in mine) == 3, "two tasks, and one message that came again"
     assert len(list(service.output_dir.rglob(f"{grid}/*.png"))) == 3
-    # the row: only it failed
+    # the task: only it failed
     assert (failed["State"], failed["Error"]["code"]) == ("FAILURE", "attempts_exhausted")
     assert failed["Seeds"] == [1]
     assert told == [failed]
-    picture = service.get(failed["Images"][0])
-    assert (picture.status_code, picture.headers["Content-Type"]) == (200, "image/png")
+    image = service.get(failed["Images"][0])
+    assert (image.status_code, image.headers["Content-Type"]) == (200, "image/png")
     with zipfile.ZipFile(io.BytesIO(service.get(failed["Download"]).content)) as found:
-        assert found.read("0000-1.png") == picture.content
+        assert found.read("0000-1.png") == image.content
 
 
 def fragile(service: Service) -> Child:

@@ -1,4 +1,4 @@
-"""Text to image, from the HTTP request to the picture, against real processes."""
+"""Text to image, from the HTTP request to the image, against real processes."""
 
 import base64
 import io
@@ -11,14 +11,14 @@ import requests
 from PIL import Image
 
 from tests.e2e.service import REPOSITORY, Service
-from tests.pictures import SAME, decibels, from_base64
+from tests.images import SAME, decibels, from_base64
 
 SMALL: dict[str, Any] = {"prompt": "a red circle on a blue background", "H": 64, "W": 64, "ddim_steps": 2, "seed": 7}
 MAGIC = {"png": b"\x89PNG\r\n\x1a\n", "jpg": b"\xff\xd8\xff", "webp": b"RIFF"}
 MIME = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 
-def picture_of(answer: requests.Response) -> Image.Image:
+def image_of(answer: requests.Response) -> Image.Image:
     assert answer.status_code == 200, answer.text[:500]
     assert answer.headers["Content-Type"].startswith("image/"), answer.text[:500]
     return Image.open(io.BytesIO(answer.content)).convert("RGB")
@@ -33,14 +33,14 @@ def result_of(service: Service, **body: Any) -> dict[str, Any]:
 
 
 def test_an_older_clients_body_works_as_it_is(service: Service) -> None:
-    """Given a real request body of an older client, when it is posted unchanged, then 202 and at last its picture."""
+    """Given a real request body of an older client, when it is posted unchanged, then 202 and at last its image."""
     body = json.loads((REPOSITORY / "tests/requests/generate.json").read_text())
     answer = service.post("/generate", body, key=None)
     assert answer.status_code == 202, answer.text
     accepted = answer.json()
     assert accepted["Location"] == answer.headers["Location"] == f"/status/{accepted['task_id']}"
     assert accepted["active_model"] == "demo"
-    assert picture_of(service.wait(accepted["task_id"], timeout=240)).size == (512, 512)
+    assert image_of(service.wait(accepted["task_id"], timeout=240)).size == (512, 512)
 
 
 def test_wishes_the_worker_cannot_honour_are_told(service: Service) -> None:
@@ -64,7 +64,7 @@ def test_no_wish_no_warning(service: Service) -> None:
 
 @pytest.mark.parametrize("image_format", ["png", "jpg", "webp"])
 def test_the_bytes_are_what_the_label_says(service: Service, image_format: str) -> None:
-    """Given a format, when the picture comes raw, as base64 and by link, then each has that format's bytes."""
+    """Given a format, when the image comes raw, as base64 and by link, then each has that format's bytes."""
     answer = service.post("/generate", SMALL | {"format": image_format, "synchronous_request": True})
     assert answer.headers["Content-Type"] == MIME[image_format]
     assert answer.content.startswith(MAGIC[image_format])
@@ -80,35 +80,35 @@ def test_the_bytes_are_what_the_label_says(service: Service, image_format: str) 
 def test_a_png_tells_how_it_was_made(service: Service) -> None:
     """Given a PNG result, when its text chunks are read, then infotext and JSON agree with the request."""
     answer = service.post("/generate", SMALL | {"negative_prompt": "green", "synchronous_request": True})
-    picture = Image.open(io.BytesIO(answer.content))
-    infotext = picture.info["parameters"]
+    image = Image.open(io.BytesIO(answer.content))
+    infotext = image.info["parameters"]
     assert infotext.startswith(SMALL["prompt"])
     assert "Negative prompt: green" in infotext
     assert "Steps: 2, Sampler: DDIM, CFG scale: 7.5, Seed: 7, Size: 64x64" in infotext
-    stored = json.loads(picture.info["personal_diffusion"])
+    stored = json.loads(image.info["personal_diffusion"])
     assert (stored["prompt"], stored["seed"], stored["ckpt"]) == (SMALL["prompt"], 7, "demo")
 
 
 def test_the_same_seed_gives_the_same_bytes(service: Service) -> None:
-    """Given one request twice, when both are done, then the pictures are equal byte by byte; another seed differs."""
+    """Given one request twice, when both are done, then the images are equal byte by byte; another seed differs."""
     first, again, other = (result_of(service, seed=seed)["Image"] for seed in (7, 7, 8))
     assert first == again
     assert first != other
 
 
 @pytest.mark.parametrize("seed", [None, False])
-def test_a_random_seed_is_told_and_reproduces_the_picture(service: Service, seed: object) -> None:
-    """Given no seed, when the reported one is used, then the same picture comes out."""
+def test_a_random_seed_is_told_and_reproduces_the_image(service: Service, seed: object) -> None:
+    """Given no seed, when the reported one is used, then the same image comes out."""
     drawn = result_of(service, seed=seed)
     again = result_of(service, seed=drawn["Seeds"][0])
     assert drawn["Parameters"]["seed"] == drawn["Seeds"][0]
     assert drawn["Image"] == again["Image"]
 
 
-@pytest.mark.parametrize(("rows", "samples"), [(1, 4), (2, 2), (4, 1)])
-def test_picture_k_is_the_picture_of_seed_plus_k(service: Service, rows: int, samples: int) -> None:
-    """Given four pictures however they are split into rows, when done, then picture k is the solo one of seed + k."""
-    result = result_of(service, n_iter=rows, n_samples=samples, sampler="k_euler_a")
+@pytest.mark.parametrize(("tasks", "samples"), [(1, 4), (2, 2), (4, 1)])
+def test_image_k_is_the_image_of_seed_plus_k(service: Service, tasks: int, samples: int) -> None:
+    """Given four images however they are split into tasks, when done, then image k is the solo one of seed + k."""
+    result = result_of(service, n_iter=tasks, n_samples=samples, sampler="k_euler_a")
     assert result["Seeds"] == [7, 8, 9, 10]
     assert len(set(result["Image"])) == 4
     for seed, text in zip(result["Seeds"], result["Image"], strict=True):
@@ -116,15 +116,15 @@ def test_picture_k_is_the_picture_of_seed_plus_k(service: Service, rows: int, sa
         assert decibels(from_base64(text), from_base64(alone)) >= SAME
 
 
-def test_fixed_code_starts_every_picture_from_the_same_noise(service: Service) -> None:
-    """Given fixed_code and a deterministic sampler, when 2 pictures are made, then they are the same."""
+def test_fixed_code_starts_every_image_from_the_same_noise(service: Service) -> None:
+    """Given fixed_code and a deterministic sampler, when 2 images are made, then they are the same."""
     result = result_of(service, n_samples=2, fixed_code=True)
     assert decibels(*map(from_base64, result["Image"])) >= SAME
     assert result["Seeds"] == [7, 8]
 
 
-def test_a_receipt_remakes_its_picture(service: Service) -> None:
-    """Given pictures from the same noise with a stochastic sampler, when a receipt is sent back, then its is drawn."""
+def test_a_receipt_remakes_its_image(service: Service) -> None:
+    """Given images from the same noise with a stochastic sampler, when a receipt is sent back, then its is drawn."""
     result = result_of(service, n_samples=2, fixed_code=True, sampler="k_euler_a")
     assert result["Image"][0] != result["Image"][1]
     for text in result["Image"]:
@@ -133,27 +133,27 @@ def test_a_receipt_remakes_its_picture(service: Service) -> None:
         assert decibels(from_base64(text), from_base64(again["Image"][0])) >= SAME
 
 
-def test_a_grid_holds_all_pictures(service: Service) -> None:
-    """Given 3 pictures and 2 columns, when a grid is asked for, then it has 2x2 cells and is the raw result."""
+def test_a_grid_holds_all_images(service: Service) -> None:
+    """Given 3 images and 2 columns, when a grid is asked for, then it has 2x2 cells and is the raw result."""
     wanted = SMALL | {"n_samples": 3, "skip_grid": False, "n_rows": 2}
     result = result_of(service, **wanted)
     grid = Image.open(io.BytesIO(base64.b64decode(result["Grid"]))).convert("RGB")
     third = Image.open(io.BytesIO(base64.b64decode(result["Image"][2]))).convert("RGB")
     assert grid.size == (128, 128)
     assert grid.crop((0, 64, 64, 128)).tobytes() == third.tobytes()
-    assert picture_of(service.post("/generate", wanted | {"synchronous_request": True})).size == (128, 128)
+    assert image_of(service.post("/generate", wanted | {"synchronous_request": True})).size == (128, 128)
 
 
 def test_a_prompt_file_draws_each_line(service: Service) -> None:
-    """Given a file with two prompts, when it is named in from-file, then each line gives its pictures."""
+    """Given a file with two prompts, when it is named in from-file, then each line gives its images."""
     (service.prompts_dir / "two.txt").write_text("a red circle\n\na blue square\n", encoding="utf-8")
     result = result_of(service, **{"from-file": "two.txt", "prompt": ""})
     assert len(result["Images"]) == 2
     assert result["Parameters"]["prompts"] == ["a red circle", "a blue square"]
 
 
-def test_pictures_are_kept_under_outdir_or_expire(service: Service) -> None:
-    """Given outdir, when skip_save is false, then the picture lies there; with skip_save it does not."""
+def test_images_are_kept_under_outdir_or_expire(service: Service) -> None:
+    """Given outdir, when skip_save is false, then the image lies there; with skip_save it does not."""
     kept = result_of(service, outdir="outputs/my pictures/today")
     name = kept["Images"][0].rpartition("/")[2]
     assert (service.output_dir / "my pictures" / "today" / kept["task_id"] / name).is_file()
@@ -162,35 +162,35 @@ def test_pictures_are_kept_under_outdir_or_expire(service: Service) -> None:
     assert service.get(passing["Images"][0]).status_code == 200
 
 
-def test_scale_steps_negative_prompt_and_eta_change_the_picture(service: Service) -> None:
-    """Given one request, when a parameter of the drawing changes, then so does the picture."""
+def test_scale_steps_negative_prompt_and_eta_change_the_image(service: Service) -> None:
+    """Given one request, when a parameter of the drawing changes, then so does the image."""
     base = result_of(service)["Image"]
     for change in ({"scale": 1.0}, {"ddim_steps": 3}, {"negative_prompt": "blue"}, {"ddim_eta": 1.0}, {"scale": -2}):
         assert result_of(service, **change)["Image"] != base, change
 
 
 def test_every_sampler_draws(service: Service) -> None:
-    """Given the sampler table, when each name draws with one seed, then a picture comes out under its own name."""
-    names = [row["name"] for row in service.get("/samplers").json()["samplers"]]
+    """Given the sampler table, when each name draws with one seed, then an image comes out under its own name."""
+    names = [task["name"] for task in service.get("/samplers").json()["samplers"]]
     ids = {name: service.submit(**SMALL | {"sampler": name, "ddim_steps": 4, "return_base64": True}) for name in names}
-    pictures = {}
+    images = {}
     for name, task_id in ids.items():
         result = service.wait(task_id).json()
         assert result["State"] == "SUCCESS", (name, result["Status"])
         assert result["Parameters"]["sampler"] == name
-        pictures[name] = result["Image"][0]
-    assert len(pictures) == len(names)
+        images[name] = result["Image"][0]
+    assert len(images) == len(names)
 
 
 def test_plms_may_be_asked_for_the_older_way(service: Service) -> None:
-    """Given plms true, when it is done, then the sampler was plms and the picture is plms's."""
+    """Given plms true, when it is done, then the sampler was plms and the image is plms's."""
     older = result_of(service, plms=True)
     assert older["Parameters"]["sampler"] == "plms"
     assert older["Image"] == result_of(service, sampler="plms")["Image"]
 
 
 def test_sizes_that_are_no_squares(service: Service) -> None:
-    """Given H and W that differ and are odd multiples of 8, when drawn, then the picture has exactly that size."""
+    """Given H and W that differ and are odd multiples of 8, when drawn, then the image has exactly that size."""
     result = result_of(service, H=72, W=104)
     assert result["Size"] == [104, 72]
     assert Image.open(io.BytesIO(base64.b64decode(result["Image"][0]))).size == (104, 72)
@@ -202,4 +202,4 @@ def test_the_templates_can_be_posted_as_they_are(service: Service) -> None:
         body = json.loads(Path(REPOSITORY / f"api/templates/{kind}.json").read_text())
         answer = service.post(f"/{kind}", body, key=None)
         assert answer.status_code == 202, answer.text
-        assert picture_of(service.wait(answer.json()["task_id"], timeout=120)).width >= 64
+        assert image_of(service.wait(answer.json()["task_id"], timeout=120)).width >= 64

@@ -1,4 +1,4 @@
-"""Getting the pictures out of a running service: by link, as a zip, by being called back, and out of a bucket."""
+"""Getting the images out of a running service: by link, as a zip, by being called back, and out of a bucket."""
 
 import base64
 import hashlib
@@ -31,8 +31,8 @@ def until(what: Callable[[], Any], timeout_s: float = 60) -> Any:
     return found
 
 
-def test_a_picture_in_two_parts_and_not_twice(service: Service) -> None:
-    """Given a finished picture, when fetched in two ranges and asked for again, then they fit, and 304."""
+def test_a_image_in_two_parts_and_not_twice(service: Service) -> None:
+    """Given a finished image, when fetched in two ranges and asked for again, then they fit, and 304."""
     link = service.wait(service.submit(**SMALL)).json()["Images"][0]
     whole = service.get(link, key=None)
     first = service.get(link, key=None, headers={"Range": "bytes=0-99"})
@@ -86,8 +86,8 @@ def test_workers_tell_about_themselves(service: Service) -> None:
     assert service.get("/workers", key=None).status_code == 401
 
 
-def test_pictures_in_a_bucket(make_service: ServiceFactory, s3_environment: Mapping[str, str]) -> None:
-    """Given S3 as the result store, when jobs run, then pictures come through the API, as a zip, and by signed links.
+def test_images_in_a_bucket(make_service: ServiceFactory, s3_environment: Mapping[str, str]) -> None:
+    """Given S3 as the result store, when jobs run, then images come through the API, as a zip, and by signed links.
 
     Many at once, because the API's clients share one thread.
     """

@@ -13,11 +13,11 @@ from tests.e2e.service import REPOSITORY, Service
 
 
 def encoded(colour: str, size: tuple[int, int] = (64, 64), spot: str | None = None) -> str:
-    picture = Image.new("RGB", size, colour)
+    image = Image.new("RGB", size, colour)
     if spot:
-        ImageDraw.Draw(picture).ellipse((16, 16, 48, 48), fill=spot)
+        ImageDraw.Draw(image).ellipse((16, 16, 48, 48), fill=spot)
     out = io.BytesIO()
-    picture.save(out, "PNG")
+    image.save(out, "PNG")
     return base64.b64encode(out.getvalue()).decode()
 
 
@@ -33,7 +33,7 @@ def result_of(service: Service, **body: Any) -> dict[str, Any]:
 
 
 def pixels(result: dict[str, Any]) -> np.ndarray:
-    """The first picture as an (H, W, 3) array."""
+    """The first image as an (H, W, 3) array."""
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(result["Image"][0]))).convert("RGB"), dtype=float)
 
 
@@ -71,7 +71,7 @@ def test_strength_decides_how_far_the_result_leaves_the_input(service: Service) 
 
 
 def test_the_noise_multiplier_changes_the_result(service: Service) -> None:
-    """Given a noise multiplier, when it differs from 1, then so does the picture."""
+    """Given a noise multiplier, when it differs from 1, then so does the image."""
     assert result_of(service, noise_multiplier=0.5)["Image"] != result_of(service)["Image"]
 
 

@@ -123,9 +123,9 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
 
 
 @pytest.mark.usefixtures("redis_server")
-def test_from_the_start_to_a_picture_and_back_to_nothing(launch: Callable[..., Launcher], tmp_path: Path) -> None:
-    """Given a start, then the printed line draws a picture as it stands; Ctrl-C ends every process; the next start
-    still knows the picture; and when that launcher is killed outright, its children go with it.
+def test_from_the_start_to_a_image_and_back_to_nothing(launch: Callable[..., Launcher], tmp_path: Path) -> None:
+    """Given a start, then the printed line draws an image as it stands; Ctrl-C ends every process; the next start
+    still knows the image; and when that launcher is killed outright, its children go with it.
     """
     assert shutil.which("curl"), "the printed line needs curl"
     first = launch()
@@ -155,7 +155,7 @@ def test_from_the_start_to_a_picture_and_back_to_nothing(launch: Callable[..., L
 @pytest.mark.usefixtures("redis_server")
 def test_its_redis_may_die(launch: Callable[..., Launcher]) -> None:
     """Given a start with work in it, when its Redis is killed outright, then one line says so, Redis comes back with
-    its data, API and worker go on, and every accepted job ends with its picture.
+    its data, API and worker go on, and every accepted job ends with its image.
     """
     launcher = launch()
     launcher.wait_until_it_serves()

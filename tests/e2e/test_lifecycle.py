@@ -66,7 +66,7 @@ def _one_that_moves(service: Service, ids: list[str]) -> str:
 
 
 def test_a_cancelled_job_makes_room_at_once(service: Service) -> None:
-    """Given a running job, when it is cancelled, then it stays REVOKED, has no pictures, and the next one is served."""
+    """Given a running job, when it is cancelled, then it stays REVOKED, has no images, and the next one is served."""
     running = service.submit(**LONG)
     until(service, running, "PROGRESS")
     assert service.post(f"/cancel/{running}").json()["State"] == "REVOKED"
@@ -103,8 +103,8 @@ def test_two_apis_and_two_workers_share_the_work(make_service: ServiceFactory) -
         assert result["Seeds"] == [number, number + 1]
 
     client = redis.Redis.from_url(service.redis_url, decode_responses=True)
-    rows = [client.hget(f"{service.key_prefix}job:{task_id}", f"row:{row}") for task_id in ids for row in (0, 1)]
-    assert all(row and '"attempt":1' in row for row in rows), "no row may run twice"
+    tasks = [client.hget(f"{service.key_prefix}job:{task_id}", f"row:{task}") for task_id in ids for task in (0, 1)]
+    assert all(task and '"attempt":1' in task for task in tasks), "no task may run twice"
     assert [client.llen(key) for key in client.scan_iter(f"{service.key_prefix}recent:*")] == [12]
     client.close()
 
@@ -158,7 +158,7 @@ def test_everything_survives_a_restart(breakable: Service) -> None:
 
 
 def test_a_stopping_server_answers_who_waits_and_drops_idle_connections(breakable: Service) -> None:
-    """Given an idle connection and one that waits for a picture, when the API stops, then the latter learns its job."""
+    """Given an idle connection and one that waits for an image, when the API stops, then the latter learns its job."""
     service = breakable
     idle = http.client.HTTPConnection(service.apis[0].url.removeprefix("http://"), timeout=60)
     with closing(idle), ThreadPoolExecutor(1) as pool:
@@ -214,7 +214,7 @@ def test_a_stopped_worker_finishes_what_it_has_begun(breakable: Service) -> None
 
 
 def test_results_expire(make_service: ServiceFactory) -> None:
-    """Given a short life of results, when it is over, then status is 410 and a picture not to be kept is gone."""
+    """Given a short life of results, when it is over, then status is 410 and an image not to be kept is gone."""
     service = make_service(RESULT_TTL_S="3")
     task_id = service.submit(**SMALL | {"skip_save": True})
     result = service.wait(task_id).json()

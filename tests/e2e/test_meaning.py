@@ -1,4 +1,4 @@
-"""What the pictures show: the demo model, asked over HTTP and judged by colour, shape and place."""
+"""What the images show: the demo model, asked over HTTP and judged by colour, shape and place."""
 
 import base64
 import io
@@ -11,11 +11,11 @@ from demo_model.drawing import draw
 from demo_model.judge import background_colour, colour_share, find_object_mask, half_colour, look, overlap
 from demo_model.world import Scene, Thing
 from tests.e2e.service import Service
-from tests.pictures import from_base64
+from tests.images import from_base64
 
 
 def drawn(service: Service, prompt: str, path: str = "/generate", **body: Any) -> list[Image.Image]:
-    """Four pictures of a prompt at the model's native size."""
+    """Four images of a prompt at the model's native size."""
     wanted = {"prompt": prompt, "n_samples": 4, "seed": 100, "return_base64": True, "synchronous_request": True}
     answer = service.post(path, wanted | body)
     assert answer.status_code == 200, answer.text[:300]
@@ -33,55 +33,53 @@ def most(results: list[bool]) -> bool:
 )
 def test_a_thing_is_what_the_prompt_says(service: Service, colour: str, shape: str, background: str) -> None:
     """Given "a red circle on a blue background", when drawn, then it is red, round, and on blue."""
-    pictures = drawn(service, f"a {colour} {shape} on a {background} background")
-    sights = [look(picture) for picture in pictures]
+    images = drawn(service, f"a {colour} {shape} on a {background} background")
+    sights = [look(image) for image in images]
     assert most([bool(seen) and (seen[0].colour, seen[0].shape) == (colour, shape) for seen in sights])
-    assert most([background_colour(picture) == background for picture in pictures])
+    assert most([background_colour(image) == background for image in images])
 
 
 def test_two_things_stand_where_the_prompt_puts_them(service: Service) -> None:
     """Given "a red circle left of a blue square", when drawn, then red is at the left and blue at the right."""
-    pictures = drawn(service, "a red circle left of a blue square")
-    assert most(
-        [(half_colour(picture, "left"), half_colour(picture, "right")) == ("red", "blue") for picture in pictures]
-    )
+    images = drawn(service, "a red circle left of a blue square")
+    assert most([(half_colour(image, "left"), half_colour(image, "right")) == ("red", "blue") for image in images])
 
 
 def test_a_negative_prompt_keeps_a_colour_away(service: Service) -> None:
     """Given "a circle" with negative "red, orange, pink", when drawn, then none of them covers anything to speak of."""
-    pictures = drawn(service, "a circle", negative_prompt="red, orange, pink")
-    assert most([colour_share(picture, "red", "orange", "pink") < 0.02 for picture in pictures])
+    images = drawn(service, "a circle", negative_prompt="red, orange, pink")
+    assert most([colour_share(image, "red", "orange", "pink") < 0.02 for image in images])
 
 
 def test_weights_decide_between_words(service: Service) -> None:
     """Given "a red or blue circle", when a weight favours or disfavours red, then it is red or is not."""
     favoured = drawn(service, "a (red:1.4) or blue circle")
     disfavoured = drawn(service, "a (red:0.7) or blue circle")
-    assert most([colour_share(picture, "red") > 0.05 for picture in favoured])
-    assert most([colour_share(picture, "red") < 0.02 for picture in disfavoured])
+    assert most([colour_share(image, "red") > 0.05 for image in favoured])
+    assert most([colour_share(image, "red") < 0.02 for image in disfavoured])
 
 
 def a_red_circle_at_the_left() -> tuple[Image.Image, str]:
-    """A drawn picture, and the same as base64."""
+    """A drawn image, and the same as base64."""
     thing = Thing("circle", "red", "medium", "left", 0.28, 0.5, 0.2, 0.0)
-    picture = draw(Scene("yellow", None, (thing,), seed=1))
+    image = draw(Scene("yellow", None, (thing,), seed=1))
     data = io.BytesIO()
-    picture.save(data, "PNG")
-    return picture, base64.b64encode(data.getvalue()).decode()
+    image.save(data, "PNG")
+    return image, base64.b64encode(data.getvalue()).decode()
 
 
-def test_little_strength_keeps_the_layout_of_a_picture(service: Service) -> None:
-    """Given a picture, when it is redrawn at 0.35 under another prompt, then what it shows stays where it is."""
-    picture, text = a_red_circle_at_the_left()
+def test_little_strength_keeps_the_layout_of_a_image(service: Service) -> None:
+    """Given an image, when it is redrawn at 0.35 under another prompt, then what it shows stays where it is."""
+    image, text = a_red_circle_at_the_left()
     redrawn = drawn(service, "a blue square on the left", "/img2img", init_img=text, denoising_strength=0.35)
-    before = find_object_mask(picture)
+    before = find_object_mask(image)
     after = [find_object_mask(each) for each in redrawn]
     assert before is not None
     assert most([mask is not None and overlap(before, mask) > 0.6 for mask in after])
 
 
 def test_much_strength_follows_the_prompt(service: Service) -> None:
-    """Given a picture, when it is redrawn at 0.95 under another prompt, then it shows what the prompt says."""
+    """Given an image, when it is redrawn at 0.95 under another prompt, then it shows what the prompt says."""
     _, text = a_red_circle_at_the_left()
     redrawn = drawn(
         service, "a green square on a purple background", "/img2img", init_img=text, denoising_strength=0.95

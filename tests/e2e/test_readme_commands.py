@@ -12,7 +12,7 @@ from tests.e2e.service import REPOSITORY, Service
 
 
 def test_the_commands_work_in_the_order_of_the_page(service: Service, tmp_path: Path) -> None:
-    """Given a running service, when every curl block of the README is run, then each succeeds and draws its picture."""
+    """Given a running service, when every curl block of the README is run, then each succeeds and draws its image."""
     assert shutil.which("curl"), "the README's commands need curl"
     blocks = re.findall(r"^```sh\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     commands = [block for block in blocks if "curl" in block]
@@ -24,6 +24,6 @@ def test_the_commands_work_in_the_order_of_the_page(service: Service, tmp_path: 
 
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("circle.png", "square.png", "redrawn.png"):
-        with Image.open(tmp_path / name) as picture:
-            assert picture.format == "PNG", name
+        with Image.open(tmp_path / name) as image:
+            assert image.format == "PNG", name
     assert '"State":"SUCCESS"' in done.stdout  # cancelling what is done changes nothing

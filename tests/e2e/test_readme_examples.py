@@ -1,4 +1,4 @@
-"""The examples: each body still draws the picture that lies beside it."""
+"""The examples: each body still draws the image that lies beside it."""
 
 import io
 
@@ -7,12 +7,12 @@ from PIL import Image
 
 from readme_examples.regenerate import examples, request_of
 from tests.e2e.service import Service
-from tests.pictures import SAME, decibels
+from tests.images import SAME, decibels
 
 
 @pytest.mark.parametrize("name", [file.stem for file in examples()])
-def test_an_example_draws_its_picture(service: Service, name: str) -> None:
-    """Given an example, when its body is posted as it is, then the answer is the picture of the same name."""
+def test_an_example_draws_its_image(service: Service, name: str) -> None:
+    """Given an example, when its body is posted as it is, then the answer is the image of the same name."""
     (file,) = (file for file in examples() if file.stem == name)
     path, body = request_of(file)
     answer = service.post(path, body)

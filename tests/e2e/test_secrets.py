@@ -28,7 +28,7 @@ def files_with(folder: Path, text: str) -> list[str]:
 @pytest.mark.parametrize("log_format", ["text", pytest.param("json", marks=pytest.mark.full)])
 def test_a_key_is_kept_nowhere(make_service: ServiceFactory, tmp_path: Path, log_format: str) -> None:
     """Given keys sent in every place, right, wrong and broken, and a server that fails with a trace, when logs, Redis'
-    journal, job records and pictures are searched, then no key is in any of them."""
+    journal, job records and images are searched, then no key is in any of them."""
     key_file = tmp_path / "keys"
     key_file.write_text(FILE_KEY)
     service = make_service(API_KEYS=KEY, API_KEYS_FILE=str(key_file), LOG_FORMAT=log_format, LOG_LEVEL="DEBUG")

@@ -15,7 +15,7 @@ import redis
 from PIL import Image
 
 from tests.e2e.service import Service
-from tests.pictures import SAME, decibels, from_base64
+from tests.images import SAME, decibels, from_base64
 
 LARGE: dict[str, Any] = {"prompt": "a house by the sea", "H": 512, "W": 512, "ddim_steps": 200, "return_base64": True}
 ServiceFactory = Callable[..., Service]
@@ -41,8 +41,8 @@ def until(what: Callable[[], Any], timeout_s: float = 120) -> Any:
     return found
 
 
-def test_pictures_made_at_once_are_those_made_alone(service: Service) -> None:
-    """Given eight different requests, when all come at once, then each picture is the one it gets alone."""
+def test_images_made_at_once_are_those_made_alone(service: Service) -> None:
+    """Given eight different requests in 32 bits, when all come at once, then each image is the one it gets alone."""
     bodies: list[dict[str, Any]] = [
         {
             "prompt": prompt,
@@ -50,6 +50,7 @@ def test_pictures_made_at_once_are_those_made_alone(service: Service) -> None:
             "seed": 40 + number,
             "ddim_steps": 12 + number,
             "scale": scale,
+            "precision": "full",  # in 16 bits sums are rounded too coarsely to be the same in any company
             "return_base64": True,
         }
         for number, (prompt, sampler, scale) in enumerate(
@@ -69,8 +70,8 @@ def test_pictures_made_at_once_are_those_made_alone(service: Service) -> None:
     together = [service.wait(task_id).json() for task_id in at_once]
     alone = [service.wait(service.submit(**body)).json() for body in bodies]
     for body, one, two in zip(bodies, alone, together, strict=True):
-        pictures = [from_base64(answer["Image"][0]) for answer in (one, two)]
-        assert decibels(*pictures) >= SAME, body
+        images = [from_base64(answer["Image"][0]) for answer in (one, two)]
+        assert decibels(*images) >= SAME, body
 
 
 def with_curve(make_service: ServiceFactory, curve: str) -> Service:

@@ -37,8 +37,8 @@ def limits(tmp_path: Path) -> Limits:
 
 
 @pytest.fixture
-def picture_text() -> str:
-    """A valid `init_img`: a red picture of 96x64 pixels."""
+def image_text() -> str:
+    """A valid `init_img`: a red image of 96x64 pixels."""
     out = io.BytesIO()
     Image.new("RGB", (96, 64), "red").save(out, "PNG")
     return base64.b64encode(out.getvalue()).decode()
@@ -55,14 +55,14 @@ def generate(limits: Limits) -> Callable[..., ImageRequest]:
 
 
 @pytest.fixture
-def img2img(limits: Limits, picture_text: str) -> Callable[..., tuple[ImageRequest, InputImage]]:
+def img2img(limits: Limits, image_text: str) -> Callable[..., tuple[ImageRequest, InputImage]]:
     """Load an /img2img body, given over a valid minimum."""
 
     def load(body: Mapping[str, Any] | None = None, **fields: Any) -> tuple[ImageRequest, InputImage]:
-        full = {"prompt": "a cat", "init_img": picture_text} | dict(body or {}) | fields
-        request, picture = load_request(Img2ImgSchema(limits), full)
-        assert picture is not None
-        return request, picture
+        full = {"prompt": "a cat", "init_img": image_text} | dict(body or {}) | fields
+        request, image = load_request(Img2ImgSchema(limits), full)
+        assert image is not None
+        return request, image
 
     return load
 

@@ -11,7 +11,7 @@ import redis
 
 from client.local.processes import start_child, stop_children
 from shared.errors import InternalError, RedisFull, ServiceUnavailable
-from shared.queue import QUEUES, RUN_ROW, SERVED_BY, RowQueue, connect, make_celery
+from shared.queue import QUEUES, RUN_TASK, SERVED_BY, TaskQueue, connect, make_celery
 from shared.settings import VARIANTS, Settings
 
 
@@ -47,11 +47,11 @@ def running(server, folder, *options):
 def test_with_redis_away_sending_says_so(closed_port):
     """Given nobody at the broker's address, when a worker is called, then it is ServiceUnavailable, again and again."""
     settings = Settings(redis_url=f"redis://127.0.0.1:{closed_port}/0", redis_timeout_s=0.5)
-    queue = RowQueue(make_celery(settings), connect(settings), "pd:")
+    queue = TaskQueue(make_celery(settings), connect(settings), "pd:")
 
     for _ in range(2):
         with pytest.raises(ServiceUnavailable, match="cannot be reached"):
-            queue.call("any")
+            queue.notify("any")
 
 
 def test_a_broker_that_refuses_is_told_as_what_it_is(redis_server, tmp_path):
@@ -60,14 +60,14 @@ def test_a_broker_that_refuses_is_told_as_what_it_is(redis_server, tmp_path):
     url = "redis://127.0.0.1:{port}/0"
     with running(redis_server, tmp_path, "--requirepass", "not known here") as port:
         settings = Settings(redis_url=url.format(port=port))
-        queue = RowQueue(make_celery(settings), connect(settings), "pd:")
+        queue = TaskQueue(make_celery(settings), connect(settings), "pd:")
         with pytest.raises(InternalError):
-            queue.call("any")
+            queue.notify("any")
     with running(redis_server, tmp_path, "--maxmemory", "1") as port:
         settings = Settings(redis_url=url.format(port=port))
-        queue = RowQueue(make_celery(settings), connect(settings), "pd:")
+        queue = TaskQueue(make_celery(settings), connect(settings), "pd:")
         with pytest.raises(RedisFull):
-            queue.call("any")
+            queue.notify("any")
 
 
 @pytest.fixture
@@ -82,12 +82,12 @@ def broker(redis_url):
 
 
 def test_calls_are_messages_as_celery_sends_them(broker):
-    """Given calls to two rows, when compared with what Celery itself sends, then only ids differ, and all are new."""
+    """Given calls to two tasks, when compared with what Celery itself sends, then only ids differ, and all are new."""
     app, client, prefix = broker
-    queue = RowQueue(app, client, prefix)
-    queue.call("standard", 2)
-    app.send_task(RUN_ROW, kwargs={"variant": "standard"}, queue=QUEUES["standard"], ignore_result=True)
-    assert queue.calls_waiting("standard") == 3
+    queue = TaskQueue(app, client, prefix)
+    queue.notify("standard", 2)
+    app.send_task(RUN_TASK, kwargs={"variant": "standard"}, queue=QUEUES["standard"], ignore_result=True)
+    assert queue.messages_waiting("standard") == 3
 
     messages = [json.loads(text) for text in client.lrange(prefix + QUEUES["standard"], 0, -1)]
     ids = set()
@@ -101,11 +101,11 @@ def test_calls_are_messages_as_celery_sends_them(broker):
     assert messages[0] == messages[1] == messages[2]
 
 
-def test_a_call_is_one_round_trip_however_many_rows(broker, monkeypatch):
-    """Given calls to 64 rows, when they are sent, then all go at once."""
+def test_a_call_is_one_round_trip_however_many_tasks(broker, monkeypatch):
+    """Given calls to 64 tasks, when they are sent, then all go at once."""
     app, client, prefix = broker
-    queue = RowQueue(app, client, prefix)
-    queue.call("any")
+    queue = TaskQueue(app, client, prefix)
+    queue.notify("any")
     sent = []
     send = redis.connection.Connection.send_packed_command
     monkeypatch.setattr(
@@ -113,21 +113,21 @@ def test_a_call_is_one_round_trip_however_many_rows(broker, monkeypatch):
         "send_packed_command",
         lambda *words, **named: sent.append(1) or send(*words, **named),
     )
-    queue.call("any", 64)
+    queue.notify("any", 64)
 
     assert len(sent) == 1
-    assert queue.calls_waiting("any") == 65
+    assert queue.messages_waiting("any") == 65
 
 
 def test_a_worker_understands_a_call(broker):
     """Given a call, when taken from the queue by kombu, then it says which task to run for which variant."""
     app, client, prefix = broker
-    RowQueue(app, client, prefix).call("any")
+    TaskQueue(app, client, prefix).notify("any")
 
     with app.connection_for_read() as connection, connection.SimpleQueue(QUEUES["any"]) as queue:
         message = queue.get(timeout=10)
         message.ack()
-    assert message.headers["task"] == RUN_ROW
+    assert message.headers["task"] == RUN_TASK
     assert message.decode()[:2] == [[], {"variant": "any"}]
 
 
@@ -140,7 +140,7 @@ def test_each_variant_has_its_queue_and_somebody_who_reads_it():
 
 
 def test_nothing_but_json_travels_and_deliveries_are_acknowledged_late():
-    """Given the Celery app, when its settings are read, then pickle is off and a dead worker's row comes back."""
+    """Given the Celery app, when its settings are read, then pickle is off and a dead worker's task comes back."""
     conf = make_celery(Settings(visibility_timeout_s=7, key_prefix="x:")).conf
 
     assert (conf.task_serializer, list(conf.accept_content)) == ("json", ["json"])

@@ -26,21 +26,21 @@ def store(real: Any) -> JobStore:
     return JobStore(real, lease_s=30)
 
 
-@pytest.mark.parametrize("rows", [5000, 20_000])
-def test_a_job_of_very_many_rows_works(store: JobStore, generate: Any, limits: Any, rows: int) -> None:
-    """Given a job of more rows than Lua has stack, when it is accepted, worked on and cancelled, then it can be."""
-    (limits.prompts_dir / "many.txt").write_text("\n".join(["a cat"] * rows))
-    limits.__dict__["max_images"], limits.__dict__["max_cost"] = rows, 10**15
+@pytest.mark.parametrize("tasks", [5000, 20_000])
+def test_a_job_of_very_many_tasks_works(store: JobStore, generate: Any, limits: Any, tasks: int) -> None:
+    """Given a job of more tasks than Lua has stack, when it is accepted, worked on and cancelled, then it can be."""
+    (limits.prompts_dir / "many.txt").write_text("\n".join(["a cat"] * tasks))
+    limits.__dict__["max_images"], limits.__dict__["max_cost"] = tasks, 10**15
     assert store.accept("many", generate({"from-file": "many.txt", "ddim_steps": 1}))
-    row = store.take_row("call", "any")
-    assert row
-    claim = store.claim_row(row.job_id, row.row, "call")
+    task = store.take_task("call", "any")
+    assert task
+    claim = store.claim_task(task.job_id, task.number, "call")
     assert claim
-    assert store.finish_row(claim, [], {}, []) is False
-    assert store.backlog.rows_waiting("any") == rows - 1
-    assert store.loose_rows(["many"]) == set()
+    assert store.finish_task(claim, [], {}, []) is False
+    assert store.backlog.tasks_waiting("any") == tasks - 1
+    assert store.loose_tasks(["many"]) == set()
     assert store.cancel("many") is State.REVOKED
-    assert store.backlog.rows_waiting("any") == 0
+    assert store.backlog.tasks_waiting("any") == 0
 
 
 @pytest.fixture
@@ -60,9 +60,11 @@ def test_what_runs_ends_though_the_memory_is_full(store: JobStore, generate: Any
     """Given jobs at work, when Redis takes nothing new, then they are renewed, end, are cancelled or fail."""
     for job_id in ("done", "cancelled", "failed", "returned", "lost"):
         store.accept(job_id, generate(n_iter=2, callback_url=None))
-    rows = [store.take_row(f"call {number}", "any") for number in range(10)]
+    tasks = [store.take_task(f"call {number}", "any") for number in range(10)]
     claims = {
-        str(row): store.claim_row(row.job_id, row.row, f"call {number}") for number, row in enumerate(rows) if row
+        str(task): store.claim_task(task.job_id, task.number, f"call {number}")
+        for number, task in enumerate(tasks)
+        if task
     }
     store.redis.delete(f"pd:lease:lost:0:{claims['lost:0'].token}")  # type: ignore[union-attr]
     fill()
@@ -71,35 +73,35 @@ def test_what_runs_ends_though_the_memory_is_full(store: JobStore, generate: Any
         assert claim
         store.renew_lease(claim)
     assert store.redis.exists(f"pd:lease:lost:0:{claims['lost:0'].token}")  # type: ignore[union-attr]
-    last = [store.finish_row(claims[f"done:{row}"], [], {"device": "cpu"}, []) for row in range(2)]  # type: ignore[arg-type]
+    last = [store.finish_task(claims[f"done:{task}"], [], {"device": "cpu"}, []) for task in range(2)]  # type: ignore[arg-type]
     assert last == [False, True]
     assert store.close("done", None)
     assert store.cancel("cancelled") is State.REVOKED
-    store.fail_row(claims["failed:0"], InternalError("It failed."))  # type: ignore[arg-type]
-    store.release_row(claims["returned:0"])  # type: ignore[arg-type]
-    for number, row in enumerate(rows):
-        assert row
-        if row.job_id != "returned":
-            assert store.backlog.drop(f"call {number}", row)
+    store.fail_task(claims["failed:0"], InternalError("It failed."))  # type: ignore[arg-type]
+    store.release_task(claims["returned:0"])  # type: ignore[arg-type]
+    for number, task in enumerate(tasks):
+        assert task
+        if task.job_id != "returned":
+            assert store.backlog.drop(f"call {number}", task)
 
     states = {job_id: store.get(job_id).state for job_id in ("done", "cancelled", "failed")}
     assert states == {"done": State.SUCCESS, "cancelled": State.REVOKED, "failed": State.FAILURE}
     assert [job.id for job in store.recent("", 5)] == ["done"]
 
 
-def test_a_lost_row_waits_again_though_the_memory_is_full(store: JobStore, generate: Any, fill: Any) -> None:
-    """Given rows whose workers died, when Redis takes nothing new, then they wait and are taken all the same."""
+def test_a_lost_task_waits_again_though_the_memory_is_full(store: JobStore, generate: Any, fill: Any) -> None:
+    """Given tasks whose workers died, when Redis takes nothing new, then they wait and are taken all the same."""
     for job_id in ("abandoned", "loose"):
         store.accept(job_id, generate())
-        store.take_row(job_id, "any")
+        store.take_task(job_id, "any")
     store.redis.hdel("pd:backlog:taken", "loose")
     fill()
 
-    (taken,) = store.abandoned_rows()
-    (loose,) = store.loose_rows(["abandoned", "loose"])
+    (taken,) = store.abandoned_tasks()
+    (loose,) = store.loose_tasks(["abandoned", "loose"])
     assert store.requeue(taken)
     assert store.requeue(loose)
-    assert {row.job_id for row in (store.take_row("a", "any"), store.take_row("b", "any")) if row} == {
+    assert {task.job_id for task in (store.take_task("a", "any"), store.take_task("b", "any")) if task} == {
         "abandoned", "loose"
     }  # fmt: skip
 
@@ -112,12 +114,12 @@ def test_a_job_that_does_not_fit_is_not_accepted(store: JobStore, generate: Any,
         store.accept("new", generate())
     assert isinstance(as_service_error(refused.value), RedisFull)
     assert not store.is_known("new")
-    assert (store.waiting(), store.backlog.rows_waiting("any")) == (1, 1)
+    assert (store.waiting(), store.backlog.tasks_waiting("any")) == (1, 1)
     assert store.backlog.open_jobs(0, 10) == ["before"]
 
 
 def test_ending_a_job_frees_more_than_it_takes(store: JobStore, real: Any, generate: Any) -> None:
-    """Given many jobs of several rows that wait, when they are cancelled, then Redis uses less memory than before."""
+    """Given many jobs of several tasks that wait, when they are cancelled, then Redis uses less memory than before."""
     for number in range(300):
         store.accept(f"job {number}", generate(n_iter=16))
     before = real.info("memory")["used_memory_dataset"]

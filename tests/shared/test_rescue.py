@@ -1,12 +1,12 @@
-"""No accepted job is lost: frozen workers, answers that come too late, rows in no list, jobs that nobody ends."""
+"""No accepted job is lost: frozen workers, answers that come too late, tasks in no list, jobs that nobody ends."""
 
 import json
 
 import pytest
 
-from shared.errors import DeadlineExceeded, LeaseLost, QueueFull, RowBusy, TooManyJobs
-from shared.jobs.backlog import Most, RowId
-from shared.jobs.records import Row, State
+from shared.errors import DeadlineExceeded, LeaseLost, QueueFull, TaskBusy, TooManyJobs
+from shared.jobs.backlog import Most, TaskRef
+from shared.jobs.records import State, Task
 from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
 
@@ -19,11 +19,11 @@ def leasing(redis_client, clock):
 
 @pytest.fixture
 def take(leasing, generate):
-    """Accept a job and take its row under the message `call`; gives the row."""
+    """Accept a job and take its task under the message `message`; gives the task."""
 
-    def make(job_id="one", call="call", **fields):
+    def make(job_id="one", message="call", **fields):
         leasing.accept(job_id, generate(**fields))
-        return leasing.take_row(call, "any")
+        return leasing.take_task(message, "any")
 
     return make
 
@@ -37,72 +37,73 @@ def expire_leases(store):
 
 
 def test_a_frozen_worker_lets_go_of_nothing_that_is_another_s(leasing, take):
-    """Given a row taken over under the same message, when the first worker wakes, then the row stays the second's."""
-    row = take()
-    leasing.claim_row("one", 0, "call", "first")
+    """Given a task taken over under the same message, when the first worker wakes, then the task stays the second's."""
+    task = take()
+    leasing.claim_task("one", 0, "call", "first")
     expire_leases(leasing)
-    assert leasing.take_row("call", "any") == row
-    second = leasing.claim_row("one", 0, "call", "second")
+    assert leasing.take_task("call", "any") == task
+    second = leasing.claim_task("one", 0, "call", "second")
 
-    assert not leasing.backlog.drop("call", row, "first")
+    assert not leasing.backlog.drop("call", task, "first")
 
     expire_leases(leasing)
-    (taken,) = leasing.abandoned_rows()
-    assert (taken.row, taken.token) == (row, second.token), "so that it is begun again when the second dies as well"
+    (taken,) = leasing.abandoned_tasks()
+    assert (taken.task, taken.token) == (task, second.token), "so that it is begun again when the second dies as well"
 
 
-def test_a_row_is_let_go_of_by_the_attempt_that_has_it(leasing, take):
-    """Given a claimed row, when its own attempt lets go, then it is held no more; another message's row stays."""
-    row = take()
-    leasing.claim_row("one", 0, "call", "mine")
-    assert not leasing.backlog.drop("another call", row, "mine")
-    assert leasing.backlog.drop("call", row, "mine")
+def test_a_task_is_let_go_of_by_the_attempt_that_has_it(leasing, take):
+    """Given a claimed task, when its own attempt lets go, then it is held no more; another message's task stays."""
+    task = take()
+    leasing.claim_task("one", 0, "call", "mine")
+    assert not leasing.backlog.drop("another call", task, "mine")
+    assert leasing.backlog.drop("call", task, "mine")
     assert leasing.backlog.taken() == []
 
 
-def test_a_message_that_means_another_row_by_now_keeps_it(leasing, take, generate):
-    """Given a message whose first row was given back, when that row's job has ended, then its second row stays held."""
-    row = take()
-    (taken,) = leasing.abandoned_rows()
+def test_a_message_that_means_another_task_by_now_keeps_it(leasing, take, generate):
+    """Given a message whose first task was given back, when that task's job has ended, then its second task stays
+    held."""
+    task = take()
+    (taken,) = leasing.abandoned_tasks()
     leasing.requeue(taken)
-    assert leasing.take_row("new call", "any") == row
+    assert leasing.take_task("new call", "any") == task
     leasing.accept("two", generate())
-    assert leasing.take_row("call", "any") == RowId("two", 0)
+    assert leasing.take_task("call", "any") == TaskRef("two", 0)
 
-    assert not leasing.backlog.drop("call", row)
+    assert not leasing.backlog.drop("call", task)
 
-    assert {held.row.job_id for held in leasing.backlog.taken()} == {"one", "two"}
+    assert {held.task.job_id for held in leasing.backlog.taken()} == {"one", "two"}
 
 
-def test_a_row_that_its_message_holds_no_more_is_not_claimed(leasing, take):
-    """Given a worker frozen between taking and claiming, when its row went elsewhere, then its claim is RowBusy."""
+def test_a_task_that_its_message_holds_no_more_is_not_claimed(leasing, take):
+    """Given a worker frozen between taking and claiming, when its task went elsewhere, then its claim is TaskBusy."""
     take()
-    (taken,) = leasing.abandoned_rows()
+    (taken,) = leasing.abandoned_tasks()
     leasing.requeue(taken)
 
-    with pytest.raises(RowBusy):
-        leasing.claim_row("one", 0, "call")
+    with pytest.raises(TaskBusy):
+        leasing.claim_task("one", 0, "call")
 
-    assert leasing.get("one").rows[0].attempt == 0
+    assert leasing.get("one").tasks[0].attempt == 0
 
 
-def test_a_row_that_goes_elsewhere_amid_its_claim_is_busy(leasing, take, monkeypatch):
-    """Given a message that loses its row while it claims it, then the claim is RowBusy, and the row is untouched."""
+def test_a_task_that_goes_elsewhere_amid_its_claim_is_busy(leasing, take, monkeypatch):
+    """Given a message that loses its task while it claims it, then the claim is TaskBusy, and the task is untouched."""
     take()
     read = leasing.redis.hget
 
     def too_late(key, field):
-        (taken,) = leasing.abandoned_rows()
+        (taken,) = leasing.abandoned_tasks()
         monkeypatch.undo()
         leasing.requeue(taken)
         return read(key, field)
 
     monkeypatch.setattr(leasing.redis, "hget", too_late)
-    with pytest.raises(RowBusy):
-        leasing.claim_row("one", 0, "call")
+    with pytest.raises(TaskBusy):
+        leasing.claim_task("one", 0, "call")
 
-    assert leasing.get("one").rows[0].attempt == 0
-    assert leasing.backlog.rows_waiting("any") == 1
+    assert leasing.get("one").tasks[0].attempt == 0
+    assert leasing.backlog.tasks_waiting("any") == 1
 
 
 # ---- answers that come too late
@@ -111,77 +112,77 @@ def test_a_row_that_goes_elsewhere_amid_its_claim_is_busy(leasing, take, monkeyp
 def test_a_claim_that_is_repeated_is_the_same_attempt(leasing, take):
     """Given a claim whose answer was lost, when it is made again, then no attempt is lost, and it can be finished."""
     take()
-    first = leasing.claim_row("one", 0, "call", "token")
-    again = leasing.claim_row("one", 0, "call", "token")
+    first = leasing.claim_task("one", 0, "call", "token")
+    again = leasing.claim_task("one", 0, "call", "token")
 
     assert (again.attempt, again.token) == (1, first.token)
-    assert leasing.finish_row(again, [], {}, []) is True
+    assert leasing.finish_task(again, [], {}, []) is True
 
 
 def test_a_claim_and_its_lease_are_one_step(leasing, take, monkeypatch):
-    """Given a worker that can say nothing after its claim, when another looks, then the row is leased."""
+    """Given a worker that can say nothing after its claim, when another looks, then the task is leased."""
     monkeypatch.setattr(leasing, "_renew", None)
     take()
-    leasing.claim_row("one", 0, "call")
+    leasing.claim_task("one", 0, "call")
 
-    with pytest.raises(RowBusy):
-        leasing.claim_row("one", 0, "call")
-    assert leasing.abandoned_rows() == set()
+    with pytest.raises(TaskBusy):
+        leasing.claim_task("one", 0, "call")
+    assert leasing.abandoned_tasks() == set()
 
 
-def test_a_row_finished_twice_counts_once(leasing, take):
-    """Given a finish whose answer was lost, when it is repeated, then the job has as many done rows as before."""
+def test_a_task_finished_twice_counts_once(leasing, take):
+    """Given a finish whose answer was lost, when it is repeated, then the job has as many done tasks as before."""
     take(n_iter=2)
-    claim = leasing.claim_row("one", 0, "call")
-    leasing.finish_row(claim, [], {}, [])
-    assert leasing.finish_row(claim, [], {}, []) is False
+    claim = leasing.claim_task("one", 0, "call")
+    leasing.finish_task(claim, [], {}, [])
+    assert leasing.finish_task(claim, [], {}, []) is False
     assert leasing.redis.llen("pd:pace") == 1
-    assert leasing.finish_row(leasing.claim_row("one", 1), [], {}, []) is True
+    assert leasing.finish_task(leasing.claim_task("one", 1), [], {}, []) is True
 
 
-# ---- rows in no list
+# ---- tasks in no list
 
 
-def lose(store, call="call"):
-    """What must never happen, but did: the row is in no list."""
-    store.redis.hdel("pd:backlog:taken", call)
+def lose(store, message="call"):
+    """What must never happen, but did: the task is in no list."""
+    store.redis.hdel("pd:backlog:taken", message)
 
 
-def test_a_row_in_no_list_is_found_in_the_record(leasing, take):
-    """Given an unfinished row that no list has, when the records are read, then it is found and waits again, once."""
-    row = take()
-    claim = leasing.claim_row("one", 0, "call")
+def test_a_task_in_no_list_is_found_in_the_record(leasing, take):
+    """Given an unfinished task that no list has, when the records are read, then it is found and waits again, once."""
+    task = take()
+    claim = leasing.claim_task("one", 0, "call")
     lose(leasing)
-    assert leasing.loose_rows(["one"]) == set(), "its lease says that somebody works on it"
+    assert leasing.loose_tasks(["one"]) == set(), "its lease says that somebody works on it"
     expire_leases(leasing)
 
-    (loose,) = leasing.loose_rows(["one"])
+    (loose,) = leasing.loose_tasks(["one"])
 
     assert leasing.requeue(loose)
     assert not leasing.requeue(loose), "another worker that saw the same changes nothing"
-    assert leasing.loose_rows(["one"]) == set()
-    assert leasing.take_row("new call", "any") == row
-    assert leasing.claim_row("one", 0, "new call").attempt == 2
+    assert leasing.loose_tasks(["one"]) == set()
+    assert leasing.take_task("new call", "any") == task
+    assert leasing.claim_task("one", 0, "new call").attempt == 2
     with pytest.raises(LeaseLost):
-        leasing.finish_row(claim, [], {}, [])
+        leasing.finish_task(claim, [], {}, [])
 
 
-def test_a_row_never_begun_and_in_no_list_is_found(leasing, take):
-    """Given a row that was lost before it was claimed, when the records are read, then it is found."""
-    row = take()
+def test_a_task_never_begun_and_in_no_list_is_found(leasing, take):
+    """Given a task that was lost before it was claimed, when the records are read, then it is found."""
+    task = take()
     lose(leasing)
-    (loose,) = leasing.loose_rows(["one"])
-    assert (loose.row, loose.text) == (row, "")
+    (loose,) = leasing.loose_tasks(["one"])
+    assert (loose.task, loose.text) == (task, "")
     assert leasing.requeue(loose)
-    assert leasing.take_row("new call", "any") == row
+    assert leasing.take_task("new call", "any") == task
 
 
 @pytest.mark.parametrize("where", ["in line", "taken", "leased", "done", "ended", "changed"])
-def test_a_row_that_is_somewhere_is_left_alone(leasing, take, where):
-    """Given a row that looked lost, when somebody has it by now, then nothing is put into line."""
+def test_a_task_that_is_somewhere_is_left_alone(leasing, take, where):
+    """Given a task that looked lost, when somebody has it by now, then nothing is put into line."""
     take(n_iter=2)
     lose(leasing)
-    loose = next(each for each in leasing.loose_rows(["one"]) if each.row.row == 0)
+    loose = next(each for each in leasing.loose_tasks(["one"]) if each.task.number == 0)
     if where == "in line":
         leasing.requeue(loose)
     elif where == "taken":
@@ -189,69 +190,69 @@ def test_a_row_that_is_somewhere_is_left_alone(leasing, take, where):
     elif where == "ended":
         leasing.cancel("one")
     else:
-        claim = leasing.claim_row("one", 0)
+        claim = leasing.claim_task("one", 0)
         if where == "done":
-            leasing.finish_row(claim, [], {}, [])
+            leasing.finish_task(claim, [], {}, [])
         if where == "changed":
-            leasing.release_row(claim)
-            leasing.redis.hset("pd:job:one", "row:0", Row(attempt=1).to_json())
-    waiting = leasing.backlog.rows_waiting("any")
+            leasing.release_task(claim)
+            leasing.redis.hset("pd:job:one", "row:0", Task(attempt=1).to_json())
+    waiting = leasing.backlog.tasks_waiting("any")
 
     assert not leasing.requeue(loose)
 
-    assert leasing.backlog.rows_waiting("any") == waiting
+    assert leasing.backlog.tasks_waiting("any") == waiting
 
 
 def test_a_job_that_nobody_closes_is_found(leasing, take):
-    """Given a job whose rows are all done and whose closer died, when the records are read, then it gets closed."""
+    """Given a job whose tasks are all done and whose closer died, when the records are read, then it gets closed."""
     take(n_iter=2)
-    leasing.take_row("other", "any")
-    for number, call in enumerate(("call", "other")):
-        leasing.finish_row(leasing.claim_row("one", number, call), [], {}, [])
+    leasing.take_task("other", "any")
+    for number, message in enumerate(("call", "other")):
+        leasing.finish_task(leasing.claim_task("one", number, message), [], {}, [])
     lose(leasing, "call")
     lose(leasing, "other")
     expire_leases(leasing)
 
-    (loose,) = leasing.loose_rows(["one"])
+    (loose,) = leasing.loose_tasks(["one"])
     assert leasing.requeue(loose)
-    row = leasing.take_row("new", "any")
-    assert leasing.claim_row(row.job_id, row.row, "new").finished
+    task = leasing.take_task("new", "any")
+    assert leasing.claim_task(task.job_id, task.number, "new").finished
     assert leasing.close("one", None)
-    assert leasing.loose_rows(["one"]) == set()
+    assert leasing.loose_tasks(["one"]) == set()
 
 
 def test_a_job_is_closed_by_one_worker_however_long_its_grid_takes(leasing, take):
-    """Given a job whose last row's worker makes the grid, when others look, then none is to close it as well."""
+    """Given a job whose last task's worker makes the grid, when others look, then none is to close it as well."""
     take(n_iter=2)
-    leasing.take_row("other", "any")
-    first, last = (leasing.claim_row("one", number, call) for number, call in enumerate(("call", "other")))
-    leasing.finish_row(first, [], {}, [])
-    leasing.backlog.drop("call", RowId("one", 0))
+    leasing.take_task("other", "any")
+    first, last = (leasing.claim_task("one", number, message) for number, message in enumerate(("call", "other")))
+    leasing.finish_task(first, [], {}, [])
+    leasing.backlog.drop("call", TaskRef("one", 0))
     expire_leases(leasing)
     leasing.renew_lease(last)
-    leasing.finish_row(last, [], {}, [])
+    leasing.finish_task(last, [], {}, [])
 
-    assert (leasing.loose_rows(["one"]), leasing.abandoned_rows()) == (set(), set())
+    assert (leasing.loose_tasks(["one"]), leasing.abandoned_tasks()) == (set(), set())
 
     expire_leases(leasing)
-    (abandoned,) = leasing.abandoned_rows()
+    (abandoned,) = leasing.abandoned_tasks()
     assert leasing.requeue(abandoned)
-    leasing.take_row("new", "any")
-    assert leasing.claim_row("one", 1, "new").finished
-    assert (leasing.loose_rows(["one"]), leasing.abandoned_rows()) == (set(), set())
+    leasing.take_task("new", "any")
+    assert leasing.claim_task("one", 1, "new").finished
+    assert (leasing.loose_tasks(["one"]), leasing.abandoned_tasks()) == (set(), set())
 
 
 def test_records_of_an_older_version_are_rescued_and_finished(leasing, generate):
-    """Given a record as it was written before rows were counted, when its row is lost, then it is found and done."""
+    """Given a record as it was written before tasks were counted, when its task is lost, then it is found and done."""
     request = generate(n_iter=2)
     fields = {"state": "PENDING", "request": request.to_json(), "owner": "", "created": "1000000.0"}
     older = {"state": "queued", "attempt": 0, "token": "", "images": [], "used": {}, "warnings": []}
     leasing.redis.hset("pd:job:old", mapping=fields | {f"row:{n}": json.dumps(older) for n in range(2)})
 
-    for loose in leasing.loose_rows(["old"]):
+    for loose in leasing.loose_tasks(["old"]):
         assert leasing.requeue(loose)
-    rows = [leasing.take_row(f"call {number}", "any") for number in range(2)]
-    done = [leasing.finish_row(leasing.claim_row("old", row.row), [], {}, []) for row in rows]
+    tasks = [leasing.take_task(f"call {number}", "any") for number in range(2)]
+    done = [leasing.finish_task(leasing.claim_task("old", task.number), [], {}, []) for task in tasks]
     assert done == [False, True]
     assert leasing.close("old", None)
 
@@ -260,7 +261,7 @@ def test_open_jobs_are_all_of_them_and_no_others(leasing, take):
     """Given jobs that wait, run and have ended, when the open ones are listed, then the first to be due comes first."""
     for job_id in ("waits", "runs", "ended"):
         take(job_id, job_id)
-    leasing.claim_row("runs", 0)
+    leasing.claim_task("runs", 0)
     leasing.cancel("ended")
 
     assert leasing.backlog.open_jobs(0, 10) == ["runs", "waits"]
@@ -273,7 +274,7 @@ def test_open_jobs_are_all_of_them_and_no_others(leasing, take):
 def test_a_job_ends_by_its_deadline_though_no_worker_lives(leasing, take, clock):
     """Given a running job whose worker is gone, when it is read after its deadline, then it has failed with that."""
     take()
-    leasing.claim_row("one", 0, "call")
+    leasing.claim_task("one", 0, "call")
     clock.now += 59
     assert leasing.get("one").state is State.PROGRESS
     clock.now += 2
@@ -309,7 +310,7 @@ def test_jobs_that_may_wait_longer_now_keep_no_other_from_its_end(redis_client, 
         before.accept(f"waits {number}", generate())
     store = JobStore(redis_client, longest_wait_s=10_000, deadline_s=60, clock=clock)
     store.accept("late", generate())
-    store.claim_row("late", 0)
+    store.claim_task("late", 0)
     clock.now += 61
 
     assert [store.end_overdue() for _ in range(2)] == [0, 1]
@@ -355,13 +356,13 @@ def test_an_overdue_job_makes_room_for_the_next(redis_client, generate, clock, m
 def test_fields_of_a_newer_version_do_not_matter(leasing, take, generate):
     """Given a record that a newer version wrote, when this one reads and works on it, then it can."""
     take()
-    claim = leasing.claim_row("one", 0, "call")
-    leasing.finish_row(claim, [], {}, [])
+    claim = leasing.claim_task("one", 0, "call")
+    leasing.finish_task(claim, [], {}, [])
     key = "pd:job:one"
     request = json.loads(leasing.redis.hget(key, "request")) | {"loras": [{"name": "x"}], "mask": True}
-    row = json.loads(leasing.redis.hget(key, "row:0")) | {"gpu_seconds": 1.5}
-    row["images"] = [{"name": "a.png", "seed": 1, "sha256": "00"}]
-    leasing.redis.hset(key, mapping={"request": json.dumps(request), "row:0": json.dumps(row), "priority": "3"})
+    task = json.loads(leasing.redis.hget(key, "row:0")) | {"gpu_seconds": 1.5}
+    task["images"] = [{"name": "a.png", "seed": 1, "sha256": "00"}]
+    leasing.redis.hset(key, mapping={"request": json.dumps(request), "row:0": json.dumps(task), "priority": "3"})
 
     job = leasing.get("one")
 

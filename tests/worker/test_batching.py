@@ -1,4 +1,4 @@
-"""Requests that share UNet calls: each gets the picture that it would have got alone, whatever the others do."""
+"""Requests that share UNet calls: each gets the image that it would have got alone, whatever the others do."""
 
 import math
 import random
@@ -16,7 +16,7 @@ from benchmarks.batching import random_request
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import InternalError, JobCancelled, OutOfMemory
 from shared.settings import Settings
-from tests.pictures import SAME, decibels
+from tests.images import SAME, decibels
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.engine import engine as engine_module
 from worker.engine.step_times import StepTimes
@@ -82,7 +82,7 @@ def alone(engine: Engine, requests: list[DenoiseRequest]) -> list[Denoised]:
         ),
     ],
 )
-def test_a_picture_does_not_depend_on_who_shares_its_calls(
+def test_a_image_does_not_depend_on_who_shares_its_calls(
     seed: int,
     trained: bool,
     most_steps: int,
@@ -92,7 +92,7 @@ def test_a_picture_does_not_depend_on_who_shares_its_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Given 32 requests of every kind that come at random moments, when they share calls, then each equals its solo
-    picture."""
+    image."""
     # all that wait, whether it pays on this machine at this moment or not
     monkeypatch.setattr(StepTimes, "share", lambda _, rows: len(rows))
     rng = random.Random(seed)
@@ -114,7 +114,7 @@ def test_a_picture_does_not_depend_on_who_shares_its_calls(
     assert [one.warnings for one in solo] == [two.warnings for two in together]
 
 
-def test_text_and_picture_requests_share_a_call(engine: Engine, request_for: Build, calls: list[int]) -> None:
+def test_text_and_image_requests_share_a_call(engine: Engine, request_for: Build, calls: list[int]) -> None:
     """Given equal sizes, when text to image and image to image wait together, then they run in the same calls."""
     first, go_on = held_back(engine, request_for(steps=30))
     calls.clear()
@@ -145,7 +145,7 @@ def test_a_limit_on_rows_holds_in_company(engine: Engine, request_for: Build, ca
 
 
 def test_cancelling_one_of_a_batch_leaves_the_others_alone(engine: Engine, request_for: Build) -> None:
-    """Given requests in a batch, when one is cancelled, then it ends and the others' pictures are their solo ones."""
+    """Given requests in a batch, when one is cancelled, then it ends and the others' images are their solo ones."""
     requests = [request_for(noise_seed=seed, steps=30) for seed in range(6)]
     solo = alone(engine, requests)
     first, go_on = held_back(engine, request_for(steps=40))
@@ -189,7 +189,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Limits:
 
 
 def test_a_batch_that_does_not_fit_is_split(fresh: Engine, request_for: Build, device: Limits) -> None:
-    """Given memory for 5 rows, when eight requests wait, then all succeed with their solo pictures, and the size that
+    """Given memory for 5 rows, when eight requests wait, then all succeed with their solo images, and the size that
     failed is not tried again."""
     requests = [request_for(noise_seed=seed, steps=30) for seed in range(8)]
     solo = alone(fresh, requests)
@@ -235,8 +235,8 @@ def test_a_request_that_breaks_a_call_fails_alone(
     bad_rows = threading.Event()
 
     def note_poison() -> None:
-        flight = next(f for f in fresh._flights if f.ticket is bad)
-        device.poison = flight.conditioning_rows[1][0]
+        running = next(f for f in fresh._running if f.ticket is bad)
+        device.poison = running.conditioning_items[1][0]
         bad_rows.set()
 
     fresh.submit(request_for(steps=1), lambda *_: note_poison())
@@ -296,13 +296,13 @@ def demo() -> Iterator[Engine]:
     engine.stop()
 
 
-def test_previews_come_to_look_like_the_picture(demo: Engine, request_for: Build) -> None:
-    """Given a listener for previews, when a picture is made, then small pictures come, and the last is the closest."""
+def test_previews_come_to_look_like_the_image(demo: Engine, request_for: Build) -> None:
+    """Given a listener for previews, when an image is made, then small images come, and the last is the closest."""
     seen: list[Image.Image] = []
     request = request_for(model="demo", prompt="a red circle on a blue background", width=128, height=96, steps=22)
     done = demo.submit(request, silent, seen.append).result(60)
     assert len(seen) == 6
-    assert {picture.size for picture in seen} == {(16, 12)}
+    assert {image.size for image in seen} == {(16, 12)}
     small = done.image.resize((16, 12), Image.Resampling.BOX)
     assert decibels(seen[-1], small) >= 18
     assert decibels(seen[-1], small) >= decibels(seen[0], small)

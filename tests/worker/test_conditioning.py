@@ -18,8 +18,8 @@ from shared.request.cost import MAX_CHUNKS, least_chunks, least_tokens
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.engine import DenoiseRequest, Ticket
-from worker.engine.options import settle
-from worker.engine.running import Flight
+from worker.engine.options import resolve
+from worker.engine.running import RunningRequest
 from worker.families import FAMILIES, Conditioning
 from worker.families.base import _tokenized
 from worker.hardware.devices import Device
@@ -264,19 +264,19 @@ def test_the_images_of_a_row_share_what_their_text_tells(
 
     monkeypatch.setattr(checkpoint, "project_text", noted)
 
-    def begin(**different: Any) -> Flight:
+    def begin(**different: Any) -> RunningRequest:
         request = request_for(**different)
-        return Flight(Ticket(request, lambda *_: None), checkpoint, settle(request, CPU, PROFILE))
+        return RunningRequest(Ticket(request, lambda *_: None), checkpoint, resolve(request, CPU, PROFILE))
 
     with torch.no_grad():
         same = [begin(noise_seed=seed, steps=3 + seed) for seed in range(5)]
         assert len(projected) == 2
-        assert all(flight.conditioning_rows is same[0].conditioning_rows for flight in same)
+        assert all(running.conditioning_items is same[0].conditioning_items for running in same)
         others = [begin(prompt="another"), begin(negative_prompt="another"), begin(guidance_scale=1.0)]
         assert len(projected) == 7
-        assert len({id(flight.conditioning_rows) for flight in (*same, *others)}) == 4
+        assert len({id(running.conditioning_items) for running in (*same, *others)}) == 4
         own = FAMILIES[checkpoint.model.family].encode(checkpoint, same[0].ticket.request.prompt, "")
-        assert torch.equal(same[0].conditioning_rows[1], project(own.positive))
+        assert torch.equal(same[0].conditioning_items[1], project(own.positive))
     same.clear()
     others.clear()
     gc.collect()

@@ -152,12 +152,12 @@ class Clock:
         self.sizes: list[int] = []
 
         def evaluate(batch: Any, _device: Device) -> Predictions:
-            items = sum(flight.row_count for flight in batch)
+            items = sum(running.batch_items for running in batch)
             self.sizes.append(items)
             self.now += curve(items)
             predictions = Predictions()
-            for flight in batch:
-                predictions.add(flight, torch.zeros(flight.row_count, 4, 8, 8))
+            for running in batch:
+                predictions.add(running, torch.zeros(running.batch_items, 4, 8, 8))
             return predictions
 
         monkeypatch.setattr(engine_module, "evaluate", evaluate)

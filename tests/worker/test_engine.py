@@ -1,4 +1,4 @@
-"""The engine as its callers see it: progress, cancelling, errors, and pictures that depend on what they should."""
+"""The engine as its callers see it: progress, cancelling, errors, and images that depend on what they should."""
 
 import dataclasses
 import itertools
@@ -30,7 +30,7 @@ from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.engine import Denoised, DenoiseRequest, Engine
 from worker.engine.request import Ticket
-from worker.engine.running import Flight
+from worker.engine.running import RunningRequest
 from worker.engine.step_times import StepTimes
 from worker.families import FAMILIES, Conditioning
 from worker.families.base import encode_with_clip
@@ -51,17 +51,17 @@ def pixels(done: Denoised) -> Any:
     return np.asarray(done.image).astype(int)
 
 
-def picture(value: int, width: int = 64, height: int = 64) -> Image.Image:
+def image(value: int, width: int = 64, height: int = 64) -> Image.Image:
     return Image.new("RGB", (width, height), (value, 255 - value, 128))
 
 
-def test_a_picture_has_the_size_asked_for(engine: Engine, request_for: Build) -> None:
-    """Given sides that are odd in latents, when a picture is made, then it is RGB and of that size."""
+def test_a_image_has_the_size_asked_for(engine: Engine, request_for: Build) -> None:
+    """Given sides that are odd in latents, when an image is made, then it is RGB and of that size."""
     done = make(engine, request_for(width=72, height=136, steps=1))
     assert (done.image.size, done.image.mode) == ((72, 136), "RGB")
 
 
-def test_the_same_request_gives_the_same_picture_from_another_engine(
+def test_the_same_request_gives_the_same_image_from_another_engine(
     engine: Engine, settings: Settings, catalogue: Catalogue, request_for: Build
 ) -> None:
     """Given a request with a stochastic sampler, when two processes' engines make it, then no bit differs."""
@@ -92,7 +92,7 @@ def test_the_same_request_gives_the_same_picture_from_another_engine(
     ids=str,
 )
 def test_every_input_matters(different: dict[str, Any], engine: Engine, request_for: Build) -> None:
-    """Given a request, when one of its inputs is changed, then the picture is another."""
+    """Given a request, when one of its inputs is changed, then the image is another."""
     assert (pixels(make(engine, request_for())) != pixels(make(engine, request_for(**different)))).any()
 
 
@@ -103,8 +103,8 @@ def test_the_step_seed_only_matters_to_stochastic_samplers(engine: Engine, reque
         assert (one != two).any() == differs, sampler
 
 
-def test_how_texts_were_read_is_said_with_every_picture(engine: Engine, request_for: Build) -> None:
-    """Given a split prompt and a tag, when pictures are made, then each says so; of an unused side nothing is said."""
+def test_how_texts_were_read_is_said_with_every_image(engine: Engine, request_for: Build) -> None:
+    """Given a split prompt and a tag, when images are made, then each says so; of an unused side nothing is said."""
     texts = {"prompt": "a cat:1 a dog:3", "negative_prompt": "<lora:x:1> a duck"}
     for _ in range(2):
         split, tag = make(engine, request_for(**texts)).warnings
@@ -114,19 +114,19 @@ def test_how_texts_were_read_is_said_with_every_picture(engine: Engine, request_
 
 
 def test_scale_one_is_no_guidance(engine: Engine, request_for: Build) -> None:
-    """Given a scale of 1, when only the negative prompt differs, then the picture does not."""
+    """Given a scale of 1, when only the negative prompt differs, then the image does not."""
     one, two = (
         pixels(make(engine, request_for(guidance_scale=1.0, negative_prompt=text))) for text in ("dog", "duck " * 80)
     )
     assert (one == two).all()
 
 
-def test_a_picture_to_start_from_matters_less_with_more_strength(engine: Engine, request_for: Build) -> None:
-    """Given two pictures, when strength grows, then the results depend on the picture less."""
+def test_a_image_to_start_from_matters_less_with_more_strength(engine: Engine, request_for: Build) -> None:
+    """Given two images, when strength grows, then the results depend on the image less."""
 
     def distance(strength: float) -> float:
         made = [
-            pixels(make(engine, request_for(init_image=picture(value), strength=strength, steps=10)))
+            pixels(make(engine, request_for(init_image=image(value), strength=strength, steps=10)))
             for value in (0, 255)
         ]
         return float(np.abs(made[0] - made[1]).mean())
@@ -137,24 +137,24 @@ def test_a_picture_to_start_from_matters_less_with_more_strength(engine: Engine,
 
 @pytest.mark.parametrize("sampler", ["ddim", "plms", "k_euler_a", "k_dpmpp_2s_a", "k_dpm_fast", "k_dpm_ad"])
 def test_strength_1_starts_from_noise_alone(sampler: str, engine: Engine, request_for: Build) -> None:
-    """Given a picture and strength 1, when it is reworked in few steps, then it is the picture of the text alone."""
+    """Given an image and strength 1, when it is reworked in few steps, then it is the image of the text alone."""
     for steps in (1, 8):
         alone = request_for(sampler=sampler, steps=steps)
-        reworked = dataclasses.replace(alone, init_image=picture(90), strength=1.0)
+        reworked = dataclasses.replace(alone, init_image=image(90), strength=1.0)
         assert (pixels(make(engine, reworked)) == pixels(make(engine, alone))).all()
 
 
 def test_noise_multiplier_scales_the_noise_that_is_added(engine: Engine, request_for: Build) -> None:
-    """Given a picture, when the noise multiplier differs, then the result does."""
-    start = request_for(init_image=picture(90), strength=0.5)
+    """Given an image, when the noise multiplier differs, then the result does."""
+    start = request_for(init_image=image(90), strength=0.5)
     assert (pixels(make(engine, start)) != pixels(make(engine, _with(start, noise_multiplier=1.3)))).any()
 
 
 def test_full_strength_runs_every_step(engine: Engine, request_for: Build) -> None:
-    """Given strengths, when pictures are reworked, then that share of the steps runs, and at least one."""
+    """Given strengths, when images are reworked, then that share of the steps runs, and at least one."""
     for strength, steps in ((1.0, 10), (0.55, 5), (0.01, 1)):
         seen: list[tuple[int, int]] = []
-        request = request_for(init_image=picture(90), strength=strength, steps=10)
+        request = request_for(init_image=image(90), strength=strength, steps=10)
         engine.submit(request, lambda step, steps, seen=seen: seen.append((step, steps))).result(60)  # type: ignore[misc]
         assert seen == [(number, steps) for number in range(1, steps + 1)]
 
@@ -314,7 +314,7 @@ def test_models_are_listed_as_available_and_as_warm(
         ({"width": 65}, "W"),
         ({"height": 0}, "H"),
         ({"steps": 0}, "ddim_steps"),
-        ({"init_image": picture(0, 32, 64)}, "init_img"),
+        ({"init_image": image(0, 32, 64)}, "init_img"),
     ],
 )
 def test_impossible_requests_are_refused_at_the_door(
@@ -326,8 +326,8 @@ def test_impossible_requests_are_refused_at_the_door(
     assert list(refused.value.fields) == [field]
 
 
-def test_one_row_a_call_gives_the_same_picture_as_two(engine: Engine, request_for: Build) -> None:
-    """Given unet_bs 1, when the guided pair runs as two calls, then it is reported, and the picture stays the same."""
+def test_one_row_a_call_gives_the_same_image_as_two(engine: Engine, request_for: Build) -> None:
+    """Given unet_bs 1, when the guided pair runs as two calls, then it is reported, and the image stays the same."""
     one, two = make(engine, request_for(unet_bs=1)), make(engine, request_for(unet_bs=8))
     assert (one.used["unet_bs"], two.used["unet_bs"]) == (1, 2)
     assert np.abs(pixels(one) - pixels(two)).max() <= 1
@@ -377,58 +377,58 @@ def together(engine: Engine, *requests: DenoiseRequest) -> list[Ticket]:
         return [engine.submit(request, silent) for request in requests]
 
 
-def test_pictures_that_are_done_together_are_decoded_together(
+def test_images_that_are_done_together_are_decoded_together(
     two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given two threads, when requests end in the same call, then they are decoded two at a time, and right."""
     requests = [request_for(noise_seed=seed) for seed in range(4)]
     solo = [pixels(make(two_threads, request)) for request in requests]
-    met, decode = threading.Barrier(2), Flight.decode
+    met, decode = threading.Barrier(2), RunningRequest.decode
 
-    def decode_when_both_are_here(flight: Flight) -> Image.Image:
+    def decode_when_both_are_here(running: RunningRequest) -> Image.Image:
         met.wait(30)
-        return decode(flight)
+        return decode(running)
 
-    monkeypatch.setattr(Flight, "decode", decode_when_both_are_here)
+    monkeypatch.setattr(RunningRequest, "decode", decode_when_both_are_here)
     for one, ticket in zip(solo, together(two_threads, *requests), strict=True):
         # more rows in a call, or fewer threads for a decoder, round differently
         assert abs(pixels(ticket.result(60)) - one).max() <= 1
 
 
-def test_large_pictures_are_decoded_one_after_the_other(
+def test_large_images_are_decoded_one_after_the_other(
     two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given pictures that together are larger than memory was reckoned for, then none is decoded beside another."""
+    """Given images that together are larger than memory was reckoned for, then none is decoded beside another."""
     monkeypatch.setattr("worker.engine.engine._PIXELS_AT_ONCE", 2 * 64 * 64 - 1)
-    decode, at_work, most = Flight.decode, [0], [0]
+    decode, at_work, most = RunningRequest.decode, [0], [0]
 
-    def counted(flight: Flight) -> Image.Image:
+    def counted(running: RunningRequest) -> Image.Image:
         at_work[0] += 1
         most[0] = max(most[0], at_work[0])
         time.sleep(0.05)
-        made = decode(flight)
+        made = decode(running)
         at_work[0] -= 1
         return made
 
-    monkeypatch.setattr(Flight, "decode", counted)
+    monkeypatch.setattr(RunningRequest, "decode", counted)
     for ticket in together(two_threads, *(request_for(noise_seed=seed) for seed in range(4))):
         ticket.result(60)
     assert most == [1]
 
 
-def test_a_picture_that_cannot_be_decoded_fails_alone(
+def test_a_image_that_cannot_be_decoded_fails_alone(
     two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given pictures that are decoded together, when one of them fails, then it is tried alone, and others are well."""
-    decode, tries = Flight.decode, []
+    """Given images that are decoded together, when one of them fails, then it is tried alone, and others are well."""
+    decode, tries = RunningRequest.decode, []
 
-    def failing(flight: Flight) -> Image.Image:
-        if flight.ticket.request.noise_seed == 1:
+    def failing(running: RunningRequest) -> Image.Image:
+        if running.ticket.request.noise_seed == 1:
             tries.append(1)
             raise ValueError("a VAE of bad character")
-        return decode(flight)
+        return decode(running)
 
-    monkeypatch.setattr(Flight, "decode", failing)
+    monkeypatch.setattr(RunningRequest, "decode", failing)
     well, bad = together(two_threads, request_for(noise_seed=0), request_for(noise_seed=1))
     assert well.result(60).image.size == (64, 64)
     with pytest.raises(InternalError):
@@ -448,8 +448,8 @@ class Broken(BaseException):
             RuntimeError("CUDA error: an illegal memory access was encountered"),
         ),
         ("worker.hardware.devices._compute", RuntimeError("CUDA error: unspecified launch failure")),
-        ("worker.engine.scheduler.Turns.order", KeyError("a mistake of ours")),
-        ("worker.engine.scheduler.Turns.order", Broken()),
+        ("worker.engine.scheduler.Scheduler.order", KeyError("a mistake of ours")),
+        ("worker.engine.scheduler.Scheduler.order", Broken()),
     ],
     ids=["freeing", "computing", "our own mistake", "no Exception"],
 )
@@ -491,7 +491,7 @@ def test_what_was_not_begun_when_the_engine_failed_does_not_count(
 ) -> None:
     """Given an engine that fails while one request waits, then that one is put back as if it had never been taken."""
     engine = Engine(settings, catalogue)
-    monkeypatch.setattr("worker.engine.scheduler.Turns.order", lambda *_: 1 / 0)
+    monkeypatch.setattr("worker.engine.scheduler.Scheduler.order", lambda *_: 1 / 0)
     waiting: list[Ticket] = []
     monkeypatch.setattr(
         engine, "_admit", lambda real=engine._admit: (real(), waiting.append(engine.submit(request_for(), silent)))

@@ -18,7 +18,7 @@ from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable, NotAnImage
 from shared.settings import Settings
 from worker.engine import Denoised, DenoiseRequest, Engine
-from worker.engine.running import Flight
+from worker.engine.running import RunningRequest
 from worker.engine.step_times import StepTimes
 from worker.vae.preview import Previewer
 
@@ -91,7 +91,7 @@ def test_a_preview_that_fails_ends_no_request(
         raise RuntimeError("no preview today")
 
     plain = make(engine, request_for())
-    monkeypatch.setattr(Previewer, "picture", fail)
+    monkeypatch.setattr(Previewer, "image", fail)
     assert make(engine, request_for(), on_preview=lambda _: None).image.tobytes() == plain.image.tobytes()
 
 
@@ -100,16 +100,16 @@ def test_others_in_the_batch_are_untouched(
 ) -> None:
     """Given requests that share forward passes, when the model gives NaN to one, then that one alone fails."""
     monkeypatch.setattr(StepTimes, "share", lambda _self, counts: len(counts))
-    guide = Flight.guide
+    guide = RunningRequest.guide
 
-    def poisoned(flight: Flight, predictions: torch.Tensor) -> torch.Tensor:
-        guided = guide(flight, predictions)
-        return guided * torch.nan if flight.ticket.request.noise_seed == 1 else guided
+    def poisoned(running: RunningRequest, predictions: torch.Tensor) -> torch.Tensor:
+        guided = guide(running, predictions)
+        return guided * torch.nan if running.ticket.request.noise_seed == 1 else guided
 
     engine = Engine(settings, catalogue)
     engine.start()
     alone = [make(engine, request_for(noise_seed=seed)) for seed in (0, 2)]
-    monkeypatch.setattr(Flight, "guide", poisoned)
+    monkeypatch.setattr(RunningRequest, "guide", poisoned)
     with engine._changed:  # reentrant: all are there before the first begins
         tickets = [engine.submit(request_for(noise_seed=seed), silent) for seed in range(3)]
     with pytest.raises(NotAnImage):
@@ -121,9 +121,11 @@ def test_others_in_the_batch_are_untouched(
 
 
 def test_a_decoder_that_overflows_in_16_bits_runs_in_float32(
-    engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a VAE in 16 bits whose decoder overflows, when an image is made, then float32 makes it, with a warning."""
+    engine = Engine(settings, catalogue)  # of its own: the weights are rounded for good
+    engine.start()
     wanted = make(engine, request_for())
     decode, tried = AutoencoderKL.decode, []
 
@@ -132,13 +134,11 @@ def test_a_decoder_that_overflows_in_16_bits_runs_in_float32(
         answer = decode(vae, latents, **named)
         return (answer[0] * torch.inf,) if latents.dtype == torch.bfloat16 else answer
 
-    *_, checkpoint = engine._cache._loaded.values()  # the one that was used last
+    (checkpoint,) = engine._cache._loaded.values()
     checkpoint.vae.to(torch.bfloat16)
     monkeypatch.setattr(AutoencoderKL, "decode", overflowing)
-    try:
-        made = make(engine, request_for())
-    finally:
-        checkpoint.vae.to(torch.float32)
+    made = make(engine, request_for())
+    engine.stop()
     assert tried == [torch.bfloat16, torch.float32]
     assert [warning for warning in made.warnings if "float32" in warning]
     apart = np.asarray(made.image).astype(int) - np.asarray(wanted.image)

@@ -16,7 +16,7 @@ import torch
 
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import OPENVINO, Settings
-from tests.pictures import SAME, decibels
+from tests.images import SAME, decibels
 from worker.acceleration import openvino as openvino_unet
 from worker.acceleration.openvino import BackendUnavailable, OpenVinoUNet
 from worker.acceleration.prepare import Preparation
@@ -93,7 +93,7 @@ def kept(folder: Path) -> list[str]:
 def test_openvino_draws_what_torch_draws(
     fast: Engine, engine: Engine, request_for: Build, model: str, width: int, height: int, words: int
 ) -> None:
-    """Given any size and length of prompt, when OpenVINO and torch draw in float32, then it is one picture."""
+    """Given any size and length of prompt, when OpenVINO and torch draw in float32, then it is one image."""
     request = request_for(model=model, width=width, height=height, prompt="red " * words, precision=FULL)
     made, expected = (one.submit(request, lambda *_: None).result(120) for one in (fast, engine))
     assert decibels(made.image, expected.image) >= SAME
@@ -103,8 +103,8 @@ def test_openvino_draws_what_torch_draws(
 
 
 @needs_openvino
-def test_a_batch_does_not_change_the_pictures_of_openvino(fast: Engine, request_for: Build) -> None:
-    """Given requests with other scales and seeds, when they share calls, then each gets the picture it gets alone."""
+def test_a_batch_does_not_change_the_images_of_openvino(fast: Engine, request_for: Build) -> None:
+    """Given requests with other scales and seeds, when they share calls, then each gets the image it gets alone."""
     requests = [request_for(model="demo", noise_seed=seed, guidance_scale=1.0 + 3 * (seed % 3)) for seed in range(6)]
     solo = [fast.submit(request, lambda *_: None).result(120).image for request in requests]
     tickets = [fast.submit(request, lambda *_: None) for request in requests]
@@ -211,7 +211,7 @@ def test_torch_stands_in_for_openvino(
     monkeypatch: pytest.MonkeyPatch,
     wrong: str,
 ) -> None:
-    """Given a model that cannot be converted, or comes out wrong, when a picture is asked for, then torch draws it, the
+    """Given a model that cannot be converted, or comes out wrong, when an image is asked for, then torch draws it, the
     result says so, and nothing is kept."""
     really = openvino_unet._graph
 

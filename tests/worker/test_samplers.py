@@ -70,10 +70,10 @@ def run(sampling: Sampling, prediction_type: str = "epsilon", denoiser: Denoiser
         answer, asked = predict(latents, timestep, prediction_type, denoiser), asked + 1
 
 
-def begun(sampler: str, steps: int, picture: bool = False, prediction_type: str = "epsilon") -> Sampling:
+def begun(sampler: str, steps: int, image: bool = False, prediction_type: str = "epsilon") -> Sampling:
     noise = Noise(3, 3)
     drawn = torch.randn(SHAPE, generator=noise.start)
-    start = Start(drawn, torch.full(SHAPE, CENTRE), strength=0.6) if picture else Start(drawn)
+    start = Start(drawn, torch.full(SHAPE, CENTRE), strength=0.6) if image else Start(drawn)
     return begin(sampler, CONFIG | {"prediction_type": prediction_type}, steps, 0.0, start, noise)
 
 
@@ -82,10 +82,10 @@ def begun(sampler: str, steps: int, picture: bool = False, prediction_type: str 
 def test_latents_are_finite_at_any_number_of_steps(sampler: str, prediction_type: str) -> None:
     """Given a sampler and a kind of model, when it runs, then its latents are finite and its evaluations as announced.
 
-    From text and from a picture alike.
+    From text and from an image alike.
     """
-    for steps, picture in itertools.product((1, 2, 5, 20, 50), (False, True)):
-        sampling = begun(sampler, steps, picture, prediction_type)
+    for steps, image in itertools.product((1, 2, 5, 20, 50), (False, True)):
+        sampling = begun(sampler, steps, image, prediction_type)
         latents, asked = run(sampling, prediction_type)
         assert latents.shape == SHAPE
         assert bool(torch.isfinite(latents).all())
@@ -96,8 +96,8 @@ def test_latents_are_finite_at_any_number_of_steps(sampler: str, prediction_type
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_latents_are_finite_at_as_many_steps_as_may_be_asked_for(sampler: str) -> None:
     """Given the highest number of steps that a request may have, when a sampler runs, then its latents are finite."""
-    for steps, picture in itertools.product((998, 999), (False, True)):
-        latents, _ = run(begun(sampler, steps, picture))
+    for steps, image in itertools.product((998, 999), (False, True)):
+        latents, _ = run(begun(sampler, steps, image))
         assert bool(torch.isfinite(latents).all())
 
 
@@ -183,8 +183,8 @@ def test_ancestral_split_keeps_the_variance(sigma: float, target: float) -> None
     assert 0 < up <= target
 
 
-def test_a_picture_is_changed_more_by_more_strength() -> None:
-    """Given a picture of one value, when strength grows, then each sampler written here starts at a higher noise."""
+def test_a_image_is_changed_more_by_more_strength() -> None:
+    """Given an image of one value, when strength grows, then each sampler written here starts at a higher noise."""
     for sampler in OWN:
         first = []
         for strength in (0.2, 0.5, 1.0):

@@ -1,4 +1,4 @@
-"""Our pictures are the stock diffusers pipelines' pictures, and our latents theirs before the decoder."""
+"""Our images are the stock diffusers pipelines' images, and our latents theirs before the decoder."""
 
 import copy
 import functools
@@ -60,7 +60,7 @@ def stock_scheduler(sampler: str, folder: Path) -> Any:
     return kind.from_pretrained(folder, subfolder="scheduler", **row.arguments, **seeds)
 
 
-def stock_picture(pipeline: Any, models_dir: Path, request: DenoiseRequest, picture: Image.Image | None) -> Image.Image:
+def stock_image(pipeline: Any, models_dir: Path, request: DenoiseRequest, image: Image.Image | None) -> Image.Image:
     """What the stock pipeline makes of the request, with the scheduler of our table."""
     scheduler = copy.deepcopy(stock_scheduler(request.sampler, folder_of(request.model, models_dir)))
     arguments = {
@@ -72,12 +72,12 @@ def stock_picture(pipeline: Any, models_dir: Path, request: DenoiseRequest, pict
         "generator": torch.Generator("cpu").manual_seed(SEED),
     }
     parts = {**pipeline.components, "scheduler": scheduler}
-    if picture is None:
+    if image is None:
         stock = diffusers.StableDiffusionPipeline(**parts, requires_safety_checker=False)
         arguments |= {"width": request.width, "height": request.height}
     else:
         stock = diffusers.StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)
-        arguments |= {"image": picture, "strength": request.strength}
+        arguments |= {"image": image, "strength": request.strength}
     stock.set_progress_bar_config(disable=True)
     made: Image.Image = stock(**arguments).images[0]
     return made
@@ -90,7 +90,7 @@ def gradient(width: int, height: int) -> Image.Image:
 
 @pytest.fixture
 def latents(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The final latents as the sampler leaves them, in the order of the pictures; the decoder gets them divided."""
+    """The final latents as the sampler leaves them, in the order of the images; the decoder gets them divided."""
     seen: list[torch.Tensor] = []
     decode = diffusers.AutoencoderKL.decode
 
@@ -113,7 +113,7 @@ CASES = [
 
 @pytest.mark.parametrize("kind", ["txt2img", "img2img"])
 @pytest.mark.parametrize(("model", "sampler"), CASES)
-def test_pictures_equal_those_of_the_stock_pipelines(
+def test_images_equal_those_of_the_stock_pipelines(
     model: str,
     sampler: str,
     kind: str,
@@ -123,22 +123,22 @@ def test_pictures_equal_those_of_the_stock_pipelines(
     request_for: Callable[..., DenoiseRequest],
     latents: list[torch.Tensor],
 ) -> None:
-    """Given equal seeds for noise and steps, when a picture is made or reworked, then it is the stock pipeline's."""
-    picture = gradient(72, 64) if kind == "img2img" else None
+    """Given equal seeds for noise and steps, when an image is made or reworked, then it is the stock pipeline's."""
+    image = gradient(72, 64) if kind == "img2img" else None
     wanted = request_for(
         model=model,
         sampler=sampler,
         steps=5,
-        eta=0.0 if picture else 0.5,
+        eta=0.0 if image else 0.5,
         width=72,
         height=64,
         noise_seed=SEED,
         step_seed=SEED,
-        init_image=picture,
-        strength=0.7 if picture else 1.0,
+        init_image=image,
+        strength=0.7 if image else 1.0,
     )
     ours = engine.submit(wanted, lambda _step, _steps: None).result(60).image
-    stock = stock_picture(pipelines(model), models_dir, wanted, picture)
+    stock = stock_image(pipelines(model), models_dir, wanted, image)
     assert len(latents) == 2
     assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
     # sums of the wider layers may be taken in another order, which now and then turns a rounding

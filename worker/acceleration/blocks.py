@@ -76,10 +76,10 @@ class SlicedAttention(DirectAttention):
             return super().mix(query, key, value)
         query = query * self.scale
         result = torch.empty_like(query)
-        for picture in range(len(query)):
+        for image in range(len(query)):
             for head in range(query.shape[1]):
-                keys, values = key[picture, head].T, value[picture, head]
-                queries, targets = (torch.split(whole[picture, head], _QUERIES_AT_ONCE) for whole in (query, result))
+                keys, values = key[image, head].T, value[image, head]
+                queries, targets = (torch.split(whole[image, head], _QUERIES_AT_ONCE) for whole in (query, result))
                 for some, target in zip(queries, targets, strict=True):
                     target.copy_(torch.softmax(some @ keys, dim=-1) @ values)
         return result

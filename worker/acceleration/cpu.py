@@ -1,4 +1,4 @@
-"""What makes a large model fast on a CPU. Nothing here looks at how busy the worker is: a seed gives one picture."""
+"""What makes a large model fast on a CPU. Nothing here looks at how busy the worker is: a seed gives one image."""
 
 import logging
 from typing import Any
@@ -28,7 +28,7 @@ def speed_up_vae(vae: Any) -> None:
     """Change a VAE for a CPU, in place: memory layout, and the decoder's convolutions."""
     use_onednn_for_matmul()
     vae.to(memory_format=torch.channels_last)
-    # the encoder is needed once a picture at most, and the transformed weights take four times the memory
+    # the encoder is needed once an image at most, and the transformed weights take four times the memory
     replace_convolutions(vae.decoder)
 
 

@@ -14,7 +14,7 @@ from shared.settings import OPENVINO, Settings
 from worker.acceleration import cpu
 from worker.acceleration.blocks import TextProjection, simplify_blocks
 from worker.acceleration.openvino import converted, require_openvino
-from worker.acceleration.split_batch import SharedRows
+from worker.acceleration.split_batch import SplitBatch
 from worker.hardware.devices import Device
 from worker.hardware.variants import Profile
 
@@ -83,7 +83,7 @@ class Preparation:
             unet.compile()
         elif self._device.kind == _CPU:
             # compiled code would be compiled anew for every number of rows
-            unet.forward = SharedRows(unet)
+            unet.forward = SplitBatch(unet)
             return Prepared(unet, TextProjection(unet), warnings)
         return Prepared(unet, warnings=warnings)
 

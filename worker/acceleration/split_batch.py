@@ -36,7 +36,7 @@ def sharing(work: int, rows: int, threads: int) -> Sharing:
     return Sharing(parts, max(1, min(threads // parts, work // parts // _WORK_A_THREAD)))
 
 
-class SharedRows:
+class SplitBatch:
     """Stands in for the `forward` of a UNet in this process's memory. Used by one thread at a time."""
 
     def __init__(self, unet: torch.nn.Module, share: Callable[[int, int, int], Sharing] = sharing) -> None:

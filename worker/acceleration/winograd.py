@@ -98,7 +98,7 @@ class WinogradConv2d(torch.nn.Module):
         last = images.permute(0, 2, 3, 1).contiguous()
         padded = F.pad(last, (0, 0, 1, 1 + across * size - width, 1, 1 + down * size - height))
         result = padded.new_empty(batch, down * size, across * size, outputs)
-        # few tiles: all pictures at once; many: some rows of one picture after the other
+        # few tiles: all images at once; many: some rows of one image after the other
         pictures = batch if batch * down * across <= _TILES_AT_ONCE else 1
         rows = min(down, max(1, _TILES_AT_ONCE // (pictures * across)))
         for picture in range(0, batch, pictures):
@@ -110,7 +110,7 @@ class WinogradConv2d(torch.nn.Module):
         return cropped.contiguous(memory_format=torch.channels_last)
 
     def _tiles(self, padded: torch.Tensor, down: int, across: int) -> torch.Tensor:
-        """Overlapping tiles, `(tiles, points, C)`, of so many rows and columns from the upper left of each picture."""
+        """Overlapping tiles, `(tiles, points, C)`, of so many rows and columns from the upper left of each image."""
         size, side, channels = self.tile, self.tile + 2, padded.shape[3]
         picture, row, column, channel = padded.stride()
         shape = (len(padded), down, across, side, side, channels)
@@ -118,7 +118,7 @@ class WinogradConv2d(torch.nn.Module):
         return padded.as_strided(shape, strides).reshape(-1, side * side, channels)
 
     def _convolve(self, tiles: torch.Tensor, target: torch.Tensor) -> None:
-        """Write the tiles' results into `target`, `(pictures, rows, columns, O)`."""
+        """Write the tiles' results into `target`, `(images, rows, columns, O)`."""
         size = self.tile
         pictures, rows, columns, outputs = target.shape
         points = torch.matmul(self._to_input, tiles)

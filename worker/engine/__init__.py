@@ -1,4 +1,4 @@
-"""The denoising engine: requests in, pictures out, one thread for all torch work. Knows no queue and no HTTP."""
+"""The denoising engine: requests in, images out, one thread for all torch work. Knows no queue and no HTTP."""
 
 from worker.engine.curve_files import CurveFiles
 from worker.engine.engine import Engine

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from worker.engine.running import Flight
+from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device, is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -16,20 +16,20 @@ class Predictions:
 
     def __init__(self) -> None:
         self.out_of_memory = False
-        self._outcomes: dict[Flight, torch.Tensor | Exception] = {}
+        self._outcomes: dict[RunningRequest, torch.Tensor | Exception] = {}
 
-    def add(self, flight: Flight, outcome: torch.Tensor | Exception) -> None:
-        self._outcomes[flight] = outcome
+    def add(self, running: RunningRequest, outcome: torch.Tensor | Exception) -> None:
+        self._outcomes[running] = outcome
 
-    def of(self, flight: Flight) -> torch.Tensor:
+    def of(self, running: RunningRequest) -> torch.Tensor:
         """The predictions for the request's rows, `(rows, 4, h, w)`, float32 on the CPU; raises its error."""
-        outcome = self._outcomes[flight]
+        outcome = self._outcomes[running]
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
 
-def evaluate(batch: Sequence[Flight], device: Device) -> Predictions:
+def evaluate(batch: Sequence[RunningRequest], device: Device) -> Predictions:
     """Evaluate all requests of `batch`, equal in `group`, in one UNet call if that fits.
 
     After an error each half is tried alone, so that in the end only a request that fails by itself has failed. One
@@ -40,7 +40,7 @@ def evaluate(batch: Sequence[Flight], device: Device) -> Predictions:
     return predictions
 
 
-def _evaluate(batch: Sequence[Flight], device: Device, predictions: Predictions) -> None:
+def _evaluate(batch: Sequence[RunningRequest], device: Device, predictions: Predictions) -> None:
     outcomes: Sequence[torch.Tensor | Exception]
     try:
         outcomes = _call(batch, device)
@@ -59,23 +59,23 @@ def _evaluate(batch: Sequence[Flight], device: Device, predictions: Predictions)
         if is_out_of_memory(failure) and batch[0].lower_memory():
             _evaluate(batch, device, predictions)
             return
-    for flight, outcome in zip(batch, outcomes, strict=True):
-        predictions.add(flight, outcome)
+    for running, outcome in zip(batch, outcomes, strict=True):
+        predictions.add(running, outcome)
 
 
-def _call(batch: Sequence[Flight], device: Device) -> list[torch.Tensor]:
+def _call(batch: Sequence[RunningRequest], device: Device) -> list[torch.Tensor]:
     """The UNet's answers, split by request."""
     unet, leader = batch[0].checkpoint.unet, batch[0]
     latents, timesteps, contexts = [], [], []
-    for flight in batch:
-        wanted, timestep = flight.evaluation
-        for row in flight.conditioning_rows:
+    for running in batch:
+        wanted, timestep = running.evaluation
+        for row in running.conditioning_items:
             latents.append(wanted)
             timesteps.append(timestep.reshape(1).float())
             contexts.append(row)
-    at_most = leader.rows_at_most or len(contexts)
+    at_most = leader.max_batch_size or len(contexts)
     done = []
-    with leader.checkpoint.in_use(unet, keep=any(flight.terms.turbo for flight in batch)):
+    with leader.checkpoint.in_use(unet, keep=any(running.options.turbo for running in batch)):
         for first in range(0, len(contexts), at_most):
             part = slice(first, first + at_most)
             done.append(
@@ -86,4 +86,4 @@ def _call(batch: Sequence[Flight], device: Device) -> list[torch.Tensor]:
                     return_dict=False,
                 )[0]
             )
-    return list(torch.split(torch.cat(done).float().cpu(), [flight.row_count for flight in batch]))
+    return list(torch.split(torch.cat(done).float().cpu(), [running.batch_items for running in batch]))

@@ -64,7 +64,7 @@ class Curves:
         self._largest = 0
 
     def of(self, group: Hashable, threads: int) -> StepTimes:
-        """The curve of the passes for requests of this `Flight.group`."""
+        """The curve of the passes for requests of this `RunningRequest.group`."""
         return self._curve(group, threads).times
 
     def wanted(self, group: Hashable, threads: int) -> int:

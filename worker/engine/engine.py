@@ -35,10 +35,10 @@ from worker.engine.batch import evaluate
 from worker.engine.curve_files import CurveFiles
 from worker.engine.curves import Curves
 from worker.engine.measuring import Measurement
-from worker.engine.options import settle
+from worker.engine.options import resolve
 from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket
-from worker.engine.running import Flight
-from worker.engine.scheduler import Turns
+from worker.engine.running import RunningRequest
+from worker.engine.scheduler import Scheduler
 from worker.hardware.cores import cores_for
 from worker.hardware.devices import is_out_of_memory, pick_device
 from worker.hardware.variants import Precision, profile_for
@@ -53,7 +53,7 @@ _MODEL_PATIENCE_S = 10.0
 _ADMISSION_S = 0.05
 # how long what is wanted in hand may be out of date
 _LOOK_AGAIN_S = 0.02
-# in pictures that are decoded at the same time: no more memory than one of SD 1.x takes
+# in images that are decoded at the same time: no more memory than one of SD 1.x takes
 _PIXELS_AT_ONCE = 512 * 512
 
 
@@ -83,9 +83,9 @@ class Engine:
         self._cache = CheckpointCache(settings, catalogue, self._device, self._profile)
         self._unended: set[Ticket] = set()
         self._waiting: deque[Ticket] = deque()
-        self._flights: list[Flight] = []
-        self._ended: deque[Flight] = deque()
-        self._turns = Turns()
+        self._running: list[RunningRequest] = []
+        self._ended: deque[RunningRequest] = deque()
+        self._scheduler = Scheduler()
         self._curves = Curves(curve_files)
         self._measurements: deque[Measurement] = deque()
         self._wanted = 1
@@ -119,7 +119,7 @@ class Engine:
         """Take a request and return at once.
 
         `on_step(step, steps)` runs on the engine's thread after each model evaluation. When it raises a `JobError`,
-        the request ends with that error within that step; others in flight are untouched. `on_preview(picture)` is
+        the request ends with that error within that step; others in flight are untouched. `on_preview(image)` is
         called the same way every few evaluations. Raises InvalidRequest.
         """
         _check(request)
@@ -216,7 +216,7 @@ class Engine:
     def _wait_for_work(self) -> bool:
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopping or self._waiting or self._flights or self._ended or self._measurements
+                lambda: self._stopping or self._waiting or self._running or self._ended or self._measurements
             )
             return not self._stopping
 
@@ -230,15 +230,15 @@ class Engine:
     def _turn(self) -> None:
         """Advance one group of requests by one model evaluation, and finish some that are done."""
         self._settle_threads()
-        if self._measurements and not self._flights:
+        if self._measurements and not self._running:
             self._measure(self._measurements.popleft())
         self._drop_cancelled()
         self._admit()
-        if self._flights:
+        if self._running:
             self._advance(self._next_batch())
         if self._ended:
             self._finish_some()
-        if not self._flights and not self._ended:
+        if not self._running and not self._ended:
             self._cache.rest()
 
     # ---- who comes and goes
@@ -249,9 +249,9 @@ class Engine:
         for ticket in waiting:
             if ending := ticket.ending:
                 self._end_waiting(ticket, ending)
-        for flight in [*self._flights, *self._ended]:
-            if ending := flight.ticket.ending:
-                self._fail(flight, ending)
+        for running in [*self._running, *self._ended]:
+            if ending := running.ticket.ending:
+                self._fail(running, ending)
 
     def _end_waiting(self, ticket: Ticket, ending: JobError) -> None:
         with self._changed:
@@ -264,33 +264,33 @@ class Engine:
         Those that run wait meanwhile, so only as many come in as are quick; after one that was not, the others
         run for as long before the next comes. Encoding an image is long, so that none waits behind it.
         """
-        if self._flights and self._owed_s > 0:
+        if self._running and self._owed_s > 0:
             return
         with self._changed:
             waiting = list(self._waiting)
-        encoded_picture, started = False, time.perf_counter()
+        encoded_image, started = False, time.perf_counter()
         for ticket in waiting:
-            if self._flights and time.perf_counter() - started >= _ADMISSION_S:
+            if self._running and time.perf_counter() - started >= _ADMISSION_S:
                 break
-            if ticket.request.init_image is not None and encoded_picture:
+            if ticket.request.init_image is not None and encoded_image:
                 continue
             if ending := ticket.ending:
                 self._end_waiting(ticket, ending)
                 continue
-            terms = settle(ticket.request, self._device, self._profile)
-            if self._must_wait_for_room(ticket, terms.precision):
+            options = resolve(ticket.request, self._device, self._profile)
+            if self._must_wait_for_room(ticket, options.precision):
                 if time.monotonic() - ticket.arrived > _MODEL_PATIENCE_S:
                     break  # nobody overtakes it any more, so that the others' models fall free
                 continue
             with self._changed:
                 self._waiting.remove(ticket)
             try:
-                checkpoint = self._cache.get(ticket.request.model, terms.precision, self._in_use())
-                self._flights.append(Flight(ticket, checkpoint, terms))
+                checkpoint = self._cache.get(ticket.request.model, options.precision, self._in_use())
+                self._running.append(RunningRequest(ticket, checkpoint, options))
             except Exception as error:
                 self._make_good(error)
                 ticket.outcome.set_exception(ticket.context.run(_translated, error))
-            encoded_picture = encoded_picture or ticket.request.init_image is not None
+            encoded_image = encoded_image or ticket.request.init_image is not None
         self._owed_s = time.perf_counter() - started - _ADMISSION_S
 
     def _must_wait_for_room(self, ticket: Ticket, precision: Precision) -> bool:
@@ -298,7 +298,7 @@ class Engine:
         return bool(in_use) and not self._cache.has_room(ticket.request.model, precision, in_use)
 
     def _in_use(self) -> list[Checkpoint]:
-        return [flight.checkpoint for flight in (*self._flights, *self._ended)]
+        return [running.checkpoint for running in (*self._running, *self._ended)]
 
     def _make_good(self, error: Exception) -> None:
         """Free the memory of what has failed, before it is told. Raises DeviceLost when nothing else would work."""
@@ -307,107 +307,107 @@ class Engine:
         else:
             self._device.recover(error)
 
-    def _fail(self, flight: Flight, error: Exception) -> None:
+    def _fail(self, running: RunningRequest, error: Exception) -> None:
         self._make_good(error)
-        for held in (self._flights, self._ended):
-            if flight in held:
-                held.remove(flight)
-        flight.ticket.outcome.set_exception(flight.ticket.context.run(_translated, error))
+        for held in (self._running, self._ended):
+            if running in held:
+                held.remove(running)
+        running.ticket.outcome.set_exception(running.ticket.context.run(_translated, error))
 
     # ---- one evaluation
 
-    def _next_batch(self) -> list[Flight]:
+    def _next_batch(self) -> list[RunningRequest]:
         """The requests that share the next forward pass, at least one."""
-        due = self._turns.order(self._flights, self._seconds)
-        if (at_most := due[0].rows_at_most) is not None:
-            fitting = sum(total <= at_most for total in accumulate(flight.row_count for flight in due))
+        due = self._scheduler.order(self._running, self._seconds)
+        if (at_most := due[0].max_batch_size) is not None:
+            fitting = sum(total <= at_most for total in accumulate(running.batch_items for running in due))
             due = due[: max(1, fitting)]
         times = self._curves.of(due[0].group, self._threads)
-        return due[: times.share([flight.row_count for flight in due])]
+        return due[: times.share([running.batch_items for running in due])]
 
-    def _seconds(self, flight: Flight) -> float:
+    def _seconds(self, running: RunningRequest) -> float:
         """One evaluation of this request alone; what was never measured counts as nothing and so is tried soon."""
-        return self._curves.of(flight.group, self._threads).seconds(flight.row_count) or 0.0
+        return self._curves.of(running.group, self._threads).seconds(running.batch_items) or 0.0
 
     def _measure(self, measurement: Measurement) -> None:
         """Run one request's forward pass in batches of several sizes, as if there were so many of it."""
         request = measurement.request
         try:
-            terms = settle(request, self._device, self._profile)
-            checkpoint = self._cache.get(request.model, terms.precision, ())
-            flight = Flight(Ticket(request, lambda *_: None), checkpoint, terms)
-            group, threads = flight.group, self._threads
+            options = resolve(request, self._device, self._profile)
+            checkpoint = self._cache.get(request.model, options.precision, ())
+            running = RunningRequest(Ticket(request, lambda *_: None), checkpoint, options)
+            group, threads = running.group, self._threads
             times = self._curves.of(group, threads)
-            for copies in measurement.batches(times, flight.row_count, terms.rows_at_most):
+            for copies in measurement.batches(times, running.batch_items, options.max_batch_size):
                 started = time.perf_counter()
-                predictions = evaluate([flight] * copies, self._device)
+                predictions = evaluate([running] * copies, self._device)
                 seconds = time.perf_counter() - started
                 if predictions.out_of_memory:
-                    times.too_many(copies * flight.row_count)
+                    times.too_many(copies * running.batch_items)
                     break
-                predictions.of(flight)
-                self._curves.note(group, threads, copies * flight.row_count, seconds, source="start")
-            self._want(flight)
+                predictions.of(running)
+                self._curves.note(group, threads, copies * running.batch_items, seconds, source="start")
+            self._want(running)
             measurement.outcome.set_result(self._curves.optimum(group, threads))
         except Exception as error:
             measurement.outcome.set_exception(_translated(error))
             self._make_good(error)
 
-    def _want(self, flight: Flight) -> None:
+    def _want(self, running: RunningRequest) -> None:
         """Look again how many requests should be in hand, not after each of many short passes."""
         if time.monotonic() < self._look_again:
             return
         self._look_again = time.monotonic() + _LOOK_AGAIN_S
-        wanted = self._curves.wanted(flight.group, self._threads)
+        wanted = self._curves.wanted(running.group, self._threads)
         if wanted != self._wanted:
             self._wanted = wanted
             self._on_wanted()
 
-    def _advance(self, batch: list[Flight]) -> None:
+    def _advance(self, batch: list[RunningRequest]) -> None:
         """Evaluate, guide, and give each request its prediction; a failure ends its own request only."""
-        oldest, group = self._flights[0], batch[0].group
+        oldest, group = self._running[0], batch[0].group
         started = time.perf_counter()
         predictions = evaluate(batch, self._device)
-        seconds, items = time.perf_counter() - started, sum(flight.row_count for flight in batch)
-        self._turns.took(seconds, oldest in batch)
+        seconds, items = time.perf_counter() - started, sum(running.batch_items for running in batch)
+        self._scheduler.took(seconds, oldest in batch)
         self._owed_s -= seconds
         if predictions.out_of_memory:
             self._curves.of(group, self._threads).too_many(items)
         else:
             self._curves.note(group, self._threads, items, seconds)
         self._want(batch[0])
-        for flight in batch:
+        for running in batch:
             try:
-                flight.send(flight.guide(predictions.of(flight)))
-                if flight.pending is None:
-                    self._flights.remove(flight)
-                    self._ended.append(flight)
+                running.send(running.guide(predictions.of(running)))
+                if running.pending is None:
+                    self._running.remove(running)
+                    self._ended.append(running)
             except Exception as error:
-                self._fail(flight, error)
+                self._fail(running, error)
 
     def _finish_some(self) -> None:
         """Finish the first that has ended, and on a CPU others beside it, while all are small and each has a thread."""
-        flights = [self._ended.popleft()]
+        running_requests = [self._ended.popleft()]
         if self._device.kind == "cpu":
-            pixels = flights[0].pixels
-            while self._ended and len(flights) < self._threads:
+            pixels = running_requests[0].pixels
+            while self._ended and len(running_requests) < self._threads:
                 pixels += self._ended[0].pixels
                 if pixels > _PIXELS_AT_ONCE:
                     break
-                flights.append(self._ended.popleft())
-        if len(flights) == 1:
-            self._finish(flights[0])
+                running_requests.append(self._ended.popleft())
+        if len(running_requests) == 1:
+            self._finish(running_requests[0])
             return
-        decoded = at_once([flight.decode for flight in flights], self._threads // len(flights))
-        for flight, picture in zip(flights, decoded, strict=True):
+        decoded = at_once([running.decode for running in running_requests], self._threads // len(running_requests))
+        for running, image in zip(running_requests, decoded, strict=True):
             # one that failed has another try, alone, in which it may be decoded in tiles
-            self._finish(flight, None if picture.exception() else picture.result())
+            self._finish(running, None if image.exception() else image.result())
 
-    def _finish(self, flight: Flight, picture: Image.Image | None = None) -> None:
+    def _finish(self, running: RunningRequest, image: Image.Image | None = None) -> None:
         try:
-            flight.ticket.outcome.set_result(flight.finish(picture))
+            running.ticket.outcome.set_result(running.finish(image))
         except Exception as error:
-            self._fail(flight, error)
+            self._fail(running, error)
 
 
 def _check(request: DenoiseRequest) -> None:

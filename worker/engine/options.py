@@ -11,12 +11,12 @@ NO_GUIDANCE = 1.0
 
 
 @dataclass(frozen=True)
-class Terms:
+class EffectiveOptions:
     """What is really used for one request. `rows_at_most` bounds the UNet calls that it is in, if set."""
 
     device: Device
     precision: Precision
-    rows_at_most: int | None
+    max_batch_size: int | None
     turbo: bool
     warnings: tuple[str, ...]
 
@@ -29,7 +29,7 @@ class Terms:
         }
 
 
-def settle(request: DenoiseRequest, device: Device, profile: Profile) -> Terms:
+def resolve(request: DenoiseRequest, device: Device, profile: Profile) -> EffectiveOptions:
     """Honour what can be honoured, and say so of the rest."""
     precision = choose_precision(request.precision, profile, device)
     turbo = bool(request.turbo) and profile.offload
@@ -42,4 +42,4 @@ def settle(request: DenoiseRequest, device: Device, profile: Profile) -> Terms:
         warnings.append("turbo: without effect here, the whole model always stays on the device.")
     if request.eta > 0 and not SAMPLERS[request.sampler].uses_eta:
         warnings.append(f"ddim_eta: the sampler {request.sampler} does not use it.")
-    return Terms(device, precision, request.unet_bs or profile.rows_at_most, turbo, tuple(warnings))
+    return EffectiveOptions(device, precision, request.unet_bs or profile.max_batch_size, turbo, tuple(warnings))

@@ -14,7 +14,7 @@ OnStep = Callable[[int, int], None]
 """Called as `on_step(step, steps)` on the engine's thread after each model evaluation."""
 
 OnPreview = Callable[[Image.Image], None]
-"""Called with a small picture (RGB, an eighth of the size) of what the request is becoming."""
+"""Called with a small image (RGB, an eighth of the size) of what the request is becoming."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from PIL import Image
 
 from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from shared.errors import NotAnImage
-from worker.engine.options import NO_GUIDANCE, Terms
+from worker.engine.options import NO_GUIDANCE, EffectiveOptions
 from worker.engine.request import Denoised, Ticket
 from worker.families import FAMILIES
 from worker.models.checkpoint import Checkpoint
 from worker.samplers import Evaluation, Noise, Start, begin
-from worker.vae.pixels import to_picture, to_tensor
+from worker.vae.pixels import to_image, to_tensor
 from worker.vae.preview import Previewer
 from worker.vae.tiling import tiled_if_needed
 
@@ -36,20 +36,20 @@ class _Text:
     warnings: Sequence[str]
 
 
-class Flight:
-    """Built on the engine's thread: encodes the prompt (and picture) and runs the sampler to its first evaluation.
+class RunningRequest:
+    """Built on the engine's thread: encodes the prompt (and image) and runs the sampler to its first evaluation.
 
     `pending` is that evaluation; it is None once the sampler has returned its latents.
     """
 
-    def __init__(self, ticket: Ticket, checkpoint: Checkpoint, terms: Terms) -> None:
+    def __init__(self, ticket: Ticket, checkpoint: Checkpoint, options: EffectiveOptions) -> None:
         self.ticket = ticket
         self.checkpoint = checkpoint
-        self.terms = terms
+        self.options = options
         self.step = 0
         self.pending: Evaluation | None = None
-        self.rows_at_most = terms.rows_at_most
-        self._warnings = [*checkpoint.warnings, *terms.warnings]
+        self.max_batch_size = options.max_batch_size
+        self._warnings = [*checkpoint.warnings, *options.warnings]
         self._family = FAMILIES[checkpoint.model.family]
         request = ticket.request
         self._text = self._conditioned()
@@ -78,17 +78,17 @@ class Flight:
         return text
 
     @property
-    def conditioning_rows(self) -> Sequence[torch.Tensor]:
+    def conditioning_items(self) -> Sequence[torch.Tensor]:
         """The conditioning of each row of this request in a UNet call: what to avoid first, then what to draw."""
         return self._text.rows
 
     def _start(self, noise: Noise) -> Start:
-        """Draw in the stock pipelines' order: the picture's latents first, then the noise.
+        """Draw in the stock pipelines' order: the image's latents first, then the noise.
 
-        At strength 1 nothing of the picture is left, and so it is not even encoded: the request starts as if there were
+        At strength 1 nothing of the image is left, and so it is not even encoded: the request starts as if there were
         none. (The stock pipelines add noise of the first timestep, which is little where the steps are few.)
         """
-        request, picture = self.ticket.request, None
+        request, image = self.ticket.request, None
         if request.init_image is not None and request.strength < 1:
             vae, pixels, state = self.checkpoint.vae, to_tensor(request.init_image), noise.start.get_state()
 
@@ -98,10 +98,10 @@ class Flight:
                 there = pixels.to(self.checkpoint.device.name, vae.dtype)
                 return self._finite(self._family.to_latents(vae, there, noise.start).float().cpu(), "VAE")
 
-            picture = self._with_vae("encoded", encode)
+            image = self._with_vae("encoded", encode)
         shape = (1, LATENT_CHANNELS, request.height // DOWNSAMPLING_FACTOR, request.width // DOWNSAMPLING_FACTOR)
         drawn = torch.randn(shape, generator=noise.start)
-        return Start(drawn, picture, request.strength, request.noise_multiplier)
+        return Start(drawn, image, request.strength, request.noise_multiplier)
 
     def _with_vae(self, done: str, call: Callable[[], T]) -> T:
         """What `call` makes with the VAE; after running out of memory in tiles, which is reported as `done` so."""
@@ -115,8 +115,8 @@ class Flight:
         return self.ticket.request.guidance_scale != NO_GUIDANCE
 
     @property
-    def row_count(self) -> int:
-        return len(self.conditioning_rows)
+    def batch_items(self) -> int:
+        return len(self.conditioning_items)
 
     @property
     def pixels(self) -> int:
@@ -125,8 +125,8 @@ class Flight:
     @property
     def group(self) -> Hashable:
         """Equal for requests that can share a UNet call: model, size of latents, length of the conditioning, limits."""
-        request, tokens = self.ticket.request, self.conditioning_rows[0].shape[1]
-        return (self.checkpoint.key, request.height, request.width, tokens, self.rows_at_most)
+        request, tokens = self.ticket.request, self.conditioning_items[0].shape[1]
+        return (self.checkpoint.key, request.height, request.width, tokens, self.max_batch_size)
 
     @property
     def evaluation(self) -> Evaluation:
@@ -158,7 +158,7 @@ class Flight:
         self.ticket.on_step(self.step, self._steps())
         if self.ticket.on_preview and self.pending is not None and self.step % _PREVIEW_EVERY == 1:
             try:
-                small = Previewer.of(self.checkpoint).picture(latents, timestep, prediction)
+                small = Previewer.of(self.checkpoint).image(latents, timestep, prediction)
             except Exception:  # whatever it is, the request can do without
                 log.exception("no preview could be made")
                 return
@@ -178,14 +178,14 @@ class Flight:
 
     def lower_memory(self) -> bool:
         """After running out of memory: one row a call from now on; False when that is so already."""
-        if self.row_count == 1 or self.rows_at_most == 1:
+        if self.batch_items == 1 or self.max_batch_size == 1:
             return False
-        self.rows_at_most = 1
+        self.max_batch_size = 1
         self._warnings.append("unet_bs: the worker ran out of memory and went on with 1.")
         return True
 
     def decode(self) -> Image.Image:
-        """The final latents as a picture. On a CPU it touches nothing else, so that several can be decoded at a time.
+        """The final latents as an image. On a CPU it touches nothing else, so that several can be decoded at a time.
 
         A decoder that overflows in 16 bits has one more try in float32. Raises NotAnImage.
         """
@@ -196,7 +196,7 @@ class Flight:
             log.warning("the VAE overflowed in %s, trying float32", vae.dtype)
             pixels = self._family.to_pixels(copy.deepcopy(vae).float(), latents.float())
             self._warnings.append("precision: the decoder overflowed in 16 bits, so it ran once more in float32.")
-        return to_picture(self._finite(pixels, "VAE"))
+        return to_image(self._finite(pixels, "VAE"))
 
     def _finite(self, values: torch.Tensor, part: str) -> torch.Tensor:
         """`values` if all of them are numbers; else raises NotAnImage, naming the part that made them."""
@@ -208,12 +208,12 @@ class Flight:
         model = self.checkpoint.model.name
         raise NotAnImage(f"The {part} of the model '{model}' gave values that are no numbers (NaN): {remedy}.")
 
-    def finish(self, picture: Image.Image | None = None) -> Denoised:
-        """The result, with this picture, or else with one that is decoded now, in tiles if it must be."""
-        picture = picture or self._with_vae("decoded", self.decode)
+    def finish(self, image: Image.Image | None = None) -> Denoised:
+        """The result, with this image, or else with one that is decoded now, in tiles if it must be."""
+        image = image or self._with_vae("decoded", self.decode)
         if self._sampling.evaluations is None:
             self._warnings.append(
                 f"ddim_steps: the sampler {self.ticket.request.sampler} chose {self.step} evaluations itself."
             )
-        used = self.terms.used() | {"unet_bs": min(self.rows_at_most or self.row_count, self.row_count)}
-        return Denoised(picture, used, tuple(self._warnings))
+        used = self.options.used() | {"unet_bs": min(self.max_batch_size or self.batch_items, self.batch_items)}
+        return Denoised(image, used, tuple(self._warnings))

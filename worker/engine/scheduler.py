@@ -22,7 +22,7 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
-class Turns:
+class Scheduler:
     """Remembers how much of the device's time the oldest request is owed."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What differs between model families: how a prompt becomes conditioning, and how pictures become latents."""
+"""What differs between model families: how a prompt becomes conditioning, and how images become latents."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -17,19 +17,19 @@ class Profile:
     """One variant. `precision` and `rows_at_most` (in one UNet call) apply when a request has no wish.
 
     `offload` keeps the parts in host memory while they are not at work; `turbo` in a request lets the UNet stay on the
-    device. `small_decoder` decodes large pictures in tiles: slower, with a lower peak.
+    device. `small_decoder` decodes large images in tiles: slower, with a lower peak.
     """
 
     precision: str
     offload: bool
     small_decoder: bool
-    rows_at_most: int | None
+    max_batch_size: int | None
 
 
 PROFILES = MappingProxyType({
-    "standard": Profile(precision="autocast", offload=False, small_decoder=False, rows_at_most=None),
-    "optimized": Profile(precision="autocast", offload=True, small_decoder=True, rows_at_most=1),
-    "cpu": Profile(precision="autocast", offload=False, small_decoder=False, rows_at_most=None),
+    "standard": Profile(precision="autocast", offload=False, small_decoder=False, max_batch_size=None),
+    "optimized": Profile(precision="autocast", offload=True, small_decoder=True, max_batch_size=1),
+    "cpu": Profile(precision="autocast", offload=False, small_decoder=False, max_batch_size=None),
 })  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Pictures and bytes: encoding with the parameters inside, grids, enlarging."""
+"""Images and bytes: encoding with the parameters inside, grids, enlarging."""
 
 import io
 import json
@@ -25,7 +25,7 @@ _BACKGROUND = (0, 0, 0)
 
 
 def encode(image: Image.Image, format: str, parameters: Mapping[str, Any]) -> bytes:
-    """The picture as `png`, `jpg` or `webp`, with `parameters` (wire names) in its metadata; equal input, equal bytes.
+    """The image as `png`, `jpg` or `webp`, with `parameters` (wire names) in its metadata; equal input, equal bytes.
 
     A PNG carries them as A1111 infotext in the chunk `parameters` and as JSON in `personal_diffusion`; JPEG and WebP
     carry the infotext as the EXIF user comment. Raises KeyError for another format.
@@ -142,7 +142,7 @@ def grid(images: Iterable[Image.Image], plan: GridPlan) -> Image.Image:
 
 
 def upscale(image: Image.Image, factor: float) -> Image.Image:
-    """The picture enlarged by `factor` in both directions with a Lanczos filter; 1 changes nothing."""
+    """The image enlarged by `factor` in both directions with a Lanczos filter; 1 changes nothing."""
     if factor == 1:
         return image
     return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)

@@ -1,13 +1,13 @@
-"""Which rows a worker runs side by side, and which alone.
+"""Which tasks a worker runs side by side, and which alone.
 
-A row whose worker died may have killed it. Alone in its worker it can kill nothing but itself, and is blamed alone.
+A task whose worker died may have killed it. Alone in its worker it can kill nothing but itself, and is blamed alone.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from shared.errors import RowBusy
+from shared.errors import TaskBusy
 
 
 class Isolation:
@@ -20,15 +20,15 @@ class Isolation:
 
     @property
     def closed(self) -> bool:
-        """Whether a row runs alone, or waits for the others to be done; no row should be taken then."""
+        """Whether a task runs alone, or waits for the others to be done; no task should be taken then."""
         return self._alone
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Run a row beside others. Raises RowBusy when one runs alone, or waits to."""
+        """Run a task beside others. Raises TaskBusy when one runs alone, or waits to."""
         with self._changed:
             if self._alone:
-                raise RowBusy("This worker runs a row alone.")
+                raise TaskBusy("This worker runs a task alone.")
             self._running += 1
         try:
             yield
@@ -39,13 +39,13 @@ class Isolation:
 
     @contextmanager
     def alone(self, while_waiting: Callable[[], None], every_s: float) -> Iterator[None]:
-        """Run a row once the others are done. Raises RowBusy as `together`.
+        """Run a task once the others are done. Raises TaskBusy as `together`.
 
         `while_waiting` is called at once and every so many seconds until then; what it raises ends the waiting.
         """
         with self._changed:
             if self._alone:
-                raise RowBusy("This worker runs another row alone.")
+                raise TaskBusy("This worker runs another task alone.")
             self._alone = True
         try:
             waiting = True

@@ -1,7 +1,7 @@
 """How many calls this process takes from the queue: one more than it works on, as long as it should take more.
 
 Celery's prefetch count is a constant by nature; what a worker should take changes as it works. A process that may take
-many takes them one by one, the next when the last one has begun: of a job's rows, those that wait for the queue at the
+many takes them one by one, the next when the last one has begun: of a job's tasks, those that wait for the queue at the
 same time get one each, in turn, and none takes a handful before the others have woken up.
 """
 
@@ -20,7 +20,7 @@ class Prefetch:
         """`takes_more(calls)` tells whether a worker that has so many calls in hand should take another."""
         self._takes_more = takes_more
         self._lock = threading.Lock()
-        self._calls = 0
+        self._messages = 0
         self._more = True
         self._none_on_its_way = False
         self._consumer: Any = None
@@ -41,7 +41,7 @@ class Prefetch:
     def working(self) -> Iterator[None]:
         """A call is in hand while the block runs."""
         with self._lock:
-            self._calls += 1
+            self._messages += 1
         # what was asked of the broker has come, so that what is wanted now may be nothing
         self._none_on_its_way = True
         try:
@@ -49,7 +49,7 @@ class Prefetch:
             yield
         finally:
             with self._lock:
-                self._calls -= 1
+                self._messages -= 1
             self.adjust()
 
     def wake(self) -> None:
@@ -59,7 +59,7 @@ class Prefetch:
 
     def adjust(self) -> None:
         """Look again whether to take more."""
-        self._more = self._takes_more(self._calls)
+        self._more = self._takes_more(self._messages)
         if self._consumer is not None:
             # the main loop's own thread, which it also wakes: it may be waiting for something else
             self._consumer.hub.call_soon(self._apply)

@@ -1,4 +1,4 @@
-"""One row of a job, from its call to its stored pictures: claim, denoise, store, mark, and close the job."""
+"""One task of a job, from its call to its stored images: claim, denoise, store, mark, and close the job."""
 
 import io
 import logging
@@ -21,19 +21,19 @@ from shared.errors import (
     LeaseLost,
     ModelUnavailable,
     ResultMissing,
-    RowBusy,
     ServiceError,
     StoreUnavailable,
+    TaskBusy,
     WorkerFailed,
     WorkerStopping,
 )
-from shared.jobs.backlog import RowId
+from shared.jobs.backlog import TaskRef
 from shared.jobs.records import INPUT_NAME, Claim, StoredImage, expiring_folder, input_folder, new_token, result_folder
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.redis.errors import passes, suppress_passing
 from shared.request.model import ImageRequest
-from shared.request.parameters import picture_parameters, wire_parameters
+from shared.request.parameters import image_parameters, wire_parameters
 from shared.request.sizes import plan_grid
 from shared.storage.results import ResultStore
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
@@ -51,8 +51,8 @@ _PREVIEW_SIDE = 128  # pixels
 _INPUTS_KEPT = 8
 
 
-class RowRunner:
-    """Carries out rows. Safe to use from many threads at once; the engine does the sharing."""
+class TaskRunner:
+    """Carries out tasks. Safe to use from many threads at once; the engine does the sharing."""
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class RowRunner:
         self._tickets: dict[Claim, list[Ticket]] = {}
         self._inputs_lock = threading.Lock()
         self._inputs: OrderedDict[str, Image.Image] = OrderedDict()
-        """The inputs of late, at the size that is drawn, by job: for its other rows."""
+        """The inputs of late, at the size that is drawn, by job: for its other tasks."""
 
     def renew(self) -> None:
-        """Show a sign of life for every row in progress, also while a model loads and no step is done."""
+        """Show a sign of life for every task in progress, also while a model loads and no step is done."""
         with self._lock:
             claims = list(self._tickets)
         for claim in claims:
@@ -97,63 +97,63 @@ class RowRunner:
                 ticket.cancel(error)
 
     def in_hand(self) -> int:
-        """How many rows this worker has taken and not ended."""
+        """How many tasks this worker has taken and not ended."""
         with self._lock:
             return len(self._tickets)
 
     def room(self) -> int:
-        """How many rows this worker should have in hand: those whose requests share a pass, and one more."""
+        """How many tasks this worker should have in hand: those whose requests share a pass, and one more."""
         if self._isolation.closed:
             return 1
         with self._lock:
             claims = list(self._tickets)
-        pictures = sum(claim.request.n_samples for claim in claims) / len(claims) if claims else 1
-        return math.ceil(self._engine.wanted() / pictures) + 1
+        images = sum(claim.request.n_samples for claim in claims) / len(claims) if claims else 1
+        return math.ceil(self._engine.wanted() / images) + 1
 
     def run_next(self, call: str, variant: str) -> bool:
-        """Do the row that is due for workers of `variant`, if any. `call` is the id of the message that called for it.
+        """Do the task that is due for workers of `variant`, if any. `call` is the id of the message that called for it.
 
-        A row that an earlier attempt was lost with runs alone. False when the row or its message are another's by now,
-        so that the message must be let go without a word. Raises WorkerStopping when the row was given back, RowBusy
-        when another attempt has it, only others have its model, or another row runs alone here: then the message must
-        go back to the queue, and will mean the same row when it comes again.
+        A task that an earlier attempt was lost with runs alone. False when the task or its message are another's by
+        now, so that the message must be let go without a word. Raises WorkerStopping when the task was given back,
+        TaskBusy when another attempt has it, only others have its model, or another task runs alone here: then the
+        message must go back to the queue, and will mean the same task when it comes again.
         """
         if self._isolation.closed:
-            raise RowBusy("This worker runs a row alone.")
+            raise TaskBusy("This worker runs a task alone.")
         left = self._left_to_others(variant)
-        row = self._patiently(lambda: self._jobs.take_row(call, variant, left))
-        if row is None:
+        task = self._patiently(lambda: self._jobs.take_task(call, variant, left))
+        if task is None:
             return True
         token = new_token()
-        if self._patiently(lambda: self._jobs.lost_before(row)):
+        if self._patiently(lambda: self._jobs.lost_before(task)):
             try:
-                with self._isolation.alone(lambda: self._hold(row, call, token), max(0.1, self._jobs.lease_s / 4)):
-                    owned = self.run(row, call, token)
+                with self._isolation.alone(lambda: self._hold(task, call, token), max(0.1, self._jobs.lease_s / 4)):
+                    owned = self.run(task, call, token)
             except JobCancelled as ended:
-                log.info("the row does not wait any longer to run alone: %s", ended)
+                log.info("the task does not wait any longer to run alone: %s", ended)
                 owned = True
         else:
             with self._isolation.together():
-                owned = self.run(row, call, token)
-        return self._patiently(lambda: self._jobs.backlog.drop(call, row, "" if owned else token))
+                owned = self.run(task, call, token)
+        return self._patiently(lambda: self._jobs.backlog.drop(call, task, "" if owned else token))
 
-    def _hold(self, row: RowId, call: str, token: str) -> None:
+    def _hold(self, task: TaskRef, call: str, token: str) -> None:
         with suppress_passing():
-            self._jobs.reserve_row(row, call, token)
+            self._jobs.reserve_task(task, call, token)
 
-    def run(self, row: RowId, call: str = "", token: str = "") -> bool:
-        """Do one row. Whatever goes wrong with the job is written into its record, not raised.
+    def run(self, task: TaskRef, call: str = "", token: str = "") -> bool:
+        """Do one task. Whatever goes wrong with the job is written into its record, not raised.
 
-        False when another attempt took the row over. Raises WorkerStopping and RowBusy as `run_next`.
+        False when another attempt took the task over. Raises WorkerStopping and TaskBusy as `run_next`.
         """
-        with about_job(row.job_id, row=row.row):
-            return self._run(row, call, token or new_token())
+        with about_job(task.job_id, task=task.number):
+            return self._run(task, call, token or new_token())
 
-    def _run(self, row: RowId, call: str, token: str) -> bool:
-        claim = self._patiently(lambda: self._jobs.claim_row(row.job_id, row.row, call, token))
+    def _run(self, task: TaskRef, call: str, token: str) -> bool:
+        claim = self._patiently(lambda: self._jobs.claim_task(task.job_id, task.number, call, token))
         if claim is None:
             return True
-        log.info("the row begins, attempt %d", claim.attempt)
+        log.info("the task begins, attempt %d", claim.attempt)
         with self._lock:
             self._tickets[claim] = []
         try:
@@ -163,51 +163,51 @@ class RowRunner:
                 del self._tickets[claim]
 
     def _carry_out(self, claim: Claim) -> bool:
-        """Whether the row is still this attempt's, or nobody's because its job has ended."""
+        """Whether the task is still this attempt's, or nobody's because its job has ended."""
         started = time.monotonic()
         try:
             last = claim.finished or self._make(claim)
-            log.info("the row is done after %.1f s, attempt %d", time.monotonic() - started, claim.attempt)
+            log.info("the task is done after %.1f s, attempt %d", time.monotonic() - started, claim.attempt)
             if last:
                 self._close(claim)
         except JobCancelled as reason:
-            log.info("the row is not continued: %s", reason)
+            log.info("the task is not continued: %s", reason)
         except LeaseLost as reason:
-            log.info("the row is not continued: %s", reason)
+            log.info("the task is not continued: %s", reason)
             return False
         except WorkerStopping as stopping:
             return self._give_back(claim, stopping, counted=isinstance(stopping, WorkerFailed))
         except ModelUnavailable as error:
             if self._served_elsewhere(claim.request):
-                return self._give_back(claim, RowBusy("Another worker has the model of this row."))
+                return self._give_back(claim, TaskBusy("Another worker has the model of this task."))
             return self._fail(claim, error)
         except ServiceError as error:
             return self._fail(claim, error)
         except Exception:
-            log.exception("the row failed")
+            log.exception("the task failed")
             return self._fail(claim, InternalError("The worker failed at this request; its log says why."))
         return True
 
     def _give_back(self, claim: Claim, reason: JobError, counted: bool = False) -> bool:
-        """Let another begin the row, and raise `reason`; else as `_carry_out`."""
+        """Let another begin the task, and raise `reason`; else as `_carry_out`."""
         try:
-            self._jobs.release_row(claim, counted=counted)
+            self._jobs.release_task(claim, counted=counted)
         except JobCancelled as ended:
-            log.info("the row is not given back: %s", ended)
+            log.info("the task is not given back: %s", ended)
             return True
         except LeaseLost as lost:
-            log.info("the row is not given back: %s", lost)
+            log.info("the task is not given back: %s", lost)
             return False
         except redis.RedisError as away:
-            log.warning("the row cannot be given back, its lease runs out by itself: %s", away)
+            log.warning("the task cannot be given back, its lease runs out by itself: %s", away)
         raise reason
 
     def _make(self, claim: Claim) -> bool:
-        """Make and store the pictures of a row; True when it was the last row of the job."""
+        """Make and store the images of a task; True when it was the last task of the job."""
         request = claim.request
-        progress = _RowProgress(self._jobs, claim, request.n_samples)
+        progress = _TaskProgress(self._jobs, claim, request.n_samples)
         self._engine.fetch(request.model, progress.downloading)
-        start = self._input_picture(claim)
+        start = self._input_image(claim)
         tickets = [
             self._engine.submit(
                 _denoise_request(claim, sample, start),
@@ -224,12 +224,12 @@ class RowRunner:
             for ticket in tickets:
                 ticket.cancel()
             raise
-        stored = [self._store(claim, sample, picture) for sample, picture in enumerate(finished)]
-        warnings = list(dict.fromkeys(warning for picture in finished for warning in picture.warnings))
-        return self._patiently(lambda: self._jobs.finish_row(claim, stored, finished[0].used, warnings))
+        stored = [self._store(claim, sample, image) for sample, image in enumerate(finished)]
+        warnings = list(dict.fromkeys(warning for image in finished for warning in image.warnings))
+        return self._patiently(lambda: self._jobs.finish_task(claim, stored, finished[0].used, warnings))
 
-    def _input_picture(self, claim: Claim) -> Image.Image | None:
-        """The picture to start from at the request's size, (W, H) RGB; None for text to image."""
+    def _input_image(self, claim: Claim) -> Image.Image | None:
+        """The image to start from at the request's size, (W, H) RGB; None for text to image."""
         request = claim.request
         if request.kind != "img2img":
             return None
@@ -240,14 +240,14 @@ class RowRunner:
         # one at a time is decoded, for it may be far larger than what is drawn
         with self._inputs_lock:
             if known := self._inputs.get(claim.job_id):
-                return known  # another row of the job was first
+                return known  # another task of the job was first
             with Image.open(io.BytesIO(data)) as opened:
                 # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
-                picture = opened.convert("RGB").resize((request.width, request.height), Image.Resampling.LANCZOS)
-            self._inputs[claim.job_id] = picture
+                image = opened.convert("RGB").resize((request.width, request.height), Image.Resampling.LANCZOS)
+            self._inputs[claim.job_id] = image
             if len(self._inputs) > _INPUTS_KEPT:
                 self._inputs.popitem(last=False)
-        return picture
+        return image
 
     def _read_input(self, job_id: str) -> bytes:
         try:
@@ -258,16 +258,16 @@ class RowRunner:
 
     def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
         request = claim.request
-        seed = request.seed_of(claim.row, sample)
-        picture = upscale(finished.image, request.post_upscale)
-        parameters = picture_parameters(request, claim.row, sample, finished.used, finished.warnings)
-        name = f"{claim.row * request.n_samples + sample:04d}-{seed}.{request.format}"
-        data = encode(picture, request.format, parameters)
+        seed = request.seed_of(claim.task, sample)
+        image = upscale(finished.image, request.post_upscale)
+        parameters = image_parameters(request, claim.task, sample, finished.used, finished.warnings)
+        name = f"{claim.task * request.n_samples + sample:04d}-{seed}.{request.format}"
+        data = encode(image, request.format, parameters)
         self._with_store(claim, lambda: self._results.write(result_folder(claim.job_id, request), name, data))
         return StoredImage(name=name, seed=seed)
 
     def _close(self, claim: Claim) -> None:
-        """All rows are done: assemble the grid where one was asked for, and end the job."""
+        """All tasks are done: assemble the grid where one was asked for, and end the job."""
         grid = None if claim.request.skip_grid else self._grid(claim)
         if self._patiently(lambda: self._jobs.close(claim.job_id, grid)):
             log.info("the job is closed")
@@ -277,9 +277,9 @@ class RowRunner:
         request, name = claim.request, f"grid.{claim.request.format}"
         job = self._patiently(lambda: self._jobs.get(claim.job_id))
         try:
-            pictures = (self._read_picture(claim, job.folder, stored.name) for stored in job.images)
-            sheet = grid(pictures, plan_grid(request))
-            parameters = wire_parameters(request, job.rows[0].used, ())
+            images = (self._read_image(claim, job.folder, stored.name) for stored in job.images)
+            sheet = grid(images, plan_grid(request))
+            parameters = wire_parameters(request, job.tasks[0].used, ())
             data = encode(sheet, request.format, parameters)
             self._with_store(claim, lambda: self._results.write(job.folder, name, data))
         except (JobCancelled, LeaseLost, WorkerStopping):
@@ -289,7 +289,7 @@ class RowRunner:
             return None
         return name
 
-    def _read_picture(self, claim: Claim, folder: str, name: str) -> Image.Image:
+    def _read_image(self, claim: Claim, folder: str, name: str) -> Image.Image:
         data = self._with_store(claim, lambda: self._results.read(folder, name))
         with Image.open(io.BytesIO(data)) as opened:
             return opened.convert("RGB")
@@ -298,7 +298,7 @@ class RowRunner:
         """End the job with `error`; as `_carry_out`."""
         log.warning("the job failed: %s", error)
         try:
-            self._patiently(lambda: self._jobs.fail_row(claim, error))
+            self._patiently(lambda: self._jobs.fail_task(claim, error))
         except JobCancelled as ended:
             log.info("the failure changes nothing: %s", ended)
         except LeaseLost as lost:
@@ -307,7 +307,7 @@ class RowRunner:
         return True
 
     def _with_store(self, claim: Claim, call: Callable[[], T]) -> T:
-        """Call until the result store answers, as long as the row may go on: at most until its deadline."""
+        """Call until the result store answers, as long as the task may go on: at most until its deadline."""
 
         def still_wanted(away: StoreUnavailable) -> None:
             with suppress_passing():
@@ -317,8 +317,8 @@ class RowRunner:
         return self._patience.for_store(call, still_wanted)
 
 
-class _RowProgress:
-    """Adds up the progress of a row's samples and reports it; what the report raises ends the sample."""
+class _TaskProgress:
+    """Adds up the progress of a task's samples and reports it; what the report raises ends the sample."""
 
     def __init__(self, jobs: JobStore, claim: Claim, samples: int) -> None:
         self._jobs = jobs
@@ -374,7 +374,7 @@ def _denoise_request(claim: Claim, sample: int, start: Image.Image | None) -> De
     request = claim.request
     return DenoiseRequest(
         model=request.model,
-        prompt=request.prompt_of_row(claim.row),
+        prompt=request.prompt_of_task(claim.task),
         negative_prompt=request.negative_prompt,
         width=request.width,
         height=request.height,
@@ -382,8 +382,8 @@ def _denoise_request(claim: Claim, sample: int, start: Image.Image | None) -> De
         guidance_scale=request.scale,
         eta=request.eta,
         sampler=request.sampler,
-        noise_seed=request.noise_seed_of(claim.row, sample),
-        step_seed=request.seed_of(claim.row, sample),
+        noise_seed=request.noise_seed_of(claim.task, sample),
+        step_seed=request.seed_of(claim.task, sample),
         init_image=start,
         strength=1.0 if request.denoising_strength is None else request.denoising_strength,
         noise_multiplier=request.noise_multiplier,

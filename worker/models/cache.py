@@ -18,7 +18,7 @@ from worker.hardware.variants import Precision, Profile
 from worker.models.checkpoint import Checkpoint
 from worker.models.diffusers_folder import read_folder, weights_in_folder
 from worker.models.download import Downloads
-from worker.models.offload import Residency
+from worker.models.offload import Offloader
 from worker.models.single_file import NotUsable, read_single_file, weights_in_file
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class CheckpointCache:
         self._profile = profile
         self._downloads = Downloads(settings)
         self._preparation = Preparation(settings, device, profile)
-        self._residency = Residency(device) if profile.offload else None
+        self._offloader = Offloader(device) if profile.offload else None
         self._loaded: OrderedDict[tuple[str, Precision], Checkpoint] = OrderedDict()
         self._weights: dict[str, tuple[_Signature, int]] = {}
         # what was tried and found broken, until its files change
@@ -90,8 +90,8 @@ class CheckpointCache:
 
     def rest(self) -> None:
         """Nothing is in flight: what is on the device for the time of a run leaves it."""
-        if self._residency is not None:
-            self._residency.rest()
+        if self._offloader is not None:
+            self._offloader.rest()
 
     def has_room(self, name: str, precision: Precision, in_use: Collection[Checkpoint]) -> bool:
         """Whether `get` would keep to the budget: the model is in memory, or those not in use leave enough.
@@ -124,7 +124,7 @@ class CheckpointCache:
             text_encoder=text_encoder,
             tokenizer=parts.tokenizer,
             scheduler_config=parts.scheduler_config,
-            residency=self._residency,
+            offloader=self._offloader,
             warnings=prepared.warnings,
         )
 

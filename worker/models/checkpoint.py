@@ -13,7 +13,7 @@ import torch
 from shared.catalogue.models import Model
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
-from worker.models.offload import Residency
+from worker.models.offload import Offloader
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Checkpoint:
     text_encoder: Any
     tokenizer: Any
     scheduler_config: Mapping[str, Any]
-    residency: Residency | None = None
+    offloader: Offloader | None = None
     """Moves the parts to the device and back; None: all are there to stay."""
     warnings: tuple[str, ...] = ()
     """What every result of this model must say."""
@@ -71,11 +71,11 @@ class Checkpoint:
     @contextmanager
     def in_use(self, part: torch.nn.Module, keep: bool = False) -> Iterator[torch.nn.Module]:
         """`part` on the device; where parts come and go, `keep` lets the UNet stay while another is in use."""
-        if self.residency is None:
+        if self.offloader is None:
             yield part
         elif part is self.unet:
-            self.residency.settle(part, keep)
+            self.offloader.resolve(part, keep)
             yield part
         else:
-            with self.residency.visit(part):
+            with self.offloader.visit(part):
                 yield part

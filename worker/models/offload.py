@@ -10,7 +10,7 @@ from worker.hardware.devices import Device
 _HOME = "cpu"
 
 
-class Residency:
+class Offloader:
     """Serves all models of a worker; one thread only.
 
     A UNet is called many times in a row, so it stays until something else needs its room. A text encoder or a VAE is
@@ -32,7 +32,7 @@ class Residency:
         finally:
             self._send_home(part)
 
-    def settle(self, unet: Any, keep: bool) -> None:
+    def resolve(self, unet: Any, keep: bool) -> None:
         """`unet` comes and stays, in the place of any other; with `keep` also beside a text encoder or a VAE."""
         for other in [other for other in self._here if other is not unet]:
             self._send_home(other)

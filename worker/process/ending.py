@@ -15,9 +15,9 @@ from celery.worker import state
 log = logging.getLogger(__name__)
 
 FAILED = os.EX_SOFTWARE
-# for rows to be handed back; after that their leases run out by themselves
+# for tasks to be handed back; after that their leases run out by themselves
 _HAND_BACK_S = 20.0
-# of Redis, once the process is to end; less than the launcher gives a worker, more than a row waits for Redis
+# of Redis, once the process is to end; less than the launcher gives a worker, more than a task waits for Redis
 _AWAY_S = 10.0
 _LOOK_S = 1.0
 
@@ -52,7 +52,7 @@ class Ending:
                 ask_redis()
                 answered = self._clock()
             time.sleep(_LOOK_S)
-        log.critical("Redis is away, and rows cannot be handed back: their leases run out by themselves")
+        log.critical("Redis is away, and tasks cannot be handed back: their leases run out by themselves")
         self._leave(FAILED)
 
     def fail(self, reason: str) -> None:
@@ -66,7 +66,7 @@ class Ending:
         limit.start()
 
     def _cut(self) -> None:
-        log.critical("its rows could not be handed back in %.0f s: their leases run out by themselves", _HAND_BACK_S)
+        log.critical("its tasks could not be handed back in %.0f s: their leases run out by themselves", _HAND_BACK_S)
         self._leave(FAILED)
 
     def finish(self, status: int) -> None:

@@ -14,7 +14,7 @@ from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import catalogue_for
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerCard, WorkerRegister
-from shared.queue import QUEUES, SERVED_BY, RowQueue, connect, make_celery
+from shared.queue import QUEUES, SERVED_BY, TaskQueue, connect, make_celery
 from shared.request.model import ImageRequest
 from shared.settings import Settings, SettingsError
 from shared.storage.results import ResultStore
@@ -27,7 +27,7 @@ from worker.jobs.deliveries import Deliveries
 from worker.jobs.patience import Patience
 from worker.jobs.prefetch import Prefetch
 from worker.jobs.reception import Reception
-from worker.jobs.runner import RowRunner
+from worker.jobs.runner import TaskRunner
 from worker.jobs.tasks import register_tasks
 from worker.jobs.webhooks import CallbackSender
 from worker.process.ending import Ending
@@ -46,7 +46,7 @@ _CALLBACKS_S = 0.5
 
 
 class Worker:
-    """One process, one device, one engine; up to `settings.worker_slots` rows at a time wait on it."""
+    """One process, one device, one engine; up to `settings.worker_slots` tasks at a time wait on it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -66,11 +66,11 @@ class Worker:
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
         patience = Patience(self._ending.begun)
-        self._rows = RowRunner(
+        self._tasks = TaskRunner(
             self._jobs, self._results, self._engine, self._served_elsewhere, self._left_to_others, patience
         )
         self.app: Celery = make_celery(settings)
-        queue = RowQueue(self.app, client, settings.key_prefix)
+        queue = TaskQueue(self.app, client, settings.key_prefix)
         self._pulse = Pulse(self.name)
         pause_s = min(_CLEAN_UP_S, settings.result_ttl_s)
         self._clean_up = CleanUp(self._jobs, self._results, settings.result_quota_bytes, pause_s)
@@ -98,7 +98,7 @@ class Worker:
         self._cards: list[WorkerCard] = []  # of the other live workers
         self._prefetch = Prefetch(self.app, self._takes_more)
         self._reception = Reception(self.app)
-        register_tasks(self.app, self._rows, self._deliveries, self._prefetch)
+        register_tasks(self.app, self._tasks, self._deliveries, self._prefetch)
 
     def _calls_back(self) -> list[Beat]:
         """The thread that tells callers of the end of their jobs; none where no host may be called."""
@@ -117,7 +117,7 @@ class Worker:
         return [Beat([(_CALLBACKS_S, sender.send_due)], "callbacks")]
 
     def run(self) -> None:
-        """Serve until SIGTERM; then finish the rows in progress and leave.
+        """Serve until SIGTERM; then finish the tasks in progress and leave.
 
         Raises SystemExit with another status than 0 when it cannot go on.
         """
@@ -173,7 +173,7 @@ class Worker:
         """Show signs of life for what is in hand: not where nobody works on it any more."""
         if self._engine.alive:
             self._deliveries.renew()
-            self._rows.renew()
+            self._tasks.renew()
 
     def _show_pulse(self) -> None:
         if self._engine.alive:
@@ -184,21 +184,21 @@ class Worker:
         self._prefetch.wake()
 
     def _room(self) -> int:
-        return min(self.settings.worker_slots, self._rows.room())
+        return min(self.settings.worker_slots, self._tasks.room())
 
     def _takes_more(self, calls: int) -> bool:
-        """Whether to take another row with so many in hand: where others have room, up to an equal share."""
+        """Whether to take another task with so many in hand: where others have room, up to an equal share."""
         if calls >= self._room():
             return False
         try:
-            waiting = sum(self._jobs.backlog.rows_waiting(variant) for variant in self._variants)
+            waiting = sum(self._jobs.backlog.tasks_waiting(variant) for variant in self._variants)
         except redis.RedisError:
             return True
         return not waiting or calls < math.ceil((waiting + calls) / (1 + self._others))
 
     def _watch(self) -> None:
         self._prefetch.adjust()
-        self._rows.watch()
+        self._tasks.watch()
 
     def _share_cores(self) -> None:
         if self._device.kind == "cpu":
@@ -212,7 +212,7 @@ class Worker:
         return any(request.model in card.available_models for card in others)
 
     def _left_to_others(self, variant: str) -> Collection[str]:
-        """Models that this worker lacks and another one has, so that it need not take rows of them."""
+        """Models that this worker lacks and another one has, so that it need not take tasks of them."""
         missing = self._missing.keys()
         if not missing:
             return ()
@@ -237,7 +237,7 @@ class Worker:
             warm_models=tuple(self._engine.warm_models()),
             available_models=tuple(model.name for model in self._catalogue if model.name not in self._missing),
             missing_models=self._missing,
-            rows=self._rows.in_hand(),
+            tasks=self._tasks.in_hand(),
             room=self._room(),
             free_memory=self._free_memory,
             batching=self._engine.batching(),

@@ -10,7 +10,7 @@ Evaluation = tuple[torch.Tensor, torch.Tensor]
 
 Loop = Generator[Evaluation, torch.Tensor, torch.Tensor]
 """Yields evaluations, is sent predictions of the latents' shape, returns the final latents. All float32 on the CPU:
-the arithmetic is small, and so a seed gives the same picture on any device."""
+the arithmetic is small, and so a seed gives the same image on any device."""
 
 
 class Noise:
@@ -28,23 +28,23 @@ class Noise:
 
 @dataclass(frozen=True)
 class Start:
-    """Where sampling starts: standard normal `noise`, and for image to image the scaled latents of the picture.
+    """Where sampling starts: standard normal `noise`, and for image to image the scaled latents of the image.
 
-    `strength` is the share of the steps that runs, `noise_multiplier` scales the noise added to the picture, or the
+    `strength` is the share of the steps that runs, `noise_multiplier` scales the noise added to the image, or the
     starting noise where there is none.
     """
 
     noise: torch.Tensor
-    picture: torch.Tensor | None = None
+    image: torch.Tensor | None = None
     strength: float = 1.0
     noise_multiplier: float = 1.0
 
     def skipped(self, steps: int) -> int:
-        """How many of the steps a picture skips; at least one step always runs.
+        """How many of the steps an image skips; at least one step always runs.
 
         Rounded as the stock image-to-image pipeline rounds.
         """
-        if self.picture is None:
+        if self.image is None:
             return 0
         return steps - min(max(int(steps * self.strength), 1), steps)
 

@@ -40,10 +40,10 @@ def dpm_adaptive(schedule: NoiseSchedule, steps: int, start: Start, generator: t
 
 def _begin(schedule: NoiseSchedule, start: Start) -> tuple[torch.Tensor, float]:
     """The first latents and their noise level; `strength` sets it directly, there being no grid of steps to land on."""
-    if start.picture is None:
+    if start.image is None:
         return start.added_noise() * schedule.sigma_max, schedule.sigma_max
     sigma = schedule.sigma_at(start.strength)
-    return start.picture + start.added_noise() * sigma, sigma
+    return start.image + start.added_noise() * sigma, sigma
 
 
 def step_orders(evaluations: int) -> list[int]:

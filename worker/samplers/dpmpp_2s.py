@@ -20,8 +20,8 @@ def dpmpp_2s_ancestral(
     then fresh noise up to it. Two evaluations a step, one in the last."""
     sigmas = schedule.sigmas(steps, use_karras_sigmas)[start.skipped(steps) :]
     x = start.added_noise() * sigmas[0]
-    if start.picture is not None:
-        x = start.picture + x
+    if start.image is not None:
+        x = start.image + x
     evaluations = 2 * (len(sigmas) - 1) - 1
     return Sampling(_loop(schedule, sigmas, x, generator), evaluations, evaluations)
 

@@ -48,12 +48,12 @@ def begin_scheduler(
     scheduler.set_timesteps(steps, device="cpu")
     skipped = start.skipped(steps) * scheduler.order
     timesteps = scheduler.timesteps[skipped:]
-    if start.picture is None:
+    if start.image is None:
         latents = start.added_noise() * scheduler.init_noise_sigma
     else:
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(skipped)
-        latents = scheduler.add_noise(start.picture, start.added_noise(), timesteps[:1])
+        latents = scheduler.add_noise(start.image, start.added_noise(), timesteps[:1])
     understood = inspect.signature(scheduler.step).parameters
     offered = {"eta": eta, "generator": noise.steps}
     step_arguments = {name: value for name, value in offered.items() if name in understood}

@@ -1,17 +1,17 @@
-"""PIL pictures to the tensors a VAE sees, and back; the arithmetic of diffusers' image processor."""
+"""PIL images to the tensors a VAE sees, and back; the arithmetic of diffusers' image processor."""
 
 import numpy as np
 import torch
 from PIL import Image
 
 
-def to_tensor(picture: Image.Image) -> torch.Tensor:
-    """RGB picture -> float32 `(1, 3, H, W)` in -1..1."""
-    values = np.asarray(picture.convert("RGB"))[None].astype(np.float32) / 255.0
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """RGB image -> float32 `(1, 3, H, W)` in -1..1."""
+    values = np.asarray(image.convert("RGB"))[None].astype(np.float32) / 255.0
     return 2.0 * torch.from_numpy(values.transpose(0, 3, 1, 2)) - 1.0
 
 
-def to_picture(pixels: torch.Tensor) -> Image.Image:
-    """`(1, 3, H, W)` around -1..1 -> RGB picture; what lies outside is clipped. All must be finite."""
+def to_image(pixels: torch.Tensor) -> Image.Image:
+    """`(1, 3, H, W)` around -1..1 -> RGB image; what lies outside is clipped. All must be finite."""
     values = (pixels[0] * 0.5 + 0.5).clamp(0, 1).float().cpu().numpy().transpose(1, 2, 0)
     return Image.fromarray((values * 255).round().astype(np.uint8))

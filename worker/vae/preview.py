@@ -1,4 +1,4 @@
-"""A small picture of what a request is becoming, without the decoder: latents to colours by one matrix."""
+"""A small image of what a request is becoming, without the decoder: latents to colours by one matrix."""
 
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -9,14 +9,14 @@ from PIL import Image
 from shared.catalogue.models import LATENT_CHANNELS
 from worker.models.checkpoint import Checkpoint
 from worker.samplers import NoiseSchedule
-from worker.vae.pixels import to_picture
+from worker.vae.pixels import to_image
 
 _SAMPLES = 24
 _CELLS = 4
 
 
 class Previewer:
-    """Previews for one checkpoint. Making one costs a decoder call on pictures of 32x32 pixels."""
+    """Previews for one checkpoint. Making one costs a decoder call on images of 32x32 pixels."""
 
     # no previewer holds its checkpoint, so that both go together
     _known: ClassVar[WeakKeyDictionary[Checkpoint, "Previewer"]] = WeakKeyDictionary()
@@ -32,14 +32,14 @@ class Previewer:
         self._schedule = NoiseSchedule(checkpoint.scheduler_config)
         self._matrix = _colours_of_latents(checkpoint)
 
-    def picture(self, latents: torch.Tensor, timestep: torch.Tensor, prediction: torch.Tensor) -> Image.Image:
+    def image(self, latents: torch.Tensor, timestep: torch.Tensor, prediction: torch.Tensor) -> Image.Image:
         """What the model takes the result to be, one pixel a latent cell: RGB of W/8 x H/8.
 
         Takes one evaluation: `latents` `(1, 4, h, w)` as the model saw them, and its (guided) prediction.
         """
         clean = self._schedule.clean(latents, prediction, timestep)
         colours = torch.einsum("rc,bchw->brhw", self._matrix[:, :-1], clean) + self._matrix[:, -1].view(1, 3, 1, 1)
-        return to_picture(colours.nan_to_num())
+        return to_image(colours.nan_to_num())
 
 
 def _colours_of_latents(checkpoint: Checkpoint) -> torch.Tensor:

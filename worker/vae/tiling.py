@@ -1,4 +1,4 @@
-"""One more try for a VAE that ran out of memory: the picture in tiles, which overlap and are blended."""
+"""One more try for a VAE that ran out of memory: the image in tiles, which overlap and are blended."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -27,8 +27,8 @@ def tiled_if_needed(checkpoint: Checkpoint, call: Callable[[], T]) -> tuple[T, b
                 raise
             log.warning("out of memory in the VAE, trying tiles: %s", error)
         # only here, after the handler: the error holds the tensors that must make room
-        if checkpoint.residency is not None:
-            checkpoint.residency.clear()
+        if checkpoint.offloader is not None:
+            checkpoint.offloader.clear()
         checkpoint.device.empty_cache()
         with _small_tiles(checkpoint.vae):
             return call(), True
@@ -36,7 +36,7 @@ def tiled_if_needed(checkpoint: Checkpoint, call: Callable[[], T]) -> tuple[T, b
 
 @contextmanager
 def _small_tiles(vae: Any) -> Iterator[None]:
-    """Tiles of half the size of those that the VAE takes by itself, which are as large as its training pictures."""
+    """Tiles of half the size of those that the VAE takes by itself, which are as large as its training images."""
     before = {name: getattr(vae, name) for name in _SETTINGS}
     vae.enable_slicing()
     vae.enable_tiling()

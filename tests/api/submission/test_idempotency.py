@@ -90,11 +90,11 @@ def test_a_submission_whose_api_process_died_is_completed_by_the_retry(world, mo
     with pytest.raises(SystemExit):
         post(world.client, "k1", n_iter=2)
     monkeypatch.undo()
-    assert world.rows_waiting() == 0
+    assert world.tasks_waiting() == 0
 
     job_id = post(world.client, "k1", n_iter=2).json["task_id"]
     assert post(world.client, "k1", n_iter=2).json["task_id"] == job_id
-    assert (world.rows_waiting(), len(world.queue.calls)) == (2, 2)
+    assert (world.tasks_waiting(), len(world.queue.calls)) == (2, 2)
 
 
 def test_a_process_that_died_after_the_acceptance_leaves_a_whole_job(world):
@@ -110,7 +110,7 @@ def test_a_process_that_died_after_the_acceptance_leaves_a_whole_job(world):
 
     again = post(world.client, "k1", n_iter=2)
     assert again.headers["Idempotency-Replayed"] == "true"
-    assert world.rows_waiting() == 2
+    assert world.tasks_waiting() == 2
 
 
 def test_many_at_once_are_one_job(world):

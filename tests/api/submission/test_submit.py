@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from shared.errors import ServiceUnavailable
-from shared.jobs.backlog import RowId
+from shared.jobs.backlog import TaskRef
 from shared.jobs.records import State
 from shared.jobs.workers import WorkerCard
 from shared.request.model import MAX_SEED
@@ -28,8 +28,8 @@ def test_a_request_is_accepted_with_a_place_to_look(world):
     job_id = answer.json["task_id"]
     assert answer.json["Location"] == answer.headers["Location"] == f"/status/{job_id}"
     assert (answer.json["active_model"], answer.json["Position"]) == ("demo", 1)
-    assert (world.queue.calls, world.rows_waiting()) == (["any"], 1)
-    assert world.services.jobs.take_row("a call", "any") == RowId(job_id, 0)
+    assert (world.queue.calls, world.tasks_waiting()) == (["any"], 1)
+    assert world.services.jobs.take_task("a call", "any") == TaskRef(job_id, 0)
     assert world.redis.ttl(f"pd:job:{job_id}") == -1, "a queued job never expires"
     assert world.post().json["Position"] == 2
 
@@ -39,7 +39,7 @@ def test_the_real_generate_body_is_accepted_as_it_is(world, real_body):
     answer = world.client.post("/generate", json=real_body("generate"))
 
     assert answer.status_code == 202, answer.text
-    assert (world.queue.calls, world.rows_waiting("optimized")) == (["optimized"], 1)
+    assert (world.queue.calls, world.tasks_waiting("optimized")) == (["optimized"], 1)
 
 
 def test_the_real_img2img_body_is_answered_with_the_choices_then_accepted(world, real_body, assert_error):
@@ -52,22 +52,22 @@ def test_the_real_img2img_body_is_answered_with_the_choices_then_accepted(world,
 
     answer = world.client.post("/img2img", json=body | {"ckpt": "default"})
     assert answer.status_code == 202, answer.text
-    assert (len(world.queue.calls), world.rows_waiting("optimized")) == (2, 2), "one call a row"
+    assert (len(world.queue.calls), world.tasks_waiting("optimized")) == (2, 2), "one call a task"
     assert world.stored_files() == [f".expiring/inputs/{answer.json['task_id']}/input.png"]
 
 
-def test_each_row_is_queued_once(world):
-    """Given n_iter 3 and two prompts, when posted, then six rows wait, in order, and six calls are made."""
+def test_each_task_is_queued_once(world):
+    """Given n_iter 3 and two prompts, when posted, then six tasks wait, in order, and six calls are made."""
     (world.folder / "prompts" / "p.txt").write_text("a\nb")
     job_id = world.submit(n_iter=3, prompt=..., **{"from-file": "p.txt"})
 
     assert world.queue.calls == ["any"] * 6
-    taken = [world.services.jobs.take_row(f"call {number}", "any") for number in range(7)]
-    assert taken == [*(RowId(job_id, row) for row in range(6)), None]
+    taken = [world.services.jobs.take_task(f"call {number}", "any") for number in range(7)]
+    assert taken == [*(TaskRef(job_id, task) for task in range(6)), None]
 
 
 def test_a_random_seed_is_drawn_before_the_job_is_queued(world):
-    """Given seed null, when posted, then the record holds a number, so that a row that runs twice is the same."""
+    """Given seed null, when posted, then the record holds a number, so that a task that runs twice is the same."""
     job_id = world.submit(seed=None)
 
     assert 0 <= world.services.jobs.get(job_id).request.seed <= MAX_SEED
@@ -136,17 +136,17 @@ def test_a_bad_body_is_400_names_every_bad_field_and_leaves_nothing(world, asser
     assert world.stored_files() == []
 
 
-def test_a_picture_with_line_breaks_and_a_data_prefix_is_taken(world, picture_text):
-    """Given base64 as some clients send it, when posted, then the job has an input picture."""
-    dressed = "data:image/png;base64," + "\r\n".join(picture_text[n : n + 60] for n in range(0, len(picture_text), 60))
+def test_a_image_with_line_breaks_and_a_data_prefix_is_taken(world, image_text):
+    """Given base64 as some clients send it, when posted, then the job has an input image."""
+    dressed = "data:image/png;base64," + "\r\n".join(image_text[n : n + 60] for n in range(0, len(image_text), 60))
 
     job_id = world.submit("/img2img", init_img=dressed)
 
     assert world.services.results.read(f".expiring/inputs/{job_id}", "input.png").startswith(b"\x89PNG")
 
 
-def test_too_many_pictures_are_422(world, assert_error):
-    """Given more pictures than one job may make, when posted, then 422 names the fields and nothing is queued."""
+def test_too_many_images_are_422(world, assert_error):
+    """Given more images than one job may make, when posted, then 422 names the fields and nothing is queued."""
     error = assert_error(world.post(n_iter=3, n_samples=3), 422, "too_costly")
 
     assert set(error.fields) == {"n_iter", "n_samples"}
@@ -375,7 +375,7 @@ def test_without_any_live_worker_a_request_waits(world):
 @pytest.mark.parametrize("breaks_after", [0, 1, 2])
 @pytest.mark.parametrize("error", [ServiceUnavailable("away"), TypeError("a secret detail")])
 def test_a_job_whose_workers_could_not_be_called_is_accepted_all_the_same(world, error, breaks_after):
-    """Given a broker that breaks, when a job of three rows is posted, then it is recorded whole and 202 is true."""
+    """Given a broker that breaks, when a job of three tasks is posted, then it is recorded whole and 202 is true."""
     world.queue.breaks_after, world.queue.error = breaks_after, error
 
     answer = world.post(n_iter=3)
@@ -383,15 +383,15 @@ def test_a_job_whose_workers_could_not_be_called_is_accepted_all_the_same(world,
     assert answer.status_code == 202
     assert "secret" not in answer.text
     assert len(world.queue.calls) == breaks_after
-    assert world.rows_waiting() == 3
+    assert world.tasks_waiting() == 3
     assert world.services.jobs.get(answer.json["task_id"]).state is State.PENDING
 
 
-def test_redis_away_is_503_and_the_api_recovers_by_itself(world, assert_error, picture_text):
+def test_redis_away_is_503_and_the_api_recovers_by_itself(world, assert_error, image_text):
     """Given Redis away, when posted, then 503 with Retry-After and nothing stored; when it is back, 202."""
     world.server.cut_off()
 
-    for answer in (world.post(), world.post("/img2img", init_img=picture_text)):
+    for answer in (world.post(), world.post("/img2img", init_img=image_text)):
         assert_error(answer, 503, "service_unavailable")
         assert int(answer.headers["Retry-After"]) > 0
     assert (world.queue.calls, world.stored_files()) == ([], [])
@@ -411,11 +411,11 @@ def test_redis_that_goes_away_once_the_job_is_recorded_changes_nothing(world):
     assert world.services.jobs.get(answer.json["task_id"]).position == 1
 
 
-def test_an_input_picture_without_a_job_expires(world, picture_text, monkeypatch):
-    """Given an API process that dies before the acceptance, when the time is over, then its input picture goes."""
+def test_an_input_image_without_a_job_expires(world, image_text, monkeypatch):
+    """Given an API process that dies before the acceptance, when the time is over, then its input image goes."""
     monkeypatch.setattr(world.services.jobs, "accept", lambda *_: sys.exit("killed"))
     with pytest.raises(SystemExit):
-        world.post("/img2img", init_img=picture_text)
+        world.post("/img2img", init_img=image_text)
 
     (file,) = world.stored_files()
     assert world.services.jobs.folders.due() == []
@@ -434,20 +434,20 @@ def test_a_full_queue_is_429_and_says_when_to_come_again(world, assert_error):
     refused = world.post(client=client)
     assert_error(refused, 429, "queue_full")
     assert int(refused.headers["Retry-After"]) >= 1
-    assert world.rows_waiting() == 2
+    assert world.tasks_waiting() == 2
 
-    world.services.jobs.claim_row(first, 0)
+    world.services.jobs.claim_task(first, 0)
     assert world.post(client=client).status_code == 202
 
 
 def test_the_time_to_come_again_is_what_the_work_takes(world, monkeypatch):
-    """Given rows that took 7 s each, when the queue is full, then Retry-After is 7 for a request of the same size."""
+    """Given tasks that took 7 s each, when the queue is full, then Retry-After is 7 for a request of the same size."""
     now = [1000.0]
     monkeypatch.setattr(world.services.jobs, "clock", lambda: now[0])
     done = world.submit(seed=1)
-    claim = world.services.jobs.claim_row(done, 0)
+    claim = world.services.jobs.claim_task(done, 0)
     now[0] += 7
-    world.services.jobs.finish_row(claim, [], {}, [])
+    world.services.jobs.finish_task(claim, [], {}, [])
     client = world.another_client(max_waiting_jobs=1)
     world.post(client=client)
 
@@ -464,18 +464,18 @@ def test_one_key_may_have_so_many_unfinished_jobs(world, assert_error):
     assert_error(refused, 429, "too_many_jobs")
     assert int(refused.headers["Retry-After"]) >= 1
     assert world.post(client=client, api_key="two").status_code == 202
-    world.services.jobs.claim_row(ids[0], 0)
+    world.services.jobs.claim_task(ids[0], 0)
     assert world.post(client=client, api_key="one").status_code == 429, "a running job counts too"
     world.services.jobs.cancel(ids[0])
     assert world.post(client=client, api_key="one").status_code == 202
 
 
-def test_a_refused_request_leaves_no_picture(world, picture_text):
+def test_a_refused_request_leaves_no_image(world, image_text):
     """Given a full queue, when img2img is posted, then 429 and its input is not kept."""
     client = world.another_client(max_waiting_jobs=1)
     world.post(client=client)
 
-    assert world.post("/img2img", client=client, init_img=picture_text).status_code == 429
+    assert world.post("/img2img", client=client, init_img=image_text).status_code == 429
     assert world.stored_files() == []
 
 
@@ -518,7 +518,7 @@ def test_a_slow_or_full_redis_is_503_and_named(world, assert_error, monkeypatch)
 
 
 def test_a_request_over_the_cost_limit_is_refused_before_it_is_queued(world, assert_error):
-    """Given a cost limit, when a request asks for more steps, pixels and pictures than that, then 422 and no job."""
+    """Given a cost limit, when a request asks for more steps, pixels and images than that, then 422 and no job."""
     client = world.another_client(max_job_cost=20 * 64 * 64 * 4)
     fields = {"H": 64, "W": 64, "ddim_steps": 20}
 

@@ -15,7 +15,7 @@ import redis
 from client.local import embedded_redis
 from client.local.embedded_redis import find_server, private_server_command, private_socket, version_of
 from client.local.processes import start_child, stop_children
-from shared.queue import RowQueue, connect, make_celery
+from shared.queue import TaskQueue, connect, make_celery
 from shared.redis.address import RedisAddress
 from shared.settings import Settings
 from tests.client.servers import server_program
@@ -177,9 +177,9 @@ def test_every_client_of_ours_speaks_through_a_socket(redis_server: Path, tmp_pa
             assert embedded_redis.answers(f"unix://{listens_at}"), "without the password nobody gets in"
             settings = Settings(redis_url=url, rate_limit="5 per minute")
             with connect(settings) as client, make_celery(settings) as app:
-                queue = RowQueue(app, client, settings.key_prefix)
-                queue.call("any")
-                assert queue.calls_waiting("any") == 1
+                queue = TaskQueue(app, client, settings.key_prefix)
+                queue.notify("any")
+                assert queue.messages_waiting("any") == 1
                 limit = RateLimit(settings)
                 limit.check("me")
                 assert client.info("keyspace").keys() == {"db3"}

@@ -1,11 +1,11 @@
-"""The line of waiting rows: order, fairness, and that nothing in it is lost."""
+"""The line of waiting tasks: order, fairness, and that nothing in it is lost."""
 
 import itertools
 from dataclasses import replace
 
 import pytest
 
-from shared.jobs.backlog import RowId
+from shared.jobs.backlog import TaskRef
 from shared.jobs.store import JobStore
 
 
@@ -25,12 +25,12 @@ def add(jobs, generate):
 
 @pytest.fixture
 def take(jobs):
-    """Take the rows that are due, each by a call of its own; gives the ids of their jobs."""
+    """Take the tasks that are due, each by a call of its own; gives the ids of their jobs."""
     numbers = itertools.count()
 
     def some(count, variant="any"):
-        rows = [jobs.take_row(f"call {next(numbers)}", variant) for _ in range(count)]
-        return [row and row.job_id for row in rows]
+        tasks = [jobs.take_task(f"call {next(numbers)}", variant) for _ in range(count)]
+        return [task and task.job_id for task in tasks]
 
     return some
 
@@ -38,8 +38,8 @@ def take(jobs):
 # ---- order
 
 
-def test_the_rows_of_one_owner_stay_in_order(add, take):
-    """Given jobs of one owner, when rows are taken, then first come is first served, and nothing is left."""
+def test_the_tasks_of_one_owner_stay_in_order(add, take):
+    """Given jobs of one owner, when tasks are taken, then first come is first served, and nothing is left."""
     ids = add("a", 5)
 
     assert take(6) == [*ids, None]
@@ -55,7 +55,7 @@ def test_one_job_does_not_wait_behind_five_hundred_of_another_owner(add, take):
 
 
 def test_owners_take_turns(add, take):
-    """Given three owners with many jobs, when rows are taken, then each has had nearly as many as the others."""
+    """Given three owners with many jobs, when tasks are taken, then each has had nearly as many as the others."""
     for owner in ("a", "b", "c"):
         add(owner, 20)
 
@@ -65,7 +65,7 @@ def test_owners_take_turns(add, take):
 
 
 def test_turns_are_of_equal_work_not_of_equal_count(add, take):
-    """Given one owner with long jobs and one with short ones, when rows are taken, then their work is equal."""
+    """Given one owner with long jobs and one with short ones, when tasks are taken, then their work is equal."""
     add("long", 10, ddim_steps=100)
     add("short", 40, ddim_steps=25)
 
@@ -85,7 +85,7 @@ def test_who_was_away_has_saved_up_nothing(add, take):
 
 
 def test_variants_have_lines_of_their_own(add, take):
-    """Given a job for each variant, when a row is taken for one, then it is that one."""
+    """Given a job for each variant, when a task is taken for one, then it is that one."""
     wanted = {variant: add("a", type=variant)[0] for variant in ("standard", "optimized")}
     (anywhere,) = add("a")
 
@@ -94,7 +94,7 @@ def test_variants_have_lines_of_their_own(add, take):
 
 
 def test_a_cancelled_job_leaves_the_line(jobs, add, take):
-    """Given a job of three rows among others, when it is cancelled, then none of its rows is handed out."""
+    """Given a job of three tasks among others, when it is cancelled, then none of its tasks is handed out."""
     first, cancelled, last = add("a")[0], add("a", n_iter=3)[0], add("a")[0]
     jobs.cancel(cancelled)
 
@@ -105,7 +105,7 @@ def test_a_cancelled_job_leaves_the_line(jobs, add, take):
 
 
 def _turns(add, take, owner, other, count):
-    """How many of the first `count` rows are `owner`'s, when both have as many in line."""
+    """How many of the first `count` tasks are `owner`'s, when both have as many in line."""
     add(owner, count)
     add(other, count)
     return [job_id.partition("-")[0] for job_id in take(count)].count(owner)
@@ -143,7 +143,7 @@ def test_jobs_behind_a_cancelled_one_move_up(jobs, add, take):
 
 
 def test_jobs_that_move_up_stay_in_order(jobs, add, take):
-    """Given jobs of two rows and many costs, when some are cancelled, then the others are taken in their order."""
+    """Given jobs of two tasks and many costs, when some are cancelled, then the others are taken in their order."""
     ids = [add("alice", n_iter=2, ddim_steps=10 + 7 * number % 30)[0] for number in range(12)]
     for number in (2, 5, 6, 9):
         jobs.cancel(ids[number])
@@ -153,7 +153,7 @@ def test_jobs_that_move_up_stay_in_order(jobs, add, take):
     assert take(18) == [job_id for job_id in left for _ in range(2)] + later
 
 
-def test_rows_of_other_variants_move_up_too(jobs, add, take):
+def test_tasks_of_other_variants_move_up_too(jobs, add, take):
     """Given an owner's jobs for two variants, when the first is cancelled, then the others move up."""
     (cancelled,) = add("alice", n_iter=8)
     (standard,) = add("alice", type="standard")
@@ -163,7 +163,7 @@ def test_rows_of_other_variants_move_up_too(jobs, add, take):
     assert standard in take(2, "standard")
 
 
-def test_no_ending_moves_more_than_some_rows(jobs, add, take):
+def test_no_ending_moves_more_than_some_tasks(jobs, add, take):
     """Given more jobs than one ending moves, when all are cancelled from the first on, then nothing stays charged."""
     jobs.backlog.shares = replace(jobs.backlog.shares, most_moved=5)
     ids = add("alice", 30)
@@ -180,15 +180,16 @@ def test_no_ending_moves_more_than_some_rows(jobs, add, take):
 # ---- nothing is lost
 
 
-def test_a_call_that_comes_again_means_the_same_row(jobs, add):
-    """Given a worker that died, when its message is delivered again, then it names the same row, until that is done."""
+def test_a_call_that_comes_again_means_the_same_task(jobs, add):
+    """Given a worker that died, when its message is delivered again, then it names the same task, until that is
+    done."""
     first, second = add("a", 2)
-    assert jobs.take_row("call", "any") == RowId(first, 0)
-    assert jobs.take_row("call", "any") == RowId(first, 0)
+    assert jobs.take_task("call", "any") == TaskRef(first, 0)
+    assert jobs.take_task("call", "any") == TaskRef(first, 0)
 
-    assert not jobs.backlog.drop("call", RowId(second, 0)), "it holds another"
-    assert jobs.backlog.drop("call", RowId(first, 0))
-    assert jobs.take_row("call", "any") == RowId(second, 0)
+    assert not jobs.backlog.drop("call", TaskRef(second, 0)), "it holds another"
+    assert jobs.backlog.drop("call", TaskRef(first, 0))
+    assert jobs.take_task("call", "any") == TaskRef(second, 0)
 
 
 @pytest.fixture
@@ -197,43 +198,44 @@ def leasing(redis_client, clock):
     return JobStore(redis_client, lease_s=5, clock=clock)
 
 
-def test_a_row_whose_message_was_lost_waits_again(leasing, generate):
-    """Given a row that was taken and never claimed, when returned, then it is next, and its call means another."""
+def test_a_task_whose_message_was_lost_waits_again(leasing, generate):
+    """Given a task that was taken and never claimed, when returned, then it is next, and its call means another."""
     leasing.accept("lost", generate())
     leasing.accept("next", generate())
-    leasing.take_row("call", "any")
+    leasing.take_task("call", "any")
 
-    (taken,) = leasing.abandoned_rows()
+    (taken,) = leasing.abandoned_tasks()
     assert leasing.requeue(taken)
     assert not leasing.requeue(taken), "once is enough"
-    assert leasing.abandoned_rows() == set()
-    assert leasing.take_row("another", "any").job_id == "lost"
-    assert leasing.take_row("call", "any").job_id == "next"
+    assert leasing.abandoned_tasks() == set()
+    assert leasing.take_task("another", "any").job_id == "lost"
+    assert leasing.take_task("call", "any").job_id == "next"
 
 
-def test_a_row_is_abandoned_when_its_signs_of_life_end(leasing, generate):
-    """Given a row that was begun, when its lease ends, then it is abandoned, and not before; and can be begun again."""
+def test_a_task_is_abandoned_when_its_signs_of_life_end(leasing, generate):
+    """Given a task that was begun, when its lease ends, then it is abandoned, and not before; and can be begun
+    again."""
     leasing.accept("one", generate())
-    leasing.take_row("call", "any")
-    claim = leasing.claim_row("one", 0)
-    assert leasing.abandoned_rows() == set(), "the lease says that its worker lives"
+    leasing.take_task("call", "any")
+    claim = leasing.claim_task("one", 0)
+    assert leasing.abandoned_tasks() == set(), "the lease says that its worker lives"
 
     leasing.redis.delete(f"pd:lease:one:0:{claim.token}")
-    (taken,) = leasing.abandoned_rows()
+    (taken,) = leasing.abandoned_tasks()
     assert leasing.requeue(taken)
-    assert leasing.claim_row(*_parts(leasing.take_row("another", "any"))).attempt == 2
+    assert leasing.claim_task(*_parts(leasing.take_task("another", "any"))).attempt == 2
 
 
-def test_a_row_of_a_job_that_ended_is_forgotten(leasing, generate):
-    """Given a taken row of a cancelled job, when looked for, then it is neither kept nor returned."""
+def test_a_task_of_a_job_that_ended_is_forgotten(leasing, generate):
+    """Given a taken task of a cancelled job, when looked for, then it is neither kept nor returned."""
     leasing.accept("one", generate())
-    leasing.take_row("call", "any")
-    (taken,) = leasing.abandoned_rows()
+    leasing.take_task("call", "any")
+    (taken,) = leasing.abandoned_tasks()
     leasing.cancel("one")
 
-    assert leasing.abandoned_rows() == set()
+    assert leasing.abandoned_tasks() == set()
     assert leasing.backlog.taken() == []
-    assert leasing.take_row("another", "any") is None
+    assert leasing.take_task("another", "any") is None
     leasing.redis.delete("pd:job:one")
     assert not leasing.requeue(taken), "nobody knows any more which workers it was for"
 
@@ -241,15 +243,15 @@ def test_a_row_of_a_job_that_ended_is_forgotten(leasing, generate):
 def test_nothing_is_left_behind_when_all_is_done(jobs, add):
     """Given jobs that succeed, fail by cancelling, or were never begun, when all have ended, then the line is empty."""
     done, cancelled = add("a", 2)
-    row = jobs.take_row("call", "any")
-    jobs.finish_row(jobs.claim_row(*_parts(row)), [], {}, [])
+    task = jobs.take_task("call", "any")
+    jobs.finish_task(jobs.claim_task(*_parts(task)), [], {}, [])
     jobs.close(done, None)
-    jobs.backlog.drop("call", row)
+    jobs.backlog.drop("call", task)
     jobs.cancel(cancelled)
 
     assert set(jobs.redis.keys("pd:backlog:*")) == {"pd:backlog:fair", "pd:backlog:kept", "pd:backlog:bytes"}
     assert jobs.waiting() == 0
 
 
-def _parts(row):
-    return row.job_id, row.row
+def _parts(task):
+    return task.job_id, task.number

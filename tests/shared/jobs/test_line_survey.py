@@ -5,7 +5,7 @@ import pytest
 from shared.jobs.line_survey import LineSurvey
 from shared.jobs.store import JobStore
 
-COST = 2 * 20 * 0.128 * 0.128  # of a row of the least body: 20 steps of 128x128 under guidance, in megapixel steps
+COST = 2 * 20 * 0.128 * 0.128  # of a task of the least body: 20 steps of 128x128 under guidance, in megapixel steps
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_half_of_what_has_begun_is_ahead_too(jobs, fill):
     """Given three jobs that have begun, when they are looked at, or two of them, then half of their work is ahead."""
     fill(6)
     for number in range(3):
-        jobs.claim_row(f"{number:03d}", 0)
+        jobs.claim_task(f"{number:03d}", 0)
 
     assert jobs.backlog.surveyor.look().work_until(1, 0) == pytest.approx(COST * (1 + 2 + 3) / 2 + COST)
     assert jobs.backlog.surveyor.look(2).begun in [pytest.approx(COST * both * 3 / 2) for both in (3, 4, 5)]
@@ -62,9 +62,9 @@ def test_the_line_is_looked_at_once_in_a_while(redis_client, generate, clock):
     """Given a store that may keep what it saw, when jobs come, then the ETA is of what it saw, the position of now."""
     store = JobStore(redis_client, line_known_for_s=3600, clock=clock)
     store.accept("first", generate(), "")
-    claim = store.claim_row("first", 0)
+    claim = store.claim_task("first", 0)
     clock.now += 10
-    store.finish_row(claim, [], {}, [])
+    store.finish_task(claim, [], {}, [])
     store.close("first", None)
 
     store.accept("a", generate(), "a")

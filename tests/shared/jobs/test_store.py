@@ -11,14 +11,14 @@ from shared.errors import (
     LeaseLost,
     NotFound,
     OutOfMemory,
-    RowBusy,
     ServiceError,
+    TaskBusy,
 )
-from shared.jobs.records import Row, State, StoredImage, expiring_folder, new_job_id, result_folder
+from shared.jobs.records import State, StoredImage, Task, expiring_folder, new_job_id, result_folder
 from shared.jobs.store import RECENT_KEPT, JobStore
 
 
-def picture(number=0):
+def image(number=0):
     return StoredImage(name=f"{number:04d}-{number}.png", seed=number)
 
 
@@ -38,8 +38,8 @@ def finish(jobs):
     """Carry a job to its success; gives its id."""
 
     def run(job_id):
-        for number in range(jobs.get(job_id).request.rows):
-            jobs.finish_row(jobs.claim_row(job_id, number), [picture(number)], {}, [])
+        for number in range(jobs.get(job_id).request.tasks):
+            jobs.finish_task(jobs.claim_task(job_id, number), [image(number)], {}, [])
         jobs.close(job_id, None)
         return job_id
 
@@ -50,14 +50,14 @@ def finish(jobs):
 
 
 def test_a_job_lives_from_waiting_to_success(jobs, create, clock):
-    """Given a job of one row, when it is claimed, worked on, finished and closed, then readers see each step."""
+    """Given a job of one task, when it is claimed, worked on, finished and closed, then readers see each step."""
     create(ddim_steps=20)
     waiting = jobs.get("one")
     assert (waiting.state, waiting.position, waiting.progress, waiting.steps) == (State.PENDING, 1, 0.0, 20)
     assert waiting.started is waiting.finished is waiting.error is waiting.grid is None
 
     clock.now += 5
-    claim = jobs.claim_row("one", 0)
+    claim = jobs.claim_task("one", 0)
     assert (claim.attempt, claim.finished, claim.deadline) == (1, False, clock.now + 60)
     running = jobs.get("one")
     assert (running.state, running.position, running.started) == (State.PROGRESS, None, clock.now)
@@ -66,32 +66,32 @@ def test_a_job_lives_from_waiting_to_success(jobs, create, clock):
     assert (jobs.get("one").step, jobs.get("one").steps, jobs.get("one").progress) == (5, 20, 0.25)
 
     clock.now += 5
-    assert jobs.finish_row(claim, [picture()], {"device": "cpu"}, ["a word"]) is True
+    assert jobs.finish_task(claim, [image()], {"device": "cpu"}, ["a word"]) is True
     assert jobs.get("one").state is State.PROGRESS, "only closing ends the job"
     assert jobs.close("one", "grid.png") is True
 
     done = jobs.get("one")
     assert (done.state, done.progress, done.finished, done.grid) == (State.SUCCESS, 1.0, clock.now, "grid.png")
-    assert done.images == (picture(),)
-    assert (done.rows[0].used, done.rows[0].warnings) == ({"device": "cpu"}, ("a word",))
+    assert done.images == (image(),)
+    assert (done.tasks[0].used, done.tasks[0].warnings) == ({"device": "cpu"}, ("a word",))
     assert done.request.steps == 20
 
 
-def test_only_the_last_row_to_finish_closes(jobs, create):
-    """Given three rows finished out of order, when each is finished, then the last one alone says so."""
+def test_only_the_last_task_to_finish_closes(jobs, create):
+    """Given three tasks finished out of order, when each is finished, then the last one alone says so."""
     create(n_iter=3)
-    claims = [jobs.claim_row("one", number) for number in range(3)]
+    claims = [jobs.claim_task("one", number) for number in range(3)]
 
-    last = [jobs.finish_row(claims[number], [picture(number)], {}, []) for number in (2, 0, 1)]
+    last = [jobs.finish_task(claims[number], [image(number)], {}, []) for number in (2, 0, 1)]
 
     assert last == [False, False, True]
-    assert [image.seed for image in jobs.get("one").images] == [0, 1, 2], "in the order of the rows"
+    assert [image.seed for image in jobs.get("one").images] == [0, 1, 2], "in the order of the tasks"
 
 
 def test_a_job_is_closed_once(jobs, create):
     """Given two workers that both close, when the second one does, then nothing is written again."""
     create()
-    jobs.finish_row(jobs.claim_row("one", 0), [picture()], {}, [])
+    jobs.finish_task(jobs.claim_task("one", 0), [image()], {}, [])
 
     assert [jobs.close("one", "grid.png"), jobs.close("one", "other.png")] == [True, False]
 
@@ -103,7 +103,7 @@ def test_a_job_is_closed_once(jobs, create):
 def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock):
     """Given a second worker that changes the record in between, when both close, then one of them wins."""
     create()
-    jobs.finish_row(jobs.claim_row("one", 0), [picture()], {}, [])
+    jobs.finish_task(jobs.claim_task("one", 0), [image()], {}, [])
     first, other = JobStore(redis_client, clock=clock), JobStore(redis_client, clock=clock)
     answers = []
     attempt = first._commits.attempt
@@ -124,28 +124,29 @@ def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock):
 # ---- claims and fencing
 
 
-def test_rows_of_one_job_are_claimed_apart(jobs, create):
-    """Given two rows, when two workers claim one each, then they hold different tokens of one job."""
+def test_tasks_of_one_job_are_claimed_apart(jobs, create):
+    """Given two tasks, when two workers claim one each, then they hold different tokens of one job."""
     create(n_iter=2)
-    first, second = jobs.claim_row("one", 0), jobs.claim_row("one", 1)
+    first, second = jobs.claim_task("one", 0), jobs.claim_task("one", 1)
 
     assert first.token != second.token
-    assert (first.row, second.row, first.deadline) == (0, 1, second.deadline)
+    assert (first.task, second.task, first.deadline) == (0, 1, second.deadline)
 
 
 def test_the_deadline_counts_from_the_first_start(jobs, create, clock):
     """Given a second attempt, when it claims later, then it does not get more time."""
     create()
-    first = jobs.claim_row("one", 0)
+    first = jobs.claim_task("one", 0)
     clock.now += 30
 
-    assert jobs.claim_row("one", 0).deadline == first.deadline
+    assert jobs.claim_task("one", 0).deadline == first.deadline
 
 
 def test_a_stale_attempt_changes_nothing(jobs, create):
-    """Given a worker whose row was given to another, when it reports, finishes or fails, then it is told and undone."""
+    """Given a worker whose task was given to another, when it reports, finishes or fails, then it is told and
+    undone."""
     create(ddim_steps=20)
-    stale, fresh = jobs.claim_row("one", 0), jobs.claim_row("one", 0)
+    stale, fresh = jobs.claim_task("one", 0), jobs.claim_task("one", 0)
     assert fresh.attempt == 2
     jobs.progress(fresh, 10, 20)
     before = jobs.redis.hgetall("pd:job:one")
@@ -153,9 +154,9 @@ def test_a_stale_attempt_changes_nothing(jobs, create):
     with pytest.raises(LeaseLost):
         jobs.progress(stale, 1, 20)
     with pytest.raises(LeaseLost):
-        jobs.finish_row(stale, [picture(9)], {}, [])
+        jobs.finish_task(stale, [image(9)], {}, [])
     with pytest.raises(LeaseLost):
-        jobs.fail_row(stale, OutOfMemory("too big"))
+        jobs.fail_task(stale, OutOfMemory("too big"))
 
     assert jobs.redis.hgetall("pd:job:one") == before
     assert jobs.get("one").step == 10, "the successor's progress stands"
@@ -164,46 +165,46 @@ def test_a_stale_attempt_changes_nothing(jobs, create):
 def test_a_new_attempt_begins_at_zero(jobs, create):
     """Given an attempt that died at half, when another claims, then readers see its own progress."""
     create(ddim_steps=20)
-    jobs.progress(jobs.claim_row("one", 0), 10, 20)
+    jobs.progress(jobs.claim_task("one", 0), 10, 20)
 
-    fresh = jobs.claim_row("one", 0)
+    fresh = jobs.claim_task("one", 0)
 
     assert jobs.get("one").step == 0
     jobs.progress(fresh, 1, 20)
     assert jobs.get("one").step == 1
 
 
-def test_a_row_that_was_done_is_not_claimed_again(jobs, create):
-    """Given a row that is delivered twice, when it is claimed after it was done, then there is nothing to do."""
+def test_a_task_that_was_done_is_not_claimed_again(jobs, create):
+    """Given a task that is delivered twice, when it is claimed after it was done, then there is nothing to do."""
     create(n_iter=2)
-    jobs.finish_row(jobs.claim_row("one", 0), [picture()], {}, [])
+    jobs.finish_task(jobs.claim_task("one", 0), [image()], {}, [])
     before = jobs.redis.hgetall("pd:job:one")
 
-    assert jobs.claim_row("one", 0) is None
+    assert jobs.claim_task("one", 0) is None
     assert jobs.redis.hgetall("pd:job:one") == before
 
 
 def test_a_job_whose_closer_died_is_closed_by_the_next_delivery(jobs, create):
-    """Given all rows done and nobody closed, when a row is delivered again, then only the closing is claimed."""
+    """Given all tasks done and nobody closed, when a task is delivered again, then only the closing is claimed."""
     create(n_iter=2)
     for number in range(2):
-        jobs.finish_row(jobs.claim_row("one", number), [picture(number)], {}, [])
+        jobs.finish_task(jobs.claim_task("one", number), [image(number)], {}, [])
 
-    claim = jobs.claim_row("one", 1)
+    claim = jobs.claim_task("one", 1)
 
     assert claim.finished is True
     assert jobs.close("one", None) is True
-    assert jobs.claim_row("one", 1) is None
+    assert jobs.claim_task("one", 1) is None
 
 
-def test_finishing_the_same_row_twice_changes_nothing(jobs, create):
+def test_finishing_the_same_task_twice_changes_nothing(jobs, create):
     """Given a worker that repeats itself after a lost answer, when it finishes again, then the answer is the same."""
     create(n_iter=2)
-    claim = jobs.claim_row("one", 0)
-    jobs.finish_row(claim, [picture()], {}, [])
+    claim = jobs.claim_task("one", 0)
+    jobs.finish_task(claim, [image()], {}, [])
     before = jobs.redis.hgetall("pd:job:one")
 
-    assert jobs.finish_row(claim, [picture()], {}, []) is False
+    assert jobs.finish_task(claim, [image()], {}, []) is False
     assert jobs.redis.hgetall("pd:job:one") == before
 
 
@@ -219,26 +220,26 @@ def expire_leases(store):
         store.redis.delete(key)
 
 
-def test_a_row_with_a_living_worker_is_busy(leasing, create):
-    """Given a row that is delivered twice, when it is claimed again, then RowBusy, and the first attempt goes on."""
+def test_a_task_with_a_living_worker_is_busy(leasing, create):
+    """Given a task that is delivered twice, when it is claimed again, then TaskBusy, and the first attempt goes on."""
     create()
-    claim = leasing.claim_row("one", 0)
+    claim = leasing.claim_task("one", 0)
 
     for _ in range(5):
-        with pytest.raises(RowBusy):
-            leasing.claim_row("one", 0)
+        with pytest.raises(TaskBusy):
+            leasing.claim_task("one", 0)
 
     leasing.progress(claim, 1, 2)
-    assert leasing.finish_row(claim, [picture()], {}, []) is True
+    assert leasing.finish_task(claim, [image()], {}, []) is True
 
 
-def test_a_row_whose_worker_fell_silent_is_taken_over(leasing, create):
-    """Given a lease that ran out, when the row is claimed, then it is the second attempt, and the first is fenced."""
+def test_a_task_whose_worker_fell_silent_is_taken_over(leasing, create):
+    """Given a lease that ran out, when the task is claimed, then it is the second attempt, and the first is fenced."""
     create()
-    silent = leasing.claim_row("one", 0)
+    silent = leasing.claim_task("one", 0)
     expire_leases(leasing)
 
-    fresh = leasing.claim_row("one", 0)
+    fresh = leasing.claim_task("one", 0)
 
     assert fresh.attempt == 2
     with pytest.raises(LeaseLost):
@@ -246,31 +247,31 @@ def test_a_row_whose_worker_fell_silent_is_taken_over(leasing, create):
 
 
 def test_a_worker_that_wakes_again_keeps_nothing_alive(leasing, create):
-    """Given a successor that died too, when the first worker renews its lease, then the row is still taken over."""
+    """Given a successor that died too, when the first worker renews its lease, then the task is still taken over."""
     create()
-    silent = leasing.claim_row("one", 0)
+    silent = leasing.claim_task("one", 0)
     expire_leases(leasing)
-    leasing.claim_row("one", 0)
+    leasing.claim_task("one", 0)
     expire_leases(leasing)
 
     leasing.renew_lease(silent)
 
-    assert leasing.claim_row("one", 0).attempt == 3
+    assert leasing.claim_task("one", 0).attempt == 3
 
 
 def test_a_lease_runs_out_by_itself(leasing, create):
     """Given a claim, when its lease is looked at, then Redis ends it after the lease's time."""
     create()
-    claim = leasing.claim_row("one", 0)
+    claim = leasing.claim_task("one", 0)
 
     assert 9_000 < leasing.redis.pttl(f"pd:lease:one:0:{claim.token}") <= 10_000
 
 
 @pytest.mark.parametrize("sign", ["progress", "renew"])
-def test_a_sign_of_life_keeps_the_row(leasing, create, sign):
-    """Given a lease that is about to run out, when the worker reports or renews, then nobody else gets the row."""
+def test_a_sign_of_life_keeps_the_task(leasing, create, sign):
+    """Given a lease that is about to run out, when the worker reports or renews, then nobody else gets the task."""
     create()
-    claim = leasing.claim_row("one", 0)
+    claim = leasing.claim_task("one", 0)
     expire_leases(leasing)
 
     if sign == "progress":
@@ -278,87 +279,88 @@ def test_a_sign_of_life_keeps_the_row(leasing, create, sign):
     else:
         leasing.renew_lease(claim)
 
-    with pytest.raises(RowBusy):
-        leasing.claim_row("one", 0)
+    with pytest.raises(TaskBusy):
+        leasing.claim_task("one", 0)
 
 
-def test_a_row_that_was_given_back_is_free_at_once(leasing, create):
-    """Given a worker that gives its row back, when another claims it, then it need not wait for the lease."""
+def test_a_task_that_was_given_back_is_free_at_once(leasing, create):
+    """Given a worker that gives its task back, when another claims it, then it need not wait for the lease."""
     create()
-    leasing.release_row(leasing.claim_row("one", 0))
+    leasing.release_task(leasing.claim_task("one", 0))
 
-    assert leasing.claim_row("one", 0).attempt == 1
+    assert leasing.claim_task("one", 0).attempt == 1
 
 
-def test_a_done_row_is_never_busy(leasing, create):
-    """Given a finished row whose lease still runs, when it is delivered again, then the job is closed without delay."""
+def test_a_done_task_is_never_busy(leasing, create):
+    """Given a finished task whose lease still runs, when it is delivered again, then the job is closed without
+    delay."""
     create()
-    leasing.finish_row(leasing.claim_row("one", 0), [picture()], {}, [])
+    leasing.finish_task(leasing.claim_task("one", 0), [image()], {}, [])
 
-    assert leasing.claim_row("one", 0).finished is True
+    assert leasing.claim_task("one", 0).finished is True
 
 
-def test_leases_of_other_rows_do_not_matter(leasing, create):
-    """Given two rows, when one is in work, then the other can be claimed."""
+def test_leases_of_other_tasks_do_not_matter(leasing, create):
+    """Given two tasks, when one is in work, then the other can be claimed."""
     create(n_iter=2)
-    leasing.claim_row("one", 0)
+    leasing.claim_task("one", 0)
 
-    assert leasing.claim_row("one", 1).attempt == 1
+    assert leasing.claim_task("one", 1).attempt == 1
 
 
-def test_a_row_that_was_given_back_was_never_tried(jobs, create):
-    """Given a worker that shuts down in good order, when it gives its row back, then the attempt does not count."""
+def test_a_task_that_was_given_back_was_never_tried(jobs, create):
+    """Given a worker that shuts down in good order, when it gives its task back, then the attempt does not count."""
     create(ddim_steps=20)
     for _ in range(5):
-        claim = jobs.claim_row("one", 0)
+        claim = jobs.claim_task("one", 0)
         assert claim.attempt == 1
         jobs.progress(claim, 10, 20)
-        jobs.release_row(claim)
+        jobs.release_task(claim)
 
     assert jobs.get("one").state is State.PROGRESS
     assert jobs.get("one").step == 0
     with pytest.raises(LeaseLost):
-        jobs.finish_row(claim, [picture()], {}, [])
+        jobs.finish_task(claim, [image()], {}, [])
 
 
-def test_a_row_is_given_back_only_by_its_owner(jobs, create):
-    """Given a stale attempt or an ended job, when the row is given back, then that is told and changes nothing."""
+def test_a_task_is_given_back_only_by_its_owner(jobs, create):
+    """Given a stale attempt or an ended job, when the task is given back, then that is told and changes nothing."""
     create()
-    stale, fresh = jobs.claim_row("one", 0), jobs.claim_row("one", 0)
+    stale, fresh = jobs.claim_task("one", 0), jobs.claim_task("one", 0)
     with pytest.raises(LeaseLost):
-        jobs.release_row(stale)
+        jobs.release_task(stale)
     jobs.cancel("one")
     before = jobs.redis.hgetall("pd:job:one")
     with pytest.raises(JobCancelled):
-        jobs.release_row(fresh)
+        jobs.release_task(fresh)
 
     assert jobs.redis.hgetall("pd:job:one") == before
 
 
 def test_attempts_are_counted_and_end_the_job(jobs, create):
-    """Given a row whose workers die each time, when it is delivered once too often, then the job fails, saying why."""
+    """Given a task whose workers die each time, when it is delivered once too often, then the job fails, saying why."""
     create(n_iter=2)
-    assert [jobs.claim_row("one", 1).attempt for _ in range(3)] == [1, 2, 3]
+    assert [jobs.claim_task("one", 1).attempt for _ in range(3)] == [1, 2, 3]
 
-    assert jobs.claim_row("one", 1) is None
+    assert jobs.claim_task("one", 1) is None
 
     job = jobs.get("one")
     assert (job.state, job.error.code) == (State.FAILURE, "attempts_exhausted")
-    assert "Row 1 was started 3 times" in job.error.message
-    assert jobs.claim_row("one", 0) is None, "the other row is not begun any more"
+    assert "Task 1 was started 3 times" in job.error.message
+    assert jobs.claim_task("one", 0) is None, "the other task is not begun any more"
 
 
 @pytest.mark.parametrize("job_id", ["never", "", "a:b", "ü", "x" * 5000])
 def test_an_unknown_job_is_claimed_by_nobody(jobs, job_id):
     """Given a message without a record, when it is claimed, then there is nothing to do, and nothing is written."""
-    assert jobs.claim_row(job_id, 0) is None
+    assert jobs.claim_task(job_id, 0) is None
     assert jobs.redis.keys() == []
 
 
-def test_the_deadline_ends_a_row(jobs, create, clock):
-    """Given a row that runs, when the deadline has passed, then the next report says so; just before it does not."""
+def test_the_deadline_ends_a_task(jobs, create, clock):
+    """Given a task that runs, when the deadline has passed, then the next report says so; just before it does not."""
     create()
-    claim = jobs.claim_row("one", 0)
+    claim = jobs.claim_task("one", 0)
 
     clock.now = claim.deadline
     jobs.progress(claim, 1, 2)
@@ -369,11 +371,11 @@ def test_the_deadline_ends_a_row(jobs, create, clock):
 
 
 def test_a_failure_is_told_to_readers(jobs, create):
-    """Given a row that cannot be done, when its worker fails it, then the job has the error's code and sentence."""
+    """Given a task that cannot be done, when its worker fails it, then the job has the error's code and sentence."""
     create(n_iter=2)
-    claim, other = jobs.claim_row("one", 0), jobs.claim_row("one", 1)
+    claim, other = jobs.claim_task("one", 0), jobs.claim_task("one", 1)
 
-    jobs.fail_row(claim, OutOfMemory("The device cannot hold it."))
+    jobs.fail_task(claim, OutOfMemory("The device cannot hold it."))
 
     job = jobs.get("one")
     assert (job.state, type(job.error), job.error.message) == (
@@ -381,8 +383,8 @@ def test_a_failure_is_told_to_readers(jobs, create):
     )  # fmt: skip
     for write in (
         lambda: jobs.progress(other, 1, 2),
-        lambda: jobs.finish_row(other, [picture()], {}, []),
-        lambda: jobs.fail_row(other, OutOfMemory("again")),
+        lambda: jobs.finish_task(other, [image()], {}, []),
+        lambda: jobs.fail_task(other, OutOfMemory("again")),
     ):
         with pytest.raises(JobCancelled):
             write()
@@ -401,20 +403,20 @@ def test_a_waiting_job_is_cancelled(jobs, create):
 
     assert jobs.waiting() == 0
     assert jobs.get("one").state is State.REVOKED
-    assert jobs.claim_row("one", 0) is None
+    assert jobs.claim_task("one", 0) is None
 
 
 def test_a_running_job_is_cancelled_at_its_next_step(jobs, create):
     """Given a job that runs, when it is cancelled, then its worker hears it at the next step and can write nothing."""
     create()
-    claim = jobs.claim_row("one", 0)
+    claim = jobs.claim_task("one", 0)
 
     assert jobs.cancel("one") is State.REVOKED
 
     with pytest.raises(JobCancelled):
         jobs.progress(claim, 1, 2)
     with pytest.raises(JobCancelled):
-        jobs.finish_row(claim, [picture()], {}, [])
+        jobs.finish_task(claim, [image()], {}, [])
     assert jobs.close("one", None) is False
     assert jobs.get("one").state is State.REVOKED
 
@@ -423,7 +425,7 @@ def test_a_job_that_has_ended_stays_as_it_is(jobs, create, finish):
     """Given a success, a failure and a cancelled job, when each is cancelled, then its state stands."""
     finish(create("good"))
     create("bad")
-    jobs.fail_row(jobs.claim_row("bad", 0), OutOfMemory("no"))
+    jobs.fail_task(jobs.claim_task("bad", 0), OutOfMemory("no"))
     create("gone")
     jobs.cancel("gone")
 
@@ -436,9 +438,9 @@ def test_a_job_that_has_ended_stays_as_it_is(jobs, create, finish):
 
 def test_an_unknown_id_is_not_found(jobs):
     """Given an id that never was, when it is read or cancelled, then it is NotFound."""
-    for call in (jobs.get, jobs.cancel):
+    for message in (jobs.get, jobs.cancel):
         with pytest.raises(NotFound):
-            call("never")
+            message("never")
 
 
 @pytest.mark.parametrize("ending", ["success", "cancel", "failure"])
@@ -450,22 +452,22 @@ def test_an_expired_job_is_gone(jobs, create, finish, ending):
     elif ending == "cancel":
         jobs.cancel("one")
     else:
-        jobs.fail_row(jobs.claim_row("one", 0), OutOfMemory("no"))
+        jobs.fail_task(jobs.claim_task("one", 0), OutOfMemory("no"))
     assert jobs.redis.ttl("pd:job:one") == 100
     assert jobs.redis.ttl("pd:gone:one") == 1100, "the tombstone outlives the record"
 
     jobs.redis.delete("pd:job:one")
 
-    for call in (jobs.get, jobs.cancel):
+    for message in (jobs.get, jobs.cancel):
         with pytest.raises(Gone):
-            call("one")
+            message("one")
 
 
 def test_a_job_in_the_queue_does_not_expire(jobs, create):
     """Given a job that waits or runs, when its record is looked at, then it has no expiry."""
     create()
     assert jobs.redis.ttl("pd:job:one") == -1
-    jobs.claim_row("one", 0)
+    jobs.claim_task("one", 0)
     assert jobs.redis.ttl("pd:job:one") == -1
 
 
@@ -473,8 +475,8 @@ def test_a_job_is_accepted_once(jobs, create, generate):
     """Given a job that is there, when it is offered again, then nothing changes, whatever has become of it."""
     create()
     assert not jobs.accept("one", generate(prompt="a dog"))
-    assert jobs.backlog.rows_waiting("any") == 1
-    jobs.claim_row("one", 0)
+    assert jobs.backlog.tasks_waiting("any") == 1
+    jobs.claim_task("one", 0)
     jobs.cancel("one")
 
     assert not jobs.accept("one", generate())
@@ -491,30 +493,30 @@ def test_positions_count_the_waiting_jobs(jobs, create):
         create(job_id)
     assert [jobs.get(job_id).position for job_id in ("a", "b", "c", "d")] == [1, 2, 3, 4]
 
-    jobs.claim_row("a", 0)
+    jobs.claim_task("a", 0)
     jobs.cancel("c")
 
     assert [jobs.get(job_id).position for job_id in ("a", "b", "c", "d")] == [None, 1, None, 2]
     assert jobs.waiting() == 2
 
 
-def test_a_second_row_does_not_disturb_the_queue(jobs, create):
-    """Given a job of two rows, when each is claimed, then the job leaves the queue once."""
+def test_a_second_task_does_not_disturb_the_queue(jobs, create):
+    """Given a job of two tasks, when each is claimed, then the job leaves the queue once."""
     create("a", n_iter=2)
     create("b")
-    jobs.claim_row("a", 0)
-    jobs.claim_row("a", 1)
+    jobs.claim_task("a", 0)
+    jobs.claim_task("a", 1)
 
     assert jobs.get("b").position == 1
 
 
 def test_a_waiting_job_s_eta_comes_from_the_work_ahead_and_the_pace(jobs, create, clock):
-    """Given a row that took 10 seconds, when others wait, then each knows how long; before, nobody does."""
+    """Given a task that took 10 seconds, when others wait, then each knows how long; before, nobody does."""
     create("first")
     assert jobs.get("first").eta_s is None
-    claim = jobs.claim_row("first", 0)
+    claim = jobs.claim_task("first", 0)
     clock.now += 10
-    jobs.finish_row(claim, [picture()], {}, [])
+    jobs.finish_task(claim, [image()], {}, [])
     jobs.close("first", None)
 
     create("a")
@@ -525,23 +527,23 @@ def test_a_waiting_job_s_eta_comes_from_the_work_ahead_and_the_pace(jobs, create
     etas = [jobs.get(job_id).eta_s for job_id in ("a", "twice the steps", "without guidance", "two rows")]
     assert etas == pytest.approx([10, 30, 35, 55])
 
-    jobs.claim_row("a", 0)
+    jobs.claim_task("a", 0)
     assert jobs.get("twice the steps").eta_s == pytest.approx(25), "of what runs, half is thought to be done"
 
 
-def test_rows_side_by_side_make_the_pace_faster(jobs, create, clock):
+def test_tasks_side_by_side_make_the_pace_faster(jobs, create, clock):
     """Given two jobs done at the same time in 10 seconds, after idle hours, then a third is expected to take 5."""
     create("old")
-    old = jobs.claim_row("old", 0)
+    old = jobs.claim_task("old", 0)
     clock.now += 10
-    jobs.finish_row(old, [picture()], {}, [])
+    jobs.finish_task(old, [image()], {}, [])
     jobs.close("old", None)
     jobs.redis.delete("pd:pace")
     clock.now += 7200
-    claims = [jobs.claim_row(create(job_id), 0) for job_id in ("a", "b")]
+    claims = [jobs.claim_task(create(job_id), 0) for job_id in ("a", "b")]
     clock.now += 10
     for claim in claims:
-        jobs.finish_row(claim, [picture()], {}, [])
+        jobs.finish_task(claim, [image()], {}, [])
         jobs.close(claim.job_id, None)
 
     assert jobs.get(create("c")).eta_s == pytest.approx(5)
@@ -550,20 +552,20 @@ def test_rows_side_by_side_make_the_pace_faster(jobs, create, clock):
 def test_a_running_job_s_eta_comes_from_its_own_pace(jobs, create, clock):
     """Given a quarter done in 5 seconds, when it is read, then 15 seconds remain."""
     create(ddim_steps=20)
-    claim = jobs.claim_row("one", 0)
+    claim = jobs.claim_task("one", 0)
     clock.now += 5
     jobs.progress(claim, 5, 20)
 
     assert jobs.get("one").eta_s == 15
 
 
-def test_progress_sums_the_rows(jobs, create):
-    """Given four rows, when one is done and one at half, then a row that has not begun counts in full."""
+def test_progress_sums_the_tasks(jobs, create):
+    """Given four tasks, when one is done and one at half, then a task that has not begun counts in full."""
     create(n_iter=4, ddim_steps=20)
-    done, half = jobs.claim_row("one", 0), jobs.claim_row("one", 1)
+    done, half = jobs.claim_task("one", 0), jobs.claim_task("one", 1)
     jobs.progress(done, 40, 40)
     jobs.progress(half, 20, 40)
-    jobs.finish_row(done, [picture()], {}, [])
+    jobs.finish_task(done, [image()], {}, [])
 
     job = jobs.get("one")
 
@@ -571,9 +573,10 @@ def test_progress_sums_the_rows(jobs, create):
 
 
 def test_a_download_is_told_until_the_first_step(jobs, create):
-    """Given a row whose model is fetched, when asked for, then the percentage is there; with the first step it goes."""
+    """Given a task whose model is fetched, when asked for, then the percentage is there; with the first step it
+    goes."""
     create()
-    claim = jobs.claim_row("one", 0)
+    claim = jobs.claim_task("one", 0)
     assert jobs.get("one").download is None
     jobs.downloading(claim, 43)
     job = jobs.get("one")
@@ -583,9 +586,9 @@ def test_a_download_is_told_until_the_first_step(jobs, create):
 
 
 def test_a_download_ends_with_its_job(jobs, create):
-    """Given a row whose model is fetched, when the job is cancelled, then telling the progress raises JobCancelled."""
+    """Given a task whose model is fetched, when the job is cancelled, then telling the progress raises JobCancelled."""
     create()
-    claim = jobs.claim_row("one", 0)
+    claim = jobs.claim_task("one", 0)
     jobs.cancel("one")
     with pytest.raises(JobCancelled):
         jobs.downloading(claim, 43)
@@ -594,7 +597,7 @@ def test_a_download_ends_with_its_job(jobs, create):
 def test_progress_never_says_done_before_it_is(jobs, create):
     """Given all steps done and no result yet, when it is read, then progress is short of 1."""
     create()
-    jobs.progress(jobs.claim_row("one", 0), 20, 20)
+    jobs.progress(jobs.claim_task("one", 0), 20, 20)
 
     assert jobs.get("one").progress == 0.99
 
@@ -701,7 +704,7 @@ def test_folders_expire_with_their_result(jobs, create, finish, clock, skip_save
         ({}, "generate-samples/one"),
     ],
 )
-def test_pictures_lie_where_the_request_wants_them(generate, fields, folder):
+def test_images_lie_where_the_request_wants_them(generate, fields, folder):
     """Given skip_save and outdir, when the folder is asked for, then each job has one of its own there."""
     assert result_folder("one", generate(fields)) == folder
     assert expiring_folder("one") == ".expiring/one"
@@ -718,12 +721,12 @@ def test_ids_cannot_be_guessed():
     assert {len(job_id) for job_id in ids} == {32}
 
 
-def test_a_row_survives_json():
-    """Given a row with pictures, when written and read again, then it is equal."""
-    row = Row("done", 2, "token", (picture(1), picture(2)), {"device": "cpu", "batch": 3}, ("a", "ä"))
+def test_a_task_survives_json():
+    """Given a task with images, when written and read again, then it is equal."""
+    task = Task("done", 2, "token", (image(1), image(2)), {"device": "cpu", "batch": 3}, ("a", "ä"))
 
-    assert Row.from_json(row.to_json()) == row
-    assert Row.from_json(Row().to_json()) == Row()
+    assert Task.from_json(task.to_json()) == task
+    assert Task.from_json(Task().to_json()) == Task()
 
 
 def test_redis_away_is_said_as_such(generate):
@@ -734,13 +737,13 @@ def test_redis_away_is_said_as_such(generate):
     server.connected = False
     claimless = [
         lambda: store.get("one"), lambda: store.accept("two", generate()), lambda: store.cancel("one"), store.waiting,
-        lambda: store.recent("", 1), lambda: store.claim_row("one", 0), store.folders.due,
-        lambda: store.take_row("call", "any"),
+        lambda: store.recent("", 1), lambda: store.claim_task("one", 0), store.folders.due,
+        lambda: store.take_task("call", "any"),
     ]  # fmt: skip
 
-    for call in claimless:
+    for message in claimless:
         with pytest.raises(redis_library.RedisError):
-            call()
+            message()
 
     server.connected = True
     assert store.get("one").position == 1
@@ -751,6 +754,6 @@ def test_an_error_without_its_class_is_still_told(jobs, create):
     create()
     newer = ServiceError("Something new.")
     newer.code = "something_new"
-    jobs.fail_row(jobs.claim_row("one", 0), newer)
+    jobs.fail_task(jobs.claim_task("one", 0), newer)
 
     assert (jobs.get("one").error.code, jobs.get("one").error.message) == ("internal_error", "Something new.")

@@ -55,12 +55,12 @@ def test_every_ending_has_its_callback(jobs: JobStore, generate: Any, ending: st
             jobs.cancel(job_id)
             jobs.cancel(job_id)
             continue
-        claim = jobs.claim_row(job_id, 0)
+        claim = jobs.claim_task(job_id, 0)
         assert claim
         if ending == "failure":
-            jobs.fail_row(claim, OutOfMemory("too large"))
+            jobs.fail_task(claim, OutOfMemory("too large"))
             continue
-        jobs.finish_row(claim, [], {}, [])
+        jobs.finish_task(claim, [], {}, [])
         jobs.close(job_id, None)
         jobs.close(job_id, None)
     assert jobs.callbacks.take(jobs.clock()) == DueCallback("told", 1)

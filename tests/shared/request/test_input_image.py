@@ -1,4 +1,4 @@
-"""The picture a client sends: every sort of good one, every sort of bad one."""
+"""The image a client sends: every sort of good one, every sort of bad one."""
 
 import base64
 import io
@@ -72,7 +72,7 @@ def webp_with_header(width, height):
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 def test_every_common_format_is_read(form):
-    """Given a picture in a common format, when decoded, then its pixels arrive."""
+    """Given an image in a common format, when decoded, then its pixels arrive."""
     image = decoded(to_bytes(Image.new("RGB", (24, 16), RED), form))
 
     assert image.size == (24, 16)
@@ -113,15 +113,15 @@ def test_every_common_format_is_read(form):
     ],
 )
 def test_base64_is_taken_in_every_dress(dress):
-    """Given base64 with a data: prefix or white space, when decoded, then it is the same picture."""
+    """Given base64 with a data: prefix or white space, when decoded, then it is the same image."""
     text = to_text(noise("PNG"))
     assert {"+", "/", "="} <= set(text)
 
     assert decode_input_image(dress(text), LIMIT) == decode_input_image(text, LIMIT)
 
 
-def test_the_same_picture_gives_the_same_bytes():
-    """Given one picture with different metadata, when decoded, then the kept PNG has the pixels alone."""
+def test_the_same_image_gives_the_same_bytes():
+    """Given one image with different metadata, when decoded, then the kept PNG has the pixels alone."""
     plain = Image.new("RGB", (16, 16), GREEN)
     info = io.BytesIO()
     plain.save(info, "PNG", dpi=(300, 300))
@@ -183,7 +183,7 @@ def test_text_that_is_no_base64_is_refused(text):
         "webp-magic",
     ],
 )
-def test_what_is_no_picture_is_refused(data):
+def test_what_is_no_image_is_refused(data):
     """Given bytes of another kind, or a magic number alone, when decoded, then a sentence names what is taken."""
     with pytest.raises(ValueError, match="not a readable PNG, JPEG, WebP, GIF or BMP"):
         decode_input_image(to_text(data), LIMIT)
@@ -191,7 +191,7 @@ def test_what_is_no_picture_is_refused(data):
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_picture_that_was_cut_off_is_refused(form, share):
+def test_a_image_that_was_cut_off_is_refused(form, share):
     """Given the first part of a file, when decoded, then it is refused: no grey half is drawn upon."""
     data = noise(form)
 
@@ -210,7 +210,7 @@ def test_a_png_with_a_flipped_bit_is_refused():
 
 @pytest.mark.parametrize("seed", range(40))
 def test_mangled_files_never_raise_anything_but_value_error(seed):
-    """Given a file with mangled bytes, when decoded, then it is a picture or a ValueError, nothing else."""
+    """Given a file with mangled bytes, when decoded, then it is an image or a ValueError, nothing else."""
     chance = random.Random(seed)
     data = bytearray(noise(chance.choice(["PNG", "JPEG", "WEBP", "GIF", "BMP"]), (16, 16)))
     for _ in range(chance.randrange(1, 20)):
@@ -230,7 +230,7 @@ WHOLE = [noise(form, (16, 16)) for form in ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.sampled_from(WHOLE), st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=8), st.integers(0, 30))))
 def test_no_edit_of_a_file_raises_anything_but_value_error(data, edits):
-    """Given a file with pieces that are others or gone, when decoded, then it is a small picture or a ValueError."""
+    """Given a file with pieces that are others or gone, when decoded, then it is a small image or a ValueError."""
     edited = bytearray(data)
     for place, piece, gone in edits:
         at = int(place * len(edited))
@@ -249,7 +249,7 @@ def test_no_edit_of_a_file_raises_anything_but_value_error(data, edits):
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(to_text))
 def test_no_text_raises_anything_but_value_error(text):
-    """Given any text, when decoded, then it is refused with a sentence: no picture is so small."""
+    """Given any text, when decoded, then it is refused with a sentence: no image is so small."""
     with pytest.raises(ValueError, match=r"\.$"):
         decode_input_image(text, LIMIT)
 
@@ -269,7 +269,7 @@ def test_white_space_takes_no_memory_of_its_own():
 
 @pytest.mark.parametrize("claim", [png_with_header, bmp_with_header, gif_with_header, webp_with_header])
 @pytest.mark.parametrize("size", [(1001, 1000), (16000, 16000), (8, 16000 * 8)])
-def test_an_enormous_picture_is_refused_by_its_header(claim, size):
+def test_an_enormous_image_is_refused_by_its_header(claim, size):
     """Given a header that claims more pixels than allowed, when decoded, then it is refused."""
     if claim in (gif_with_header, webp_with_header) and max(size) > 16384:
         size = (16383, 62)
@@ -286,15 +286,15 @@ def test_a_decompression_bomb_is_refused_as_too_large(size):
 
 
 def test_the_limit_itself_is_taken():
-    """Given a picture of exactly the limit, when decoded, then it is taken; one row more is not."""
+    """Given an image of exactly the limit, when decoded, then it is taken; one task more is not."""
     assert decode_input_image(to_text(to_bytes(Image.new("1", (1000, 1000)))), LIMIT).width == 1000
     with pytest.raises(ValueError, match="1000x1001"):
         decode_input_image(to_text(to_bytes(Image.new("1", (1000, 1001)))), LIMIT)
 
 
 @pytest.mark.parametrize(("size", "taken"), [((8, 8), True), ((7, 8), False), ((8, 7), False), ((1, 1), False)])
-def test_a_tiny_picture_needs_eight_pixels_a_side(size, taken):
-    """Given a tiny picture, when decoded, then one latent is the least."""
+def test_a_tiny_image_needs_eight_pixels_a_side(size, taken):
+    """Given a tiny image, when decoded, then one latent is the least."""
     text = to_text(to_bytes(Image.new("RGB", size)))
     if taken:
         assert decode_input_image(text, LIMIT).width == 8
@@ -313,7 +313,7 @@ def test_16_bits_of_grey_are_scaled_not_cut_off():
 
 
 def palette(*colours):
-    """A picture of two halves, in the first two colours of a palette."""
+    """An image of two halves, in the first two colours of a palette."""
     image = Image.new("P", (16, 8), 0)
     image.putpalette([level for colour in colours for level in colour])
     image.paste(1, (8, 0, 16, 8))
@@ -350,7 +350,7 @@ def palette(*colours):
     ],
 )
 def test_every_mode_becomes_rgb_and_transparency_becomes_white(data, left, right):
-    """Given a palette, grey, 1-bit or transparent picture, when decoded, then it is RGB laid on white."""
+    """Given a palette, grey, 1-bit or transparent image, when decoded, then it is RGB laid on white."""
     image = decoded(data)
 
     assert (image.getpixel((0, 0)), image.getpixel((15, 7))) == (left, right)
@@ -364,7 +364,7 @@ def test_cmyk_becomes_rgb():
     assert max(green, blue) < 5
 
 
-def test_an_animation_gives_its_first_picture():
+def test_an_animation_gives_its_first_image():
     """Given an animated GIF, when decoded, then the first frame is taken."""
     frames = [Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN)]
 
@@ -376,7 +376,7 @@ def test_the_camera_s_orientation_is_applied():
     image = Image.new("RGB", (32, 16), WHITE)
     image.paste((0, 0, 0), (0, 0, 16, 16))
     exif = Image.Exif()
-    exif[0x0112] = 6  # the left side of the file is the top of the picture
+    exif[0x0112] = 6  # the left side of the file is the top of the image
 
     turned = decoded(to_bytes(image, "JPEG", exif=exif, quality=95))
 
@@ -385,8 +385,8 @@ def test_the_camera_s_orientation_is_applied():
     assert turned.getpixel((8, 28))[0] > 245
 
 
-def test_broken_camera_data_does_not_spoil_the_picture():
-    """Given a JPEG with garbage for EXIF, when decoded, then the picture is taken all the same."""
+def test_broken_camera_data_does_not_spoil_the_image():
+    """Given a JPEG with garbage for EXIF, when decoded, then the image is taken all the same."""
     assert decoded(to_bytes(Image.new("RGB", (16, 24)), "JPEG", exif=b"Exif\0\0garbage garbage")).size == (16, 24)
 
 
@@ -395,7 +395,7 @@ def test_broken_camera_data_does_not_spoil_the_picture():
     [" HTTPS://example.org/cat.png", "file:///home/me/cat.png", "s3://bucket/cat.png", "blob:http://example.org/1a"],
 )
 def test_an_address_is_said_not_to_be_fetched(text):
-    """Given an address for a picture, when decoded, then the sentence tells that it is not fetched."""
+    """Given an address for an image, when decoded, then the sentence tells that it is not fetched."""
     with pytest.raises(ValueError, match="an address is not fetched"):
         decode_input_image(text, LIMIT)
 
@@ -576,7 +576,7 @@ def test_a_palette_is_converted_too():
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
 def test_a_profile_of_srgb_changes_nothing(mode):
-    """Given a picture in sRGB that says so, when decoded, then its pixels are those of the file, to the last bit."""
+    """Given an image in sRGB that says so, when decoded, then its pixels are those of the file, to the last bit."""
     image = Image.effect_noise((64, 48), 90).convert("RGB").convert(mode)
 
     assert decoded(to_bytes(image, icc_profile=SRGB)).tobytes() == decoded(to_bytes(image)).tobytes()
@@ -589,7 +589,7 @@ def test_a_profile_of_srgb_changes_nothing(mode):
 )
 @pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
 def test_a_broken_profile_is_passed_over(profile, mode):
-    """Given a profile that cannot be used, when decoded, then the picture is taken as if it had none."""
+    """Given a profile that cannot be used, when decoded, then the image is taken as if it had none."""
     image = Image.new(mode, (32, 32), 90 if mode == "L" else (10, 200, 90) if mode == "RGB" else (10, 200, 90, 5))
 
     with_profile = decoded(to_bytes(image, "JPEG", icc_profile=profile))

@@ -47,7 +47,7 @@ def test_real_generate_body_is_taken_exactly_as_it_is(generate, real_body):
     assert (request.device, request.precision, request.unet_bs, request.turbo) == ("cuda", "autocast", 1, True)
     assert request.prompts[0].startswith("a photo of a red scaley ((dragon))")
     assert request.negative_prompt == "human, cartoon"
-    assert request.rows == 1
+    assert request.tasks == 1
 
 
 def test_real_img2img_body_is_refused_for_its_alias_table_with_the_choices(img2img, real_body):
@@ -61,11 +61,11 @@ def test_real_img2img_body_is_refused_for_its_alias_table_with_the_choices(img2i
 
 def test_real_img2img_body_is_taken_once_its_ckpt_is_a_name(img2img, real_body):
     """Given that body with ckpt "default", when loaded, then it is taken with all its parameters."""
-    request, picture = img2img(real_body("img2img"), ckpt="default")
+    request, image = img2img(real_body("img2img"), ckpt="default")
 
     assert (request.kind, request.sampler, request.denoising_strength) == ("img2img", "plms", 0.5)
     assert (request.n_iter, request.upscale, request.post_upscale) == (2, 1, 1)
-    assert (picture.width, picture.height) == (24, 24)
+    assert (image.width, image.height) == (24, 24)
 
 
 def test_a_prompt_alone_is_enough(generate):
@@ -85,13 +85,13 @@ def test_a_prompt_alone_is_enough(generate):
     assert (request.prompt_file, request.negative_prompt, request.warnings) == (None, "", ())
 
 
-def test_a_prompt_and_a_picture_are_enough_for_img2img(img2img):
-    """Given only prompt and init_img, when loaded, then the picture's own size is taken."""
-    request, picture = img2img()
+def test_a_prompt_and_a_image_are_enough_for_img2img(img2img):
+    """Given only prompt and init_img, when loaded, then the image's own size is taken."""
+    request, image = img2img()
 
     assert (request.denoising_strength, request.noise_multiplier) == (0.75, 1.0)
     assert (request.upscale, request.post_upscale) == (1, 1)
-    assert (request.width, request.height) == (picture.width, picture.height) == (96, 64)
+    assert (request.width, request.height) == (image.width, image.height) == (96, 64)
 
 
 @pytest.mark.parametrize("schema_class", [GenerateSchema, Img2ImgSchema])
@@ -102,7 +102,7 @@ def test_every_parameter_is_described(schema_class, limits):
     assert [name for name, field in schema.fields.items() if len(field.metadata.get("description", "")) < 10] == []
 
 
-def test_only_prompt_and_picture_are_required(limits):
+def test_only_prompt_and_image_are_required(limits):
     """Given the schemas, when their fields are read, then everything but init_img has a default."""
     schema = Img2ImgSchema(limits)
 
@@ -192,18 +192,18 @@ def test_wrong_types_are_refused_by_name(generate, names, wrong):
 
 
 @pytest.mark.parametrize("value", [None, 5, True, [], {}, ""])
-def test_an_input_picture_of_a_wrong_type_is_refused_by_name(img2img, value):
+def test_an_input_image_of_a_wrong_type_is_refused_by_name(img2img, value):
     """Given an init_img that is no text, when loaded, then init_img is refused."""
     assert list(refused(img2img, init_img=value)) == ["init_img"]
 
 
 @pytest.mark.parametrize("schema_class", [GenerateSchema, Img2ImgSchema])
-def test_null_for_an_optional_field_is_as_if_it_were_left_out(limits, picture_text, schema_class):
+def test_null_for_an_optional_field_is_as_if_it_were_left_out(limits, image_text, schema_class):
     """Given null for each field, when loaded, then the request is that without it; only what is required is refused."""
     schema = schema_class(limits)
     body = {"prompt": "a cat", "seed": 1}
     if schema_class is Img2ImgSchema:
-        body["init_img"] = picture_text
+        body["init_img"] = image_text
     plain = load_request(schema, body)[0]
     for name, field in schema.fields.items():
         wire = field.data_key or name
@@ -551,8 +551,8 @@ def test_from_file_gives_one_prompt_a_line(limits):
     request, _ = load_request(GenerateSchema(limits), {"from-file": "animals.txt", "n_iter": 2, "n_samples": 2})
 
     assert request.prompts == ("a cat", "ein Käfer", "a duck")
-    assert (request.prompt_file, request.rows, request.image_count) == ("animals.txt", 6, 12)
-    assert [request.prompt_of_row(row) for row in range(6)] == ["a cat", "ein Käfer", "a duck"] * 2
+    assert (request.prompt_file, request.tasks, request.image_count) == ("animals.txt", 6, 12)
+    assert [request.prompt_of_task(task) for task in range(6)] == ["a cat", "ein Käfer", "a duck"] * 2
     assert request.warnings == ()
 
 
@@ -602,7 +602,7 @@ def test_from_file_may_be_switched_off(generate, nothing):
 
 
 @pytest.mark.parametrize(("n_iter", "n_samples", "taken"), [(16, 1, True), (4, 4, True), (17, 1, False), (5, 4, False)])
-def test_more_pictures_than_one_job_may_make_are_too_costly(generate, n_iter, n_samples, taken):
+def test_more_images_than_one_job_may_make_are_too_costly(generate, n_iter, n_samples, taken):
     """Given a sound request, when it asks for more than the operator allows, then it is TooCostly, with the fields."""
     if taken:
         assert generate(n_iter=n_iter, n_samples=n_samples).image_count == n_iter * n_samples
@@ -612,8 +612,8 @@ def test_more_pictures_than_one_job_may_make_are_too_costly(generate, n_iter, n_
     assert set(caught.value.fields) == {"n_iter", "n_samples"}
 
 
-def test_the_lines_of_a_prompt_file_count_as_pictures(generate, limits):
-    """Given a long prompt file, when loaded, then its pictures count against the limit."""
+def test_the_lines_of_a_prompt_file_count_as_images(generate, limits):
+    """Given a long prompt file, when loaded, then its images count against the limit."""
     (limits.prompts_dir / "many.txt").write_text("a cat\n" * 17)
 
     with pytest.raises(TooCostly, match="17 pictures"):
@@ -661,7 +661,7 @@ def test_more_text_than_can_be_encoded_is_refused_in_a_prompt_file(generate, lim
 
 
 def test_an_upscaled_input_is_drawn_at_the_enlarged_size(img2img):
-    """Given a 96x64 picture and upscale 2, when loaded without a size, then 192x128 is drawn."""
+    """Given a 96x64 image and upscale 2, when loaded without a size, then 192x128 is drawn."""
     request, _ = img2img(upscale=2)
 
     assert (request.width, request.height) == (192, 128)

@@ -1,4 +1,4 @@
-"""The frozen request: through JSON and back, and which row has which prompt and seed."""
+"""The frozen request: through JSON and back, and which task has which prompt and seed."""
 
 import dataclasses
 import json
@@ -37,15 +37,15 @@ def test_a_request_is_frozen(generate):
         generate().seed = 1
 
 
-def test_the_seed_of_picture_k_is_the_seed_plus_k(generate):
-    """Given rows of several pictures, when their seeds are read, then they count up through the job."""
+def test_the_seed_of_image_k_is_the_seed_plus_k(generate):
+    """Given tasks of several images, when their seeds are read, then they count up through the job."""
     request = generate(seed=100, n_iter=2, n_samples=3)
 
-    assert [request.seed_of(row, sample) for row in range(2) for sample in range(3)] == [100, 101, 102, 103, 104, 105]
+    assert [request.seed_of(task, sample) for task in range(2) for sample in range(3)] == [100, 101, 102, 103, 104, 105]
 
 
 def test_seeds_stay_within_what_can_be_asked_for(generate):
-    """Given the highest seed, when a second picture counts on, then its seed can be asked for too."""
+    """Given the highest seed, when a second image counts on, then its seed can be asked for too."""
     request = generate(seed=MAX_SEED, n_samples=2)
 
     seeds = [request.seed_of(0, sample) for sample in range(2)]
@@ -55,7 +55,7 @@ def test_seeds_stay_within_what_can_be_asked_for(generate):
 
 
 @pytest.mark.parametrize(("n_rows", "columns"), [(0, 3), (1, 1), (2, 2)])
-def test_the_grid_has_n_rows_pictures_in_a_row(generate, n_rows, columns):
+def test_the_grid_has_n_tasks_images_in_a_task(generate, n_rows, columns):
     """Given n_rows, when the grid is planned, then 0 means n_samples."""
     assert generate(n_rows=n_rows, n_samples=3).grid_columns == columns
 
@@ -67,7 +67,7 @@ def test_parameters_name_every_field_of_the_schema(img2img, limits):
     parameters = wire_parameters(request)
 
     wire = {field.data_key or name for name, field in Img2ImgSchema(limits).fields.items()}
-    # the picture itself, the key, and flags that were resolved into `sampler`
+    # the image itself, the key, and flags that were resolved into `sampler`
     assert wire - set(parameters) == {"init_img", "api_key", "callback_url", "plms", "laion400m"}
     assert (parameters["seed"], parameters["W"], parameters["H"]) == (7, 64, 72)
     assert parameters["warnings"] == []

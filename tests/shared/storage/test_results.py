@@ -115,7 +115,7 @@ def test_an_absolute_folder_is_below_the_root(store, tmp_path):
 
 
 def test_deleting_takes_the_folder_and_nothing_else(store, tmp_path):
-    """Given two jobs, when one folder is deleted, twice, then the other's pictures stay."""
+    """Given two jobs, when one folder is deleted, twice, then the other's images stay."""
     store.write(".expiring/one", "a.png", b"1")
     store.write(".expiring/two", "a.png", b"2")
 
@@ -192,7 +192,7 @@ def test_a_folder_on_another_machine_that_is_away_passes(store, monkeypatch, fai
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a file system of limited size")
 def test_a_disk_that_is_really_full(tmp_path):
-    """Given a real file system without room, when a picture is written and room is made, then it fails and works."""
+    """Given a real file system without room, when an image is written and room is made, then it fails and works."""
     mount = tmp_path / "small"
     mount.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(mount)], capture_output=True)

@@ -92,7 +92,7 @@ def test_more_than_one_deletion_takes(store: ResultStore, monkeypatch: pytest.Mo
 
 
 def test_a_link_leads_straight_to_the_object(store: ResultStore) -> None:
-    """Given a picture, when its link is opened without any key, then it comes."""
+    """Given an image, when its link is opened without any key, then it comes."""
     store.write("job", "a.png", b"picture")
     link = store.link("job", "a.png")
 

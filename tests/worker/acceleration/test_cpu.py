@@ -1,4 +1,4 @@
-"""What makes large models fast on a CPU leaves their pictures as they are."""
+"""What makes large models fast on a CPU leaves their images as they are."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from PIL import Image
 
 from shared.catalogue.models import Catalogue
 from shared.settings import Settings
-from tests.pictures import SAME, decibels
+from tests.images import SAME, decibels
 from worker.acceleration import prepare as preparation
 from worker.acceleration.blocks import SlicedAttention
 from worker.acceleration.cpu import use_onednn_for_matmul
@@ -52,7 +52,7 @@ def fast(settings: Settings, catalogue: Catalogue, every_model_is_large: None, s
 
 
 @pytest.fixture
-def stock_pictures(engine: Engine, request_for: Build) -> Callable[[DenoiseRequest], Image.Image]:
+def stock_images(engine: Engine, request_for: Build) -> Callable[[DenoiseRequest], Image.Image]:
     """Made before any model counts as large, with the stock kernels."""
     made = {
         (model, width): engine.submit(fully(request_for, model, width), lambda *_: None).result(120).image
@@ -121,21 +121,21 @@ def test_other_convolutions_stay_as_they_are(different: dict[str, int]) -> None:
 
 
 def test_a_large_model_in_full_precision_draws_what_the_stock_kernels_draw(
-    stock_pictures: Callable[[DenoiseRequest], Image.Image], fast: Engine, request_for: Build
+    stock_images: Callable[[DenoiseRequest], Image.Image], fast: Engine, request_for: Build
 ) -> None:
     """Given the structures of the published models, when drawn fast and with the stock kernels, then it is one
-    picture."""
+    image."""
     for model in LAYOUTS:
         for width in WIDTHS:
             request = fully(request_for, model, width)
             ours = fast.submit(request, lambda *_: None).result(120).image
-            assert decibels(ours, stock_pictures(request)) >= EXACT
+            assert decibels(ours, stock_images(request)) >= EXACT
     for loaded in fast._cache._loaded.values():
         assert any(isinstance(module, WinogradConv2d) for module in loaded.unet.modules())
 
 
-def test_a_batch_does_not_change_the_pictures_of_a_large_model(fast: Engine, request_for: Build) -> None:
-    """Given a large model, when requests share calls, then each gets the picture that it gets alone."""
+def test_a_batch_does_not_change_the_images_of_a_large_model(fast: Engine, request_for: Build) -> None:
+    """Given a large model, when requests share calls, then each gets the image that it gets alone."""
     requests = [request_for(model="layout-sd15", noise_seed=seed, steps=12) for seed in range(4)]
     solo = [fast.submit(request, lambda *_: None).result(120).image for request in requests]
     tickets = [fast.submit(request, lambda *_: None) for request in requests]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from worker.acceleration.split_batch import SharedRows, Sharing, sharing
+from worker.acceleration.split_batch import Sharing, SplitBatch, sharing
 
 _SIZE = (4, 64, 64)
 _WEIGHTS = 1_000_000
@@ -55,7 +55,7 @@ def call(unet: Unet, timesteps: list[int]) -> torch.Tensor:
 def test_every_row_gets_what_belongs_to_it(three_threads: None) -> None:
     """Given rows of every kind, when they are shared out unevenly, then each has its own result, in its place."""
     shared, plain = Unet(), Unet()
-    shared.forward = SharedRows(shared)  # type: ignore[method-assign, assignment]
+    shared.forward = SplitBatch(shared)  # type: ignore[method-assign, assignment]
     for rows in (1, 2, 5):
         torch.testing.assert_close(call(shared, list(range(rows))), call(plain, list(range(rows))), rtol=0, atol=0)
     shared.meet = threading.Barrier(3)
@@ -67,7 +67,7 @@ def test_every_row_gets_what_belongs_to_it(three_threads: None) -> None:
 def test_a_part_that_fails_fails_the_call_when_all_have_ended(three_threads: None) -> None:
     """Given a row that cannot be computed, when it is called, then its error is raised; the next call is fine."""
     unet = Unet()
-    unet.forward = SharedRows(unet)  # type: ignore[method-assign, assignment]
+    unet.forward = SplitBatch(unet)  # type: ignore[method-assign, assignment]
     with pytest.raises(RuntimeError, match="out of memory"):
         call(unet, [1001, 1, 1, 1, 1, 1])
     assert len(unet.calls) == 3
@@ -79,7 +79,7 @@ def test_a_model_that_is_put_away_leaves_at_once(three_threads: None) -> None:
     gc.disable()
     try:
         unet = Unet()
-        unet.forward = SharedRows(unet)  # type: ignore[method-assign, assignment]
+        unet.forward = SplitBatch(unet)  # type: ignore[method-assign, assignment]
         call(unet, [1, 2, 3, 4, 5])
         left = weakref.ref(unet)
         del unet

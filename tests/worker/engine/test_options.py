@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from worker.engine import DenoiseRequest, Engine
-from worker.engine.options import settle
+from worker.engine.options import resolve
 from worker.hardware.devices import Device, DeviceUnavailable, pick_device
 from worker.hardware.variants import choose_precision, profile_for
 
@@ -35,7 +35,7 @@ def fast_half(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_wish_that_cannot_be_honoured_gets_one_sentence(wish: dict[str, Any], word: str, request_for: Build) -> None:
     """Given a plain CPU worker, when a wish is beyond it, then exactly one warning names the wish."""
-    warnings = settle(request_for(**wish), CPU, profile_for("cpu", CPU)).warnings
+    warnings = resolve(request_for(**wish), CPU, profile_for("cpu", CPU)).warnings
     assert [warning.partition(":")[0] for warning in warnings] == [word]
     assert warnings[0].endswith(".")
 
@@ -52,16 +52,16 @@ def test_a_wish_that_cannot_be_honoured_gets_one_sentence(wish: dict[str, Any], 
 )
 def test_a_wish_that_is_honoured_gets_no_warning(wish: dict[str, Any], request_for: Build) -> None:
     """Given a CPU worker, when nothing or only the possible is wished for, then there are no warnings."""
-    assert settle(request_for(**wish), CPU, profile_for("cpu", CPU)).warnings == ()
+    assert resolve(request_for(**wish), CPU, profile_for("cpu", CPU)).warnings == ()
 
 
 @pytest.mark.usefixtures("fast_half")
 def test_low_precision_is_honoured_where_it_is_fast(request_for: Build) -> None:
     """Given a processor with bfloat16 arithmetic, when autocast is wished for, then the UNet runs in bfloat16."""
-    terms = settle(request_for(precision="autocast"), CPU, profile_for("cpu", CPU))
-    assert (terms.precision.unet, terms.precision.others) == (torch.bfloat16, torch.float32)
-    assert terms.used()["precision"] == "autocast"
-    assert terms.warnings == ()
+    options = resolve(request_for(precision="autocast"), CPU, profile_for("cpu", CPU))
+    assert (options.precision.unet, options.precision.others) == (torch.bfloat16, torch.float32)
+    assert options.used()["precision"] == "autocast"
+    assert options.warnings == ()
 
 
 def test_a_device_is_described_by_its_kind_or_name() -> None:
@@ -73,8 +73,8 @@ def test_a_device_is_described_by_its_kind_or_name() -> None:
 def test_turbo_has_a_meaning_where_parts_are_offloaded(request_for: Build) -> None:
     """Given the optimized profile on a GPU, when turbo is wished for, then it is used; elsewhere on that GPU not."""
     request = request_for(turbo=True)
-    assert settle(request, CUDA, profile_for("optimized", CUDA)).turbo
-    assert not settle(request, CUDA, profile_for("standard", CUDA)).turbo
+    assert resolve(request, CUDA, profile_for("optimized", CUDA)).turbo
+    assert not resolve(request, CUDA, profile_for("standard", CUDA)).turbo
 
 
 def test_a_gpu_computes_in_half_precision_unless_full_is_wished_for() -> None:
@@ -90,7 +90,7 @@ def test_any_variant_on_a_cpu_is_the_cpu_profile() -> None:
 
 
 def test_what_was_used_is_reported(engine: Engine, request_for: Build) -> None:
-    """Given wishes, when a picture is made on a CPU, then exactly the four keys tell what was used."""
+    """Given wishes, when an image is made on a CPU, then exactly the four keys tell what was used."""
     done = engine.submit(request_for(device="cuda", precision="full"), lambda _step, _steps: None).result(60)
     assert dict(done.used) == {"device": "cpu", "precision": "full", "unet_bs": 2, "turbo": False}
     assert [warning.partition(":")[0] for warning in done.warnings] == ["device"]
@@ -103,8 +103,8 @@ def test_a_sampler_that_chooses_its_steps_says_so(engine: Engine, request_for: B
 
 
 @pytest.mark.usefixtures("fast_half")
-def test_low_precision_makes_nearly_the_same_picture(engine: Engine, request_for: Build) -> None:
-    """Given a processor with bfloat16 arithmetic, when autocast is wished for, then the picture hardly changes."""
+def test_low_precision_makes_nearly_the_same_image(engine: Engine, request_for: Build) -> None:
+    """Given a processor with bfloat16 arithmetic, when autocast is wished for, then the image hardly changes."""
     full, low = (
         np.asarray(engine.submit(request_for(precision=word), lambda _s, _n: None).result(60).image).astype(int)
         for word in ("full", "autocast")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from worker.engine.scheduler import Turns
+from worker.engine.scheduler import Scheduler
 
 
 @dataclass(eq=False)
@@ -27,7 +27,7 @@ class Wanted:
 
 def play(requests: list[Wanted], share: Callable[[list[Wanted]], int] = lambda _due: 1, until: float = 1e9) -> None:
     """Run them all; a call that several share takes as long as its first alone."""
-    turns, now = Turns(), 0.0
+    turns, now = Scheduler(), 0.0
     left = sorted(requests, key=lambda request: request.arrives)
     while left and now < until:
         here = [request for request in left if request.arrives <= now]
@@ -72,7 +72,7 @@ def test_a_stream_of_short_requests_does_not_starve_a_long_one() -> None:
 
 def test_requests_of_one_group_share_and_keep_their_order() -> None:
     """Given requests of two groups, when some share a call, then they are of one group, the older ones first."""
-    turns = Turns()
+    turns = Scheduler()
     old, other, young, short = (
         Wanted(9, group="a"), Wanted(9, group="b"), Wanted(9, group="a"), Wanted(2, group="a")
     )  # fmt: skip

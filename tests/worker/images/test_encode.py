@@ -40,7 +40,7 @@ def parse_infotext(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("format", MAGIC)
 def test_bytes_are_of_the_format_they_are_labelled_with(format: str) -> None:
-    """Given a format, when a picture is encoded twice, then the bytes are that format's, equal, and decodable."""
+    """Given a format, when an image is encoded twice, then the bytes are that format's, equal, and decodable."""
     data = encode(RED, format, PARAMETERS)
     assert data.startswith(MAGIC[format])
     assert data == encode(RED, format, PARAMETERS)
@@ -71,7 +71,7 @@ def test_infotext_survives_a_round_trip() -> None:
 @pytest.mark.parametrize("prompt", ["plain", "Käse, 猫 😀", "half a pair \ud83d", "with a \0 in it", "long " * 30_000])
 @pytest.mark.parametrize("format", MAGIC)
 def test_any_prompt_can_be_stored(format: str, prompt: str) -> None:
-    """Given a prompt in any script or length, when a picture is encoded, then its start can be read back."""
+    """Given a prompt in any script or length, when an image is encoded, then its start can be read back."""
     data = encode(RED, format, PARAMETERS | {"prompt": prompt})
     with Image.open(io.BytesIO(data)) as opened:
         opened.load()
@@ -100,7 +100,7 @@ def test_png_carries_its_parameters_as_json() -> None:
 
 
 def test_grid_fills_rows_and_leaves_the_rest_black() -> None:
-    """Given three pictures, when two go in a row, then the third starts the second row and the last cell is black."""
+    """Given three images, when two go in a row, then the third starts the second row and the last cell is black."""
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
     sheet = grid((Image.new("RGB", (8, 6), colour) for colour in colours), GridPlan(2, 2, 8, 6))
     assert sheet.size == (16, 12)
@@ -108,8 +108,8 @@ def test_grid_fills_rows_and_leaves_the_rest_black() -> None:
     assert corners == [*colours, (0, 0, 0)]
 
 
-def test_grid_of_smaller_cells_has_whole_pictures() -> None:
-    """Given a plan of smaller cells, when the grid is made, then each picture fills its own and no other."""
+def test_grid_of_smaller_cells_has_whole_images() -> None:
+    """Given a plan of smaller cells, when the grid is made, then each image fills its own and no other."""
     colours = [(250, 0, 0), (0, 250, 0)]
     sheet = grid([Image.new("RGB", (80, 60), colour) for colour in colours], GridPlan(2, 1, 8, 6))
     assert sheet.size == (16, 6)
@@ -118,5 +118,5 @@ def test_grid_of_smaller_cells_has_whole_pictures() -> None:
 
 @pytest.mark.parametrize(("factor", "size"), [(1, (64, 48)), (2, (128, 96)), (1.5, (96, 72))])
 def test_upscale_multiplies_the_size(factor: float, size: tuple[int, int]) -> None:
-    """Given a factor, when a picture is enlarged, then both sides grow by it."""
+    """Given a factor, when an image is enlarged, then both sides grow by it."""
     assert upscale(RED, factor).size == size

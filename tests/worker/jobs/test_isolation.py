@@ -1,4 +1,4 @@
-"""Rows that run side by side, and those that run alone because their worker died once."""
+"""Tasks that run side by side, and those that run alone because their worker died once."""
 
 import threading
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from shared.errors import RowBusy
-from shared.jobs.backlog import RowId
+from shared.errors import TaskBusy
+from shared.jobs.backlog import TaskRef
 from shared.jobs.records import State
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
 from tests.worker.jobs.test_runner import FakeEngine, request_of
 from worker.jobs.isolation import Isolation
-from worker.jobs.runner import RowRunner
+from worker.jobs.runner import TaskRunner
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def results(tmp_path: Path) -> ResultStore:
     return ResultStore(str(tmp_path / "out"))
 
 
-def test_a_row_alone_waits_for_the_others_and_keeps_new_ones_out() -> None:
-    """Given rows under way, when one is to run alone, then it waits for them, and none begins until it is done."""
+def test_a_task_alone_waits_for_the_others_and_keeps_new_ones_out() -> None:
+    """Given tasks under way, when one is to run alone, then it waits for them, and none begins until it is done."""
     isolation = Isolation()
     happened: list[str] = []
     inside, leave, alone_is_done = threading.Event(), threading.Event(), threading.Event()
@@ -51,9 +51,9 @@ def test_a_row_alone_waits_for_the_others_and_keeps_new_ones_out() -> None:
     threads[1].start()
     assert waiting.wait(30)
     assert isolation.closed
-    with pytest.raises(RowBusy), isolation.together():
+    with pytest.raises(TaskBusy), isolation.together():
         pass
-    with pytest.raises(RowBusy), isolation.alone(lambda: None, 0.01):
+    with pytest.raises(TaskBusy), isolation.alone(lambda: None, 0.01):
         pass
     assert happened == []
     leave.set()
@@ -66,14 +66,14 @@ def test_a_row_alone_waits_for_the_others_and_keeps_new_ones_out() -> None:
         pass
 
 
-def test_waiting_ends_when_the_row_is_held_no_more() -> None:
-    """Given a row that waits to run alone, when it cannot be held any longer, then the others may begin again."""
+def test_waiting_ends_when_the_task_is_held_no_more() -> None:
+    """Given a task that waits to run alone, when it cannot be held any longer, then the others may begin again."""
     isolation = Isolation()
 
     def lose() -> None:
-        raise RowBusy("Another worker holds this row.")
+        raise TaskBusy("Another worker holds this task.")
 
-    with pytest.raises(RowBusy), isolation.together(), isolation.alone(lose, 0.01):
+    with pytest.raises(TaskBusy), isolation.together(), isolation.alone(lose, 0.01):
         pass
     assert not isolation.closed
 
@@ -83,18 +83,18 @@ class Died(BaseException):
 
 
 class DyingEngine(FakeEngine):
-    """An engine whose process dies with all its rows when the poison's turn comes, once so many rows are in hand."""
+    """An engine whose process dies with all its tasks when the poison's turn comes, once so many tasks are in hand."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, tasks: int) -> None:
         super().__init__()
-        self._together = threading.Barrier(rows)
-        self._rows = rows
+        self._together = threading.Barrier(tasks)
+        self._tasks = tasks
         self.dead = threading.Event()
         self.seen: list[str] = []
 
     def submit(self, request: Any, *callbacks: Any) -> Any:
         self.seen.append(request.prompt)
-        if self._rows > 1:
+        if self._tasks > 1:
             self._together.wait(30)
             raise Died
         if request.prompt == "poison":
@@ -102,62 +102,63 @@ class DyingEngine(FakeEngine):
         return super().submit(request, *callbacks)
 
 
-def die_with(runner: RowRunner, calls: list[str]) -> None:
-    """Run rows side by side in a worker that dies."""
+def die_with(runner: TaskRunner, messages: list[str]) -> None:
+    """Run tasks side by side in a worker that dies."""
 
-    def run(call: str) -> None:
+    def run(message: str) -> None:
         with pytest.raises(Died):
-            runner.run_next(call, "any")
+            runner.run_next(message, "any")
 
-    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    threads = [threading.Thread(target=run, args=(message,)) for message in messages]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
 
 
-def test_a_poisonous_row_is_blamed_alone(jobs: JobStore, results: ResultStore, redis_client: Any) -> None:
-    """Given three rows beside one that kills workers, when they are begun again, then it alone has failed."""
+def test_a_poisonous_task_is_blamed_alone(jobs: JobStore, results: ResultStore, redis_client: Any) -> None:
+    """Given three tasks beside one that kills workers, when they are begun again, then it alone has failed."""
     names = ["poison", "a", "b", "c"]
     for name in names:
         jobs.accept(name, request_of(prompts=(name,), steps=1))
     engine = DyingEngine(len(names))
-    die_with(RowRunner(jobs, results, engine), names)  # type: ignore[arg-type]  # the fakes have what is used
-    assert {jobs.get(name).rows[0].attempt for name in names} == {1}
+    die_with(TaskRunner(jobs, results, engine), names)  # type: ignore[arg-type]  # the fakes have what is used
+    assert {jobs.get(name).tasks[0].attempt for name in names} == {1}
 
     for _ in range(4):
         for lease in redis_client.scan_iter("test:lease:*"):
             redis_client.delete(lease)
-        runner = RowRunner(jobs, results, DyingEngine(1))  # type: ignore[arg-type]
-        for call in names:
+        runner = TaskRunner(jobs, results, DyingEngine(1))  # type: ignore[arg-type]
+        for message in names:
             try:
-                runner.run_next(call, "any")
+                runner.run_next(message, "any")
             except Died:
                 break
 
     states = {name: jobs.get(name).state for name in names}
     assert states == {"poison": State.FAILURE} | dict.fromkeys("abc", State.SUCCESS)
-    assert {jobs.get(name).rows[0].attempt for name in "abc"} == {2}
+    assert {jobs.get(name).tasks[0].attempt for name in "abc"} == {2}
     error = jobs.get("poison").error
     assert error
     assert error.code == "attempts_exhausted"
 
 
-def test_a_row_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, results: ResultStore) -> None:
-    """Given a row that an attempt was lost with, when it runs, then the worker takes no other, and has room for one."""
+def test_a_task_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, results: ResultStore) -> None:
+    """Given a task that an attempt was lost with, when it runs, then the worker takes no other, and has room for
+    one."""
     jobs.accept("suspect", request_of(steps=1))
     jobs.accept("next", request_of(steps=1))
-    jobs.take_row("call", "any")
-    lost = jobs.claim_row("suspect", 0, "call")
+    jobs.take_task("call", "any")
+    lost = jobs.claim_task("suspect", 0, "call")
     assert lost
     jobs.redis.delete(f"test:lease:suspect:0:{lost.token}")
     engine = FakeEngine()
     engine.together = 8
-    runner = RowRunner(jobs, results, engine)  # type: ignore[arg-type]
+    runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]
     beside: list[int] = []
 
     def try_another() -> None:
-        with pytest.raises(RowBusy):
+        with pytest.raises(TaskBusy):
             runner.run_next("other call", "any")
         beside.append(runner.room())
 
@@ -165,24 +166,25 @@ def test_a_row_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, res
     assert runner.run_next("call", "any")
     assert set(beside) == {1}
     assert jobs.get("suspect").state is State.SUCCESS
-    assert jobs.backlog.rows_waiting("any") == 1
+    assert jobs.backlog.tasks_waiting("any") == 1
     assert runner.run_next("other call", "any")
     assert jobs.get("next").state is State.SUCCESS
 
 
-def test_a_cancelled_row_keeps_no_others_out(redis_client: Any, results: ResultStore) -> None:
-    """Given a row that waits to run alone, when it is cancelled, then its worker takes others again, and lets it go."""
+def test_a_cancelled_task_keeps_no_others_out(redis_client: Any, results: ResultStore) -> None:
+    """Given a task that waits to run alone, when it is cancelled, then its worker takes others again, and lets it
+    go."""
     jobs = JobStore(redis_client, "test:", lease_s=1)
     jobs.accept("long", request_of(steps=1))
     jobs.accept("lost", request_of(steps=1))
     engine, under_way, leave = FakeEngine(), threading.Event(), threading.Event()
     engine.before_result = lambda: (under_way.set(), leave.wait(30))
-    runner = RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what is used
+    runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what is used
     beside = threading.Thread(target=runner.run_next, args=("beside", "any"), daemon=True)
     beside.start()
     assert under_way.wait(30)
-    jobs.take_row("call", "any")
-    lost = jobs.claim_row("lost", 0, "call")
+    jobs.take_task("call", "any")
+    lost = jobs.claim_task("lost", 0, "call")
     assert lost
     redis_client.delete(f"test:lease:lost:0:{lost.token}")
     alone = threading.Thread(target=runner.run_next, args=("call", "any"), daemon=True)
@@ -193,34 +195,35 @@ def test_a_cancelled_row_keeps_no_others_out(redis_client: Any, results: ResultS
     jobs.cancel("lost")
 
     alone.join(10)
-    outcome = (alone.is_alive(), runner._isolation.closed, [held.row.job_id for held in jobs.backlog.taken()])
+    outcome = (alone.is_alive(), runner._isolation.closed, [held.task.job_id for held in jobs.backlog.taken()])
     leave.set()
     beside.join(30)
     assert outcome == (False, False, ["long"])
     assert jobs.get("long").state is State.SUCCESS
 
 
-def test_a_row_that_waits_to_run_alone_is_held_and_not_charged(jobs: JobStore) -> None:
-    """Given a row that an attempt was lost with, when a worker holds it for later, then no other gets it, uncharged."""
+def test_a_task_that_waits_to_run_alone_is_held_and_not_charged(jobs: JobStore) -> None:
+    """Given a task that an attempt was lost with, when a worker holds it for later, then no other gets it,
+    uncharged."""
     jobs.accept("j", request_of())
-    row = jobs.take_row("call", "any")
-    assert row == RowId("j", 0)
-    lost = jobs.claim_row("j", 0, "call")
+    task = jobs.take_task("call", "any")
+    assert task == TaskRef("j", 0)
+    lost = jobs.claim_task("j", 0, "call")
     assert lost
     jobs.redis.delete(f"test:lease:j:0:{lost.token}")
-    assert jobs.lost_before(row)
+    assert jobs.lost_before(task)
 
-    jobs.reserve_row(row, "call", "waiting")
-    jobs.reserve_row(row, "call", "waiting")
+    jobs.reserve_task(task, "call", "waiting")
+    jobs.reserve_task(task, "call", "waiting")
 
-    assert jobs.abandoned_rows() == set(), "it is not lost"
-    assert jobs.get("j").rows[0].attempt == 1
-    with pytest.raises(RowBusy):
-        jobs.reserve_row(row, "call", "another")
-    with pytest.raises(RowBusy):
-        jobs.reserve_row(row, "another call", "another")
-    claim = jobs.claim_row("j", 0, "call", "waiting")
+    assert jobs.abandoned_tasks() == set(), "it is not lost"
+    assert jobs.get("j").tasks[0].attempt == 1
+    with pytest.raises(TaskBusy):
+        jobs.reserve_task(task, "call", "another")
+    with pytest.raises(TaskBusy):
+        jobs.reserve_task(task, "another call", "another")
+    claim = jobs.claim_task("j", 0, "call", "waiting")
     assert claim
     assert claim.attempt == 2
-    with pytest.raises(RowBusy):
-        jobs.lost_before(row)
+    with pytest.raises(TaskBusy):
+        jobs.lost_before(task)

@@ -11,8 +11,8 @@ from worker.jobs.patience import Patience
 
 
 def test_each_call_of_a_worker_that_is_to_end_gets_another_try(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given a worker that finishes its rows, when Redis fails for a moment twice, a minute apart, then nothing is lost;
-    when it stays away, the worker waits some seconds."""
+    """Given a worker that finishes its tasks, when Redis fails for a moment twice, a minute apart, then nothing is
+    lost; when it stays away, the worker waits some seconds."""
     stopping = threading.Event()
     stopping.set()
     monkeypatch.setattr("time.sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
@@ -21,13 +21,13 @@ def test_each_call_of_a_worker_that_is_to_end_gets_another_try(clock: Clock, mon
     for _ in range(2):
         answers = iter([redis.ConnectionError("away"), "there"])
 
-        def call() -> str:
+        def message() -> str:
             answer = next(answers)  # noqa: B023  # called at once
             if isinstance(answer, Exception):
                 raise answer
             return answer
 
-        assert patience.for_redis(call) == "there"
+        assert patience.for_redis(message) == "there"
         clock.now += 60
 
     def stays_away() -> None:

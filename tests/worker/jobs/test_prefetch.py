@@ -14,7 +14,7 @@ class Consumer:
     """Stands in for Celery's and for the broker's client: does at once what the main loop would do next."""
 
     def __init__(self) -> None:
-        self.hub = SimpleNamespace(call_soon=lambda call: call())
+        self.hub = SimpleNamespace(call_soon=lambda message: message())
         self.qos = self
         self.value = 16
         self.delivered: dict[int, object] = {}
@@ -29,7 +29,7 @@ class Consumer:
         self.value -= change
 
     @contextmanager
-    def call(self, prefetch: Prefetch) -> Iterator[None]:
+    def message(self, prefetch: Prefetch) -> Iterator[None]:
         """One comes, is worked on, and acknowledged."""
         tag = len(self.delivered)
         self.delivered[tag] = None
@@ -51,13 +51,13 @@ def attached(takes_more: Callable[[int], bool]) -> tuple[Prefetch, Consumer]:
 
 def test_the_next_call_is_taken_when_the_last_one_has_begun() -> None:
     """Given room for three, when calls begin and end, then the count is one more than they are, three at most."""
-    prefetch, consumer = attached(lambda calls: calls < 3)
+    prefetch, consumer = attached(lambda messages: messages < 3)
     seen = [consumer.value]
-    with consumer.call(prefetch):
+    with consumer.message(prefetch):
         seen.append(consumer.value)
-        with consumer.call(prefetch):
+        with consumer.message(prefetch):
             seen.append(consumer.value)
-            with consumer.call(prefetch):
+            with consumer.message(prefetch):
                 seen.append(consumer.value)
             seen.append(consumer.value)
         seen.append(consumer.value)
@@ -68,13 +68,13 @@ def test_the_next_call_is_taken_when_the_last_one_has_begun() -> None:
 def test_a_call_that_may_be_on_its_way_is_still_taken() -> None:
     """Given a worker that waits for one more call, when it wants no more, then this one may come, and no other."""
     more = True
-    prefetch, consumer = attached(lambda _calls: more)
-    with consumer.call(prefetch):
+    prefetch, consumer = attached(lambda _messages: more)
+    with consumer.message(prefetch):
         assert consumer.value == 2
         more = False
         prefetch.adjust()
         assert consumer.value == 2, "the broker may have sent it"
-        with consumer.call(prefetch):
+        with consumer.message(prefetch):
             assert consumer.value == 2, "it came"
             more = True
             prefetch.adjust()
@@ -83,8 +83,8 @@ def test_a_call_that_may_be_on_its_way_is_still_taken() -> None:
 
 def test_an_acknowledgement_that_failed_takes_nobodys_place() -> None:
     """Given deliveries whose acknowledgements failed, when nothing is in hand, then one more call may come."""
-    prefetch, consumer = attached(lambda calls: calls < 2)
-    with consumer.call(prefetch):
+    prefetch, consumer = attached(lambda messages: messages < 2)
+    with consumer.message(prefetch):
         consumer.delivered |= {100: None, 101: None}
     assert consumer.value == 2 + 1
 
@@ -93,9 +93,9 @@ def test_a_worker_that_wants_more_takes_it_when_it_is_woken() -> None:
     """Given a worker that took all it wanted, when it wants more and is woken, then it looks again on the main loop's
     thread, and not on the one that woke it."""
     wanted = 1
-    prefetch, consumer = attached(lambda calls: calls < wanted)
+    prefetch, consumer = attached(lambda messages: messages < wanted)
     later: list[Callable[[], None]] = []
-    with consumer.call(prefetch):
+    with consumer.message(prefetch):
         assert consumer.value == 1
         wanted = 4
         consumer.hub.call_soon = later.append

@@ -1,4 +1,4 @@
-"""A row from its message to its pictures, with a real Redis and an engine that draws plain colours."""
+"""A task from its message to its images, with a real Redis and an engine that draws plain colours."""
 
 import base64
 import io
@@ -17,14 +17,14 @@ from shared.errors import (
     JobCancelled,
     ModelUnavailable,
     OutOfMemory,
-    RowBusy,
     ServiceError,
     StorageFull,
     StoreUnavailable,
+    TaskBusy,
     WorkerFailed,
     WorkerStopping,
 )
-from shared.jobs.backlog import RowId
+from shared.jobs.backlog import TaskRef
 from shared.jobs.records import INPUT_NAME, State, input_folder
 from shared.jobs.status import describe
 from shared.jobs.store import JobStore
@@ -33,11 +33,11 @@ from shared.storage.results import ResultStore
 from tests.conftest import Clock
 from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
 from worker.jobs.patience import Patience
-from worker.jobs.runner import RowRunner
+from worker.jobs.runner import TaskRunner
 
 
 class FakeEngine:
-    """Answers at once with a picture whose colour is its seed, or with the errors it was given."""
+    """Answers at once with an image whose colour is its seed, or with the errors it was given."""
 
     def __init__(self) -> None:
         self.requests: list[DenoiseRequest] = []
@@ -72,8 +72,8 @@ class FakeEngine:
             ticket.outcome.set_exception(error)
         else:
             colour = (request.noise_seed % 256, 100, 0)
-            picture = Image.new("RGB", (request.width, request.height), colour)
-            ticket.outcome.set_result(Denoised(picture, {"device": "cpu"}, ("a warning",)))
+            image = Image.new("RGB", (request.width, request.height), colour)
+            ticket.outcome.set_result(Denoised(image, {"device": "cpu"}, ("a warning",)))
         return ticket
 
 
@@ -103,58 +103,58 @@ def results(tmp_path: Path) -> ResultStore:
 
 
 @pytest.fixture
-def runner(jobs: JobStore, results: ResultStore, engine: FakeEngine) -> RowRunner:
-    return RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+def runner(jobs: JobStore, results: ResultStore, engine: FakeEngine) -> TaskRunner:
+    return TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
 
 
 def colours(results: ResultStore, folder: str, names: list[str]) -> list[int]:
-    """The red value of the first pixel of each stored picture."""
+    """The red value of the first pixel of each stored image."""
     pixels = [Image.open(io.BytesIO(results.read(folder, name))).convert("RGB").getpixel((0, 0)) for name in names]
     return [pixel[0] for pixel in pixels if isinstance(pixel, tuple)]
 
 
-def test_rows_make_the_pictures_of_their_seeds(runner: RowRunner, jobs: JobStore, results: ResultStore) -> None:
-    """Given 2 rows of 2, when both are run, then the job succeeds with pictures of the seeds 10 to 13."""
+def test_tasks_make_the_images_of_their_seeds(runner: TaskRunner, jobs: JobStore, results: ResultStore) -> None:
+    """Given 2 tasks of 2, when both are run, then the job succeeds with images of the seeds 10 to 13."""
     jobs.accept("j", request_of(n_iter=2, n_samples=2))
-    runner.run(RowId("j", 1))
+    runner.run(TaskRef("j", 1))
     assert jobs.get("j").state is State.PROGRESS
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     job = jobs.get("j")
     assert job.state is State.SUCCESS
     assert [image.seed for image in job.images] == [10, 11, 12, 13]
     assert colours(results, "kept/j", [image.name for image in job.images]) == [10, 11, 12, 13]
-    assert job.rows[0].used == {"device": "cpu"}
-    assert job.rows[0].warnings == ("a warning",)
+    assert job.tasks[0].used == {"device": "cpu"}
+    assert job.tasks[0].warnings == ("a warning",)
 
 
-def test_a_row_that_ran_before_changes_nothing(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+def test_a_task_that_ran_before_changes_nothing(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given a finished job, when its message comes again, then the engine is not asked and the record is the same."""
     jobs.accept("j", request_of())
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     before = jobs.get("j")
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert jobs.get("j") == before
     assert len(engine.requests) == 1
 
 
-def test_a_job_left_unclosed_is_closed_by_the_redelivered_row(
-    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+def test_a_job_left_unclosed_is_closed_by_the_redelivered_task(
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine
 ) -> None:
-    """Given the last row done by a worker that died before closing, when redelivered, then the job is only closed."""
+    """Given the last task done by a worker that died before closing, when redelivered, then the job is only closed."""
     jobs.accept("j", request_of(skip_grid=False, n_samples=2))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     jobs.redis.hset("test:job:j", "state", State.PROGRESS.value)
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
     assert len(engine.requests) == 2
 
 
 def test_a_grid_that_is_too_wide_for_its_format_is_made_smaller(
-    runner: RowRunner, jobs: JobStore, results: ResultStore
+    runner: TaskRunner, jobs: JobStore, results: ResultStore
 ) -> None:
     """Given 33 WebP images in a row that are wider than the format holds, when done, then the grid is smaller."""
     jobs.accept("j", request_of(n_samples=33, width=512, height=8, format="webp", skip_grid=False, steps=1))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     job = jobs.get("j")
     assert (job.state, len(job.images), job.grid) == (State.SUCCESS, 33, "grid.webp")
     with Image.open(io.BytesIO(results.read("kept/j", "grid.webp"))) as grid:
@@ -163,7 +163,7 @@ def test_a_grid_that_is_too_wide_for_its_format_is_made_smaller(
 
 @pytest.mark.parametrize("failure", [StorageFull("no room"), MemoryError(), OSError("broken"), ValueError("too wide")])
 def test_a_grid_that_cannot_be_made_does_not_cost_the_images(
-    runner: RowRunner, jobs: JobStore, results: ResultStore, monkeypatch: pytest.MonkeyPatch, failure: Exception
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     """Given images that are made and a grid that cannot be, when closed, then the job is done, and it is told."""
     write = results.write
@@ -175,7 +175,7 @@ def test_a_grid_that_cannot_be_made_does_not_cost_the_images(
 
     monkeypatch.setattr(results, "write", no_grid)
     jobs.accept("j", request_of(n_samples=2, skip_grid=False))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     job = jobs.get("j")
     assert (job.state, len(job.images), job.grid) == (State.SUCCESS, 2, None)
     answer = describe(job, results)
@@ -183,32 +183,32 @@ def test_a_grid_that_cannot_be_made_does_not_cost_the_images(
     assert "skip_grid: the grid could not be made; all images are there." in answer["Parameters"]["warnings"]
 
 
-def test_the_grid_has_the_pictures_in_order(runner: RowRunner, jobs: JobStore, results: ResultStore) -> None:
-    """Given 2 rows of 2 with a grid, when done, then its cells are the pictures in the order of their seeds."""
+def test_the_grid_has_the_images_in_order(runner: TaskRunner, jobs: JobStore, results: ResultStore) -> None:
+    """Given 2 tasks of 2 with a grid, when done, then its cells are the images in the order of their seeds."""
     jobs.accept("j", request_of(n_iter=2, n_samples=2, skip_grid=False))
-    for row in (1, 0):
-        runner.run(RowId("j", row))
+    for task in (1, 0):
+        runner.run(TaskRef("j", task))
     grid = Image.open(io.BytesIO(results.read("kept/j", "grid.png"))).convert("RGB")
     assert grid.size == (128, 128)
     cells = [grid.getpixel(corner) for corner in ((0, 0), (64, 0), (0, 64), (64, 64))]
     assert cells == [(seed, 100, 0) for seed in (10, 11, 12, 13)]
 
 
-def test_fixed_code_shares_the_starting_noise_only(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
-    """Given fixed_code, when 2 pictures are made, then their noise seeds are equal and their step seeds are not."""
+def test_fixed_code_shares_the_starting_noise_only(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given fixed_code, when 2 images are made, then their noise seeds are equal and their step seeds are not."""
     jobs.accept("j", request_of(n_samples=2, fixed_code=True))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert [request.noise_seed for request in engine.requests] == [10, 10]
     assert [request.step_seed for request in engine.requests] == [10, 11]
 
 
-def test_a_receipt_remakes_its_picture_also_where_the_noise_is_fixed(
-    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
+def test_a_receipt_remakes_its_image_also_where_the_noise_is_fixed(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
 ) -> None:
-    """Given pictures that start from the same noise, when each receipt is asked for, then its seeds are the same."""
+    """Given images that start from the same noise, when each receipt is asked for, then its seeds are the same."""
     jobs.accept("j", request_of(n_iter=2, n_samples=2, fixed_code=True))
-    for row in (0, 1):
-        runner.run(RowId("j", row))
+    for task in (0, 1):
+        runner.run(TaskRef("j", task))
     asked = [(request.noise_seed, request.step_seed) for request in engine.requests]
     assert asked == [(10, 10), (10, 11), (10, 12), (10, 13)]
     for number, image in enumerate(jobs.get("j").images):
@@ -219,22 +219,22 @@ def test_a_receipt_remakes_its_picture_also_where_the_noise_is_fixed(
         assert (again.noise_seed_of(0, 0), again.seed_of(0, 0)) == asked[number]
 
 
-def test_a_noise_seed_is_that_of_every_picture(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
-    """Given a noise seed, when 2 pictures are made, then both start from it and go on with their own."""
+def test_a_noise_seed_is_that_of_every_image(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a noise seed, when 2 images are made, then both start from it and go on with their own."""
     jobs.accept("j", request_of(n_samples=2, noise_seed=99))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert [(request.noise_seed, request.step_seed) for request in engine.requests] == [(99, 10), (99, 11)]
 
 
 def test_img2img_reads_its_input_at_the_size_asked_for(
-    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
 ) -> None:
-    """Given a stored 10x20 input, when the row runs, then the engine gets it at 64x64, and the result is enlarged."""
+    """Given a stored 10x20 input, when the task runs, then the engine gets it at 64x64, and the result is enlarged."""
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
     results.write(input_folder("j"), INPUT_NAME, data.getvalue())
     jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, post_upscale=2))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     start = engine.requests[0].init_image
     assert start is not None
     assert (start.size, start.getpixel((5, 5))) == ((64, 64), (0, 0, 255))
@@ -245,13 +245,13 @@ def test_img2img_reads_its_input_at_the_size_asked_for(
 
 @pytest.mark.parametrize(("upscale", "size"), [(1, 64), (2, 96), (4, 64)])
 def test_an_input_is_brought_to_its_size_in_one_step(
-    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch,
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch,
     upscale: int, size: int,
 ) -> None:  # fmt: skip
-    """Given upscale and an input of 48x48, when the row runs, then it is resized once, to what is drawn, and where that
-    is the enlarged size the pixels are those of the enlargement."""
-    data, picture = io.BytesIO(), Image.effect_noise((48, 48), 90).convert("RGB")
-    picture.save(data, "PNG")
+    """Given upscale and an input of 48x48, when the task runs, then it is resized once, to what is drawn, and where
+    that is the enlarged size the pixels are those of the enlargement."""
+    data, image = io.BytesIO(), Image.effect_noise((48, 48), 90).convert("RGB")
+    image.save(data, "PNG")
     results.write(input_folder("j"), INPUT_NAME, data.getvalue())
     made: list[tuple[int, int]] = []
     resize = Image.Image.resize
@@ -263,17 +263,17 @@ def test_an_input_is_brought_to_its_size_in_one_step(
     jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, upscale=upscale, width=size, height=size))
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "resize", noted)
-        runner._input_picture(jobs.claim_row("j", 0))  # type: ignore[arg-type]  # it is there
+        runner._input_image(jobs.claim_task("j", 0))  # type: ignore[arg-type]  # it is there
     assert made == [(size, size)]
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     start = runner._inputs["j"]
-    assert start.tobytes() == resize(picture, (size, size), Image.Resampling.LANCZOS).tobytes()
+    assert start.tobytes() == resize(image, (size, size), Image.Resampling.LANCZOS).tobytes()
 
 
-def test_the_rows_of_a_job_share_its_input(
-    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+def test_the_tasks_of_a_job_share_its_input(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given 3 rows from one input, when they run, then it is read once; and the inputs of few jobs only are kept."""
+    """Given 3 tasks from one input, when they run, then it is read once; and the inputs of few jobs only are kept."""
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
     read: list[str] = []
@@ -288,17 +288,17 @@ def test_the_rows_of_a_job_share_its_input(
         job = f"j{number}"
         results.write(input_folder(job), INPUT_NAME, data.getvalue())
         jobs.accept(job, request_of(kind="img2img", denoising_strength=0.5, n_iter=3))
-        for row in range(3):
-            runner.run(RowId(job, row))
+        for task in range(3):
+            runner.run(TaskRef(job, task))
     assert read == [input_folder(f"j{number}") for number in range(20)]
     assert len({id(request.init_image) for request in engine.requests[-3:]}) == 1
     assert len(runner._inputs) < 10
 
 
-def test_rows_that_begin_at_the_same_time_decode_their_input_once(
-    runner: RowRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given 3 rows that all read their input before one has decoded it, then they share one picture."""
+    """Given 3 tasks that all read their input before one has decoded it, then they share one image."""
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
     results.write(input_folder("j"), INPUT_NAME, data.getvalue())
@@ -312,7 +312,7 @@ def test_rows_that_begin_at_the_same_time_decode_their_input_once(
 
     monkeypatch.setattr(results, "read", together)
     jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, n_iter=3, skip_grid=True))
-    threads = [threading.Thread(target=runner.run, args=(RowId("j", row),)) for row in range(3)]
+    threads = [threading.Thread(target=runner.run, args=(TaskRef("j", task),)) for task in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -325,12 +325,12 @@ def test_rows_that_begin_at_the_same_time_decode_their_input_once(
     [(OutOfMemory("too big"), "out_of_memory"), (RuntimeError("secret detail"), "internal_error")],
 )
 def test_an_error_ends_the_job_with_its_reason(
-    runner: RowRunner, jobs: JobStore, engine: FakeEngine, raised: Exception, code: str
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine, raised: Exception, code: str
 ) -> None:
-    """Given an engine that fails, when the row runs, then the job is a FAILURE with a stable code and no details."""
+    """Given an engine that fails, when the task runs, then the job is a FAILURE with a stable code and no details."""
     jobs.accept("j", request_of(n_samples=2))
     engine.errors = [None, raised]
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     job = jobs.get("j")
     assert job.state is State.FAILURE
     assert job.error
@@ -338,78 +338,81 @@ def test_an_error_ends_the_job_with_its_reason(
     assert "secret" not in job.error.message
 
 
-def test_a_cancelled_job_stops_at_the_next_step(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
+def test_a_cancelled_job_stops_at_the_next_step(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given a job cancelled after its first step, when the next step is reported, then it ends REVOKED, unstored."""
     jobs.accept("j", request_of(steps=50))
-    calls = []
+    messages = []
 
     def cancel_once() -> None:
-        calls.append(1)
-        if len(calls) == 2:
+        messages.append(1)
+        if len(messages) == 2:
             jobs.cancel("j")
 
     engine.before_result = cancel_once
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.REVOKED
     assert jobs.get("j").images == ()
-    assert len(calls) == 2
+    assert len(messages) == 2
 
 
-def test_a_worker_that_was_given_up_changes_nothing(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
-    """Given a row that another attempt took over, when the old one goes on, then it stops and the new one counts."""
+def test_a_worker_that_was_given_up_changes_nothing(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a task that another attempt took over, when the old one goes on, then it stops and the new one counts."""
     jobs.accept("j", request_of())
     taken = []
 
     def take_over() -> None:
         if not taken:
-            taken.append(jobs.claim_row("j", 0))
+            taken.append(jobs.claim_task("j", 0))
 
     engine.before_result = take_over
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     job = jobs.get("j")
     assert job.state is State.PROGRESS
-    assert job.rows[0].token == taken[0].token
-    assert not job.rows[0].done
+    assert job.tasks[0].token == taken[0].token
+    assert not job.tasks[0].done
 
 
-def test_a_stopping_worker_gives_the_row_back_uncounted(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
-    """Given a worker that shuts down, when its row is interrupted, then the row waits again with no attempt counted."""
+def test_a_stopping_worker_gives_the_task_back_uncounted(
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine
+) -> None:
+    """Given a worker that shuts down, when its task is interrupted, then the task waits again with no attempt
+    counted."""
     jobs.accept("j", request_of())
     engine.errors = [WorkerStopping("stopping")]
     with pytest.raises(WorkerStopping):
-        runner.run(RowId("j", 0))
-    assert jobs.get("j").rows[0].attempt == 0
-    runner.run(RowId("j", 0))
+        runner.run(TaskRef("j", 0))
+    assert jobs.get("j").tasks[0].attempt == 0
+    runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
 
 
-def test_a_row_whose_worker_failed_amid_it_is_given_back_and_counted(
-    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+def test_a_task_whose_worker_failed_amid_it_is_given_back_and_counted(
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine
 ) -> None:
     """Given a worker whose device breaks, when that has happened as often as is allowed, then the job ends, not before;
-    each time the row waits again at once."""
+    each time the task waits again at once."""
     jobs.accept("j", request_of())
     for attempt in (1, 2):
         engine.errors = [WorkerFailed("broken")]
         with pytest.raises(WorkerStopping):
-            runner.run(RowId("j", 0))
-        row = jobs.get("j").rows[0]
-        assert (row.state, row.attempt, row.token) == ("queued", attempt, "")
-    runner.run(RowId("j", 0))
+            runner.run(TaskRef("j", 0))
+        task = jobs.get("j").tasks[0]
+        assert (task.state, task.attempt, task.token) == ("queued", attempt, "")
+    runner.run(TaskRef("j", 0))
     error = jobs.get("j").error
     assert error
     assert error.code == "attempts_exhausted"
 
 
 def test_redis_going_away_for_a_while_loses_no_work(
-    runner: RowRunner, jobs: JobStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given Redis fails during the steps and at the end, when it is back, then the row is marked done."""
+    """Given Redis fails during the steps and at the end, when it is back, then the task is marked done."""
     jobs.accept("j", request_of())
     failures = iter(
         [redis.ConnectionError("away"), redis.TimeoutError("away"), redis.exceptions.OutOfMemoryError("full")]
     )
-    real = jobs.finish_row
+    real = jobs.finish_task
 
     def flaky(*args: Any) -> bool:
         for failure in failures:
@@ -419,20 +422,20 @@ def test_redis_going_away_for_a_while_loses_no_work(
     def no_progress(*_: Any) -> None:
         raise redis.ConnectionError("away")
 
-    monkeypatch.setattr(jobs, "finish_row", flaky)
+    monkeypatch.setattr(jobs, "finish_task", flaky)
     monkeypatch.setattr(jobs, "progress", no_progress)
     monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
 
 
 def test_redis_that_fails_over_loses_no_work(
-    runner: RowRunner, jobs: JobStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given a Redis that is a replica for a moment or cannot write to its disk, when it can, then the row is done."""
+    """Given a Redis that is a replica for a moment or cannot write to its disk, when it can, then the task is done."""
     jobs.accept("j", request_of())
     failures = iter([redis.exceptions.ReadOnlyError("replica"), redis.ResponseError("MISCONF cannot persist to disk")])
-    real = jobs.finish_row
+    real = jobs.finish_task
 
     def flaky(*args: Any) -> bool:
         for failure in failures:
@@ -442,10 +445,10 @@ def test_redis_that_fails_over_loses_no_work(
     def no_progress(*_: Any) -> None:
         raise redis.exceptions.ReadOnlyError("replica")
 
-    monkeypatch.setattr(jobs, "finish_row", flaky)
+    monkeypatch.setattr(jobs, "finish_task", flaky)
     monkeypatch.setattr(jobs, "progress", no_progress)
     monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
     assert len(engine.requests) == 1
 
@@ -482,7 +485,7 @@ def flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlakyStore:
 
 def test_a_store_that_is_away_for_a_while_loses_no_work(jobs: JobStore, engine: FakeEngine, flaky: FlakyStore) -> None:
     """Given a store that fails before and after the drawing, and at the grid, then the job is done, drawn once."""
-    runner = RowRunner(jobs, flaky, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    runner = TaskRunner(jobs, flaky, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
     ResultStore(flaky._root).write(input_folder("j"), INPUT_NAME, data.getvalue())
@@ -495,7 +498,7 @@ def test_a_store_that_is_away_for_a_while_loses_no_work(jobs: JobStore, engine: 
     real_close = jobs.close
     real_get = jobs.get
     jobs.get = lambda job_id: (again(), real_get(job_id))[1]  # type: ignore[method-assign]
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert real_close("j", None) is False, "it is closed"
     assert real_get("j").state is State.SUCCESS
     assert real_get("j").grid == "grid.png"
@@ -514,7 +517,7 @@ def test_a_store_that_stays_away_is_waited_for_until_the_deadline(
 
     flaky.meanwhile = later
     jobs.accept("j", request_of())
-    RowRunner(jobs, flaky, engine).run(RowId("j", 0))  # type: ignore[arg-type]  # the fake has what the runner uses
+    TaskRunner(jobs, flaky, engine).run(TaskRef("j", 0))  # type: ignore[arg-type]  # the fake has what the runner uses
     error = jobs.get("j").error
     assert error
     assert (error.code, flaky.failed) == ("store_unavailable", 4)
@@ -523,11 +526,11 @@ def test_a_store_that_stays_away_is_waited_for_until_the_deadline(
 def test_a_job_cancelled_while_the_store_is_away_waits_no_more(
     jobs: JobStore, engine: FakeEngine, flaky: FlakyStore
 ) -> None:
-    """Given a store that does not come back, when the job is cancelled, then its row ends."""
+    """Given a store that does not come back, when the job is cancelled, then its task ends."""
     flaky.failures = 10**6
     flaky.meanwhile = lambda: jobs.cancel("j")
     jobs.accept("j", request_of())
-    RowRunner(jobs, flaky, engine).run(RowId("j", 0))  # type: ignore[arg-type]  # the fake has what the runner uses
+    TaskRunner(jobs, flaky, engine).run(TaskRef("j", 0))  # type: ignore[arg-type]  # the fake has what the runner uses
     assert jobs.get("j").state is State.REVOKED
     assert flaky.failed == 1
 
@@ -537,7 +540,7 @@ def test_a_worker_that_is_to_end_waits_for_nothing_that_stays_away(
     jobs: JobStore, engine: FakeEngine, flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch, clock: Clock, away: str
 ) -> None:
     """Given Redis or the store away for good, when the worker is to end, then it waits some seconds more at most, and
-    gives the row back as far as it can."""
+    gives the task back as far as it can."""
     stopping = threading.Event()
 
     def now() -> float:
@@ -554,25 +557,25 @@ def test_a_worker_that_is_to_end_waits_for_nothing_that_stays_away(
             stopping.set()
             raise redis.ConnectionError("away")
 
-        monkeypatch.setattr(jobs, "finish_row", gone)
-        monkeypatch.setattr(jobs, "release_row", gone)
+        monkeypatch.setattr(jobs, "finish_task", gone)
+        monkeypatch.setattr(jobs, "release_task", gone)
     jobs.accept("j", request_of())
-    runner = RowRunner(jobs, flaky, engine, patience=Patience(stopping, now))  # type: ignore[arg-type]  # the fake
+    runner = TaskRunner(jobs, flaky, engine, patience=Patience(stopping, now))  # type: ignore[arg-type]  # the fake
     with pytest.raises(WorkerStopping):
-        runner.run(RowId("j", 0))
-    row = jobs.get("j").rows[0]
-    assert (row.state, row.attempt) == (("queued", 0) if away == "store" else ("running", 1))
+        runner.run(TaskRef("j", 0))
+    task = jobs.get("j").tasks[0]
+    assert (task.state, task.attempt) == (("queued", 0) if away == "store" else ("running", 1))
 
 
-def test_an_engine_that_refuses_ends_the_job(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
-    """Given submit raises, when the row runs, then the job fails with that reason and nothing is left running."""
+def test_an_engine_that_refuses_ends_the_job(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given submit raises, when the task runs, then the job fails with that reason and nothing is left running."""
 
     def refuse(*_: Any) -> Ticket:
         raise InternalError("no")
 
     engine.submit = refuse  # type: ignore[method-assign]
     jobs.accept("j", request_of())
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     error = jobs.get("j").error
     assert error is not None
     assert error.message == "no"
@@ -580,27 +583,28 @@ def test_an_engine_that_refuses_ends_the_job(runner: RowRunner, jobs: JobStore, 
 
 
 def test_a_message_delivered_twice_waits_for_the_living_attempt(redis_client: Any, results: ResultStore) -> None:
-    """Given a row in progress with a fresh lease, when its message comes again, then RowBusy and no second attempt."""
+    """Given a task in progress with a fresh lease, when its message comes again, then TaskBusy and no second
+    attempt."""
     engine = FakeEngine()
     jobs = JobStore(redis_client, "test:", lease_s=60)
-    runner = RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
     jobs.accept("j", request_of())
-    claim = jobs.claim_row("j", 0)
+    claim = jobs.claim_task("j", 0)
     assert claim
-    with pytest.raises(RowBusy):
-        runner.run(RowId("j", 0))
-    assert jobs.get("j").rows[0].attempt == 1
+    with pytest.raises(TaskBusy):
+        runner.run(TaskRef("j", 0))
+    assert jobs.get("j").tasks[0].attempt == 1
     redis_client.delete(f"test:lease:j:0:{claim.token}")
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
-    assert jobs.get("j").rows[0].attempt == 2
+    assert jobs.get("j").tasks[0].attempt == 2
 
 
-def test_the_beat_renews_the_lease_of_rows_in_progress(redis_client: Any, results: ResultStore) -> None:
-    """Given a row whose lease is running out, when the runner renews, then it lasts again; after the row, no more."""
+def test_the_beat_renews_the_lease_of_tasks_in_progress(redis_client: Any, results: ResultStore) -> None:
+    """Given a task whose lease is running out, when the runner renews, then it lasts again; after the task, no more."""
     engine = FakeEngine()
     jobs = JobStore(redis_client, "test:", lease_s=60)
-    runner = RowRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
     jobs.accept("j", request_of(steps=1))
 
     def run_out_and_renew() -> None:
@@ -610,7 +614,7 @@ def test_the_beat_renews_the_lease_of_rows_in_progress(redis_client: Any, result
         assert redis_client.pttl(lease) > 1000
 
     engine.before_result = run_out_and_renew
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
     redis_client.flushdb()
     runner.renew()
@@ -618,9 +622,9 @@ def test_the_beat_renews_the_lease_of_rows_in_progress(redis_client: Any, result
 
 
 def test_what_must_not_go_on_is_ended_also_while_it_waits(
-    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine
 ) -> None:
-    """Given rows in hand that make no step, when one job is cancelled and watched, then its tickets end, no others."""
+    """Given tasks in hand that make no step, when one job is cancelled and watched, then its tickets end, no others."""
     watched: list[list[str | None]] = []
 
     def cancel_and_watch() -> None:
@@ -632,32 +636,32 @@ def test_what_must_not_go_on_is_ended_also_while_it_waits(
 
     engine.before_result = cancel_and_watch
     jobs.accept("j", request_of(n_samples=2, steps=1))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert watched == [["cancelled", "cancelled"]]
     assert jobs.get("j").state is State.REVOKED
 
 
-def test_a_row_waits_for_its_model_and_tells_how_much_is_here(
-    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+def test_a_task_waits_for_its_model_and_tells_how_much_is_here(
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine
 ) -> None:
-    """Given an engine that fetches the model first, when a row runs, then its job tells the percentages on the way."""
+    """Given an engine that fetches the model first, when a task runs, then its job tells the percentages on the way."""
     engine.downloaded = [7, 43]
     seen: list[int | None] = []
     engine.before_result = lambda: seen.append(jobs.get("j").download)
     jobs.accept("j", request_of(steps=2))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert seen == [7, 43, 43, None]
     assert jobs.get("j").state is State.SUCCESS
 
 
 def test_a_job_cancelled_during_the_download_is_not_drawn(
-    runner: RowRunner, jobs: JobStore, engine: FakeEngine
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine
 ) -> None:
     """Given a download under way, when the job is cancelled, then nothing is submitted to the engine."""
     engine.downloaded = [7, 8]
     engine.before_result = lambda: jobs.cancel("j")
     jobs.accept("j", request_of(steps=2))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.REVOKED
     assert engine.requests == []
 
@@ -666,40 +670,40 @@ def test_a_job_cancelled_during_the_download_is_not_drawn(
 def test_a_model_that_only_another_worker_has_is_left_to_it(
     redis_client: Any, results: ResultStore, elsewhere: bool
 ) -> None:
-    """Given a worker without the model, when it gets a row, then another that has it gets the row, else it fails."""
+    """Given a worker without the model, when it gets a task, then another that has it gets the task, else it fails."""
     engine, jobs = FakeEngine(), JobStore(redis_client, "test:")
     engine.errors = [ModelUnavailable("It is not here.")]
-    runner = RowRunner(jobs, results, engine, lambda _request: elsewhere)  # type: ignore[arg-type]  # the fake
+    runner = TaskRunner(jobs, results, engine, lambda _request: elsewhere)  # type: ignore[arg-type]  # the fake
     jobs.accept("j", request_of(steps=1))
     if elsewhere:
-        with pytest.raises(RowBusy):
-            runner.run(RowId("j", 0))
-        assert jobs.get("j").rows[0].attempt == 0
+        with pytest.raises(TaskBusy):
+            runner.run(TaskRef("j", 0))
+        assert jobs.get("j").tasks[0].attempt == 0
         assert jobs.get("j").state is not State.FAILURE
     else:
-        runner.run(RowId("j", 0))
+        runner.run(TaskRef("j", 0))
         error = jobs.get("j").error
         assert error
         assert (error.code, error.message) == ("model_unavailable", "It is not here.")
 
 
-def test_room_is_what_runs_well_together_and_one_more(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
-    """Given an engine that runs 8 pictures well, when rows hold 1, 4 or 16 of them, then there is room for 8, 2, 1."""
+def test_room_is_what_runs_well_together_and_one_more(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given an engine that runs 8 images well, when tasks hold 1, 4 or 16 of them, then there is room for 8, 2, 1."""
     engine.together = 8
     seen = [runner.room()]
     engine.before_result = lambda: seen.append(runner.room())
     for number, samples in enumerate((4, 16)):
         jobs.accept(str(number), request_of(n_samples=samples, steps=1))
-        runner.run(RowId(str(number), 0))
+        runner.run(TaskRef(str(number), 0))
     assert set(seen) == {9, 3, 2}
 
 
-def test_a_running_job_has_a_preview(runner: RowRunner, jobs: JobStore, engine: FakeEngine) -> None:
-    """Given a job under way, when a step is done, then a small JPEG of the picture can be read, but not before."""
+def test_a_running_job_has_a_preview(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a job under way, when a step is done, then a small JPEG of the image can be read, but not before."""
     previews: list[str | None] = []
     engine.before_result = lambda: previews.append(jobs.preview("j"))
     jobs.accept("j", request_of(width=128, height=64, steps=2))
-    runner.run(RowId("j", 0))
+    runner.run(TaskRef("j", 0))
     assert previews[0] is None
     assert previews[1]
     with Image.open(io.BytesIO(base64.b64decode(previews[1]))) as small:
@@ -711,17 +715,17 @@ def leasing(redis_client: Any) -> JobStore:
     return JobStore(redis_client, "test:", lease_s=60)
 
 
-def take_over(jobs: JobStore, call: str) -> None:
+def take_over(jobs: JobStore, message: str) -> None:
     """What a second worker does with the message of a first one that was frozen."""
     for lease in jobs.redis.scan_iter("test:lease:*"):
         jobs.redis.delete(lease)
-    assert jobs.claim_row("j", 0, call)
+    assert jobs.claim_task("j", 0, message)
 
 
-def test_a_message_is_left_to_whoever_took_its_row_over(leasing: JobStore, results: ResultStore) -> None:
-    """Given a worker that was frozen, when it learns that another has its row, then it neither keeps nor ends it."""
+def test_a_message_is_left_to_whoever_took_its_task_over(leasing: JobStore, results: ResultStore) -> None:
+    """Given a worker that was frozen, when it learns that another has its task, then it neither keeps nor ends it."""
     engine = FakeEngine()
-    runner = RowRunner(leasing, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    runner = TaskRunner(leasing, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
     leasing.accept("j", request_of(steps=1))
     taken_over: list[bool] = []
 
@@ -733,13 +737,13 @@ def test_a_message_is_left_to_whoever_took_its_row_over(leasing: JobStore, resul
     engine.before_result = freeze
     assert runner.run_next("call", "any") is False
     (held,) = leasing.backlog.taken()
-    assert held.token == leasing.get("j").rows[0].token
+    assert held.token == leasing.get("j").tasks[0].token
 
 
-def test_a_row_that_is_done_lets_its_message_go(leasing: JobStore, results: ResultStore) -> None:
-    """Given a row, when it is done, cancelled or not there, then its message may be acknowledged and holds nothing."""
+def test_a_task_that_is_done_lets_its_message_go(leasing: JobStore, results: ResultStore) -> None:
+    """Given a task, when it is done, cancelled or not there, then its message may be acknowledged and holds nothing."""
     engine = FakeEngine()
-    runner = RowRunner(leasing, results, engine)  # type: ignore[arg-type]
+    runner = TaskRunner(leasing, results, engine)  # type: ignore[arg-type]
     assert runner.run_next("call", "any")
     leasing.accept("j", request_of(steps=1))
     assert runner.run_next("call", "any")
@@ -751,13 +755,13 @@ def test_a_row_that_is_done_lets_its_message_go(leasing: JobStore, results: Resu
 
 @pytest.mark.parametrize("what", ["cancelled", "taken over"])
 @pytest.mark.parametrize("raised", [WorkerStopping("stopping"), ModelUnavailable("not here")])
-def test_a_row_that_cannot_be_given_back_is_told_to_nobody(
+def test_a_task_that_cannot_be_given_back_is_told_to_nobody(
     leasing: JobStore, results: ResultStore, what: str, raised: Exception
 ) -> None:
-    """Given a row whose job ended or that another took over, when a worker gives it back, then nothing is raised."""
+    """Given a task whose job ended or that another took over, when a worker gives it back, then nothing is raised."""
     engine = FakeEngine()
     engine.errors = [raised]
-    runner = RowRunner(leasing, results, engine, lambda _request: True)  # type: ignore[arg-type]
+    runner = TaskRunner(leasing, results, engine, lambda _request: True)  # type: ignore[arg-type]
     leasing.accept("j", request_of(steps=1))
     done: list[bool] = []
 
@@ -779,20 +783,20 @@ def test_a_row_that_cannot_be_given_back_is_told_to_nobody(
     assert runner.run_next("call", "any") is (what == "cancelled")
 
 
-def test_rows_of_models_that_others_have_are_left_to_them(leasing: JobStore, results: ResultStore) -> None:
-    """Given a worker without the first row's model, when called, then it does the next, in order; then it is busy."""
+def test_tasks_of_models_that_others_have_are_left_to_them(leasing: JobStore, results: ResultStore) -> None:
+    """Given a worker without the first task's model, when called, then it does the next, in order; then it is busy."""
     for name, model in (("first", "big"), ("second", "demo"), ("third", "demo")):
         leasing.accept(name, request_of(steps=1, model=model))
     engine = FakeEngine()
-    runner = RowRunner(leasing, results, engine, left_to_others=lambda _variant: {"big"})  # type: ignore[arg-type]
+    runner = TaskRunner(leasing, results, engine, left_to_others=lambda _variant: {"big"})  # type: ignore[arg-type]
     for number in range(2):
         assert runner.run_next(f"call {number}", "any")
     assert [leasing.get(name).state for name in ("second", "third")] == [State.SUCCESS] * 2
-    with pytest.raises(RowBusy):
+    with pytest.raises(TaskBusy):
         runner.run_next("call", "any")
     assert leasing.backlog.taken() == []
-    assert (leasing.get("first").state, leasing.get("first").rows[0].attempt) == (State.PENDING, 0)
-    assert leasing.take_row("call", "any") == RowId("first", 0)
-    with pytest.raises(RowBusy):
+    assert (leasing.get("first").state, leasing.get("first").tasks[0].attempt) == (State.PENDING, 0)
+    assert leasing.take_task("call", "any") == TaskRef("first", 0)
+    with pytest.raises(TaskBusy):
         runner.run_next("call", "any")
-    assert [held.call for held in leasing.backlog.taken()] == ["call"], "it comes again, for one that has the model"
+    assert [held.message for held in leasing.backlog.taken()] == ["call"], "it comes again, for one that has the model"

@@ -57,10 +57,10 @@ def finished(jobs: JobStore, results: ResultStore, url: str, **changes: Any) -> 
     """A job that has ended well."""
     request = request_of(callback_url=url, **changes)
     jobs.accept("j", request)
-    claim = jobs.claim_row("j", 0)
+    claim = jobs.claim_task("j", 0)
     assert claim
     results.write(result_folder("j", request), "0000-10.png", b"the picture")
-    jobs.finish_row(claim, [StoredImage("0000-10.png", 10)], {"device": "cpu"}, [])
+    jobs.finish_task(claim, [StoredImage("0000-10.png", 10)], {"device": "cpu"}, [])
     jobs.close("j", None)
     return "j"
 
@@ -85,10 +85,10 @@ def test_the_caller_gets_the_status_signed(
     assert jobs.callbacks.waiting() == 0
 
 
-def test_pictures_come_along_where_base64_was_asked_for(
+def test_images_come_along_where_base64_was_asked_for(
     jobs: JobStore, results: ResultStore, sender: CallbackSender, receiver: Receiver
 ) -> None:
-    """Given return_base64, when the callback is sent, then the pictures are in it; links alone if they are gone."""
+    """Given return_base64, when the callback is sent, then the images are in it; links alone if they are gone."""
     finished(jobs, results, receiver.url(), return_base64=True)
     receiver.statuses = [500]
     sender.send_due()

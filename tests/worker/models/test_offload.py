@@ -14,7 +14,7 @@ from worker.engine import engine as engine_module
 from worker.hardware.devices import Device
 from worker.hardware.variants import PROFILES, Precision, Profile, choose_precision
 from worker.models.cache import CheckpointCache
-from worker.models.offload import Residency
+from worker.models.offload import Offloader
 
 Build = Callable[..., DenoiseRequest]
 CUDA = Device("cuda")
@@ -41,76 +41,76 @@ def journal() -> Journal:
 
 
 @pytest.fixture
-def residency(monkeypatch: pytest.MonkeyPatch) -> Residency:
+def offloader(monkeypatch: pytest.MonkeyPatch) -> Offloader:
     monkeypatch.setattr(Device, "empty_cache", lambda _: None)
-    return Residency(CUDA)
+    return Offloader(CUDA)
 
 
-def test_a_unet_stays_for_a_run_of_calls_and_makes_room_for_the_decoder(residency: Residency, journal: Journal) -> None:
+def test_a_unet_stays_for_a_run_of_calls_and_makes_room_for_the_decoder(offloader: Offloader, journal: Journal) -> None:
     """Given a run of UNet calls, when the VAE decodes, then the UNet came once and left first, and both are gone."""
     unet, vae = Part("unet", journal), Part("vae", journal)
     for _ in range(20):
-        residency.settle(unet, keep=False)
-    with residency.visit(vae):
+        offloader.resolve(unet, keep=False)
+    with offloader.visit(vae):
         journal.append(("vae", "decodes"))
     assert journal == [("unet", "cuda"), ("unet", "cpu"), ("vae", "cuda"), ("vae", "decodes"), ("vae", "cpu")]
 
 
-def test_turbo_keeps_the_unet_beside_the_other_parts(residency: Residency, journal: Journal) -> None:
+def test_turbo_keeps_the_unet_beside_the_other_parts(offloader: Offloader, journal: Journal) -> None:
     """Given a UNet that is kept, when the text encoder works and the worker rests, then the UNet has not moved."""
     unet, text = Part("unet", journal), Part("text", journal)
-    residency.settle(unet, keep=True)
-    with residency.visit(text):
+    offloader.resolve(unet, keep=True)
+    with offloader.visit(text):
         pass
-    residency.rest()
-    residency.settle(unet, keep=True)
+    offloader.rest()
+    offloader.resolve(unet, keep=True)
     assert journal == [("unet", "cuda"), ("text", "cuda"), ("text", "cpu")]
 
 
-def test_turbo_ends_with_the_next_request_that_does_not_ask_for_it(residency: Residency, journal: Journal) -> None:
+def test_turbo_ends_with_the_next_request_that_does_not_ask_for_it(offloader: Offloader, journal: Journal) -> None:
     """Given a UNet that was kept, when it is next called without turbo, then it leaves when the worker rests."""
     unet = Part("unet", journal)
-    residency.settle(unet, keep=True)
-    residency.settle(unet, keep=False)
-    residency.rest()
+    offloader.resolve(unet, keep=True)
+    offloader.resolve(unet, keep=False)
+    offloader.rest()
     assert journal == [("unet", "cuda"), ("unet", "cpu")]
 
 
-def test_one_unet_takes_the_place_of_another(residency: Residency, journal: Journal) -> None:
+def test_one_unet_takes_the_place_of_another(offloader: Offloader, journal: Journal) -> None:
     """Given the UNet of one model, kept or not, when that of another is called, then the first leaves first."""
     one, other = Part("one", journal), Part("other", journal)
-    residency.settle(one, keep=True)
-    residency.settle(other, keep=False)
+    offloader.resolve(one, keep=True)
+    offloader.resolve(other, keep=False)
     assert journal == [("one", "cuda"), ("one", "cpu"), ("other", "cuda")]
 
 
-def test_a_part_without_room_does_not_stay_behind_in_part(residency: Residency, journal: Journal) -> None:
+def test_a_part_without_room_does_not_stay_behind_in_part(offloader: Offloader, journal: Journal) -> None:
     """Given no room on the device, when a part comes, then it is sent home whole and tried again the next time."""
     unet, vae = Part("unet", journal), Part("vae", journal)
     unet.refuses = vae.refuses = True
     with pytest.raises(torch.OutOfMemoryError):
-        residency.settle(unet, keep=False)
-    with pytest.raises(torch.OutOfMemoryError), residency.visit(vae):
+        offloader.resolve(unet, keep=False)
+    with pytest.raises(torch.OutOfMemoryError), offloader.visit(vae):
         pass
     unet.refuses = False
-    residency.settle(unet, keep=False)
+    offloader.resolve(unet, keep=False)
     expected = [("unet", "cuda"), ("unet", "cpu"), ("vae", "cuda"), ("vae", "cpu"), ("unet", "cuda")]
     assert journal == expected
 
 
-def test_a_model_that_is_gone_is_forgotten(residency: Residency, journal: Journal) -> None:
+def test_a_model_that_is_gone_is_forgotten(offloader: Offloader, journal: Journal) -> None:
     """Given a UNet on the device whose model was evicted, when another is called, then nobody holds the first."""
-    residency.settle(Part("gone", journal), keep=True)
+    offloader.resolve(Part("gone", journal), keep=True)
     gc.collect()
-    residency.settle(Part("other", journal), keep=False)
+    offloader.resolve(Part("other", journal), keep=False)
     assert journal == [("gone", "cuda"), ("other", "cuda")]
 
 
 def test_the_variants_differ_in_where_the_parts_live() -> None:
     """Given the profiles, then only the optimized one moves parts, decodes in tiles and runs rows one by one."""
-    assert PROFILES["optimized"] == Profile("autocast", offload=True, small_decoder=True, rows_at_most=1)
+    assert PROFILES["optimized"] == Profile("autocast", offload=True, small_decoder=True, max_batch_size=1)
     for name in ("standard", "cpu"):
-        assert PROFILES[name] == Profile("autocast", offload=False, small_decoder=False, rows_at_most=None)
+        assert PROFILES[name] == Profile("autocast", offload=False, small_decoder=False, max_batch_size=None)
 
 
 @pytest.fixture
@@ -146,18 +146,18 @@ def optimized(
     """An engine of the optimized variant that computes on the CPU while it believes to move its parts elsewhere."""
     monkeypatch.setattr(engine_module, "profile_for", lambda *_: PROFILES["optimized"])
     engine = Engine(replace(settings, worker_variant="optimized"), catalogue)
-    assert engine._cache._residency is not None
-    monkeypatch.setattr(engine._cache._residency, "_device", replace(CUDA, name="here"))
+    assert engine._cache._offloader is not None
+    monkeypatch.setattr(engine._cache._offloader, "_device", replace(CUDA, name="here"))
     monkeypatch.setattr(Device, "empty_cache", lambda _: None)
     engine.start()
     yield engine
     engine.stop()
 
 
-def test_the_parts_of_a_picture_come_one_after_the_other(
+def test_the_parts_of_a_image_come_one_after_the_other(
     optimized: Engine, engine: Engine, moves: Journal, request_for: Build
 ) -> None:
-    """Given the optimized variant, when a picture is made, then each part comes once and goes, and the picture is the
+    """Given the optimized variant, when an image is made, then each part comes once and goes, and the image is the
     one that the other variants make."""
     request = request_for(steps=6)
     done = optimized.submit(request, lambda *_: None).result(60)
@@ -170,8 +170,8 @@ def test_the_parts_of_a_picture_come_one_after_the_other(
     assert done.image.tobytes() == whole.image.tobytes()
 
 
-def test_turbo_lets_the_unet_stay_between_pictures(optimized: Engine, moves: Journal, request_for: Build) -> None:
-    """Given turbo, when two pictures are made, then the UNet comes once; a request without it lets it go."""
+def test_turbo_lets_the_unet_stay_between_images(optimized: Engine, moves: Journal, request_for: Build) -> None:
+    """Given turbo, when two images are made, then the UNet comes once; a request without it lets it go."""
     for seed in (1, 2):
         done = optimized.submit(request_for(turbo=True, noise_seed=seed), lambda *_: None).result(60)
         assert done.used["turbo"] is True
@@ -182,7 +182,7 @@ def test_turbo_lets_the_unet_stay_between_pictures(optimized: Engine, moves: Jou
     assert [way for part, way in moves if part == "UNet2DConditionModel"][-1] == "goes"
 
 
-def test_a_model_of_the_optimized_variant_decodes_large_pictures_in_tiles(
+def test_a_model_of_the_optimized_variant_decodes_large_images_in_tiles(
     settings: Settings, catalogue: Catalogue
 ) -> None:
     """Given the optimized profile, when a model is loaded, then its VAE works in slices and tiles."""

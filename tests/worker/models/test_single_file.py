@@ -1,4 +1,4 @@
-"""Checkpoints in the original layout: the same pictures as their twins in the diffusers layout, and nothing else."""
+"""Checkpoints in the original layout: the same images as their twins in the diffusers layout, and nothing else."""
 
 import os
 import pickle
@@ -107,7 +107,7 @@ def test_a_single_file_is_its_diffusers_twin(world: World, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_single_file_draws_what_its_twin_draws(engine: Engine, kind: str) -> None:
-    """Given one model as file, pickle and folder, when each draws the same request, then the pictures are the same.
+    """Given one model as file, pickle and folder, when each draws the same request, then the images are the same.
 
     To one step of 255: the weights are equal in every bit, but where they lie in memory moves the last bit of a sum.
     """
@@ -127,8 +127,8 @@ def test_a_single_file_predicts_what_its_twin_predicts(world: World, kind: str) 
     with torch.no_grad():
         texts = [each.text_encoder(tokens)[0] for each in (one, two)]
         noises = [each.unet(latents, torch.tensor([500]), each.project_text(texts[1]))[0] for each in (one, two)]
-        pictures = [each.vae.decode(latents)[0] for each in (one, two)]
-    for ours, theirs in (texts, noises, pictures):
+        images = [each.vae.decode(latents)[0] for each in (one, two)]
+    for ours, theirs in (texts, noises, images):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 

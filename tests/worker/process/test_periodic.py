@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from shared.jobs.store import JobStore
-from shared.queue import RowQueue, make_celery
+from shared.queue import TaskQueue, make_celery
 from shared.settings import Settings
 from tests.conftest import Clock
 from tests.worker.jobs.test_runner import request_of
@@ -59,71 +59,73 @@ def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
     assert calls.count("broken") >= 2
 
 
-def test_rows_whose_messages_are_gone_are_called_for_again(redis_client: Any, redis_url: str) -> None:
-    """Given rows without messages in the broker, when the duty is done, then each has one, and no more come."""
+def test_tasks_whose_messages_are_gone_are_called_for_again(redis_client: Any, redis_url: str) -> None:
+    """Given tasks without messages in the broker, when the duty is done, then each has one, and no more come."""
     settings = Settings(redis_url=redis_url, key_prefix="t:")
     app = make_celery(settings)
-    jobs, queue = JobStore(redis_client, "t:"), RowQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:"), TaskQueue(app, redis_client, "t:")
     jobs.accept("three rows", request_of(n_iter=3))
-    queue.call("any")
+    queue.notify("any")
 
     recall = Recall(jobs, queue)
     for _ in range(2):
         recall.look()
-        assert (queue.calls_waiting("any"), queue.calls_waiting("standard")) == (3, 0)
+        assert (queue.messages_waiting("any"), queue.messages_waiting("standard")) == (3, 0)
     app.close()
 
 
-def test_a_row_that_nobody_works_on_is_called_for_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
-    """Given a taken row without a sign of life, when looked at for three seconds, then it waits and is called for."""
+def test_a_task_that_nobody_works_on_is_called_for_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a taken task without a sign of life, when looked at for three seconds, then it waits and is called for."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
     jobs.accept("alive", request_of())
-    jobs.take_row("call of a worker that was killed", "any")
-    jobs.take_row("call of a worker that lives", "any")
-    jobs.claim_row("alive", 0)
+    jobs.take_task("call of a worker that was killed", "any")
+    jobs.take_task("call of a worker that lives", "any")
+    jobs.claim_task("alive", 0)
 
     recall = Recall(jobs, queue, clock)
     for _ in range(3):
         recall.look()
         clock.now += 0.5
-    assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (0, 0), "its worker may be about to begin"
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (0, 0), (
+        "its worker may be about to begin"
+    )
     clock.now += 2
     recall.look()
-    assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (1, 1)
-    assert [taken.row.job_id for taken in jobs.backlog.taken()] == ["alive"]
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
+    assert [taken.task.job_id for taken in jobs.backlog.taken()] == ["alive"]
     app.close()
 
 
-def test_a_row_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, redis_url: str, clock: Clock) -> None:
-    """Given a row that begins between two looks and is put back, when looked at again, then its time begins anew."""
+def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a task that begins between two looks and is put back, when looked at again, then its time begins anew."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("passed on", request_of())
-    jobs.take_row("call", "any")
+    jobs.take_task("call", "any")
 
     recall = Recall(jobs, queue, clock)
     recall.look()
     clock.now += 2
-    claim = jobs.claim_row("passed on", 0)
+    claim = jobs.claim_task("passed on", 0)
     assert claim
     recall.look()
-    jobs.release_row(claim)
+    jobs.release_task(claim)
     clock.now += 2
     recall.look()
     clock.now += 2
     recall.look()
-    assert jobs.backlog.rows_waiting("any") == 0
+    assert jobs.backlog.tasks_waiting("any") == 0
     app.close()
 
 
-def test_a_row_in_no_list_waits_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
-    """Given a row that only its job's record knows of, when several look for a while, then one puts it into line."""
+def test_a_task_in_no_list_waits_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a task that only its job's record knows of, when several look for a while, then one puts it into line."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
-    jobs.take_row("call", "any")
+    jobs.take_task("call", "any")
     redis_client.delete("t:backlog:taken")
 
     recalls = [Recall(jobs, queue, clock) for _ in range(3)]
@@ -131,11 +133,11 @@ def test_a_row_in_no_list_waits_again(redis_client: Any, redis_url: str, clock: 
         for recall in recalls:
             recall.look()
         clock.now += 0.5
-    assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (0, 0), "it may be on its way"
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (0, 0), "it may be on its way"
     clock.now += 2
     for recall in recalls:
         recall.look()
-    assert (jobs.backlog.rows_waiting("any"), queue.calls_waiting("any")) == (1, 1)
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
     app.close()
 
 
@@ -144,13 +146,13 @@ def test_a_look_at_the_records_is_bounded_and_reaches_all(
 ) -> None:
     """Given more open jobs than one look goes through, when looked at again and again, then each had its turn."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     ids = {f"job {number:02d}" for number in range(25)}
     for job_id in ids:
         jobs.accept(job_id, request_of())
     looked_at: list[list[str]] = []
     monkeypatch.setattr("worker.process.periodic._JOBS_A_LOOK", 10)
-    monkeypatch.setattr(jobs, "loose_rows", lambda some: looked_at.append(some) or set())
+    monkeypatch.setattr(jobs, "loose_tasks", lambda some: looked_at.append(some) or set())
 
     recall = Recall(jobs, queue, clock)
     for _ in range(3):
@@ -161,12 +163,13 @@ def test_a_look_at_the_records_is_bounded_and_reaches_all(
     app.close()
 
 
-def test_jobs_of_many_rows_keep_no_other_from_its_turn(
+def test_jobs_of_many_tasks_keep_no_other_from_its_turn(
     redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given open jobs with more rows than one look goes through, when the last one's row is lost, then it is found."""
+    """Given open jobs with more tasks than one look goes through, when the last one's task is lost, then it is
+    found."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), RowQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     monkeypatch.setattr("shared.jobs.store._ROWS_A_LOOK", 20)
     for number in range(10):
         jobs.accept(f"job {number}", request_of(n_iter=30 if number == 4 else 8))
@@ -188,6 +191,6 @@ def test_a_look_ends_what_is_overdue(redis_client: Any, redis_url: str, clock: C
     jobs = JobStore(redis_client, "t:", lease_s=5, longest_wait_s=10, clock=clock)
     jobs.accept("late", request_of())
     clock.now += 11
-    Recall(jobs, RowQueue(app, redis_client, "t:"), clock).look()
+    Recall(jobs, TaskQueue(app, redis_client, "t:"), clock).look()
     assert redis_client.hget("t:job:late", "state") == "FAILURE"
     app.close()

@@ -51,7 +51,7 @@ def test_signs_of_life_do_not_wait_for_slow_deletions(
         return counting
 
     monkeypatch.setattr(worker._deliveries, "renew", count("deliveries"))
-    monkeypatch.setattr(worker._rows, "renew", count("leases"))
+    monkeypatch.setattr(worker._tasks, "renew", count("leases"))
     monkeypatch.setattr(worker._register, "announce", count("cards"))
     monkeypatch.setattr(worker._reception, "receives", lambda: True)
 
@@ -88,7 +88,7 @@ def test_without_an_engine_there_is_no_sign_of_life(
     """Given a worker whose engine has ended, then it renews no lease and no delivery, and is in no register."""
     renewed: list[str] = []
     monkeypatch.setattr(worker._deliveries, "renew", lambda: renewed.append("deliveries"))
-    monkeypatch.setattr(worker._rows, "renew", lambda: renewed.append("leases"))
+    monkeypatch.setattr(worker._tasks, "renew", lambda: renewed.append("leases"))
     monkeypatch.setattr(worker._reception, "receives", lambda: True)
     worker._engine.start()
     worker._renew()

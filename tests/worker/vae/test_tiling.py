@@ -10,7 +10,7 @@ from PIL import Image
 from shared.catalogue.models import Catalogue
 from shared.errors import OutOfMemory
 from shared.settings import Settings
-from tests.pictures import decibels
+from tests.images import decibels
 from worker.engine import DenoiseRequest, Engine
 
 Build = Callable[..., DenoiseRequest]
@@ -57,11 +57,11 @@ def fresh(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize("init_image", [None, Image.new("RGB", (96, 64), "teal")], ids=["txt2img", "img2img"])
-def test_a_picture_that_does_not_fit_into_the_vae_is_made_in_tiles(
+def test_a_image_that_does_not_fit_into_the_vae_is_made_in_tiles(
     init_image: Image.Image | None, fresh: Engine, small_vae: SmallVae, request_for: Build
 ) -> None:
-    """Given memory for small tiles only, when a picture is made, then it succeeds, much the same, with a warning each
-    for the encoder and the decoder; and when the memory is back, then pictures are as before."""
+    """Given memory for small tiles only, when an image is made, then it succeeds, much the same, with a warning each
+    for the encoder and the decoder; and when the memory is back, then images are as before."""
     request = request_for(width=96, height=64, init_image=init_image, strength=0.6)
     whole = fresh.submit(request, silent).result(60)
     small_vae.side = 4
@@ -75,10 +75,10 @@ def test_a_picture_that_does_not_fit_into_the_vae_is_made_in_tiles(
     assert (again.image.tobytes(), again.warnings) == (whole.image.tobytes(), ())
 
 
-def test_a_picture_that_fits_not_even_in_tiles_fails_alone(
+def test_a_image_that_fits_not_even_in_tiles_fails_alone(
     fresh: Engine, small_vae: SmallVae, request_for: Build
 ) -> None:
-    """Given memory for nothing, when a picture is decoded, then it ends with OutOfMemory after two tries, and the next
+    """Given memory for nothing, when an image is decoded, then it ends with OutOfMemory after two tries, and the next
     one is served."""
     small_vae.side = 1
     with pytest.raises(OutOfMemory):
@@ -91,7 +91,7 @@ def test_a_picture_that_fits_not_even_in_tiles_fails_alone(
 def test_what_is_not_about_memory_is_not_tried_again(
     fresh: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given a decoder that breaks, when a picture is decoded, then the request fails at once."""
+    """Given a decoder that breaks, when an image is decoded, then the request fails at once."""
     from diffusers import AutoencoderKL
 
     tries: list[int] = []

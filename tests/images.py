@@ -1,4 +1,4 @@
-"""How alike two pictures are."""
+"""How alike two images are."""
 
 import base64
 import io
@@ -7,13 +7,13 @@ import math
 import numpy as np
 from PIL import Image
 
-#: Decibels from which a picture counts as the same: no pixel differs by more than a rounding or two.
+#: Decibels from which an image counts as the same: no pixel differs by more than a rounding or two.
 SAME = 50.0
 
 
 def decibels(one: Image.Image, two: Image.Image) -> float:
-    """PSNR of two pictures of the same size; infinite when they are equal."""
-    pixels = [np.asarray(picture.convert("RGB"), dtype=float) for picture in (one, two)]
+    """PSNR of two images of the same size; infinite when they are equal."""
+    pixels = [np.asarray(image.convert("RGB"), dtype=float) for image in (one, two)]
     error = float(np.mean((pixels[0] - pixels[1]) ** 2))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
