@@ -19,7 +19,7 @@ from shared.settings import Settings, keep_compiled_kernels, read_settings
 from worker.engine import DenoiseRequest, Engine
 from worker.hardware.devices import pick_device
 
-VARIANTS = ("standard", "optimized")
+ON_A_GPU = ("standard", "optimized")
 COUNTS = (1, 2, 4, 8, 16, 32)
 PROMPT = "a red circle on a blue background"
 
@@ -73,7 +73,7 @@ def main(model: str, size: int, steps: int, most: int, name: str) -> None:
     )  # fmt: skip
     counts = tuple(count for count in COUNTS if count <= most)
     results = {
-        variant: measure(replace(settings, worker_variant=variant), request, counts, console) for variant in VARIANTS
+        variant: measure(replace(settings, worker_variant=variant), request, counts, console) for variant in ON_A_GPU
     }
     console.print(results)
     click.echo(report.write(name, {

@@ -1,4 +1,4 @@
-"""The queue: how workers are called to the tasks that wait (`shared/jobs/backlog.py`), over Celery on Redis."""
+"""The queue: notifies workers of the tasks that wait (`shared/jobs/backlog.py`), through Celery on Redis."""
 
 import uuid
 from typing import Any
@@ -11,19 +11,12 @@ from kombu.serialization import dumps
 from shared.errors import ServiceUnavailable
 from shared.redis.address import RedisAddress
 from shared.redis.errors import as_service_error
-from shared.request.model import ANY_VARIANT
 from shared.settings import Settings
+from shared.variants import ANY, QUEUES
 
 RUN_TASK = "worker.run_row"
-QUEUES = {ANY_VARIANT: "images.any", "standard": "images.standard", "optimized": "images.optimized"}
 # where kombu's Redis transport notes when a delivery not yet acknowledged was handed out
 DELIVERIES_KEY = "unacked_index"
-# which requests the workers of a variant take, by the variant that these ask for; a CPU worker serves every kind
-SERVED_BY = {
-    "standard": (ANY_VARIANT, "standard"),
-    "optimized": (ANY_VARIANT, "optimized"),
-    "cpu": tuple(QUEUES),
-}
 
 _PERSISTENT = 2  # AMQP's delivery mode, which Celery gives every message
 
@@ -36,7 +29,7 @@ def make_celery(settings: Settings) -> Celery:
         accept_content=["json"],
         task_ignore_result=True,
         task_acks_late=True,
-        task_default_queue=QUEUES[ANY_VARIANT],
+        task_default_queue=QUEUES[ANY],
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
@@ -70,7 +63,7 @@ def connect(settings: Settings) -> Any:
 
 
 class TaskQueue:
-    """Calls workers: one message for each task, saying only that there is one, and for whom."""
+    """Notifies workers: one message for each task, which says only that there is one, and for which variant."""
 
     def __init__(self, app: Celery, client: Any, prefix: str) -> None:
         self._redis = client
@@ -78,7 +71,7 @@ class TaskQueue:
         self._messages = Messages(app)
 
     def notify(self, variant: str, count: int = 1) -> None:
-        """Call workers of `variant` to so many tasks, all at once; raises what `as_service_error` makes of errors."""
+        """Notify workers of `variant` that `count` tasks are queued; raises what `as_service_error` makes of errors."""
         try:
             with self._redis.pipeline(transaction=False) as pipe:
                 for name, key, message in self._messages.commands(variant, count):
@@ -95,7 +88,7 @@ class TaskQueue:
             raise ServiceUnavailable("The queue cannot be reached; try again in a moment.") from None
 
     def messages_waiting(self, variant: str) -> int:
-        """How many calls no worker has received yet. May raise `redis.RedisError`."""
+        """How many messages no worker has received yet. May raise `redis.RedisError`."""
         return int(self._redis.llen(self._prefix + QUEUES[variant]))
 
 

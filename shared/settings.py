@@ -13,9 +13,9 @@ from shared.callback_hosts import CallbackHosts
 from shared.redis.address import RedisAddress
 from shared.setting_values import Environment, byte_count, choice, entries, folder, home
 from shared.text_files import NotUtf8, lines_of, read_text_file
+from shared.variants import WORKER_VARIANTS
 
 DUMMY_API_KEY = "lksalsdfjliadfds"
-VARIANTS = ("standard", "optimized", "cpu")
 TORCH, OPENVINO = "torch", "openvino"
 _MIB = 1024 * 1024
 _LONGEST_PRESIGNED_S = 7 * 24 * 3600  # signature version 4 of S3 allows no more
@@ -191,7 +191,7 @@ def read_settings() -> Settings:
             callback_hosts=_hosts(env, "CALLBACK_HOSTS"),
             callback_secret=env.str("CALLBACK_SECRET", default.callback_secret),
             callback_attempts=env.int("CALLBACK_ATTEMPTS", default.callback_attempts, validate=Range(1, 20)),
-            worker_variant=choice(env, "WORKER_VARIANT", default.worker_variant, VARIANTS),
+            worker_variant=choice(env, "WORKER_VARIANT", default.worker_variant, WORKER_VARIANTS),
             worker_slots=env.int("WORKER_SLOTS", default.worker_slots, validate=Range(1)),
             warm_up_s=env.float("WARM_UP_S", default.warm_up_s, validate=Range(0)),
             worker_count=env.int("WORKER_COUNT", default.worker_count, validate=Range(1)),

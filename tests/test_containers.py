@@ -18,8 +18,8 @@ import pytest
 
 from api.metrics import exposition
 from shared.jobs.workers import WorkerCard
-from shared.queue import QUEUES
 from shared.settings import Settings
+from shared.variants import QUEUES
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 

@@ -12,8 +12,8 @@ from api.services import Services
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
 from shared.jobs.workers import WorkerCard
-from shared.request.schemas import VARIANTS
 from shared.request.sizes import MIN_SIZE, SIZE_STEP
+from shared.variants import REQUEST_TYPES
 
 
 def _why_not(model: Model, cards: Sequence[WorkerCard]) -> str | None:
@@ -65,7 +65,7 @@ def ops_blueprint(services: Services) -> Blueprint:
                 {
                     "name": card.name,
                     "variant": card.variant,
-                    "serves": [variant for variant in VARIANTS if card.serves(variant)],
+                    "serves": [variant for variant in REQUEST_TYPES if card.serves(variant)],
                     "device": card.device,
                     "rows": card.tasks,
                     "room": card.room,

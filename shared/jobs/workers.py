@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from shared.lately import Lately
-from shared.queue import SERVED_BY
+from shared.variants import VARIANTS
 
 # Times are of Redis' own clock, the one that all workers share, in milliseconds since the epoch.
 # KEYS: names of workers by the time until which they count, cards by name; ARGV: name, card, time to live
@@ -76,7 +76,7 @@ class WorkerCard:
 
     def serves(self, variant: str) -> bool:
         """Whether this worker takes requests for that variant (`any`, `standard` or `optimized`)."""
-        return variant in SERVED_BY[self.variant]
+        return variant in VARIANTS[self.variant].serves
 
 
 class WorkerRegister:

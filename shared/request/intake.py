@@ -13,10 +13,11 @@ from shared.catalogue.samplers import canonical_name
 from shared.errors import CallbackRefused, InvalidRequest, TooCostly
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.input_image import InputImage
-from shared.request.model import ANY_VARIANT, MAX_SEED, ImageRequest
+from shared.request.model import MAX_SEED, ImageRequest
 from shared.request.prompt_file import PromptFile
 from shared.request.schemas import FORMATS, GenerateSchema, Limits, choose_model
 from shared.request.sizes import grid_warnings, native_size, objection_to_result, size_from_input
+from shared.variants import ANY
 
 _MOST_HINTS = 20  # looking for a likeness is slow, and a hostile body can hold a million unknown fields
 
@@ -63,7 +64,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         kind=schema.kind,
         model=model.name,
         config=values["config"] or model.configs[0],
-        variant=values["type"] or ANY_VARIANT,
+        variant=values["type"] or ANY,
         prompts=prompts,
         negative_prompt=values["negative_prompt"],
         width=width,

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 Kind = Literal["generate", "img2img"]
-ANY_VARIANT = "any"
 MAX_SEED = 2**32 - 1
 
 

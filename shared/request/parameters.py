@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
-from shared.request.model import ANY_VARIANT, ImageRequest
+from shared.request.model import ImageRequest
+from shared.variants import ANY
 
 
 def wire_parameters(
@@ -12,7 +13,7 @@ def wire_parameters(
 ) -> dict[str, Any]:
     """The request's parameters with defaults filled in; `used` replaces wishes by what the worker really did."""
     parameters: dict[str, Any] = {
-        "type": None if request.variant == ANY_VARIANT else request.variant,
+        "type": None if request.variant == ANY else request.variant,
         "prompt": request.prompts[0],
         "negative_prompt": request.negative_prompt,
         "ckpt": request.model,

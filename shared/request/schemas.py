@@ -26,9 +26,9 @@ from shared.request.fields import (
 from shared.request.input_image import DecodeImage, decode_image
 from shared.request.model import MAX_SEED, Kind
 from shared.request.sizes import MIN_SIZE, SIZE_STEP
+from shared.variants import REQUEST_TYPES
 
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
-VARIANTS = ("standard", "optimized")
 DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
 PRECISIONS = ("autocast", "mixed", "full")
 
@@ -60,7 +60,7 @@ class GenerateSchema(Schema):
     kind: Kind = "generate"
 
     type = Text(
-        load_default=None, allow_none=True, validate=OneOf(VARIANTS),
+        load_default=None, allow_none=True, validate=OneOf(REQUEST_TYPES),
         metadata=_about("Worker variant wanted. A CPU worker serves both; null: whichever variant is free."),
     )  # fmt: skip
     prompt = Text(

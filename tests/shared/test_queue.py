@@ -11,8 +11,9 @@ import redis
 
 from client.local.processes import start_child, stop_children
 from shared.errors import InternalError, RedisFull, ServiceUnavailable
-from shared.queue import QUEUES, RUN_TASK, SERVED_BY, TaskQueue, connect, make_celery
-from shared.settings import VARIANTS, Settings
+from shared.queue import RUN_TASK, TaskQueue, connect, make_celery
+from shared.settings import Settings
+from shared.variants import QUEUES
 
 
 @pytest.fixture
@@ -129,14 +130,6 @@ def test_a_worker_understands_a_call(broker):
         message.ack()
     assert message.headers["task"] == RUN_TASK
     assert message.decode()[:2] == [[], {"variant": "any"}]
-
-
-def test_each_variant_has_its_queue_and_somebody_who_reads_it():
-    """Given the variants, when the queues are compared, then every queue is read and a CPU worker reads all."""
-    assert set(SERVED_BY) == set(VARIANTS)
-    assert set(SERVED_BY["cpu"]) == set(QUEUES)
-    for variant in ("standard", "optimized"):
-        assert set(SERVED_BY[variant]) == {"any", variant}
 
 
 def test_nothing_but_json_travels_and_deliveries_are_acknowledged_late():

@@ -12,8 +12,9 @@ from shared.jobs.backlog import Taken
 from shared.jobs.records import Loose
 from shared.jobs.store import JobStore
 from shared.logs import about_job
-from shared.queue import QUEUES, TaskQueue
+from shared.queue import TaskQueue
 from shared.redis.errors import as_service_error
+from shared.variants import QUEUES
 
 log = logging.getLogger(__name__)
 

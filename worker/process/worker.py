@@ -14,10 +14,11 @@ from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import catalogue_for
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerCard, WorkerRegister
-from shared.queue import QUEUES, SERVED_BY, TaskQueue, connect, make_celery
+from shared.queue import TaskQueue, connect, make_celery
 from shared.request.model import ImageRequest
 from shared.settings import Settings, SettingsError
 from shared.storage.results import ResultStore
+from shared.variants import QUEUES, VARIANTS
 from worker.engine import CurveFiles, Engine
 from worker.hardware.core_sharing import Neighbours
 from worker.hardware.description import surroundings
@@ -54,7 +55,7 @@ class Worker:
         self._device = pick_device(settings.device)
         # on a CPU the variants do not differ, whatever the operator calls it
         self._variant = "cpu" if self._device.kind == "cpu" else settings.worker_variant
-        self._variants = SERVED_BY[self._variant]
+        self._variants = VARIANTS[self._variant].serves
         client = connect(settings)
         self._jobs = JobStore.from_settings(client, settings)
         self._results = ResultStore(settings.output_dir, settings.presigned_links_s)
