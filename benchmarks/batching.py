@@ -1,7 +1,7 @@
-"""How far an image made in company is from the one made alone: `python -m benchmarks.batching`.
+"""How far an image generated in a mixed batch is from the one generated alone: `python -m benchmarks.batching`.
 
 Requests of every kind arrive at random moments; each is then compared with its solo run on the same engine. All that
-can share a call do, whether or not that would pay, because the difference is what is looked for.
+can share a forward pass do, whether or not that would pay, because the difference is what is looked for.
 """
 
 import random
@@ -9,6 +9,7 @@ import statistics
 import time
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import click
 import numpy as np
@@ -65,15 +66,16 @@ def compare(engine: Engine, requests: list[DenoiseRequest], console: Console) ->
     solo = [
         engine.submit(request, lambda *_: None).result().image for request in track(requests, "alone", console=console)
     ]
-    # for as long as this process lives: the engine offers no such choice, which nobody else wants
-    StepTimes.share = lambda _, rows: len(rows)  # type: ignore[method-assign]
-    tickets = []
-    for request in requests:
-        tickets.append(engine.submit(request, lambda *_: None))
-        time.sleep(rng.random() * 0.1)
+    # the engine offers no such choice, which nobody else wants
+    with patch.object(StepTimes, "share", lambda _, items: len(items)):
+        tickets = []
+        for request in requests:
+            tickets.append(engine.submit(request, lambda *_: None))
+            time.sleep(rng.random() * 0.1)
+        together = [ticket.result().image for ticket in tickets]
     found = []
-    for request, one, ticket in zip(requests, solo, tickets, strict=True):
-        pixels = [np.asarray(image, dtype=float) for image in (one, ticket.result().image)]
+    for request, *images in zip(requests, solo, together, strict=True):
+        pixels = [np.asarray(image, dtype=float) for image in images]
         error = float(np.mean((pixels[0] - pixels[1]) ** 2))
         found.append(
             {
@@ -98,7 +100,7 @@ def compare(engine: Engine, requests: list[DenoiseRequest], console: Console) ->
 def main(model: str, count: int, steps: int, sides: tuple[int, ...], seed: int, half: bool, name: str) -> None:
     """Draw everything twice, print the summary, keep the results."""
     if half:
-        torch.cpu._is_avx512_bf16_supported = lambda: True  # type: ignore[assignment]
+        torch.cpu._is_avx512_bf16_supported = lambda: True
     console = Console(stderr=True)
     settings = read_settings()
     engine = Engine(settings, load_catalogue(model))

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmarks import report
 from shared.catalogue.models import SINGLE_FILES, load_catalogue
-from shared.settings import Settings, let_idle_threads_sleep
+from shared.settings import Settings, limit_spinning
 from worker.hardware.cores import available_cores
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ def _alone(call: Callable[..., T], *arguments: Any) -> T:
 @click.option("--steps", default=4, show_default=True)
 def main(size: int, steps: int) -> None:
     """Write, load and draw; keep the results."""
-    let_idle_threads_sleep()
+    limit_spinning()
     console, threads = Console(stderr=True), available_cores()
     with TemporaryDirectory() as name:
         console.print("writing the model with random weights, in both formats")

@@ -9,7 +9,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,7 +183,7 @@ def behind_a_long_one(ours: Ours, setting: Setting, long_size: int, rounds: int)
 
 def curve(ours: Ours, setting: Setting, counts: Sequence[int]) -> list[dict[str, float]]:
     """The time of a UNet call by the number of guided requests in it, as the engine measured it."""
-    known = next(
+    known: dict[str, float] = next(
         (each["seconds_by_batch_items"] for each in ours.engine.batching()["curves"]
          if (each["width"], each["height"]) == (setting.size, setting.size)), {}
     )  # fmt: skip
@@ -251,7 +251,7 @@ def measure(
         "precision": precision.word, "dtype": str(precision.unet).removeprefix("torch."),
         "engine_threads": {variable: os.environ[variable] for variable in SPINNING if variable in os.environ},
     }  # fmt: skip
-    parts = {
+    parts: dict[str, Callable[[], Any]] = {
         "alone": lambda: alone(stock, ours, 2 * rounds),
         "throughput": lambda: throughput(stock, ours, requests, rounds),
         "mean_latency": lambda: mean_latency(ours, 8, rounds),
