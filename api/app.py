@@ -2,7 +2,7 @@
 
 import logging
 
-from flask import Flask, Response
+from flask import Flask
 from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -10,8 +10,11 @@ from api.dialects.native import native_blueprint
 from api.http.access_log import keep_trail
 from api.http.cors import allow_origins
 from api.http.errors import register_error_handlers
+from api.http.headers import harden
 from api.http.hosts import refuse_foreign_pages
 from api.responses.schemas import ErrorAnswer
+from api.routes.catalogue import catalogue_blueprint
+from api.routes.jobs import jobs_blueprint
 from api.routes.ops import ops_blueprint
 from api.services import Services
 from shared.open_access import require_own_keys
@@ -22,21 +25,6 @@ log = logging.getLogger(__name__)
 
 class _Api(Api):  # type: ignore[misc]  # flask-smorest ships no types
     ERROR_SCHEMA = ErrorAnswer
-
-
-_HEADERS = {
-    # nothing here is a page: no script, no frame, no guessing of types, no address in a referrer
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-
-
-def _harden(response: Response) -> Response:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
 
 
 def create_app(services: Services) -> Flask:
@@ -62,12 +50,12 @@ def create_app(services: Services) -> Flask:
             app.wsgi_app, x_for=services.settings.proxy_count, x_proto=0, x_host=0
         )
     api = _Api(app)
-    api.register_blueprint(native_blueprint(services))
-    api.register_blueprint(ops_blueprint(services))
+    for blueprint in (native_blueprint, jobs_blueprint, catalogue_blueprint, ops_blueprint):
+        api.register_blueprint(blueprint(services))
     register_error_handlers(app)
     keep_trail(app, services.settings)
     refuse_foreign_pages(app, services.settings)
-    app.after_request(_harden)
+    harden(app)
     allow_origins(app, services.settings.cors_origins)
     if not services.settings.api_keys:
         log.warning("API_KEYS is not set: the public dummy key %s opens this server", DUMMY_API_KEY)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from api.decoding.image_decoder import ImageDecoder
 from api.http.auth import Door
-from api.submission.rate_limit import RateLimit
+from api.http.rate_limit import RateLimit
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import Catalogue, catalogue_for
 from shared.jobs.store import JobStore

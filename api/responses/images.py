@@ -12,6 +12,8 @@ from shared.storage.result_stream import ResultStream
 from shared.storage.results import ResultStore, StoredFile
 
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+IMAGE_CONTENT = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MIME_TYPES.values()}
+"""What the API document says of an answer that is an image."""
 _YEAR_S = 365 * 24 * 3600
 
 

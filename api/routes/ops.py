@@ -1,6 +1,4 @@
-"""For operators and for clients that want to know what they can ask for: health, ready, models, samplers."""
-
-from collections.abc import Sequence
+"""Whether the service works, who works in it, and what it measures: for operators and their programs."""
 
 import redis
 from flask import Response, jsonify, request
@@ -9,19 +7,7 @@ from flask_smorest import Blueprint
 from api.metrics import MEDIA_TYPE, exposition
 from api.responses.schemas import ErrorAnswer
 from api.services import Services
-from shared.catalogue.models import Model
-from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
-from shared.jobs.workers import WorkerCard
-from shared.request.sizes import MIN_SIZE, SIZE_STEP
 from shared.variants import REQUEST_TYPES
-
-
-def _why_not(model: Model, cards: Sequence[WorkerCard]) -> str | None:
-    """Why no worker serves the model; None when one does."""
-    if any(model.name in card.available_models for card in cards):
-        return None
-    reasons = [card.missing_models[model.name] for card in cards if model.name in card.missing_models]
-    return reasons[0] if reasons else "No worker is running."
 
 
 def ops_blueprint(services: Services) -> Blueprint:
@@ -57,7 +43,7 @@ def ops_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(401, schema=ErrorAnswer)
     @blp.doc(responses={"200": {"description": "Every live worker: device, models, load, memory, optimal batch sizes"}})
     def workers() -> Response:
-        """Who is there to work; one that has said nothing for three beats is not."""
+        """The live workers: those that sent a heartbeat within the last three intervals."""
         with services.door.enter(request):
             live = services.workers.live()
         return jsonify(
@@ -90,55 +76,5 @@ def ops_blueprint(services: Services) -> Blueprint:
         except redis.RedisError:
             text = exposition(None, None)
         return Response(text, content_type=MEDIA_TYPE)
-
-    @blp.route("/models")
-    @blp.doc(responses={"200": {"description": "Every model: names, sizes, which workers have it or why none has"}})
-    def models() -> Response:
-        """What `ckpt` can be."""
-        cards = services.workers.live()
-        return jsonify(
-            default=services.catalogue.default.name,
-            models=[
-                {
-                    "name": model.name,
-                    "label": model.label,
-                    "aliases": list(model.aliases),
-                    "family": model.family,
-                    "configs": list(model.configs),
-                    "native_size": model.native_size,
-                    "min_size": MIN_SIZE,
-                    "max_size": model.max_size,
-                    "size_step": SIZE_STEP,
-                    "available": any(model.name in card.available_models for card in cards),
-                    "available_on": [card.name for card in cards if model.name in card.available_models],
-                    "warm": any(model.name in card.warm_models for card in cards),
-                    "warm_on": [card.name for card in cards if model.name in card.warm_models],
-                    "why_not": _why_not(model, cards),
-                }
-                for model in services.catalogue
-            ],
-        )
-
-    @blp.route("/samplers")
-    @blp.doc(
-        responses={
-            "200": {"description": "Every sampler: label, aliases, whether it uses eta, model evaluations a step"}
-        }
-    )
-    def samplers() -> Response:
-        """What `sampler` can be."""
-        return jsonify(
-            default=DEFAULT_SAMPLER,
-            samplers=[
-                {
-                    "name": name,
-                    "label": task.label,
-                    "aliases": list(task.aliases),
-                    "uses_eta": task.uses_eta,
-                    "evaluations_per_step": task.evaluations_per_step,
-                }
-                for name, task in SAMPLERS.items()
-            ],
-        )
 
     return blp

@@ -1,26 +1,51 @@
-"""From a validated request to a queued job, and waiting for it where the client asked to."""
+"""From a request to a queued job, the same for every dialect."""
 
 import logging
-import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import redis
+from flask import Request
 
 from api.services import Services
+from api.submission.idempotency import submission_of
 from shared.errors import Gone, ModelUnavailable, NotFound, ServiceUnavailable, VariantUnavailable
 from shared.jobs.records import INPUT_NAME, Job, State, input_folder, new_job_id
 from shared.jobs.submissions import Submission
 from shared.logs import about_job
 from shared.request.input_image import InputImage
+from shared.request.intake import load_request
 from shared.request.model import ImageRequest
+from shared.request.schemas import GenerateSchema
 
 log = logging.getLogger(__name__)
 
-_FIRST_POLL_S = 0.05
-_LAST_POLL_S = 0.5
+
+@dataclass(frozen=True)
+class Taken:
+    """The job that a request became, and whether it had become that before."""
+
+    job_id: str
+    request: ImageRequest
+    replayed: bool
+
+
+def take(services: Services, http_request: Request, schema: GenerateSchema) -> Taken:
+    """Let the caller in, read the body by `schema`, and submit what it asks for.
+
+    Raises what the door, the rate limit, the schema and `submit` raise.
+    """
+    with services.door.enter(http_request, body_needed=True) as caller:
+        submission = submission_of(services.settings, http_request, caller.body, caller.owner)
+        # first of all: what was accepted once is not refused to a client that asks again
+        if submission and (job := submitted_before(services, submission)):
+            return Taken(job.id, job.request, replayed=True)
+        services.rate.check(caller.owner)
+        wanted, image = load_request(schema, caller.body)
+        job_id, replayed = submit(services, wanted, image, caller.owner, submission)
+        return Taken(job_id, wanted, replayed)
 
 
 def submitted_before(services: Services, submission: Submission) -> Job | None:
@@ -46,7 +71,7 @@ def submit(
     owner: str,
     submission: Submission | None = None,
 ) -> tuple[str, bool]:
-    """Store the input image, accept the job, call workers; gives the job's id, and whether it was there before.
+    """Store the input image, accept the job, notify workers; gives the job's id, and whether it was there before.
 
     With a `submission` that was made before, that one's job is given and nothing is queued. Raises VariantUnavailable
     and ModelUnavailable when workers are here and none serves the type or has the model, KeyReused, QueueFull,
@@ -73,18 +98,18 @@ def submit(
         return job_id, True
     with about_job(job_id):
         log.info("queued: %s, %d pictures of %s", request.kind, request.image_count, request.model)
-        _call_workers(services, request)
+        _notify_workers(services, request)
     return job_id, False
 
 
-def _call_workers(services: Services, request: ImageRequest) -> None:
-    """One call for each task. The job is accepted and stays so: what cannot be sent now, a worker makes up for."""
+def _notify_workers(services: Services, request: ImageRequest) -> None:
+    """Send one message a task. The job is accepted and stays so: what cannot be sent now, a worker makes up for."""
     try:
         services.queue.notify(request.variant, request.tasks)
     except ServiceUnavailable as away:
-        log.warning("the workers were not all called, they will look for themselves: %s", away)
+        log.warning("not every worker was notified, they will look for themselves: %s", away)
     except Exception:
-        log.exception("the workers were not all called, they will look for themselves")
+        log.exception("not every worker was notified, they will look for themselves")
 
 
 def _has_failed(services: Services, job_id: str) -> bool:
@@ -111,30 +136,6 @@ def _require_worker(services: Services, request: ImageRequest) -> None:
             f"No worker here can serve '{request.model}'; available now: {', '.join(here) or 'none'}.",
             {"ckpt": reasons[:1] or ["Ask for another model."]},
         )
-
-
-class Waiters:
-    """Lets a bounded number of synchronous clients wait, because each looks after its job again and again."""
-
-    def __init__(self, most: int) -> None:
-        self._places = threading.Semaphore(most)
-
-    def wait(self, services: Services, job_id: str, timeout_s: float) -> Job | None:
-        """The finished job; None when all places are taken, the time is up, or this server is to end."""
-        if not self._places.acquire(blocking=False):
-            return None
-        try:
-            begun = time.monotonic()
-            while time.monotonic() < begun + timeout_s and not services.stopping.is_set():
-                with suppress(redis.RedisError):  # the job is queued: a moment without Redis does not end it
-                    job = services.jobs.get(job_id)
-                    if job.state.final:
-                        return job
-                # a tenth of the wait so far: hardly later for short jobs, hardly a load for long ones
-                services.stopping.wait(min(_LAST_POLL_S, max(_FIRST_POLL_S, (time.monotonic() - begun) / 10)))
-            return None
-        finally:
-            self._places.release()
 
 
 def accepted_body(services: Services, job_id: str, request: ImageRequest, location: str) -> Mapping[str, Any]:

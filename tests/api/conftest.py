@@ -14,8 +14,8 @@ import redis
 from PIL import Image
 
 from api.app import create_app
+from api.http.rate_limit import RateLimit
 from api.services import Services
-from api.submission.rate_limit import RateLimit
 from shared.catalogue.models import load_catalogue
 from shared.errors import ServiceUnavailable
 from shared.jobs.backlog import Most

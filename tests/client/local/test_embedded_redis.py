@@ -162,7 +162,7 @@ def test_where_the_path_is_too_long_it_lies_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["unix://{login}{path}?db=3", "redis+socket://{login}{path}?virtual_host=3"])
 def test_every_client_of_ours_speaks_through_a_socket(redis_server: Path, tmp_path: Path, form: str) -> None:
     """Given a Redis behind a socket, with a password, when our clients use database 3, then all of them meet there."""
-    from api.submission.rate_limit import RateLimit
+    from api.http.rate_limit import RateLimit
 
     with private_socket(tmp_path) as listens_at:
         child = start_child(

@@ -170,7 +170,7 @@ def test_images_that_were_removed_from_disk_are_410(world, assert_error, return_
 # ---- images
 
 
-def test_a_image_is_cacheable_and_answers_304(world):
+def test_an_image_is_cacheable_and_answers_304(world):
     """Given a stored image, when fetched again with its tag, then 304 without bytes."""
     job_id = world.work(world.submit(seed=1))
     path = f"/images/{job_id}/0000-1.png"

@@ -5,7 +5,7 @@ import base64
 import pytest
 import redis
 
-from api.submission.submit import Waiters
+from api.submission.waiting import Waiters
 from shared.errors import AttemptsExhausted, DeadlineExceeded, InternalError, JobCancelled, OutOfMemory
 from shared.jobs.records import State
 from shared.jobs.store import JobStore

@@ -1,0 +1,77 @@
+"""What a request can ask for: models and samplers."""
+
+from collections.abc import Sequence
+
+from flask import Response, jsonify
+from flask_smorest import Blueprint
+
+from api.services import Services
+from shared.catalogue.models import Model
+from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
+from shared.jobs.workers import WorkerCard
+from shared.request.sizes import MIN_SIZE, SIZE_STEP
+
+
+def catalogue_blueprint(services: Services) -> Blueprint:
+    """The blueprint over these services."""
+    blp = Blueprint("catalogue", __name__, description="What can be asked for")
+
+    @blp.route("/models")
+    @blp.doc(responses={"200": {"description": "Every model: names, sizes, which workers have it or why none has"}})
+    def models() -> Response:
+        """What `ckpt` can be."""
+        cards = services.workers.live()
+        return jsonify(
+            default=services.catalogue.default.name,
+            models=[
+                {
+                    "name": model.name,
+                    "label": model.label,
+                    "aliases": list(model.aliases),
+                    "family": model.family,
+                    "configs": list(model.configs),
+                    "native_size": model.native_size,
+                    "min_size": MIN_SIZE,
+                    "max_size": model.max_size,
+                    "size_step": SIZE_STEP,
+                    "available": any(model.name in card.available_models for card in cards),
+                    "available_on": [card.name for card in cards if model.name in card.available_models],
+                    "warm": any(model.name in card.warm_models for card in cards),
+                    "warm_on": [card.name for card in cards if model.name in card.warm_models],
+                    "why_not": _why_not(model, cards),
+                }
+                for model in services.catalogue
+            ],
+        )
+
+    @blp.route("/samplers")
+    @blp.doc(
+        responses={
+            "200": {"description": "Every sampler: label, aliases, whether it uses eta, model evaluations a step"}
+        }
+    )
+    def samplers() -> Response:
+        """What `sampler` can be."""
+        return jsonify(
+            default=DEFAULT_SAMPLER,
+            samplers=[
+                {
+                    "name": name,
+                    "label": sampler.label,
+                    "aliases": list(sampler.aliases),
+                    "uses_eta": sampler.uses_eta,
+                    "evaluations_per_step": sampler.evaluations_per_step,
+                }
+                for name, sampler in SAMPLERS.items()
+            ],
+        )
+
+    return blp
+
+
+def _why_not(model: Model, cards: Sequence[WorkerCard]) -> str | None:
+    """Why no worker serves the model; None when one does."""
+    if any(model.name in card.available_models for card in cards):
+        return None
+    reasons = [card.missing_models[model.name] for card in cards if model.name in card.missing_models]
+    return reasons[0] if reasons else "No worker is running."

@@ -1,0 +1,101 @@
+"""What became of a job: its state, its images, all of it as a zip, stopping it, and the last ones of a key."""
+
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
+
+from api.responses.images import IMAGE_CONTENT, archive_answer, finished_answer, image_answer
+from api.responses.schemas import ErrorAnswer, RecentAnswer, StatusAnswer
+from api.services import Services
+from shared.errors import NotFound
+from shared.jobs.records import Job, State
+from shared.jobs.status import describe, image_link, main_image, status_link
+from shared.jobs.store import NO_SUCH_JOB
+from shared.request.intake import load_query
+from shared.request.schemas import StatusQuery
+
+RECENT_COUNT = 10
+_PREVIEW = "Add what the job is becoming, a small JPEG in base64, while it runs"
+_IMAGE = {"description": "The image itself", "content": IMAGE_CONTENT}
+_UNCHANGED = {"description": "The client has it: its If-None-Match is the image's ETag"}
+_ZIP = {"description": "A zip", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+
+
+def jobs_blueprint(services: Services) -> Blueprint:
+    """The blueprint over these services."""
+    blp = Blueprint("jobs", __name__, description="What requests have become, whatever dialect they came in")
+    status_query = StatusQuery()
+
+    def find(job_id: str) -> Job:
+        """A job that whoever asks may see: with PRIVATE_RESULTS only by its own key, and 404 by any other."""
+        if not services.settings.private_results:
+            return services.jobs.get(job_id)
+        with services.door.enter(request) as caller:
+            job = services.jobs.get(job_id)
+        if job.owner != caller.owner:
+            raise NotFound(NO_SUCH_JOB)
+        return job
+
+    @blp.route("/status/<job_id>")
+    @blp.alt_response(200, schema=StatusAnswer)
+    @blp.alt_response(404, schema=ErrorAnswer)
+    @blp.alt_response(410, schema=ErrorAnswer)
+    @blp.alt_response(401, schema=ErrorAnswer)
+    @blp.doc(parameters=[{"in": "query", "name": "preview", "schema": {"type": "boolean"}, "description": _PREVIEW}])
+    def status(job_id: str) -> Response:
+        """The state of a job; once it is done, its result."""
+        query = load_query(status_query, request.args)
+        job = find(job_id)
+        if job.state is State.SUCCESS:
+            return finished_answer(job, services.results)
+        answer = describe(job, services.results)
+        if query["preview"]:
+            answer["Preview"] = services.jobs.preview(job_id) if job.state is State.PROGRESS else None
+        return jsonify(answer)
+
+    @blp.route("/cancel/<job_id>", methods=["POST"])
+    @blp.alt_response(200, schema=StatusAnswer)
+    @blp.alt_response(401, schema=ErrorAnswer)
+    @blp.alt_response(404, schema=ErrorAnswer)
+    def cancel(job_id: str) -> Response:
+        """Stop a job that waits or runs; one that has ended stays as it is."""
+        if services.settings.private_results:
+            find(job_id)
+        services.jobs.cancel(job_id)
+        return jsonify(describe(services.jobs.get(job_id), services.results))
+
+    @blp.route("/recent")
+    @blp.alt_response(200, schema=RecentAnswer)
+    @blp.alt_response(401, schema=ErrorAnswer)
+    def recent() -> Response:
+        """The last ten successful jobs of the key."""
+        with services.door.enter(request) as caller:
+            jobs = services.jobs.recent(caller.owner, RECENT_COUNT)
+        return jsonify(
+            Recent_finished_images=[status_link(job.id) for job in jobs],
+            Images=[image_link(job, main_image(job), services.results) for job in jobs],
+        )
+
+    @blp.route("/images/<job_id>/<name>")
+    @blp.alt_response(401, schema=ErrorAnswer)
+    @blp.alt_response(404, schema=ErrorAnswer)
+    @blp.alt_response(410, schema=ErrorAnswer)
+    @blp.alt_response(416, schema=ErrorAnswer)
+    @blp.doc(responses={"200": _IMAGE, "206": _IMAGE | {"description": "The range of it"}, "304": _UNCHANGED})
+    def image(job_id: str, name: str) -> Response:
+        """One stored image."""
+        job = find(job_id)
+        if name not in {stored.name for stored in job.images} | {job.grid}:
+            raise NotFound("This job has no image of that name.")
+        return image_answer(job, name, services.results, request)
+
+    @blp.route("/download/<job_id>")
+    @blp.alt_response(401, schema=ErrorAnswer)
+    @blp.alt_response(404, schema=ErrorAnswer)
+    @blp.alt_response(409, schema=ErrorAnswer)
+    @blp.alt_response(410, schema=ErrorAnswer)
+    @blp.doc(responses={"200": _ZIP})
+    def download(job_id: str) -> Response:
+        """All images of a job that has ended, its grid, prompts and parameters, as a zip."""
+        return archive_answer(find(job_id), services.results)
+
+    return blp
