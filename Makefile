@@ -34,8 +34,8 @@ format: $(VENV)/.ready-dev  ## write the code the way `make lint` wants it
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-tables: $(VENV)/.ready-dev  ## bring the README's tables up to date
-	@$(BIN)/python -m tests.readme_tables
+tables: $(VENV)/.ready-dev  ## bring the tables of docs/ up to date
+	@$(BIN)/python -m tests.doc_tables
 
 lock: $(VENV)/.ready-dev  ## renew the lists of exact versions that everything is installed from
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv

@@ -348,10 +348,10 @@ def test_nothing_of_an_answer_is_read_but_its_status() -> None:
         thread.join()
 
 
-def test_the_readme_s_check_of_a_signature_works() -> None:
-    """Given the README's function, when given what we send, then it is genuine; changed, old or of another, not."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    found = re.search(r"^```python\n(def is_genuine.*?)^```", readme, re.DOTALL | re.MULTILINE)
+def test_the_documented_check_of_a_signature_works() -> None:
+    """Given the function of docs/clients.md, then what we send is genuine; what is changed, old or foreign is not."""
+    page = (Path(__file__).parents[3] / "docs" / "clients.md").read_text()
+    found = re.search(r"^```python\n(def is_genuine.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert found
     names: dict[str, Any] = {"hmac": hmac, "time": time}
     exec(found[1], names)  # noqa: S102 - our own page

@@ -1,4 +1,4 @@
-"""The README's tables, made from the code they describe. `make tables` writes them anew."""
+"""The tables of `docs/`, made from the code they describe. `make tables` writes them anew."""
 
 import json
 import re
@@ -14,12 +14,17 @@ from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
 from shared.settings import Settings
 
 _LONG = 10
-README = Path(__file__).resolve().parent.parent / "README.md"
-_SAMPLER_SCORES = README.parent / "benchmarks" / "results" / "samplers.json"
+REPOSITORY = Path(__file__).resolve().parent.parent
+_SAMPLER_SCORES = REPOSITORY / "benchmarks" / "results" / "samplers.json"
+PAGES = {
+    REPOSITORY / "docs" / "parameters.md": ("parameters", "img2img-parameters", "samplers"),
+    REPOSITORY / "docs" / "models.md": ("models",),
+}
+"""The pages that have generated tables, and the names of these."""
 
 
 def tables() -> dict[str, str]:
-    """Every generated table by the name of its markers in the README."""
+    """Every generated table by the name of its markers."""
     settings = Settings()
     scores = json.loads(_SAMPLER_SCORES.read_text())["scores"]
     limits = Limits(
@@ -61,18 +66,22 @@ def tables() -> dict[str, str]:
     }
 
 
-def replaced(readme: str) -> str:
-    """The README's text with every generated table put between its markers."""
-    for name, table in tables().items():
+def replaced(page: Path) -> str:
+    """The text of one of the `PAGES` with its generated tables put between their markers.
+
+    Raises ValueError where a pair of markers is missing or comes twice.
+    """
+    text, made = page.read_text(), tables()
+    for name in PAGES[page]:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-        readme, count = pattern.subn(lambda found, table=table: f"{found[1]}{table}{found[2]}", readme)  # type: ignore[misc]
+        text, count = pattern.subn(lambda found, table=made[name]: f"{found[1]}{table}{found[2]}", text)  # type: ignore[misc]
         if count != 1:
-            raise ValueError(f"README.md: expected one pair of markers <!-- {name} --> and <!-- /{name} -->")
-    return readme
+            raise ValueError(f"{page.name}: expected one pair of markers <!-- {name} --> and <!-- /{name} -->")
+    return text
 
 
-def _table(head: tuple[str, ...], tasks: list[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *tasks]
+def _table(head: tuple[str, ...], entries: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *entries]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -104,4 +113,5 @@ def _words(words: Any) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(replaced(README.read_text()))
+    for page in PAGES:
+        page.write_text(replaced(page))

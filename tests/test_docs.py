@@ -1,0 +1,140 @@
+"""README and `docs/` say what the code does: their tables, paths and links are compared with the code."""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from api.app import create_app
+from api.http.errors import STATUS
+from api.services import build_services
+from client.local.launcher import example_curl
+from shared.errors import (
+    JobError,
+    LeaseLost,
+    RequestError,
+    ServiceError,
+    TaskBusy,
+    TryLater,
+    WorkerFailed,
+    WorkerStopping,
+    all_errors,
+)
+from shared.settings import Settings
+from tests.doc_tables import PAGES, REPOSITORY, replaced
+
+DOCS = REPOSITORY / "docs"
+# what looks like a path below one of the repository's folders, `*` for any name; a module that is run
+_PATH = re.compile(
+    r"(?<![\w./<-])(?:(?:api|benchmarks|client|demo_model|deploy|docs|readme_examples|shared|tests|worker)/[\w./*-]*"
+    r"|docker-compose[\w.-]*\.yml|pyproject\.toml|Makefile)"
+)
+_MODULE = re.compile(r"(?:python -m |^)(benchmarks\.[\w.]+)")
+TEXTS = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+TEXTS = [page for page in [*TEXTS, *sorted(DOCS.glob("*.md"))] if page.exists()]
+
+
+@pytest.fixture(scope="module")
+def app() -> Flask:
+    return create_app(build_services(Settings()))
+
+
+def _entries(page: Path, heading: str) -> list[list[str]]:
+    """The cells of the tables in one section, without their heads."""
+    section = re.search(rf"^##+ {heading}\n(.*?)(?=^##+ |\Z)", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert section, f"no section {heading}"
+    lines = [line for line in section[1].splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_generated_tables_are_up_to_date(page: Path) -> None:
+    """Given the schemas, samplers and models, then the tables of `docs/` are what `make tables` makes of them."""
+    assert replaced(page) == page.read_text(), "run `make tables`"
+
+
+def test_every_setting_is_listed_with_its_default() -> None:
+    """Given the settings, then `docs/operating.md` names each, with the default it really has."""
+    listed = {name.strip("`"): default.strip("`") for name, default, _ in _entries(DOCS / "operating.md", "Settings")}
+    assert listed == {field.name.upper(): _written(field.default) for field in fields(Settings)}
+
+
+def _written(default: Any) -> str:
+    if isinstance(default, bool):
+        return json.dumps(default)
+    return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
+def test_every_error_is_listed_with_its_status() -> None:
+    """Given the error tree, then `docs/clients.md` lists each error that a client can meet, with its HTTP status."""
+    listed = {(int(status), code.strip("`")) for status, code, _ in _entries(DOCS / "clients.md", "Errors")}
+    groups_and_internals = (
+        ServiceError,
+        RequestError,
+        TryLater,
+        JobError,
+        LeaseLost,
+        TaskBusy,
+        WorkerStopping,
+        WorkerFailed,
+    )
+    assert listed == {(STATUS[kind], kind.code) for kind in all_errors() if kind not in groups_and_internals}
+
+
+def test_every_endpoint_is_listed(app: Flask) -> None:
+    """Given the routes of the API, then `docs/clients.md` lists each, and none that is not there."""
+    listed = {re.sub(r"<[^>]+>", "<>", call.strip("`")) for call, _ in _entries(DOCS / "clients.md", "Endpoints")}
+    served = {
+        f"{method} {re.sub(r'<[^>]+>', '<>', rule.rule)}"
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert listed == served
+
+
+def test_the_readme_is_short() -> None:
+    """Given the README, then it keeps to what a newcomer needs: fewer than 250 lines."""
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) < 250
+
+
+def test_the_first_command_is_the_one_that_make_run_prints() -> None:
+    """Given the default settings, then the README's first curl line is what the launcher prints."""
+    readme = (REPOSITORY / "README.md").read_text()
+    assert re.findall(r"^curl .*", readme, re.MULTILINE)[0] == example_curl(Settings())
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_the_make_targets_exist(page: Path) -> None:
+    """Given every `make <target>` that a page names, then the Makefile has that target."""
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake ([a-z-]+)\b(?=[`\n])", page.read_text())):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Given the links of a page to other pages and their headings, then these exist."""
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)]+))?\)", page.read_text()):
+        leads_to = page.parent / target if target else page
+        assert leads_to.exists(), target
+        if anchor:
+            assert anchor in _anchors(leads_to), f"{target}#{anchor}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_named_paths_exist(page: Path) -> None:
+    """Given the files, folders and modules of the repository that a page names, then these exist."""
+    code = re.findall(r"`([^`\n]+)`", page.read_text())
+    paths = {path for each in code for path in _PATH.findall(each)}
+    paths |= {f"{name.replace('.', '/')}.py" for each in code for name in _MODULE.findall(each)}
+    assert {path for path in paths if not list(REPOSITORY.glob(path))} == set()
