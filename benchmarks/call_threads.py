@@ -19,13 +19,15 @@ from rich.table import Table
 
 from benchmarks import random_models, report
 from benchmarks.processes import SPINNING, wait_as_workers_do
-from shared.catalogue.models import DOWNSAMPLING_FACTOR, load_catalogue
+from shared.catalogue.families import FAMILY_FACTS
+from shared.catalogue.models import load_catalogue
 from shared.settings import read_settings
 from worker.acceleration import cpu
 from worker.acceleration.blocks import TextProjection, simplify_blocks
 from worker.acceleration.split_batch import Sharing, SplitBatch, sharing
 
 _DEMO = "demo"
+_FACTS = FAMILY_FACTS["sd1"]
 # pixels a side, and rows; larger calls gain in any case, and take long
 _SIZES = {
     _DEMO: [(side, rows) for side in (64, 128, 256, 512) for rows in (2, 4, 8, 16, 32) if side**2 * rows <= 2**21],
@@ -62,8 +64,8 @@ def seconds(
     forwards: dict[str, Callable[..., Any]], text: torch.Tensor, side: int, rows: int, rounds: int
 ) -> dict[str, float]:
     """Median seconds of a call, by way."""
-    latents = side // DOWNSAMPLING_FACTOR
-    sample, context = torch.randn(rows, 4, latents, latents), text.repeat(rows, 1, 1)
+    latents = side // _FACTS.downsampling_factor
+    sample, context = torch.randn(rows, _FACTS.latent_channels, latents, latents), text.repeat(rows, 1, 1)
     taken: dict[str, list[float]] = {way: [] for way in forwards}
     for _ in range(rounds):
         for way, forward in forwards.items():
@@ -89,7 +91,7 @@ def main(model: str, rounds: int) -> None:
     found = []
     for side, rows in track(_SIZES[model], "measuring", console=console):
         taken = seconds(forwards, text, side, rows, rounds)
-        used = sharing(weights * rows * (side // DOWNSAMPLING_FACTOR) ** 2, rows, threads)
+        used = sharing(weights * rows * (side // _FACTS.downsampling_factor) ** 2, rows, threads)
         found.append({
             "side": side, "rows": rows, **{f"{way}, ms": round(1000 * value, 1) for way, value in taken.items()},
             "parts": used.parts, "threads": used.threads,

@@ -17,7 +17,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
-from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS, load_catalogue
+from shared.catalogue.models import load_catalogue
 from shared.request.schemas import PRECISIONS
 from shared.settings import read_settings
 from worker.hardware.devices import pick_device
@@ -52,7 +52,8 @@ def main(model: str, size: int, rounds: int, wish: str | None, name: str) -> Non
     profile = profile_for(settings.worker_variant, device)
     precision = choose_precision(wish, profile, device)
     checkpoint = CheckpointCache(settings, catalogue, device, profile).get(catalogue.default.name, precision, ())
-    unet, side = checkpoint.unet, (size or catalogue.default.native_size) // DOWNSAMPLING_FACTOR
+    facts = catalogue.default.facts
+    unet, side = checkpoint.unet, (size or catalogue.default.native_size) // facts.downsampling_factor
     where: dict[str, Any] = {"device": device.name, "dtype": unet.dtype}
     square = torch.randn(2048, 2048, **where)
     peak = 2 * 2048**3 / median_s(lambda: square @ square, device.synchronise, rounds)
@@ -60,7 +61,7 @@ def main(model: str, size: int, rounds: int, wish: str | None, name: str) -> Non
     table = Table("requests", "ms a request", "GFLOP/s", "of the peak", "most of the time in")
     for requests in (1, 2, 4, 8, 16, 32):
         rows = 2 * requests
-        latents = torch.randn(rows, LATENT_CHANNELS, side, side, **where)
+        latents = torch.randn(rows, facts.latent_channels, side, side, **where)
         timesteps = torch.full((rows,), 500.0, device=device.name)
         context = checkpoint.project_text(torch.randn(rows, 77, unet.config.cross_attention_dim, **where))
 
@@ -101,7 +102,7 @@ def main(model: str, size: int, rounds: int, wish: str | None, name: str) -> Non
     console.print(f"peak {peak / 1e9:.0f} GFLOP/s; sharing gains {gain:.2f}x, at the peak it would gain {bound:.2f}x")
     click.echo(report.write(name, {
         "machine": report.machine(device.name, torch.get_num_threads()), "model": catalogue.default.name,
-        "size": side * DOWNSAMPLING_FACTOR, "precision": precision.word, "peak_gflops": round(peak / 1e9, 1),
+        "size": side * facts.downsampling_factor, "precision": precision.word, "peak_gflops": round(peak / 1e9, 1),
         "gain": round(gain, 2), "gain_at_peak": round(bound, 2), "points": points,
     }))  # fmt: skip
 

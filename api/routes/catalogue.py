@@ -9,7 +9,7 @@ from api.services import Services
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
 from shared.jobs.workers import WorkerCard
-from shared.request.sizes import MIN_SIZE, SIZE_STEP
+from shared.request.sizes import MIN_SIZE
 
 
 def catalogue_blueprint(services: Services) -> Blueprint:
@@ -33,7 +33,7 @@ def catalogue_blueprint(services: Services) -> Blueprint:
                     "native_size": model.native_size,
                     "min_size": MIN_SIZE,
                     "max_size": model.max_size,
-                    "size_step": SIZE_STEP,
+                    "size_step": model.facts.size_step,
                     "available": any(model.name in card.available_models for card in cards),
                     "available_on": [card.name for card in cards if model.name in card.available_models],
                     "warm": any(model.name in card.warm_models for card in cards),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
 from shared.settings import Settings
 from shared.text_files import NotUtf8, read_text_file
 
@@ -15,9 +16,6 @@ OWN_CATALOGUE = "models.toml"
 """The name of a file under MODELS_DIR with the operator's own entries."""
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_ALIAS = "default"
-FAMILIES = ("sd1", "sd2")
-LATENT_CHANNELS = 4
-DOWNSAMPLING_FACTOR = 8
 SINGLE_FILES = (".safetensors", ".ckpt")
 """How the names of checkpoints in the original layout end, everything in one file."""
 _BUNDLED, _LOCAL, _HUB = "bundled:", "local:", "hub:"
@@ -42,6 +40,11 @@ class Model:
     native_size: int
     max_size: int
     files: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> FamilyFacts:
+        """What it has in common with the other models of its family."""
+        return FAMILY_FACTS[self.family]
 
     def accepts_config(self, config: str) -> bool:
         """Whether an inference yaml, named with or without its folder, belongs to this model's family."""
@@ -143,27 +146,31 @@ def _read_file(file: Path) -> dict[str, Model]:
     for name, entry in entries.items():
         if not isinstance(entry, dict):
             raise ValueError(f"models.toml: '{name}' stands outside of any [model]")
+        family = _read(name, entry, "family", str)
+        if family not in FAMILY_FACTS:
+            raise ValueError(f"models.toml: [{name}] family must be one of {', '.join(FAMILY_FACTS)}")
+        facts = FAMILY_FACTS[family]
         model = Model(
             name=name,
             label=_read(name, entry, "label", str),
             aliases=_read_names(name, entry, "aliases"),
             source=_read(name, entry, "source", str),
-            family=_read(name, entry, "family", str),
+            family=family,
             configs=_read_names(name, entry, "configs"),
-            native_size=_read(name, entry, "native_size", int),
+            native_size=_read(name, {"native_size": facts.native_size} | entry, "native_size", int),
             max_size=_read(name, entry, "max_size", int),
             files=_read_names(name, entry, "files") if "files" in entry else (),
         )
         if not model.configs:
             raise ValueError(f"models.toml: [{name}] configs must name at least one file")
-        if model.family not in FAMILIES:
-            raise ValueError(f"models.toml: [{name}] family must be one of {', '.join(FAMILIES)}")
         if not model.source.startswith(_SOURCES):
             raise ValueError(f"models.toml: [{name}] source must start with {', '.join(_SOURCES)}")
         if not all(name.endswith(SINGLE_FILES) for name in model.files):
             raise ValueError(f"models.toml: [{name}] files must end with {' or '.join(SINGLE_FILES)}")
-        if model.native_size % DOWNSAMPLING_FACTOR or not 64 <= model.native_size <= model.max_size:
-            raise ValueError(f"models.toml: [{name}] native_size must be a multiple of 8 from 64 to max_size")
+        if model.native_size % facts.size_step or not 64 <= model.native_size <= model.max_size:
+            raise ValueError(
+                f"models.toml: [{name}] native_size must be a multiple of {facts.size_step} from 64 to max_size"
+            )
         models[name] = model
     return models
 

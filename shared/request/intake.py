@@ -63,6 +63,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     request = ImageRequest(
         kind=schema.kind,
         model=model.name,
+        family=model.family,
         config=values["config"] or model.configs[0],
         variant=values["type"] or ANY,
         prompts=prompts,

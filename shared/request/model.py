@@ -51,6 +51,7 @@ class ImageRequest:
     denoising_strength: float | None = None
     noise_multiplier: float = 1.0
     noise_seed: int | None = None
+    family: str = "sd1"
     upscale: int = 1
     post_upscale: int = 1
     prompt_file: str | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
+from shared.catalogue.families import FAMILY_FACTS
 from shared.request.model import ImageRequest
 from shared.variants import ANY
 
@@ -12,6 +12,7 @@ def wire_parameters(
     request: ImageRequest, used: Mapping[str, Any] | None = None, warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The request's parameters with defaults filled in; `used` replaces wishes by what the worker really did."""
+    facts = FAMILY_FACTS[request.family]
     parameters: dict[str, Any] = {
         "type": None if request.variant == ANY else request.variant,
         "prompt": request.prompts[0],
@@ -25,8 +26,8 @@ def wire_parameters(
         "seed": request.seed,
         "W": request.width,
         "H": request.height,
-        "C": LATENT_CHANNELS,
-        "f": DOWNSAMPLING_FACTOR,
+        "C": facts.latent_channels,
+        "f": facts.downsampling_factor,
         "n_iter": request.n_iter,
         "n_samples": request.n_samples,
         "fixed_code": request.fixed_code,

@@ -9,7 +9,7 @@ from marshmallow import Schema, ValidationError, fields, pre_load, validates_sch
 from marshmallow.validate import Length, OneOf, Range
 
 from shared.callback_hosts import NO_HOSTS, CallbackHosts
-from shared.catalogue.models import DEFAULT_ALIAS, DOWNSAMPLING_FACTOR, LATENT_CHANNELS, Catalogue, Model
+from shared.catalogue.models import DEFAULT_ALIAS, Catalogue, Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, canonical_name, wire_names
 from shared.request.fields import (
     Base64Image,
@@ -25,7 +25,7 @@ from shared.request.fields import (
 )
 from shared.request.input_image import DecodeImage, decode_image
 from shared.request.model import MAX_SEED, Kind
-from shared.request.sizes import MIN_SIZE, SIZE_STEP
+from shared.request.sizes import MIN_SIZE
 from shared.variants import REQUEST_TYPES
 
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
@@ -107,8 +107,12 @@ class GenerateSchema(Schema):
             "the shape of init_img."
         ),
     )  # fmt: skip
-    C = WholeNumber(load_default=LATENT_CHANNELS, metadata=_about("Latent channels; must be the model's (4)."))
-    f = WholeNumber(load_default=DOWNSAMPLING_FACTOR, metadata=_about("Down-sampling factor; must be the model's (8)."))
+    C = WholeNumber(
+        load_default=None, allow_none=True, metadata=_about("Latent channels; must be the model's (4) or null.")
+    )
+    f = WholeNumber(
+        load_default=None, allow_none=True, metadata=_about("Down-sampling factor; must be the model's (8) or null.")
+    )
     skip_grid = Flag(load_default=True, metadata=_about("false: also make one grid of all pictures."))
     n_rows = WholeNumber(
         load_default=0, validate=Range(0, 64), metadata=_about("Pictures in a row of the grid; 0: n_samples.")
@@ -197,13 +201,15 @@ class GenerateSchema(Schema):
         model = self.limits.catalogue.find(data["ckpt"]) if "ckpt" in data else None
         if "ckpt" in data and model is None:
             problems["ckpt"] = [choose_model(self.limits.catalogue)]
+        # without a model, what depends on one is judged for the default
+        facts = (model or self.limits.catalogue.default).facts
         for side in ("H", "W"):
             if size := data.get(side):
-                problems.update(_size_problem(side, size, model))
-        if data.get("C", LATENT_CHANNELS) != LATENT_CHANNELS:
-            problems["C"] = [f"Must be {LATENT_CHANNELS}, the latent channels of every model here."]
-        if data.get("f", DOWNSAMPLING_FACTOR) != DOWNSAMPLING_FACTOR:
-            problems["f"] = [f"Must be {DOWNSAMPLING_FACTOR}, the down-sampling factor of every model here."]
+                problems.update(_size_problem(side, size, facts.size_step, model))
+        if data.get("C") not in (None, facts.latent_channels):
+            problems["C"] = [f"Must be {facts.latent_channels}, the latent channels of this model."]
+        if data.get("f") not in (None, facts.downsampling_factor):
+            problems["f"] = [f"Must be {facts.downsampling_factor}, the down-sampling factor of this model."]
         config = data.get("config")
         if model and config is not None and not model.accepts_config(config):
             problems["config"] = [f"Does not fit model '{model.name}'; use {' or '.join(model.configs)}, or null."]
@@ -259,10 +265,10 @@ def choose_model(catalogue: Catalogue) -> str:
     return f"Must be the name of a model, one of: {', '.join(catalogue.choices())}."
 
 
-def _size_problem(side: str, size: int, model: Model | None) -> dict[str, list[str]]:
+def _size_problem(side: str, size: int, step: int, model: Model | None) -> dict[str, list[str]]:
     texts = []
-    if size % SIZE_STEP:
-        texts.append(f"Must be a multiple of {SIZE_STEP}.")
+    if size % step:
+        texts.append(f"Must be a multiple of {step}.")
     if model and size > model.max_size:
         texts.append(f"Must be at most {model.max_size} for model '{model.name}'.")
     return {side: texts} if texts else {}

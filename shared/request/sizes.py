@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from shared.catalogue.models import DOWNSAMPLING_FACTOR, Model
+from shared.catalogue.models import Model
 from shared.request.model import ImageRequest
 
 MIN_SIZE = 64
-SIZE_STEP = DOWNSAMPLING_FACTOR
 #: The longest side that a format can hold: of libjpeg, libwebp and PNG (RFC 2083, 11.2.1).
 LONGEST_SIDES = {"jpg": 65_500, "webp": 16_383, "png": 2**31 - 1}
 #: Of one file, for a worker holds it in memory: 192 MiB of RGB.
@@ -27,12 +26,14 @@ def size_from_input(
     """(width, height) of image to image, and what is to be said about it.
 
     A side that was not asked for follows from the other one and the shape of the input; without any, both follow from
-    `enlarged`, the size of the input times `upscale`. They are multiples of 8, and within the model's limits.
+    `enlarged`, the size of the input times `upscale`. They are multiples of the family's `size_step`, and
+    within the model's limits.
     """
     if width and height:
         return width, height, ()
     shape = enlarged[0] / enlarged[1]
-    longest = model.max_size // SIZE_STEP * SIZE_STEP
+    step = model.facts.size_step
+    longest = model.max_size // step * step
     if width:
         wanted = (float(width), width / shape)
     elif height:
@@ -40,7 +41,7 @@ def size_from_input(
     else:
         shrink = min(1.0, longest / max(enlarged))
         wanted = (enlarged[0] * shrink, enlarged[1] * shrink)
-    result = (_allowed(wanted[0], longest), _allowed(wanted[1], longest))
+    result = (_allowed(wanted[0], step, longest), _allowed(wanted[1], step, longest))
     size, warnings = f"{result[0]}x{result[1]}", []
     if not width and not height and max(enlarged) > longest:
         what = f"{enlarged[0]}x{enlarged[1]}"
@@ -50,9 +51,9 @@ def size_from_input(
     return *result, tuple(warnings)
 
 
-def _allowed(side: float, longest: int) -> int:
-    """The nearest multiple of 8 within the limits; halves go up."""
-    return min(longest, max(MIN_SIZE, math.floor(side / SIZE_STEP + 0.5) * SIZE_STEP))
+def _allowed(side: float, step: int, longest: int) -> int:
+    """The nearest multiple of `step` within the limits; halves go up."""
+    return min(longest, max(MIN_SIZE, math.floor(side / step + 0.5) * step))
 
 
 def objection_to_result(request: ImageRequest) -> str | None:

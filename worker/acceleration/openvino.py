@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from shared.catalogue.models import LATENT_CHANNELS
 from worker.locks import held
 
 log = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ def _convert(unet: Any, folder: Path | None) -> "OpenVinoUNet":
 def _graph(unet: Any) -> Any:
     """OpenVINO's model of `unet`, for any number of rows, any size and any number of tokens."""
     kinds, context = _openvino().Type.f32, unet.config.cross_attention_dim
-    shapes = ([-1, LATENT_CHANNELS, -1, -1], [-1], [-1, -1, context])
+    shapes = ([-1, unet.config.in_channels, -1, -1], [-1], [-1, -1, context])
     with warnings.catch_warnings():
         # torch's tracer warns of every comparison in the model's code; whether one mattered, a trial tells
         warnings.simplefilter("ignore")
@@ -141,7 +140,7 @@ def _inputs(unet: Any, sizes: tuple[int, int, int, int]) -> tuple[torch.Tensor, 
     rows, height, width, tokens = sizes
     draw = torch.Generator().manual_seed(0)
     return (
-        torch.randn((rows, LATENT_CHANNELS, height, width), generator=draw),
+        torch.randn((rows, unet.config.in_channels, height, width), generator=draw),
         torch.linspace(1, 999, rows),
         torch.randn((rows, tokens, unet.config.cross_attention_dim), generator=draw),
     )

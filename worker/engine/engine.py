@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from shared.catalogue.models import DOWNSAMPLING_FACTOR, Catalogue
+from shared.catalogue.models import Catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.errors import (
     InternalError,
@@ -77,6 +77,7 @@ class Engine:
         thread, when `wanted` has changed.
         """
         self._settings = settings
+        self._catalogue = catalogue
         self._on_failure = on_failure
         self._device = pick_device(settings.device)
         self._profile = profile_for(settings.worker_variant, self._device)
@@ -122,7 +123,7 @@ class Engine:
         the request ends with that error within that step; others in flight are untouched. `on_preview(image)` is
         called the same way every few evaluations. Raises InvalidRequest.
         """
-        _check(request)
+        self._check(request)
         for text in (request.prompt, request.negative_prompt):
             parse_prompt(text)  # kept there for the engine's thread, on which everybody else would wait for it
         ticket = Ticket(request, on_step, on_preview)
@@ -183,6 +184,22 @@ class Engine:
         Blocks the calling thread, and nobody else. Raises ModelUnavailable, StorageFull, and what `report` raises.
         """
         self._cache.fetch(model, report)
+
+    def _check(self, request: DenoiseRequest) -> None:
+        """Raises InvalidRequest for what no sampler or model could do; the API has checked the rest."""
+        wrong: dict[str, list[str]] = {}
+        if request.sampler not in SAMPLERS:
+            wrong["sampler"] = [f"No sampler is called '{request.sampler}'."]
+        step = (self._catalogue.find(request.model) or self._catalogue.default).facts.size_step
+        for name, pixels in (("W", request.width), ("H", request.height)):
+            if pixels < step or pixels % step:
+                wrong[name] = [f"Must be a positive multiple of {step}."]
+        if request.steps < 1:
+            wrong["ddim_steps"] = ["Must be at least 1."]
+        if request.init_image is not None and request.init_image.size != (request.width, request.height):
+            wrong["init_img"] = ["Must have the size of the image that is asked for."]
+        if wrong:
+            raise InvalidRequest("The image cannot be made as asked.", wrong)
 
     def _run(self) -> None:
         failure: BaseException | None = None
@@ -408,22 +425,6 @@ class Engine:
             running.ticket.outcome.set_result(running.finish(image))
         except Exception as error:
             self._fail(running, error)
-
-
-def _check(request: DenoiseRequest) -> None:
-    """Raises InvalidRequest for what no sampler or model could do; the API has checked the rest."""
-    wrong: dict[str, list[str]] = {}
-    if request.sampler not in SAMPLERS:
-        wrong["sampler"] = [f"No sampler is called '{request.sampler}'."]
-    for name, pixels in (("W", request.width), ("H", request.height)):
-        if pixels < DOWNSAMPLING_FACTOR or pixels % DOWNSAMPLING_FACTOR:
-            wrong[name] = [f"Must be a positive multiple of {DOWNSAMPLING_FACTOR}."]
-    if request.steps < 1:
-        wrong["ddim_steps"] = ["Must be at least 1."]
-    if request.init_image is not None and request.init_image.size != (request.width, request.height):
-        wrong["init_img"] = ["Must have the size of the image that is asked for."]
-    if wrong:
-        raise InvalidRequest("The image cannot be made as asked.", wrong)
 
 
 def _translated(error: Exception) -> ServiceError:

@@ -9,7 +9,6 @@ from typing import TypeVar
 import torch
 from PIL import Image
 
-from shared.catalogue.models import DOWNSAMPLING_FACTOR, LATENT_CHANNELS
 from shared.errors import NotAnImage
 from worker.engine.options import NO_GUIDANCE, EffectiveOptions
 from worker.engine.request import Denoised, Ticket
@@ -99,7 +98,9 @@ class RunningRequest:
                 return self._finite(self._family.to_latents(vae, there, noise.start).float().cpu(), "VAE")
 
             image = self._with_vae("encoded", encode)
-        shape = (1, LATENT_CHANNELS, request.height // DOWNSAMPLING_FACTOR, request.width // DOWNSAMPLING_FACTOR)
+        facts = self.checkpoint.model.facts
+        factor = facts.downsampling_factor
+        shape = (1, facts.latent_channels, request.height // factor, request.width // factor)
         drawn = torch.randn(shape, generator=noise.start)
         return Start(drawn, image, request.strength, request.noise_multiplier)
 

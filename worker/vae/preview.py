@@ -6,7 +6,6 @@ from weakref import WeakKeyDictionary
 import torch
 from PIL import Image
 
-from shared.catalogue.models import LATENT_CHANNELS
 from worker.models.checkpoint import Checkpoint
 from worker.samplers import NoiseSchedule
 from worker.vae.pixels import to_image
@@ -44,8 +43,9 @@ class Previewer:
 
 def _colours_of_latents(checkpoint: Checkpoint) -> torch.Tensor:
     """`(3, 4 + 1)`: the colour of an even area as an affine function of its latents, fitted to this very decoder."""
-    drawn = torch.randn((_SAMPLES, LATENT_CHANNELS), generator=torch.Generator().manual_seed(0))
-    flat = drawn.view(_SAMPLES, LATENT_CHANNELS, 1, 1).expand(-1, -1, _CELLS, _CELLS)
+    channels = checkpoint.model.facts.latent_channels
+    drawn = torch.randn((_SAMPLES, channels), generator=torch.Generator().manual_seed(0))
+    flat = drawn.view(_SAMPLES, channels, 1, 1).expand(-1, -1, _CELLS, _CELLS)
     vae = checkpoint.vae
     with checkpoint.in_use(vae):
         scaled = (flat / vae.config.scaling_factor).to(checkpoint.device.name, vae.dtype)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from shared.catalogue.models import FAMILIES, Catalogue, catalogue_for, load_catalogue
+from shared.catalogue.families import FAMILY_FACTS
+from shared.catalogue.models import Catalogue, catalogue_for, load_catalogue
 from shared.settings import Settings
 
 GOOD = {
@@ -39,7 +40,7 @@ def test_the_catalogue_of_this_repository_is_sound():
     assert {model.name: model.max_size for model in catalogue} == {
         "demo": 512, "sd14": 512, "sd15": 512, "sd21": 512, "sd21v": 768,
     }  # fmt: skip
-    assert {model.family for model in catalogue} <= set(FAMILIES)
+    assert {model.family for model in catalogue} <= set(FAMILY_FACTS)
     for name in ("default", "demo", "sd14", "sd1.4", "sd15", "sd21", "sd2.1", "sd21v", "sd2.1v"):
         assert name in catalogue.choices()
         assert catalogue.find(name) is not None
@@ -64,11 +65,18 @@ def test_a_default_that_names_no_model_is_refused(default):
         load_catalogue(default)
 
 
-@pytest.mark.parametrize("key", list(GOOD))
+@pytest.mark.parametrize("key", [key for key in GOOD if key != "native_size"])
 def test_a_missing_key_is_named(write, key):
     """Given an entry without one key, when read, then the message names the entry and the key."""
     with pytest.raises(ValueError, match=rf"\[m\] lacks '{key}'"):
         load_catalogue("m", write(m={key: None}))
+
+
+def test_an_entry_without_a_native_size_has_its_family_s(write):
+    """Given an entry that states no native size, when read, then the model has that of its family."""
+    model = load_catalogue("m", write(m={"native_size": None})).default
+
+    assert (model.native_size, model.facts) == (512, FAMILY_FACTS["sd1"])
 
 
 @pytest.mark.parametrize(
