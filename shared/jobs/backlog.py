@@ -22,143 +22,7 @@ from typing import Any, Self
 from shared.errors import TaskBusy
 from shared.jobs.fair_shares import FairShares, of_line
 from shared.jobs.line_survey import Surveyor
-
-# KEYS: the job's record, its variant's tasks, the waiting jobs, the fair clock, work to do, the owner's open jobs,
-# all open jobs, the records that are kept, bytes kept for each owner
-# ARGV: job id, tasks, cost of a task, owner, time, most jobs waiting, most jobs of one owner, when it is overdue,
-# bytes of the record, most bytes of one owner, fields of the record...
-_ACCEPT = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return 'known' end
-local most_waiting, most_owned = tonumber(ARGV[6]), tonumber(ARGV[7])
-if most_waiting > 0 and redis.call('ZCARD', KEYS[3]) >= most_waiting then return 'queue full' end
-if most_owned > 0 and redis.call('ZCARD', KEYS[6]) >= most_owned then return 'owner full' end
-local function forget_expired()
-    for _, kept in ipairs(redis.call('ZRANGEBYSCORE', KEYS[8], '-inf', ARGV[5], 'LIMIT', 0, 100)) do
-        local bytes, owner = string.match(kept, '^(%d+):[^:]*:(.*)$')
-        redis.call('ZREM', KEYS[8], kept)
-        if redis.call('HINCRBY', KEYS[9], owner, -bytes) <= 0 then redis.call('HDEL', KEYS[9], owner) end
-    end
-end
-local most_bytes = tonumber(ARGV[10])
-local function owner_is_over()
-    return most_bytes > 0 and tonumber(redis.call('HGET', KEYS[9], ARGV[4]) or '0') + ARGV[9] > most_bytes
-end
-if owner_is_over() then forget_expired() end
-if owner_is_over() then return 'owner over' end
-local ends = 'ends:' .. ARGV[4]
-local now = tonumber(redis.call('HGET', KEYS[4], 'now') or '0')
-local tag = math.max(now, tonumber(redis.call('HGET', KEYS[4], ends) or '0'))
--- the first write is one that a Redis without memory refuses: then nothing of the job is there
-redis.call('HSET', KEYS[1], unpack(ARGV, 11))
-redis.call('ZADD', KEYS[3], string.format('%.17g', tag), ARGV[1])
-redis.call('ZADD', KEYS[6], string.format('%.17g', tag), ARGV[1])
-redis.call('ZADD', KEYS[7], ARGV[8], ARGV[1])
-redis.call('HSET', KEYS[5], ARGV[1], ARGV[2] * ARGV[3])
-for row = 0, ARGV[2] - 1 do
-    redis.call('ZADD', KEYS[2], string.format('%.17g', tag), ARGV[1] .. ':' .. string.format('%d', row))
-    tag = tag + ARGV[3]
-end
-redis.call('HSET', KEYS[4], ends, string.format('%.17g', tag))
-redis.call('ZADD', KEYS[8], '+inf', ARGV[9] .. ':' .. ARGV[1] .. ':' .. ARGV[4])
-redis.call('HINCRBY', KEYS[9], ARGV[4], ARGV[9])
-forget_expired()
-return 'accepted'
-"""
-
-# KEYS: a variant's backlog, tasks taken, the fair clock
-# ARGV: the message's id, time, how job records are named, how many tasks to look at, models that are left to others...
-_TAKE = """
-local function left_to_others(row)
-    if #ARGV < 5 then return false end
-    local model = redis.call('HGET', ARGV[3] .. string.match(row, '^[^:]*'), 'model')
-    for at = 5, #ARGV do
-        if ARGV[at] == model then return true end
-    end
-    return false
-end
-local held = redis.call('HGET', KEYS[2], ARGV[1])
-if held then return left_to_others(held) and '' or held end
-local first = redis.call('ZRANGE', KEYS[1], 0, #ARGV < 5 and 0 or ARGV[4] - 1, 'WITHSCORES')
-for at = 1, #first, 2 do
-    local row, tag = first[at], first[at + 1]
-    if not left_to_others(row) then
-        redis.call('ZREM', KEYS[1], row)
-        if tonumber(tag) > tonumber(redis.call('HGET', KEYS[3], 'now') or '0') then
-            redis.call('HSET', KEYS[3], 'now', tag)
-        end
-        held = row .. ':' .. ARGV[2]
-        redis.call('HSET', KEYS[2], ARGV[1], held)
-        return held
-    end
-end
-return first[1] and '' or false
-"""
-
-# KEYS: tasks taken; ARGV: the message's id, the task, a token, how leases of the task are named, milliseconds
-_RESERVE = """
-local held = redis.call('HGET', KEYS[1], ARGV[1])
-if not held then return 0 end
-local row, since, token = string.match(held, '^([^:]*:[^:]*):([^:]*):?(.*)$')
-if row ~= ARGV[2] then return 0 end
-if token ~= '' and token ~= ARGV[3] and redis.call('EXISTS', ARGV[4] .. token) == 1 then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], row .. ':' .. since .. ':' .. ARGV[3])
-redis.call('SET', ARGV[4] .. ARGV[3], '1', 'PX', ARGV[5])
-return 1
-"""
-
-# KEYS: tasks taken; ARGV: the message's id, the task, the token of the attempt or '' for any
-_DROP = """
-local held = redis.call('HGET', KEYS[1], ARGV[1])
-if not held then return 0 end
-local row, token = string.match(held, '^([^:]*:[^:]*):[^:]*:?(.*)$')
-if row ~= ARGV[2] or (ARGV[3] ~= '' and token ~= ARGV[3]) then return 0 end
-return redis.call('HDEL', KEYS[1], ARGV[1])
-"""
-
-# KEYS: a variant's backlog, tasks taken, the fair clock; ARGV: the message's id, what it held, the task
-_GIVE_BACK = """
-if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('ZADD', KEYS[1], redis.call('HGET', KEYS[3], 'now') or '0', ARGV[3])
-return 1
-"""
-
-
-# KEYS: a job's record, its variant's tasks; ARGV: job id, tasks
-_LOOSE = """
-local state = redis.call('HGET', KEYS[1], 'state')
-if state ~= 'PENDING' and state ~= 'PROGRESS' then return {} end
-local loose, first, done = {}, '', 0
-for row = 0, ARGV[2] - 1 do
-    local name = string.format('%d', row)
-    local text = redis.call('HGET', KEYS[1], 'row:' .. name) or ''
-    if row == 0 then first = text end
-    if text ~= '' and cjson.decode(text).state == 'done' then
-        done = done + 1
-    elseif not redis.call('ZSCORE', KEYS[2], ARGV[1] .. ':' .. name) then
-        loose[#loose + 1] = name
-        loose[#loose + 1] = text
-    end
-end
-if done == tonumber(ARGV[2]) then return {'0', first} end
-return loose
-"""
-
-# KEYS: a job's record, the lease of the task's last attempt, its variant's tasks, tasks taken, the fair clock
-# ARGV: the task, its field in the record, its text there
-_PUT_INTO_LINE = """
-local state = redis.call('HGET', KEYS[1], 'state')
-if state ~= 'PENDING' and state ~= 'PROGRESS' then return 0 end
-if (redis.call('HGET', KEYS[1], ARGV[2]) or '') ~= ARGV[3] then return 0 end
-if redis.call('EXISTS', KEYS[2]) == 1 or redis.call('ZSCORE', KEYS[3], ARGV[1]) then return 0 end
-local row = ARGV[1] .. ':'
-for _, held in ipairs(redis.call('HVALS', KEYS[4])) do
-    if string.sub(held, 1, #row) == row then return 0 end
-end
-redis.call('HDEL', KEYS[1], '')  -- the first write, see commits.py
-redis.call('ZADD', KEYS[3], redis.call('HGET', KEYS[5], 'now') or '0', ARGV[1])
-return 1
-"""
+from shared.jobs.scripts import script
 
 _WORDS_AT_ONCE = 1000
 
@@ -243,14 +107,15 @@ class Backlog:
     def __init__(self, client: Any, prefix: str) -> None:
         self._redis = client
         self._prefix = f"{prefix}backlog:"
-        self._accept = client.register_script(_ACCEPT)
-        self._take = client.register_script(_TAKE)
-        self._reserve = client.register_script(_RESERVE)
-        self._drop = client.register_script(_DROP)
-        self._give_back = client.register_script(_GIVE_BACK)
+        self._accept = client.register_script(script("accept_job"))
+        self._take = client.register_script(script("take_task"))
+        self._reserve = client.register_script(script("reserve_task"))
+        self._drop = client.register_script(script("drop_task"))
+        self._give_back = client.register_script(script("requeue_abandoned"))
         self.shares = FairShares(self._key("jobs"), self._key("fair"), self._tasks(""), f"{prefix}job:")
         self.surveyor = Surveyor(client, *map(self._key, ("jobs", "begun", "work")))
-        self._put_into_line = client.register_script(_PUT_INTO_LINE)
+        self._find_loose = client.register_script(script("find_loose"))
+        self._put_into_line = client.register_script(script("requeue_loose"))
 
     def accept(self, record_key: str, record: Mapping[str, str], job: Waiting, now: float, most: Most) -> Acceptance:
         """Write the job's record and put its tasks into line, or do nothing at all."""
@@ -377,7 +242,7 @@ class Backlog:
 
         The answer is a flat list of their numbers and texts; of a job whose tasks are all done, its first task.
         """
-        pipe.eval(_LOOSE, 2, record_key, self._tasks(variant), job_id, tasks)
+        self._find_loose(keys=[record_key, self._tasks(variant)], args=[job_id, tasks], client=pipe)
 
     def put_into_line(self, record_key: str, lease_key: str, task: TaskRef, variant: str, text: str) -> bool:
         """Put a task into line as the next one; False if it changed, or is in line, taken or worked on.

@@ -11,27 +11,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Self
 
-MOST_LOOKED_AT = 500
+from shared.jobs.scripts import script
 
-# KEYS: the waiting jobs, those that have begun, work to do; ARGV: most jobs to look at of each
-_LOOK = """
-local waiting, begun, most = redis.call('ZCARD', KEYS[1]), redis.call('SCARD', KEYS[2]), tonumber(ARGV[1])
-local running = redis.call('SRANDMEMBER', KEYS[2], most)
-local sum = 0
-for _, job in ipairs(running) do
-    sum = sum + (redis.call('HGET', KEYS[3], job) or 0)
-end
-if #running > 0 then sum = sum * begun / #running end
-local seen = {string.format('%.17g', sum)}
-for at = 1, math.min(waiting, most) do
-    local place = at
-    if waiting > most then place = math.floor(at * waiting / most) end
-    local job = redis.call('ZRANGE', KEYS[1], place - 1, place - 1)[1]
-    seen[#seen + 1] = string.format('%d', place)
-    seen[#seen + 1] = redis.call('HGET', KEYS[3], job) or '0'
-end
-return seen
-"""
+MOST_LOOKED_AT = 500
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,7 @@ class Surveyor:
     def __init__(self, client: Any, waiting: str, begun: str, work: str) -> None:
         """The keys of the waiting jobs in order, of those that have begun, and of the work each job still is."""
         self._keys = [waiting, begun, work]
-        self._look = client.register_script(_LOOK)
+        self._look = client.register_script(script("survey_queue"))
 
     def look(self, most: int = MOST_LOOKED_AT) -> LineSurvey:
         return LineSurvey.of(self._look(keys=self._keys, args=[most]))

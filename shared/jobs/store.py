@@ -35,7 +35,6 @@ from shared.errors import (
 from shared.jobs.backlog import Acceptance, Backlog, Most, Taken, TaskRef, Waiting
 from shared.jobs.commits import Commits, Read, Writes
 from shared.jobs.expiry import ExpiringFolders
-from shared.jobs.fair_shares import UNCHARGE
 from shared.jobs.pace import Pace
 from shared.jobs.records import (
     Claim,
@@ -50,6 +49,7 @@ from shared.jobs.records import (
     record_bytes,
     result_folder,
 )
+from shared.jobs.scripts import script
 from shared.jobs.webhooks import PendingCallbacks
 from shared.lately import Lately
 from shared.redis.clock import RedisClock
@@ -73,12 +73,6 @@ _HEAD = ("state", "request", "owner", "created", "started", "rows", "done", "byt
 # so many jobs and tasks are looked at in one look for those that nobody works on
 _JOBS_A_LOOK = 100
 _ROWS_A_LOOK = 5000
-
-# KEYS: a task's lease; ARGV: milliseconds
-_RENEW = """
-if redis.call('PEXPIRE', KEYS[1], ARGV[1]) == 0 then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
-return 1
-"""
 
 
 class JobStore:
@@ -120,8 +114,8 @@ class JobStore:
         self._per_second = Lately(self.pace.per_second, line_known_for_s)
         self.callbacks = PendingCallbacks(client, prefix)
         self.clock = clock or RedisClock(client)
-        self._commits = Commits(client, [UNCHARGE])
-        self._renew = client.register_script(_RENEW)
+        self._commits = Commits(client)
+        self._renew = client.register_script(script("renew_lease"))
         self.folders = ExpiringFolders(
             client, self._key("expiring"), lambda job_id: self._key("job", job_id), lambda: self.clock()
         )

@@ -7,13 +7,7 @@ it is not forgotten.
 from dataclasses import dataclass
 from typing import Any
 
-# KEYS: callbacks by the time when they are due, attempts; ARGV: time, time at which the lease ends
-_TAKE = """
-local job = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 1)[1]
-if not job then return false end
-redis.call('ZADD', KEYS[1], ARGV[2], job)
-return {job, redis.call('HINCRBY', KEYS[2], job, 1)}
-"""
+from shared.jobs.scripts import script
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class PendingCallbacks:
         self._redis = client
         self._due, self._attempts = f"{prefix}callbacks:due", f"{prefix}callbacks:attempts"
         self._lease_s = lease_s
-        self._take = client.register_script(_TAKE)
+        self._take = client.register_script(script("take_callback"))
 
     def add(self, pipe: Any, job_id: str, now: float) -> None:
         """In the transaction that ends a job: its caller is to be told."""

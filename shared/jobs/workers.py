@@ -6,36 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from shared.jobs.scripts import script
 from shared.lately import Lately
 from shared.variants import VARIANTS
-
-# Times are of Redis' own clock, the one that all workers share, in milliseconds since the epoch.
-# KEYS: names of workers by the time until which they count, cards by name; ARGV: name, card, time to live
-_ANNOUNCE = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)) do
-    redis.call('ZREM', KEYS[1], dead)
-    redis.call('HDEL', KEYS[2], dead)
-end
-redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[3]), ARGV[1])
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
--- no card outlives the last worker that renewed its own
-for _, key in ipairs(KEYS) do
-    if redis.call('PTTL', key) < tonumber(ARGV[3]) then redis.call('PEXPIRE', key, ARGV[3]) end
-end
-"""
-
-# KEYS: the same
-_LIVE = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local cards = {}
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.0f', now), '+inf')) do
-    table.insert(cards, redis.call('HGET', KEYS[2], name))
-end
-return cards
-"""
 
 
 @dataclass(frozen=True)
@@ -94,8 +67,8 @@ class WorkerRegister:
         self._redis = client
         self._keys = [f"{prefix}workers:until", f"{prefix}workers:cards"]
         self._ttl_ms = int(ttl_s * 1000)
-        self._announce = client.register_script(_ANNOUNCE)
-        self._live = client.register_script(_LIVE)
+        self._announce = client.register_script(script("announce_worker"))
+        self._live = client.register_script(script("live_workers"))
         self._lately = Lately(self._read, cache_s, clock)
 
     def announce(self, card: WorkerCard) -> None:
