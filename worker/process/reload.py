@@ -8,10 +8,11 @@ from shared.settings import environment_with
 from worker.process.fleet import Fleet, worker_command
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_KINDS = ("*.py", "*.toml", "*.lua")
 
 
 class Sources:
-    """The Python and TOML files below some folders."""
+    """The Python, TOML and Lua files below some folders."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = tuple(folders)
@@ -24,7 +25,7 @@ class Sources:
 
     def _look(self) -> dict[Path, float]:
         seen = {}
-        for file in (file for folder in self._folders for kind in ("*.py", "*.toml") for file in folder.rglob(kind)):
+        for file in (file for folder in self._folders for kind in _KINDS for file in folder.rglob(kind)):
             with suppress(FileNotFoundError):  # an editor that writes a new file in its place is at work
                 seen[file] = file.stat().st_mtime
         return seen
