@@ -13,7 +13,7 @@ from demo_model.emphasis import STRONGEST, emphasised, scaled, token_weights
 SCENES = [emphasised(random.Random(seed)) for seed in range(600)]
 
 
-def test_the_weighted_word_stands_in_the_caption():
+def test_the_weighted_word_stands_in_the_caption() -> None:
     """Given many scenes, when each is described, then its weighted word is there, and its weight within bounds."""
     for _, text, emphasis in SCENES:
         assert emphasis.word in text.replace(",", " ").split()
@@ -21,7 +21,7 @@ def test_the_weighted_word_stands_in_the_caption():
 
 
 @pytest.mark.parametrize(("size", "sign"), [("large", 1), ("small", -1)])
-def test_a_heavier_size_word_is_more_of_that_size(size, sign):
+def test_a_heavier_size_word_is_more_of_that_size(size: str, sign: int) -> None:
     """Given weighted sizes, when the weight grows, then large grows larger and small smaller."""
     pairs = [
         (emphasis.weight, scene.things[0].radius)
@@ -32,7 +32,7 @@ def test_a_heavier_size_word_is_more_of_that_size(size, sign):
     assert sign * (statistics.mean(heavy) - statistics.mean(light)) > 0.03
 
 
-def test_a_heavier_colour_is_drawn_more_often():
+def test_a_heavier_colour_is_drawn_more_often() -> None:
     """Given two or three colours, when one is weighted, then it is drawn the more often the heavier it is."""
     chosen = [(emphasis.weight, scene.things[0].colour == emphasis.word) for scene, text, emphasis in SCENES
               if " or " in text or text.count(",") == text.count(" ") - 2]  # fmt: skip
@@ -41,7 +41,7 @@ def test_a_heavier_colour_is_drawn_more_often():
     assert heavy > light + 0.3
 
 
-def test_scaling_keeps_the_mean_and_touches_its_tokens_only_in_proportion():
+def test_scaling_keeps_the_mean_and_touches_its_tokens_only_in_proportion() -> None:
     """Given hidden states, when one token is weighted, then their mean stays and it grows against the others."""
     states = torch.rand(2, 5, 8, generator=torch.Generator().manual_seed(1)) + 0.5
     weights = token_weights(torch.tensor([[1, 2, 3, 4, 4], [1, 5, 2, 4, 4]]), [{2}, {9}], [1.5, 1.5])
@@ -52,7 +52,7 @@ def test_scaling_keeps_the_mean_and_touches_its_tokens_only_in_proportion():
     assert math.isclose(float(ratio[1].mean() / ratio[0].mean()), 1.5, rel_tol=1e-5)
 
 
-def test_the_service_scales_the_same_way():
+def test_the_service_scales_the_same_way() -> None:
     """Given the demo model and a weighted prompt, when the service encodes it, then its hidden states are these."""
     from shared.catalogue.models import load_catalogue
     from shared.settings import Settings

@@ -12,7 +12,7 @@ from demo_model.world import single
 
 
 @pytest.mark.parametrize(("size", "count"), [((128, 128), 150), ((128, 192), 50), ((256, 256), 20)])
-def test_judge_is_right_on_drawn_images(size, count):
+def test_judge_is_right_on_drawn_images(size: tuple[int, int], count: int) -> None:
     """Colour, background and shape of drawn images are named right in at least 99 %."""
     right = 0
     for seed in range(count):
@@ -27,7 +27,7 @@ def test_judge_is_right_on_drawn_images(size, count):
     assert right >= 0.99 * count
 
 
-def test_judge_forgives_softness():
+def test_judge_forgives_softness() -> None:
     """A slight blur, as an autoencoder leaves it, changes next to nothing."""
     right = 0
     for seed in range(60):
@@ -38,7 +38,7 @@ def test_judge_forgives_softness():
     assert right >= 57
 
 
-def test_an_empty_image_has_no_object():
+def test_an_empty_image_has_no_object() -> None:
     """A plain image has a background and nothing on it."""
     plain = Image.new("RGB", (96, 64), (40, 80, 205))
     assert judge.background_colour(plain) == "blue"
@@ -47,7 +47,7 @@ def test_an_empty_image_has_no_object():
     assert judge.half_colour(plain, "left") is None
 
 
-def test_noise_is_no_shape():
+def test_noise_is_no_shape() -> None:
     """A ragged blob is called none of the shapes."""
     mask = np.zeros((64, 64), dtype=bool)
     mask[::7, ::3] = True
@@ -55,7 +55,7 @@ def test_noise_is_no_shape():
     assert judge.classify_shape(mask) == ""
 
 
-def test_dominant_colour_of_a_region():
+def test_dominant_colour_of_a_region() -> None:
     """The most frequent colour word of an image region wins, and shares add up."""
     image = Image.new("RGB", (64, 64), (215, 35, 40))
     image.paste((40, 155, 65), (0, 0, 64, 20))

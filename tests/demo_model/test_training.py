@@ -2,13 +2,14 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from demo_model.denoiser import batch, new_scheduler, noised, train_unet
+from demo_model.denoiser import Average, batch, new_scheduler, noised, train_unet
 from demo_model.latents import Code, features
 from demo_model.progress import Budget, Stage, cosine_tail, generator
 from demo_model.release import WEIGHTS
@@ -31,20 +32,21 @@ def _toy_unet() -> UNet2DConditionModel:
 
 
 @pytest.fixture
-def plain_code(monkeypatch):
+def plain_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """The features themselves as the code, which spares the test the world's statistics."""
     code = Code(torch.zeros(4), torch.eye(4))
     monkeypatch.setattr("demo_model.denoiser.world_code", lambda: code)
 
 
-def test_resumed_training_equals_unbroken_training(tmp_path, plain_code):
+@pytest.mark.usefixtures("plain_code")
+def test_resumed_training_equals_unbroken_training(tmp_path: Path) -> None:
     """Four steps in one go and two plus two after a restart end at exactly the same weights and averages."""
     tokenizer = load_tokenizer(WEIGHTS / "tokenizer")
     torch.manual_seed(0)
     text = new_text_encoder(tokenizer)
     sizes = ((1.0, 64, 64, 2),)
 
-    def run(folder, limit):
+    def run(folder: str, limit: int | None) -> Average:
         unet, words = _toy_unet(), copy.deepcopy(text)
         return train_unet(
             unet, words, tokenizer, tmp_path / folder, Budget(steps=4), torch.device("cpu"), small_steps=2, limit=limit,
@@ -59,7 +61,7 @@ def test_resumed_training_equals_unbroken_training(tmp_path, plain_code):
             assert torch.equal(one, other)
 
 
-def test_a_stage_ends_with_its_budget_and_can_be_extended(tmp_path):
+def test_a_stage_ends_with_its_budget_and_can_be_extended(tmp_path: Path) -> None:
     """A stage runs its steps once; run again it does nothing, unless the budget has grown."""
     layer = torch.nn.Linear(1, 1)
     assert list(Stage("toy", tmp_path, {"layer": layer}, Budget(steps=3)).steps()) == [0, 1, 2]
@@ -67,14 +69,15 @@ def test_a_stage_ends_with_its_budget_and_can_be_extended(tmp_path):
     assert list(Stage("toy", tmp_path, {"layer": layer}, Budget(steps=5)).steps()) == [3, 4]
 
 
-def test_learning_rate_warms_up_stays_and_falls():
+def test_learning_rate_warms_up_stays_and_falls() -> None:
     """The factor rises over the warm-up, is one to the end of the flat part, and ends near zero."""
     assert cosine_tail(0.0, 0, 10, 0.5) == pytest.approx(0.1)
     assert cosine_tail(0.5, 100, 10, 0.5) == 1.0
     assert cosine_tail(1.0, 100, 10, 0.5) == pytest.approx(0.02)
 
 
-def test_batches_depend_on_their_seed_only(plain_code):
+@pytest.mark.usefixtures("plain_code")
+def test_batches_depend_on_their_seed_only() -> None:
     """The same seed gives the same captions and latents, another seed others."""
     sizes = ((1.0, 64, 96, 3),)
     texts, latents, emphases = batch(5, sizes)
@@ -85,7 +88,7 @@ def test_batches_depend_on_their_seed_only(plain_code):
     assert batch(6, sizes)[0] != texts
 
 
-def test_velocity_leads_back_to_the_latents():
+def test_velocity_leads_back_to_the_latents() -> None:
     """Where the noise was not hidden, x0 = sqrt(a) x_t - sqrt(1 - a) v."""
     alphas, latents = new_scheduler().alphas_cumprod, torch.randn(64, 4, 2, 2)
     timesteps, noisy, velocity = noised(latents, alphas, generator(1, 2))
@@ -94,7 +97,7 @@ def test_velocity_leads_back_to_the_latents():
     assert torch.allclose(a.sqrt() * noisy[seen] - (1 - a).sqrt() * velocity[seen], latents[seen], atol=1e-4)
 
 
-def test_the_code_of_half_a_image_is_the_average_of_its_code():
+def test_the_code_of_half_a_image_is_the_average_of_its_code() -> None:
     """Mean colours of an image averaged down by two are the averages of its mean colours."""
     image = torch.rand(1, 3, 32, 32)
     smaller = torch.nn.functional.avg_pool2d(image, 2)
@@ -102,7 +105,7 @@ def test_the_code_of_half_a_image_is_the_average_of_its_code():
     assert torch.allclose(features(smaller)[:, :3], averaged, atol=1e-6)
 
 
-def test_the_shipped_folder_is_stable_diffusion_in_small():
+def test_the_shipped_folder_is_stable_diffusion_in_small() -> None:
     """The folder holds SD 1.x's parts with SD 1.x's conventions, under 40 MB."""
     index = json.loads((WEIGHTS / "model_index.json").read_text(encoding="utf-8"))
     assert index["_class_name"] == "StableDiffusionPipeline"
@@ -115,7 +118,7 @@ def test_the_shipped_folder_is_stable_diffusion_in_small():
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 40_000_000
 
 
-def test_the_shipped_text_encoder_has_a_mean_to_restore():
+def test_the_shipped_text_encoder_has_a_mean_to_restore() -> None:
     """Emphasis divides by the mean of the hidden states: it must not be near zero for any prompt."""
     tokenizer = load_tokenizer(WEIGHTS / "tokenizer")
     encoder = CLIPTextModel.from_pretrained(WEIGHTS, subfolder="text_encoder").float()
