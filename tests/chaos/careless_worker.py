@@ -6,10 +6,13 @@ The environment variable WITHOUT names what it lacks, separated by commas: names
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest.mock import patch
 
 from shared.errors import JobError
 from shared.jobs.records import Claim, Task
 from shared.jobs.store import JobStore
+from shared.queue import make_celery
+from shared.settings import Settings
 from worker import __main__ as program
 from worker.jobs.deliveries import Deliveries
 from worker.process import worker as app
@@ -17,37 +20,36 @@ from worker.process import worker as app
 
 def late_acknowledgement() -> None:
     """A message is acknowledged when its task begins; one whose worker dies never comes again."""
-    make = app.make_celery
 
-    def make_eager(settings: Any) -> Any:
-        celery = make(settings)
+    def make_eager(settings: Settings) -> Any:
+        celery = make_celery(settings)
         celery.conf.task_acks_late = False
         return celery
 
-    app.make_celery = make_eager
+    patch.object(app, "make_celery", make_eager).start()
 
 
 def lost_tasks() -> None:
     """Nobody looks for tasks whose messages were lost."""
-    JobStore.abandoned_tasks = lambda _self: set()
-    JobStore.loose_tasks = lambda _self, _jobs: set()
+    patch.object(JobStore, "abandoned_tasks", lambda _self: set()).start()
+    patch.object(JobStore, "loose_tasks", lambda _self, _jobs: set()).start()
 
 
 def heartbeat() -> None:
     """No delivery in hand is renewed, so that the broker takes a long job's worker for dead."""
-    Deliveries.renew = lambda _self: None
+    patch.object(Deliveries, "renew", lambda _self: None).start()
 
 
 def lease() -> None:
-    """A task in progress shows no sign of life, so that whoever gets its message begins it."""
-    make = JobStore.from_settings.__func__
+    """A task in progress has no lease, so that whoever gets its message begins it."""
+    make = JobStore.from_settings
 
-    def without_lease(cls: type[JobStore], client: Any, settings: Any) -> JobStore:
-        store: JobStore = make(cls, client, settings)
+    def without_lease(client: Any, settings: Settings) -> JobStore:
+        store = make(client, settings)
         store.lease_s = 0
         return store
 
-    JobStore.from_settings = classmethod(without_lease)
+    patch.object(JobStore, "from_settings", without_lease).start()
 
 
 def fence() -> None:
@@ -59,8 +61,8 @@ def fence() -> None:
     def no_objection(_self: JobStore, _claim: Claim, _state: str | None, _task: str | None) -> JobError | None:
         return None
 
-    JobStore._owned_task = owned
-    JobStore._objection = no_objection
+    patch.object(JobStore, "_owned_task", owned).start()
+    patch.object(JobStore, "_objection", no_objection).start()
 
 
 MECHANISMS: Mapping[str, Callable[[], None]] = {

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -140,7 +141,7 @@ def test_many_cycles_leave_nothing_behind(make_service: ServiceFactory, scale: S
     """Given submit and poll again and again, when it has gone on for long, then connections and memory stay."""
     cycles, warm_up = scale((60, 30), (10_000, 1500))
     service = make_service(workers=1)
-    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
+    client: Any = redis.Redis.from_url(service.redis_url, decode_responses=True)
     processes = {"api": _newest_child(service.apis[0].child.pid), "worker": service.workers[0].pid}
     headers = {"X-API-Key": DUMMY_API_KEY}
 

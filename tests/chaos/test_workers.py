@@ -243,7 +243,7 @@ def test_cancelling_at_any_moment_ends_the_job(make_service: ServiceFactory, sca
     """Given jobs that wait and run, when each is cancelled at a random moment, then it stops within two steps."""
     count = scale(12, 200)
     service = make_service(workers=2, LOG_FORMAT="json")
-    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
+    client: Any = redis.Redis.from_url(service.redis_url, decode_responses=True)
     late: list[int] = []
     running = 0
 

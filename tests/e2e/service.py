@@ -190,7 +190,7 @@ class Service:
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> Child:
         log = self.folder / "logs" / f"{name}.log"
-        everything = self._environment | environment
+        everything = {**self._environment, **environment}
         orphaned = signal.SIGKILL if name.startswith("worker") else signal.SIGTERM
         return start_child(name, command, environment=everything, log=log, cwd=REPOSITORY, when_orphaned=orphaned)
 

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks import report
 from tests.e2e.service import REPOSITORY, clean_environment
 
 
-def test_http_measures_every_kind_of_request(redis_server):
+def test_http_measures_every_kind_of_request(redis_server: Path) -> None:
     """Given the API of this commit alone, when measured in short, then there is a figure for every target."""
     written = report.RESULTS / "http_tried.json"
     try:

@@ -101,7 +101,7 @@ def test_the_input_is_cleared_away_from_the_queue(service: Service) -> None:
 
     source = encoded("blue", spot="white")
     result_of(service, init_img=source)
-    client = redis.Redis.from_url(service.redis_url)
+    client: Any = redis.Redis.from_url(service.redis_url)
     hashes = [client.hgetall(key) for key in client.scan_iter(f"{service.key_prefix}job:*")]
     assert hashes
     assert all(source.encode() not in value for record in hashes for value in record.values())

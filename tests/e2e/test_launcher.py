@@ -87,8 +87,8 @@ class Launcher:
         return str(answer.json().get("State", ""))
 
     def _post(self, body: dict[str, Any]) -> requests.Response:
-        body = {"prompt": "a red circle", "api_key": DUMMY_API_KEY, "skip_save": True} | body
-        return requests.post(f"{self.url}/generate", json=body, timeout=30)
+        full = {"prompt": "a red circle", "api_key": DUMMY_API_KEY, "skip_save": True, **body}
+        return requests.post(f"{self.url}/generate", json=full, timeout=30)
 
     def _marked(self, entry: Path) -> bool:
         try:

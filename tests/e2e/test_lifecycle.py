@@ -102,7 +102,7 @@ def test_two_apis_and_two_workers_share_the_work(make_service: ServiceFactory) -
         assert result["State"] == "SUCCESS"
         assert result["Seeds"] == [number, number + 1]
 
-    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
+    client: Any = redis.Redis.from_url(service.redis_url, decode_responses=True)
     tasks = [client.hget(f"{service.key_prefix}job:{task_id}", f"row:{task}") for task_id in ids for task in (0, 1)]
     assert all(task and '"attempt":1' in task for task in tasks), "no task may run twice"
     assert [client.llen(key) for key in client.scan_iter(f"{service.key_prefix}recent:*")] == [12]

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +14,7 @@ from tests.e2e.service import Service
 ServiceFactory = Callable[..., Service]
 KEY, FILE_KEY, WRONG = "the-first-secret-key", "the-second-secret-key", "a-wrong-secret-key"
 SECRET = "-secret-key"  # in each of them
-SMALL = {"prompt": "a red circle", "ddim_steps": 2, "H": 64, "W": 64, "return_base64": True}
+SMALL: dict[str, Any] = {"prompt": "a red circle", "ddim_steps": 2, "H": 64, "W": 64, "return_base64": True}
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAD0lEQVR4nGNgGAWDEwAAAcgAAaymAjYAAAAASUVORK5CYII="
 
 

@@ -98,7 +98,7 @@ def test_a_worker_leaves_to_others_what_it_cannot_run_now(make_service: ServiceF
     """Given images that gain nothing by sharing, when twelve wait, then a worker takes no more than it runs, plus one
     and one that may be on its way."""
     service = with_curve(make_service, "steep")
-    client = redis.Redis(port=service.redis_port)
+    client: Any = redis.Redis(port=service.redis_port)
     with queued(service, 12, **LARGE) as ids:
         until(lambda: any(service.get(f"/status/{task_id}").json()["Step"] > 1 for task_id in ids))
         in_hand = []

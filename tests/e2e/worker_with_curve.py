@@ -4,11 +4,13 @@ What depends on the optimal batch size must not depend on the machine that runs 
 """
 
 import os
+from collections.abc import Callable, Mapping
+from unittest.mock import patch
 
 from worker.__main__ import main
 from worker.engine.step_times import StepTimes
 
-CURVES = {"flat": lambda _items: 0.1, "steep": lambda items: 0.1 * items}
+CURVES: Mapping[str, Callable[[int], float]] = {"flat": lambda _items: 0.1, "steep": lambda items: 0.1 * items}
 
 
 def tell(curve: str) -> None:
@@ -19,8 +21,8 @@ def tell(curve: str) -> None:
     def told(times: StepTimes, _known: object = None) -> None:
         begin(times, {1 << doubling: seconds(1 << doubling) for doubling in range(8)})
 
-    StepTimes.__init__ = told  # type: ignore[assignment, method-assign]
-    StepTimes.note = lambda times, items, _seconds: note(times, items, seconds(items))  # type: ignore[method-assign]
+    patch.object(StepTimes, "__init__", told).start()
+    patch.object(StepTimes, "note", lambda times, items, _seconds: note(times, items, seconds(items))).start()
 
 
 if __name__ == "__main__":
