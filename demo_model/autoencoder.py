@@ -135,7 +135,7 @@ def train_decoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch
         drawn = vae.decode(z).sample
         loss = picture_loss(drawn, target)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parts, 1.0)
         optimizer.step()
         now = psnr(drawn.detach(), target)
@@ -168,7 +168,7 @@ def train_encoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch
         written = vae.encode(pictures.to(device)).latent_dist.mean * SCALING_FACTOR
         loss = F.mse_loss(written, target)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parts, 1.0)
         optimizer.step()
         running = loss.item() if not running else 0.95 * running + 0.05 * loss.item()

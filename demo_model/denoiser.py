@@ -221,7 +221,7 @@ def train_unet(
         guess = unet(noisy.contiguous(memory_format=torch.channels_last), timesteps, states).sample
         loss = F.mse_loss(guess, target)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
         optimizer.step()
         average.update()

@@ -122,7 +122,7 @@ def train_text(
         states = text(input_ids=ids.to(device)).last_hidden_state
         label_loss, colour_loss = layout_loss(reader, states, labels.to(device), colours.to(device))
         optimizer.zero_grad(set_to_none=True)
-        (label_loss + colour_loss).backward()  # type: ignore[no-untyped-call]
+        (label_loss + colour_loss).backward()
         torch.nn.utils.clip_grad_norm_(parts, 1.0)
         optimizer.step()
         if step % 50 == 0:

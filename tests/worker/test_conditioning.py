@@ -193,7 +193,7 @@ class LiveBytes(TorchDispatchMode):
     """Counts the bytes of all tensors made while it is on and still alive; `peak` is the most there were."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch gives it no types
         self.peak = self.now = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -82,10 +82,12 @@ def test_many_workers_write_at_once_and_no_file_is_ever_torn(tmp_path: Path) -> 
     """Given workers that write the same curve, when another reads all the time, then each reading is one of them."""
     curves = [{2: float(number + 1), 4: float(number + 1)} for number in range(4)]
     CurveFiles(tmp_path, HERE).write(KIND, curves[0])
-    threads = [
-        threading.Thread(target=lambda curve=curve: [CurveFiles(tmp_path, HERE).write(KIND, curve) for _ in range(50)])
-        for curve in curves
-    ]
+
+    def write(curve: dict[int, float]) -> None:
+        for _ in range(50):
+            CurveFiles(tmp_path, HERE).write(KIND, curve)
+
+    threads = [threading.Thread(target=write, args=(curve,)) for curve in curves]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):

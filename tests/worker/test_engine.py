@@ -266,7 +266,11 @@ def test_cancelling_a_waiting_request_ends_it_before_its_turn(engine: Engine, re
 def test_results_can_be_waited_for_in_vain(engine: Engine, request_for: Build) -> None:
     """Given a request that is not done, when its result is wanted within no time, then TimeoutError, and it goes on."""
     go_on = threading.Event()
-    ticket = engine.submit(request_for(), lambda _step, _steps: go_on.wait(60) and None)
+
+    def hold(_step: int, _steps: int) -> None:
+        go_on.wait(60)
+
+    ticket = engine.submit(request_for(), hold)
     with pytest.raises(TimeoutError):
         ticket.result(0.01)
     go_on.set()
@@ -463,7 +467,12 @@ def test_whatever_ends_the_thread_every_request_is_handed_back(
     monkeypatch.setattr("worker.engine.engine._ADMISSION_S", 60.0)
     told: list[BaseException] = []
     ended = threading.Event()
-    engine = Engine(settings, catalogue, lambda error: (told.append(error), ended.set()))
+
+    def tell(error: BaseException) -> None:
+        told.append(error)
+        ended.set()
+
+    engine = Engine(settings, catalogue, tell)
 
     def fail(*_: Any) -> Any:
         raise raised
@@ -493,9 +502,13 @@ def test_what_was_not_begun_when_the_engine_failed_does_not_count(
     engine = Engine(settings, catalogue)
     monkeypatch.setattr("worker.engine.scheduler.Scheduler.order", lambda *_: 1 / 0)
     waiting: list[Ticket] = []
-    monkeypatch.setattr(
-        engine, "_admit", lambda real=engine._admit: (real(), waiting.append(engine.submit(request_for(), silent)))
-    )
+    admit = engine._admit
+
+    def admit_and_submit() -> None:
+        admit()
+        waiting.append(engine.submit(request_for(), silent))
+
+    monkeypatch.setattr(engine, "_admit", admit_and_submit)
     begun = engine.submit(request_for(), silent)
     engine.start()
     assert type(begun.outcome.exception(60)) is WorkerFailed

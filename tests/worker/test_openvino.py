@@ -63,8 +63,14 @@ def converted(settings: Settings, catalogue: Catalogue, tmp_path_factory: pytest
 @pytest.fixture
 def converting(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The UNets that are converted while a test runs."""
-    seen, really = [], openvino_unet._graph
-    monkeypatch.setattr(openvino_unet, "_graph", lambda unet: seen.append(unet) or really(unet))
+    seen: list[Any] = []
+    really = openvino_unet._graph
+
+    def graph(unet: Any) -> Any:
+        seen.append(unet)
+        return really(unet)
+
+    monkeypatch.setattr(openvino_unet, "_graph", graph)
     return seen
 
 

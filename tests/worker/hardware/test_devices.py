@@ -57,10 +57,11 @@ def test_an_absent_device_says_what_it_needs(kind: str, needed: str, monkeypatch
 def test_a_plugin_is_imported_only_when_its_device_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given an installed plugin, when its device is chosen, then it is imported, and not before."""
     imported: list[str] = []
-    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda _: object())
-    monkeypatch.setattr(devices.importlib, "import_module", imported.append)
-    monkeypatch.setattr(torch, "hpu", ModuleType("hpu"), raising=False)
-    monkeypatch.setattr(torch.hpu, "is_available", lambda: True, raising=False)
+    hpu = ModuleType("hpu")
+    monkeypatch.setattr(hpu, "is_available", lambda: True, raising=False)
+    monkeypatch.setattr(torch, "hpu", hpu, raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    monkeypatch.setattr("importlib.import_module", imported.append)
     assert pick_device("cpu") == Device("cpu")
     assert imported == []
     assert pick_device("hpu").half is torch.bfloat16

@@ -38,7 +38,12 @@ def test_where_the_system_does_not_tell_it_is_unknown(tmp_path: Path) -> None:
 def test_a_device_tells_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given a processor and a GPU, when asked, then the first has the machine's memory, the second its own."""
     asked: list[str] = []
-    monkeypatch.setattr("torch.cuda.mem_get_info", lambda name: asked.append(name) or (7, 9))
+
+    def mem_get_info(name: str) -> tuple[int, int]:
+        asked.append(name)
+        return 7, 9
+
+    monkeypatch.setattr("torch.cuda.mem_get_info", mem_get_info)
     assert Device("cuda:1").free_memory() == 7
     assert asked == ["cuda:1"]
     assert (Device("cpu").free_memory() or 0) > 1000

@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+import numpy as np
 import piexif
 import piexif.helper
 import pytest
@@ -46,8 +47,8 @@ def test_bytes_are_of_the_format_they_are_labelled_with(format: str) -> None:
     assert data == encode(RED, format, PARAMETERS)
     with Image.open(io.BytesIO(data)) as opened:
         assert opened.size == RED.size
-        channels = opened.convert("RGB").getpixel((5, 5))
-    assert all(abs(a - b) <= 4 for a, b in zip(channels, (200, 10, 10), strict=True))
+        channels = np.asarray(opened.convert("RGB"), dtype=int)[5, 5]
+    assert abs(channels - (200, 10, 10)).max() <= 4
 
 
 def test_infotext_is_what_the_web_ui_writes() -> None:
@@ -76,7 +77,7 @@ def test_any_prompt_can_be_stored(format: str, prompt: str) -> None:
     with Image.open(io.BytesIO(data)) as opened:
         opened.load()
         if format == "png":
-            stored = str(opened.info["parameters"])  # type: ignore[attr-defined]
+            stored = str(opened.info["parameters"])
         else:
             comment = opened.getexif().get_ifd(0x8769)[0x9286]
             assert comment.startswith(b"UNICODE\0")

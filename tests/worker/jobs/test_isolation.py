@@ -178,7 +178,12 @@ def test_a_cancelled_task_keeps_no_others_out(redis_client: Any, results: Result
     jobs.accept("long", request_of(steps=1))
     jobs.accept("lost", request_of(steps=1))
     engine, under_way, leave = FakeEngine(), threading.Event(), threading.Event()
-    engine.before_result = lambda: (under_way.set(), leave.wait(30))
+
+    def before_result() -> None:
+        under_way.set()
+        leave.wait(30)
+
+    engine.before_result = before_result
     runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what is used
     beside = threading.Thread(target=runner.run_next, args=("beside", "any"), daemon=True)
     beside.start()

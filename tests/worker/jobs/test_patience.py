@@ -1,6 +1,7 @@
 """How long a worker that is to end waits for what is away."""
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 import redis
@@ -19,7 +20,7 @@ def test_each_call_of_a_worker_that_is_to_end_gets_another_try(clock: Clock, mon
     patience = Patience(stopping, clock)
 
     for _ in range(2):
-        answers = iter([redis.ConnectionError("away"), "there"])
+        answers: Iterator[Exception | str] = iter([redis.ConnectionError("away"), "there"])
 
         def message() -> str:
             answer = next(answers)  # noqa: B023  # called at once

@@ -25,7 +25,7 @@ from shared.errors import (
     WorkerStopping,
 )
 from shared.jobs.backlog import TaskRef
-from shared.jobs.records import INPUT_NAME, State, input_folder
+from shared.jobs.records import INPUT_NAME, Claim, Job, State, input_folder
 from shared.jobs.status import describe
 from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
@@ -358,11 +358,13 @@ def test_a_cancelled_job_stops_at_the_next_step(runner: TaskRunner, jobs: JobSto
 def test_a_worker_that_was_given_up_changes_nothing(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given a task that another attempt took over, when the old one goes on, then it stops and the new one counts."""
     jobs.accept("j", request_of())
-    taken = []
+    taken: list[Claim] = []
 
     def take_over() -> None:
         if not taken:
-            taken.append(jobs.claim_task("j", 0))
+            claim = jobs.claim_task("j", 0)
+            assert claim is not None
+            taken.append(claim)
 
     engine.before_result = take_over
     runner.run(TaskRef("j", 0))
@@ -483,7 +485,9 @@ def flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlakyStore:
     return FlakyStore(tmp_path / "flaky", 3)
 
 
-def test_a_store_that_is_away_for_a_while_loses_no_work(jobs: JobStore, engine: FakeEngine, flaky: FlakyStore) -> None:
+def test_a_store_that_is_away_for_a_while_loses_no_work(
+    jobs: JobStore, engine: FakeEngine, flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Given a store that fails before and after the drawing, and at the grid, then the job is done, drawn once."""
     runner = TaskRunner(jobs, flaky, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
     data = io.BytesIO()
@@ -497,7 +501,12 @@ def test_a_store_that_is_away_for_a_while_loses_no_work(jobs: JobStore, engine: 
     engine.before_result = again
     real_close = jobs.close
     real_get = jobs.get
-    jobs.get = lambda job_id: (again(), real_get(job_id))[1]  # type: ignore[method-assign]
+
+    def get(job_id: str) -> Job:
+        again()
+        return real_get(job_id)
+
+    monkeypatch.setattr(jobs, "get", get)
     runner.run(TaskRef("j", 0))
     assert real_close("j", None) is False, "it is closed"
     assert real_get("j").state is State.SUCCESS
@@ -567,13 +576,15 @@ def test_a_worker_that_is_to_end_waits_for_nothing_that_stays_away(
     assert (task.state, task.attempt) == (("queued", 0) if away == "store" else ("running", 1))
 
 
-def test_an_engine_that_refuses_ends_the_job(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
+def test_an_engine_that_refuses_ends_the_job(
+    runner: TaskRunner, jobs: JobStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Given submit raises, when the task runs, then the job fails with that reason and nothing is left running."""
 
     def refuse(*_: Any) -> Ticket:
         raise InternalError("no")
 
-    engine.submit = refuse  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "submit", refuse)
     jobs.accept("j", request_of())
     runner.run(TaskRef("j", 0))
     error = jobs.get("j").error
@@ -756,7 +767,7 @@ def test_a_task_that_is_done_lets_its_message_go(leasing: JobStore, results: Res
 @pytest.mark.parametrize("what", ["cancelled", "taken over"])
 @pytest.mark.parametrize("raised", [WorkerStopping("stopping"), ModelUnavailable("not here")])
 def test_a_task_that_cannot_be_given_back_is_told_to_nobody(
-    leasing: JobStore, results: ResultStore, what: str, raised: Exception
+    leasing: JobStore, results: ResultStore, what: str, raised: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a task whose job ended or that another took over, when a worker gives it back, then nothing is raised."""
     engine = FakeEngine()
@@ -779,7 +790,7 @@ def test_a_task_that_cannot_be_given_back_is_told_to_nobody(
         meanwhile()
         return submit(*args)
 
-    engine.submit = submit_late  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "submit", submit_late)
     assert runner.run_next("call", "any") is (what == "cancelled")
 
 

@@ -182,7 +182,8 @@ def test_what_nobody_foresaw_counts_and_does_not_stop_the_others(
 ) -> None:  # fmt: skip
     """Given a callback whose sending raises something else each time, then it is given up after as many attempts as
     any other, and one that is due at the same time is made in the same turn."""
-    real = {"describe": describe, "checked_address": checked_address}[where.rpartition(".")[2]]
+    reals: dict[str, Callable[..., Any]] = {"describe": describe, "checked_address": checked_address}
+    real = reals[where.rpartition(".")[2]]
     finished(jobs, results, receiver.url("/bad"))
 
     def fail_for_the_bad(first: Any, *more: Any) -> Any:

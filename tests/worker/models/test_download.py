@@ -186,7 +186,7 @@ def test_a_disk_too_small_is_told_before_anything_is_fetched(
     settings: Settings, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given less free space than the model takes, when it is fetched, then StorageFull, and nothing was sent."""
-    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1000, 990, 10))  # type: ignore[attr-defined]
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1000, 990, 10))
     error = failing(settings)
     assert isinstance(error, StorageFull)
     assert "the disk of MODELS_DIR is full; free 0.0 GB there and try again" in error.message

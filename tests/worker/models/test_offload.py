@@ -119,7 +119,7 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> Journal:
     seen: Journal = []
 
     def watch(kind: type[torch.nn.Module]) -> None:
-        move = kind.to
+        move: Callable[..., torch.nn.Module] = kind.to
 
         def noting(part: torch.nn.Module, *arguments: object, **named: object) -> torch.nn.Module:
             if arguments == ("here",):
@@ -127,7 +127,7 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> Journal:
                 return part
             if arguments == ("cpu",):
                 seen.append((type(part).__name__, "goes"))
-            return move(part, *arguments, **named)  # type: ignore[arg-type]
+            return move(part, *arguments, **named)
 
         monkeypatch.setattr(kind, "to", noting)
 

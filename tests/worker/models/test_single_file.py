@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -219,7 +219,7 @@ def _without(weights: Weights, *prefixes: str) -> Weights:
 
 ONE = torch.zeros(4, 4)
 FIRST = "model.diffusion_model.input_blocks.0.0.weight"
-WRONG = {
+WRONG: dict[str, tuple[Callable[[Weights], Weights], str]] = {
     "LoRA": (lambda w: {"lora_unet_down_blocks_0.lora_up.weight": ONE}, "is a LoRA"),
     "SDXL": (lambda w: w | {"conditioner.embedders.1.model.ln_final.weight": ONE}, "is a Stable Diffusion XL model"),
     "SD3": (lambda w: {"model.diffusion_model.joint_blocks.0.x.weight": ONE}, "is a Stable Diffusion 3 model"),

@@ -36,8 +36,14 @@ def test_a_failure_ends_celery_with_its_status(caplog: pytest.LogCaptureFixture)
 def test_what_never_ends_does_not_hold_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given a failure, when Celery does not end, then the process leaves all the same."""
     monkeypatch.setattr(ending, "_HAND_BACK_S", 0.01)
-    left, gone = [], threading.Event()
-    Ending(lambda status: (left.append(status), gone.set())).fail("its engine failed")
+    left: list[int] = []
+    gone = threading.Event()
+
+    def leave(status: int) -> None:
+        left.append(status)
+        gone.set()
+
+    Ending(leave).fail("its engine failed")
     assert gone.wait(30)
     assert left == [FAILED]
 
@@ -69,7 +75,11 @@ def test_without_redis_the_process_ends_all_the_same(monkeypatch: pytest.MonkeyP
         if clock.now - begun > 60:
             raise redis.ConnectionError("away")
 
-    end = Ending(lambda status: (left.append((status, clock.now - begun)), gone.set()), clock)
+    def leave(status: int) -> None:
+        left.append((status, clock.now - begun))
+        gone.set()
+
+    end = Ending(leave, clock)
     end.listen(ask)
     end.begun.set()
     assert gone.wait(30)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import redis
 
+from shared.jobs.records import Loose
 from shared.jobs.store import JobStore
 from shared.queue import TaskQueue, make_celery
 from shared.settings import Settings
@@ -152,7 +153,12 @@ def test_a_look_at_the_records_is_bounded_and_reaches_all(
         jobs.accept(job_id, request_of())
     looked_at: list[list[str]] = []
     monkeypatch.setattr("worker.process.periodic._JOBS_A_LOOK", 10)
-    monkeypatch.setattr(jobs, "loose_tasks", lambda some: looked_at.append(some) or set())
+
+    def loose_tasks(some: list[str]) -> set[Loose]:
+        looked_at.append(some)
+        return set()
+
+    monkeypatch.setattr(jobs, "loose_tasks", loose_tasks)
 
     recall = Recall(jobs, queue, clock)
     for _ in range(3):
