@@ -39,18 +39,18 @@ def test_without_recovery_killed_workers_lose_jobs(service_without: Callable[...
     """Given workers that acknowledge at once and look for no lost tasks, when they are killed, then jobs are lost; with
     either of the two mechanisms none is."""
     jobs, lost = 12, {}
-    for missing in (("late_acknowledgement",), ("late_acknowledgement", "lost_rows")):
+    for missing in (("late_acknowledgement",), ("late_acknowledgement", "lost_tasks")):
         service = service_without(*missing)
         crew = Crew(service, CARELESS)
         with clients(service, H=128, W=128, ddim_steps=40) as traffic:
-            if "lost_rows" in missing:
+            if "lost_tasks" in missing:
                 with pytest.raises(AssertionError, match=f"of {jobs} ended"):
                     kill_workers(service, crew, traffic, jobs, 3, 1.0, 60)
             else:
                 kill_workers(service, crew, traffic, jobs, 3, 1.0, 240)
             lost["without " + " and ".join(missing)] = jobs - traffic.seen.ended
         service.close()
-    assert lost["without late_acknowledgement and lost_rows"] > 0
+    assert lost["without late_acknowledgement and lost_tasks"] > 0
     keep_figures(jobs=jobs, jobs_lost=lost)
 
 
