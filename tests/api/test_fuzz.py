@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from shared.request.schemas import GenerateSchema, Img2ImgSchema
 from shared.settings import DUMMY_API_KEY
 
 BODIES_A_SEED = 40
-NASTY = [
+NASTY: list[Any] = [
     None,
     True,
     False,

@@ -1,6 +1,7 @@
 """Which connection gives way, and how many one address may have."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from gevent import socket
@@ -19,8 +20,13 @@ class Fake:
         self.gave_way = True
 
 
+def fake(*about) -> Any:
+    """One that `Connections` takes for a connection."""
+    return Fake(*about)
+
+
 def crowd(connections, count, address="10.0.0.1", waits=True):
-    made = [Fake(address, float(number) if waits else None) for number in range(count)]
+    made = [fake(address, float(number) if waits else None) for number in range(count)]
     for each in made:
         connections.enter(each)
     return made
@@ -56,13 +62,13 @@ def test_an_address_has_at_most_its_share():
     connections = Connections(100, 2)
     first, _ = crowd(connections, 2)
 
-    third = Fake()
+    third = fake()
     assert not connections.enter(third)
     connections.leave(third)
-    assert connections.enter(Fake("10.0.0.2"))
+    assert connections.enter(fake("10.0.0.2"))
     connections.leave(first)
-    assert connections.enter(Fake())
-    assert all(connections.enter(Fake(_group(("127.0.0.1", 1)))) for _ in range(10))
+    assert connections.enter(fake())
+    assert all(connections.enter(fake(_group(("127.0.0.1", 1)))) for _ in range(10))
 
 
 def test_addresses_of_one_household_count_together():
