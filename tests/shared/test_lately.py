@@ -25,7 +25,7 @@ def read(numbers):
 def test_a_value_is_read_again_once_it_is_old(read, clock):
     """Given a value that is kept for a second, when asked for again and again, then it is read once a second."""
     lately = Lately(read, 1, clock)
-    found = []
+    found: list[int | None] = []
     for _ in range(3):
         found += [lately.get(), lately.get()]
         clock.now += 1
@@ -51,8 +51,13 @@ def test_what_cannot_be_read_is_an_error_and_not_the_old_value(read, numbers, cl
 
 def test_while_one_reads_the_others_are_given_the_old_value(clock):
     """Given a value that is old, when asked for while it is being read, then the old one is given."""
-    found = []
-    lately = Lately(lambda: found.append(lately.get() if found else None) or len(found), 1, clock)
+    found: list[int | None] = []
+
+    def read():
+        found.append(lately.get() if found else None)
+        return len(found)
+
+    lately = Lately(read, 1, clock)
     assert lately.get() == 1
     clock.now += 1
     assert lately.get() == 2

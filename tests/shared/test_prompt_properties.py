@@ -11,7 +11,7 @@ from shared.request.prompts import normalised, parse_emphasis, parse_prompt, spl
 # everything that the grammar knows is frequent, and everything else that JSON can carry is there
 GRAMMAR = st.sampled_from([*r"()[]:\. ", "1.3", ":0.5", ":1.2)", " BREAK ", "cat", "((", "]]", ":-1)", "\n", "\\("])
 ANY_PROMPT = st.lists(st.one_of(GRAMMAR, st.text(max_size=5)), max_size=40).map("".join)
-PLAIN_TEXT = st.text(st.characters(blacklist_characters="()[]:\\", blacklist_categories=("Cs",)), max_size=60).filter(
+PLAIN_TEXT = st.text(st.characters(exclude_characters="()[]:\\", exclude_categories=["Cs"]), max_size=60).filter(
     lambda text: "BREAK" not in text
 )
 
@@ -57,7 +57,7 @@ def test_shares_have_the_signs_of_their_weights(weights: list[float]) -> None:
 
 
 @settings(deadline=None, max_examples=400)
-@given(st.text(st.characters(blacklist_categories=("Cs",)), max_size=60).filter(lambda text: "BREAK" not in text))
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(lambda text: "BREAK" not in text))
 def test_escaped_text_means_itself(text: str) -> None:
     """Given any text, when its special letters are escaped, then it is one sub-prompt and one fragment of weight 1."""
     (part,) = split_subprompts(escaped(text))

@@ -109,11 +109,12 @@ def test_a_call_is_one_round_trip_however_many_tasks(broker, monkeypatch):
     queue.notify("any")
     sent = []
     send = redis.connection.Connection.send_packed_command
-    monkeypatch.setattr(
-        redis.connection.Connection,
-        "send_packed_command",
-        lambda *words, **named: sent.append(1) or send(*words, **named),
-    )
+
+    def send_and_count(*words, **named):
+        sent.append(1)
+        return send(*words, **named)
+
+    monkeypatch.setattr(redis.connection.Connection, "send_packed_command", send_and_count)
     queue.notify("any", 64)
 
     assert len(sent) == 1

@@ -17,7 +17,7 @@ from shared.request.schemas import Limits
 @pytest.fixture
 def limits(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> Limits:
     """With a model of a family that has 16 latent channels, factor 4 and sides that are multiples of 32."""
-    facts = MappingProxyType(FAMILY_FACTS | {"other": FamilyFacts(16, 4, 32, 96)})
+    facts = MappingProxyType({**FAMILY_FACTS, "other": FamilyFacts(16, 4, 32, 96)})
     for module in (models, parameters):
         monkeypatch.setattr(module, "FAMILY_FACTS", facts)
     demo = limits.catalogue.default

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.catalogue.families import FAMILY_FACTS
-from shared.catalogue.models import Catalogue, catalogue_for, load_catalogue
+from shared.catalogue.models import Catalogue, Model, catalogue_for, load_catalogue
 from shared.settings import Settings
 
 GOOD = {
@@ -15,6 +15,12 @@ GOOD = {
     "native_size": "512",
     "max_size": "512",
 }
+
+
+def found(catalogue: Catalogue, name: str) -> Model:
+    model = catalogue.find(name)
+    assert model is not None
+    return model
 
 
 @pytest.fixture
@@ -48,8 +54,8 @@ def test_the_catalogue_of_this_repository_is_sound():
 
 def test_default_is_the_operator_s_choice():
     """Given DEFAULT_MODEL by name or alias, when `default` is asked for, then it is that model."""
-    assert load_catalogue("sd14").find("default").name == "sd14"
-    assert load_catalogue("sd2.1v").find("default").name == "sd21v"
+    assert found(load_catalogue("sd14"), "default").name == "sd14"
+    assert found(load_catalogue("sd2.1v"), "default").name == "sd21v"
 
 
 @pytest.mark.parametrize("name", ["", "nope", "DEMO", "default "])
@@ -135,7 +141,7 @@ def test_a_key_outside_of_any_entry_is_refused(tmp_path):
 
 def test_weights_are_looked_for_in_the_models_folder_first(write, tmp_path):
     """Given weights under MODELS_DIR, when the folder is asked for, then it is found; without any there is none."""
-    model = load_catalogue("m", write(m={})).find("m")
+    model = found(load_catalogue("m", write(m={})), "m")
     assert model.place(tmp_path) is None
     (tmp_path / "m").mkdir()
     assert model.place(tmp_path) is None, "an empty folder is no model"
@@ -151,8 +157,8 @@ def test_a_single_file_is_a_model_too(write, tmp_path, name):
     catalogue = load_catalogue("m", write(m={"files": '["published-name.ckpt"]'}))
     (tmp_path / name).touch()
 
-    assert catalogue.find("m").place(tmp_path) == tmp_path / name
-    assert catalogue.find("published-name.ckpt").name == "m", "a published name is a name to ask by"
+    assert found(catalogue, "m").place(tmp_path) == tmp_path / name
+    assert found(catalogue, "published-name.ckpt").name == "m", "a published name is a name to ask by"
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -161,7 +167,7 @@ def test_a_local_source_is_a_file_or_folder_of_any_name(write, tmp_path, inside)
     models_dir = tmp_path / "models"
     file = (models_dir if inside else tmp_path) / "mine.safetensors"
     source = "mine.safetensors" if inside else str(file)
-    model = load_catalogue("m", write(m={"source": f'"local:{source}"'})).find("m")
+    model = found(load_catalogue("m", write(m={"source": f'"local:{source}"'})), "m")
     models_dir.mkdir()
     assert (model.place(models_dir), model.local_source, model.hub_id) == (None, source, None)
     (models_dir / "m.ckpt").touch()
@@ -176,7 +182,7 @@ def test_an_operator_adds_models_in_the_models_folder(write, tmp_path):
     catalogue = catalogue_for(Settings(models_dir=tmp_path, default_model="mine"))
 
     assert catalogue.default.label == "Mine"
-    assert catalogue.find("sd15").label == "Another"
+    assert found(catalogue, "sd15").label == "Another"
     assert catalogue.find("demo") is not None
 
 
@@ -185,9 +191,9 @@ def test_a_source_can_be_set_from_the_environment(tmp_path):
     sources = ("sd21=hub:me/mirror", "sd14=local:/disk/one.ckpt")
     catalogue = catalogue_for(Settings(models_dir=tmp_path, model_sources=sources))
 
-    assert catalogue.find("sd2.1").hub_id == "me/mirror"
-    assert catalogue.find("sd14").local_source == "/disk/one.ckpt"
-    assert catalogue.find("sd15").hub_id == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert found(catalogue, "sd2.1").hub_id == "me/mirror"
+    assert found(catalogue, "sd14").local_source == "/disk/one.ckpt"
+    assert found(catalogue, "sd15").hub_id == "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
 @pytest.mark.parametrize("override", ["sd99=hub:me/mirror", "sd15", "sd15=me/mirror", "=hub:a/b"])
@@ -214,7 +220,7 @@ def test_the_operator_s_catalogue_may_have_a_byte_order_mark(tmp_path, write):
     """Given models.toml as Notepad saves it, when read, then its entries are there."""
     file = write(mine={})
     file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
-    assert catalogue_for(Settings(models_dir=tmp_path)).find("mine").label == "A model"
+    assert found(catalogue_for(Settings(models_dir=tmp_path)), "mine").label == "A model"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
@@ -231,4 +237,4 @@ def test_a_source_may_begin_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.safetensors").touch()
     settings = Settings(models_dir=tmp_path / "models", model_sources=("sd15=local:~/mine.safetensors",))
-    assert catalogue_for(settings).find("sd15").place(settings.models_dir) == tmp_path / "mine.safetensors"
+    assert found(catalogue_for(settings), "sd15").place(settings.models_dir) == tmp_path / "mine.safetensors"

@@ -1,6 +1,7 @@
 """The sampler table against the documented wire names."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_labels_are_unique_and_arguments_are_plain():
 
 def test_the_table_cannot_be_changed():
     """Given the table, when somebody writes to it, then that is an error."""
-    with pytest.raises(TypeError):
-        SAMPLERS["ddim"] = SAMPLERS["plms"]
-    with pytest.raises(TypeError):
-        SAMPLERS["ddim"].arguments["clip_sample"] = True
+    tables: list[Any] = [SAMPLERS, SAMPLERS["ddim"].arguments]  # their types allow no writing either
+    for table in tables:
+        with pytest.raises(TypeError):
+            table["ddim"] = SAMPLERS["plms"]

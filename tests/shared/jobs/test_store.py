@@ -100,12 +100,12 @@ def test_a_job_is_closed_once(jobs, create):
     assert jobs.redis.llen("pd:recent:") == 1
 
 
-def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock):
+def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock, monkeypatch):
     """Given a second worker that changes the record in between, when both close, then one of them wins."""
     create()
     jobs.finish_task(jobs.claim_task("one", 0), [image()], {}, [])
     first, other = JobStore(redis_client, clock=clock), JobStore(redis_client, clock=clock)
-    answers = []
+    answers: list[bool] = []
     attempt = first._commits.attempt
 
     def lose_then_attempt(*args):
@@ -114,7 +114,7 @@ def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock):
             answers.append(other.close("one", None))
         return attempt(*args)
 
-    first._commits.attempt = lose_then_attempt
+    monkeypatch.setattr(first._commits, "attempt", lose_then_attempt)
 
     assert first.close("one", None) is False
     assert answers == [True]

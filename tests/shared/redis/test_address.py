@@ -1,6 +1,7 @@
 """REDIS_URL: every form that is taken means the same to redis-py, to kombu and to limits; others are refused."""
 
 import ssl
+from typing import Any
 
 import pytest
 import redis
@@ -20,7 +21,8 @@ def seen_by_redis(url: str) -> dict[str, object]:
 
 
 def seen_by_limits(url: str) -> dict[str, object]:
-    client = storage_from_string(RedisAddress.parse(url).for_limits).storage
+    storage: Any = storage_from_string(RedisAddress.parse(url).for_limits)
+    client = storage.storage
     return {"kind": client.connection_pool.connection_class, **client.connection_pool.connection_kwargs}
 
 
@@ -75,8 +77,8 @@ def test_an_address_means_the_same_to_every_library(library, url, expected):
 def test_certificates_are_checked_by_kombu_as_by_redis_py(url, certificates):
     """Given TLS, when kombu and redis-py get it, then both check certificates unless it says no."""
     assert seen_by_kombu(url)["ssl_cert_reqs"] == certificates
-    client = redis.Redis.from_url(RedisAddress.parse(url).for_redis)
-    assert client.connection_pool.make_connection().cert_reqs == certificates
+    connection: Any = redis.Redis.from_url(RedisAddress.parse(url).for_redis).connection_pool.make_connection()
+    assert connection.cert_reqs == certificates
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_a_machine_that_is_a_day_ahead_deletes_and_ends_nothing_early(generate, 
     right.accept("waits", generate())
     right.accept("runs", generate())
     claim = right.claim_task("runs", 0)
+    assert claim is not None
     told = client.time()
     of_this_machine = time.time
     monkeypatch.setattr(time, "time", lambda: of_this_machine() + 86400)

@@ -106,7 +106,7 @@ def test_a_server_that_throws_keys_away_is_warned_of(redis_url, caplog):
 @pytest.mark.parametrize("policy", ["allkeys-lfu", "volatile-lru", "volatile-ttl", "allkeys-random"])
 def test_every_policy_that_evicts_is_a_risk(policy):
     """Given a policy that throws keys away, also only those that expire, when asked for, then it is named."""
-    assert policy in risk_of(Told({"maxmemory_policy": policy}))
+    assert policy in (risk_of(Told({"maxmemory_policy": policy})) or "")
 
 
 @pytest.mark.parametrize("told", [{}, redis.exceptions.NoPermissionError("no permissions to run 'info'")])

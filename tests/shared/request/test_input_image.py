@@ -545,9 +545,11 @@ def test_grey_is_converted_from_a_profile_of_grey(mode):
     them: a fifth of the light is half grey."""
     options = {"transparency": 7} if mode == "L-key" else {}
     mode = mode.removesuffix("-key")
-    level = {"L": 55, "LA": (55, 255), "1": 1}[mode]
+    levels: dict[str, int | tuple[int, int]] = {"L": 55, "LA": (55, 255), "1": 1}
 
-    shown = decoded(to_bytes(Image.new(mode, (16, 8), level), icc_profile=linear_grey(), **options)).getpixel((3, 3))
+    shown = decoded(to_bytes(Image.new(mode, (16, 8), levels[mode]), icc_profile=linear_grey(), **options)).getpixel(
+        (3, 3)
+    )
 
     assert near(shown, WHITE if mode == "1" else (128,) * 3)
 
