@@ -130,6 +130,15 @@ class Claim:
     finished: bool = False
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a task is: `step` of `steps` model evaluations, and perhaps a small JPEG of what it is becoming."""
+
+    step: int
+    steps: int
+    preview: bytes | None = None
+
+
 def new_job_id() -> str:
     """An id that nobody can guess: it is also the key to the images."""
     return secrets.token_hex(16)

@@ -40,6 +40,7 @@ from shared.jobs.records import (
     Claim,
     Job,
     Loose,
+    Progress,
     State,
     StoredImage,
     Task,
@@ -274,34 +275,35 @@ class JobStore:
 
         self._change(claim.job_id, claim.task, change)
 
-    def progress(self, claim: Claim, step: int, steps: int) -> None:
-        """Tell how far a task is: `step` of `steps` model evaluations.
+    def report(self, progress: Mapping[Claim, Progress]) -> dict[Claim, JobError]:
+        """Tell how far tasks are, in one round trip, and renew their leases; gives what `objections` gives.
+
+        The latest preview of any task stands for its job.
+        """
+        steps = {claim: f"{each.step}/{each.steps}" for claim, each in progress.items()}
+        previews = {claim: each.preview for claim, each in progress.items() if each.preview is not None}
+        return self._tell(steps, previews)
+
+    def downloading(self, claim: Claim, percent: int) -> None:
+        """Tell how much of the task's model is fetched, until the first `report` of a step.
 
         Raises LeaseLost, JobCancelled or DeadlineExceeded when the task must not go on.
         """
-        self._tell(claim, f"{step}/{steps}")
+        for objection in self._tell({claim: f"{percent}%"}, {}).values():
+            raise objection
 
-    def downloading(self, claim: Claim, percent: int) -> None:
-        """Tell how much of the task's model is fetched; raises the same. The first `progress` ends it."""
-        self._tell(claim, f"{percent}%")
-
-    def _tell(self, claim: Claim, text: str) -> None:
-        steps_key = self._key("steps", claim.job_id)
+    def _tell(self, texts: Mapping[Claim, str], previews: Mapping[Claim, bytes]) -> dict[Claim, JobError]:
         with self.redis.pipeline(transaction=False) as pipe:
-            # the token in the name keeps an attempt that was given up from overwriting its successor's progress
-            pipe.hset(steps_key, f"{claim.task}:{claim.token}", text)
-            pipe.expire(steps_key, self.result_ttl_s)
-            if self.lease_s:
-                pipe.set(self._lease(claim.job_id, claim.task, claim.token), "1", px=self._lease_ms)
-            pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.task}")
-            state, task = pipe.execute()[-1]
-        if error := self._objection(claim, state, task):
-            raise error
-
-    def save_preview(self, claim: Claim, image: bytes) -> None:
-        """Keep a small JPEG of what a task is becoming; the latest of any task stands for the job."""
-        text = base64.b64encode(image).decode()
-        self.redis.set(self._key("preview", claim.job_id), text, ex=PREVIEW_TTL_S)
+            for claim, text in texts.items():
+                steps_key = self._key("steps", claim.job_id)
+                # the token in the name keeps an attempt that was given up from overwriting its successor's progress
+                pipe.hset(steps_key, f"{claim.task}:{claim.token}", text)
+                pipe.expire(steps_key, self.result_ttl_s)
+                if self.lease_s:
+                    pipe.set(self._lease(claim.job_id, claim.task, claim.token), "1", px=self._lease_ms)
+            for claim, image in previews.items():
+                pipe.set(self._key("preview", claim.job_id), base64.b64encode(image).decode(), ex=PREVIEW_TTL_S)
+            return self._objections(pipe, list(texts))
 
     def preview(self, job_id: str) -> str | None:
         """The latest preview of a running job, a JPEG in base64; None when there is none (yet)."""
@@ -311,9 +313,13 @@ class JobStore:
     def objections(self, claims: Sequence[Claim]) -> dict[Claim, JobError]:
         """Why tasks must not go on, for those of `claims` that must not: LeaseLost, JobCancelled, DeadlineExceeded."""
         with self.redis.pipeline(transaction=False) as pipe:
-            for claim in claims:
-                pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.task}")
-            found = pipe.execute()
+            return self._objections(pipe, claims)
+
+    def _objections(self, pipe: Any, claims: Sequence[Claim]) -> dict[Claim, JobError]:
+        """Send what is in the pipeline, and read with it what the records say against the claims."""
+        for claim in claims:
+            pipe.hmget(self._key("job", claim.job_id), "state", f"row:{claim.task}")
+        found = pipe.execute()[-len(claims) :] if claims else ()
         raised = {claim: self._objection(claim, *fields) for claim, fields in zip(claims, found, strict=True)}
         return {claim: error for claim, error in raised.items() if error}
 

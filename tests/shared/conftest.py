@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from shared.catalogue.models import load_catalogue
+from shared.jobs.records import Claim, Progress
 from shared.jobs.store import JobStore
 from shared.request.input_image import InputImage
 from shared.request.intake import load_request
@@ -20,6 +21,12 @@ from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
 from tests.conftest import Clock
 
 REAL_BODIES = Path(__file__).parents[1] / "requests"
+
+
+def tell(jobs: JobStore, claim: Claim, step: int, steps: int) -> None:
+    """Report that a task is at `step` of `steps`; raises what its record says against going on."""
+    for objection in jobs.report({claim: Progress(step, steps)}).values():
+        raise objection
 
 
 @pytest.fixture

@@ -6,8 +6,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import redis
@@ -31,7 +30,7 @@ from shared.jobs.backlog import TaskRef
 from shared.jobs.records import INPUT_NAME, Claim, StoredImage, expiring_folder, input_folder, new_token, result_folder
 from shared.jobs.store import JobStore
 from shared.logs import about_job
-from shared.redis.errors import passes, suppress_passing
+from shared.redis.errors import suppress_passing
 from shared.request.model import ImageRequest
 from shared.request.parameters import image_parameters, wire_parameters
 from shared.request.sizes import plan_grid
@@ -40,14 +39,11 @@ from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.images.encode import encode, grid, upscale
 from worker.jobs.isolation import Isolation
 from worker.jobs.patience import Patience
+from worker.jobs.progress import Reporter
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# while Redis is away a step must not wait for it each time
-_PROGRESS_PAUSE_S = 1.0
-_PREVIEW_PAUSE_S = 1.0
-_PREVIEW_SIDE = 128  # pixels
 _INPUTS_KEPT = 8
 
 
@@ -62,10 +58,12 @@ class TaskRunner:
         served_elsewhere: Callable[[ImageRequest], bool] = lambda _request: False,
         left_to_others: Callable[[str], Collection[str]] = lambda _variant: (),
         patience: Patience | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         """`served_elsewhere` tells whether another live worker has the model that a request asks for.
 
-        `left_to_others`: which models, for requests of a variant, only other workers have.
+        `left_to_others`: which models, for requests of a variant, only other workers have. `reporter` tells of the
+        progress of the tasks, once its thread runs.
         """
         self._jobs = jobs
         self._served_elsewhere = served_elsewhere
@@ -75,6 +73,7 @@ class TaskRunner:
         self._engine = engine
         self._patience = patience or Patience()
         self._patiently = self._patience.for_redis
+        self._reporter = reporter or Reporter(jobs)
         self._lock = threading.Lock()
         self._tickets: dict[Claim, list[Ticket]] = {}
         self._inputs_lock = threading.Lock()
@@ -91,10 +90,15 @@ class TaskRunner:
     def watch(self) -> None:
         """End what must not go on, also while it waits for its turn and makes no step that would notice."""
         with self._lock:
-            held = {claim: list(tickets) for claim, tickets in self._tickets.items()}
-        for claim, error in self._jobs.objections(list(held)).items():
-            for ticket in held[claim]:
-                ticket.cancel(error)
+            claims = list(self._tickets)
+        for claim, error in self._jobs.objections(claims).items():
+            self._end(claim, error)
+
+    def _end(self, claim: Claim, error: JobError) -> None:
+        with self._lock:
+            tickets = list(self._tickets.get(claim, ()))
+        for ticket in tickets:
+            ticket.cancel(error)
 
     def in_hand(self) -> int:
         """How many tasks this worker has taken and not ended."""
@@ -204,29 +208,30 @@ class TaskRunner:
 
     def _make(self, claim: Claim) -> bool:
         """Make and store the images of a task; True when it was the last task of the job."""
-        request = claim.request
-        progress = _TaskProgress(self._jobs, claim, request.n_samples)
-        self._engine.fetch(request.model, progress.downloading)
-        start = self._input_image(claim)
-        tickets = [
-            self._engine.submit(
-                _denoise_request(claim, sample, start),
-                progress.of_sample(sample),
-                progress.show if sample == 0 else None,
-            )
-            for sample in range(request.n_samples)
-        ]
-        with self._lock:
-            self._tickets[claim] = tickets
-        try:
-            finished = [ticket.result() for ticket in tickets]
-        except BaseException:
-            for ticket in tickets:
-                ticket.cancel()
-            raise
+        self._engine.fetch(claim.request.model, lambda percent: self._downloading(claim, percent))
+        finished = self._denoise(claim, self._input_image(claim))
         stored = [self._store(claim, sample, image) for sample, image in enumerate(finished)]
         warnings = list(dict.fromkeys(warning for image in finished for warning in image.warnings))
         return self._patiently(lambda: self._jobs.finish_task(claim, stored, finished[0].used, warnings))
+
+    def _downloading(self, claim: Claim, percent: int) -> None:
+        with suppress_passing():
+            self._jobs.downloading(claim, percent)
+
+    def _denoise(self, claim: Claim, start: Image.Image | None) -> list[Denoised]:
+        """The images of a task, drawn from `start` where there is one."""
+        with self._reporter.follow(claim, lambda error: self._end(claim, error)) as progress:
+            tickets = self._tickets[claim]
+            try:
+                for sample in range(claim.request.n_samples):
+                    on_preview = progress.show if sample == 0 else None
+                    request = _denoise_request(claim, sample, start)
+                    tickets.append(self._engine.submit(request, progress.of_sample(sample), on_preview))
+                return [ticket.result() for ticket in tickets]
+            except BaseException:
+                for ticket in tickets:
+                    ticket.cancel()
+                raise
 
     def _input_image(self, claim: Claim) -> Image.Image | None:
         """The image to start from at the request's size, (W, H) RGB; None for text to image."""
@@ -315,59 +320,6 @@ class TaskRunner:
                     raise away if isinstance(objection, DeadlineExceeded) else objection
 
         return self._patience.for_store(call, still_wanted)
-
-
-class _TaskProgress:
-    """Adds up the progress of a task's samples and reports it; what the report raises ends the sample."""
-
-    def __init__(self, jobs: JobStore, claim: Claim, samples: int) -> None:
-        self._jobs = jobs
-        self._claim = claim
-        self._step = [0] * samples
-        self._steps = [0] * samples
-        self._silent_until = 0.0
-        self._next_preview = 0.0
-
-    def show(self, small: Image.Image) -> None:
-        """Publish a preview, once a second at most."""
-        if time.monotonic() < max(self._next_preview, self._silent_until):
-            return
-        self._next_preview = time.monotonic() + _PREVIEW_PAUSE_S
-        scale = _PREVIEW_SIDE / max(small.size)
-        larger = small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BICUBIC)
-        data = io.BytesIO()
-        larger.save(data, "JPEG", quality=75)
-        with self._redis_may_be_away():
-            self._jobs.save_preview(self._claim, data.getvalue())
-
-    def downloading(self, percent: int) -> None:
-        """Tell how much of the model is fetched; what the record says against going on is raised."""
-        with suppress_passing():
-            self._jobs.downloading(self._claim, percent)
-
-    def of_sample(self, sample: int) -> Callable[[int, int], None]:
-        def on_step(step: int, steps: int) -> None:
-            self._step[sample], self._steps[sample] = step, steps
-            known = max(self._steps)
-            self._report(sum(self._step), sum(total or known for total in self._steps))
-
-        return on_step
-
-    def _report(self, step: int, steps: int) -> None:
-        if time.monotonic() < self._silent_until:
-            return
-        with self._redis_may_be_away():
-            self._jobs.progress(self._claim, step, steps)
-
-    @contextmanager
-    def _redis_may_be_away(self) -> Iterator[None]:
-        """Then nothing is reported for a while, so that not every step waits for it."""
-        try:
-            yield
-        except redis.RedisError as away:
-            if not passes(away):
-                raise
-            self._silent_until = time.monotonic() + _PROGRESS_PAUSE_S
 
 
 def _denoise_request(claim: Claim, sample: int, start: Image.Image | None) -> DenoiseRequest:

@@ -27,6 +27,7 @@ from worker.jobs.cleanup import CleanUp
 from worker.jobs.deliveries import Deliveries
 from worker.jobs.patience import Patience
 from worker.jobs.prefetch import Prefetch
+from worker.jobs.progress import Reporter
 from worker.jobs.reception import Reception
 from worker.jobs.runner import TaskRunner
 from worker.jobs.tasks import register_tasks
@@ -66,9 +67,15 @@ class Worker:
         self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
-        patience = Patience(self._ending.begun)
+        self._reporter = Reporter(self._jobs)
         self._tasks = TaskRunner(
-            self._jobs, self._results, self._engine, self._served_elsewhere, self._left_to_others, patience
+            self._jobs,
+            self._results,
+            self._engine,
+            self._served_elsewhere,
+            self._left_to_others,
+            Patience(self._ending.begun),
+            self._reporter,
         )
         self.app: Celery = make_celery(settings)
         queue = TaskQueue(self.app, client, settings.key_prefix)
@@ -156,6 +163,7 @@ class Worker:
         warm_up(self._engine, self._catalogue.default, self.settings)
         with suppress(redis.RedisError):
             self._look_around()
+        self._reporter.start()
         for beat in self._beats:
             beat.start()
 
@@ -164,6 +172,7 @@ class Worker:
         for beat in self._beats:
             beat.stop()
         self._engine.stop()
+        self._reporter.stop()
         self._engine.keep_curves()
         self._pulse.stop()
         with suppress(redis.RedisError):  # both run out by themselves

@@ -8,7 +8,7 @@ from flask import jsonify
 from PIL import Image
 
 from shared.errors import OutOfMemory
-from shared.jobs.records import StoredImage
+from shared.jobs.records import Progress, StoredImage
 from shared.jobs.status import describe
 from shared.settings import DUMMY_API_KEY
 
@@ -60,7 +60,7 @@ def test_a_job_that_waits_for_its_model_tells_how_much_is_here(world):
 def test_a_running_job_tells_its_progress(world):
     """Given a job at step 5 of 20, when asked for, then PROGRESS with a quarter."""
     job_id = world.submit(ddim_steps=20)
-    world.services.jobs.progress(world.services.jobs.claim_task(job_id, 0), 5, 20)
+    world.services.jobs.report({world.services.jobs.claim_task(job_id, 0): Progress(5, 20)})
 
     answer = status(world, job_id).json
 

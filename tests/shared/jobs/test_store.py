@@ -14,8 +14,9 @@ from shared.errors import (
     ServiceError,
     TaskBusy,
 )
-from shared.jobs.records import State, StoredImage, Task, expiring_folder, new_job_id, result_folder
+from shared.jobs.records import Progress, State, StoredImage, Task, expiring_folder, new_job_id, result_folder
 from shared.jobs.store import RECENT_KEPT, JobStore
+from tests.shared.conftest import tell
 
 
 def image(number=0):
@@ -62,7 +63,7 @@ def test_a_job_lives_from_waiting_to_success(jobs, create, clock):
     running = jobs.get("one")
     assert (running.state, running.position, running.started) == (State.PROGRESS, None, clock.now)
 
-    jobs.progress(claim, 5, 20)
+    tell(jobs, claim, 5, 20)
     assert (jobs.get("one").step, jobs.get("one").steps, jobs.get("one").progress) == (5, 20, 0.25)
 
     clock.now += 5
@@ -148,11 +149,11 @@ def test_a_stale_attempt_changes_nothing(jobs, create):
     create(ddim_steps=20)
     stale, fresh = jobs.claim_task("one", 0), jobs.claim_task("one", 0)
     assert fresh.attempt == 2
-    jobs.progress(fresh, 10, 20)
+    tell(jobs, fresh, 10, 20)
     before = jobs.redis.hgetall("pd:job:one")
 
     with pytest.raises(LeaseLost):
-        jobs.progress(stale, 1, 20)
+        tell(jobs, stale, 1, 20)
     with pytest.raises(LeaseLost):
         jobs.finish_task(stale, [image(9)], {}, [])
     with pytest.raises(LeaseLost):
@@ -165,12 +166,12 @@ def test_a_stale_attempt_changes_nothing(jobs, create):
 def test_a_new_attempt_begins_at_zero(jobs, create):
     """Given an attempt that died at half, when another claims, then readers see its own progress."""
     create(ddim_steps=20)
-    jobs.progress(jobs.claim_task("one", 0), 10, 20)
+    tell(jobs, jobs.claim_task("one", 0), 10, 20)
 
     fresh = jobs.claim_task("one", 0)
 
     assert jobs.get("one").step == 0
-    jobs.progress(fresh, 1, 20)
+    tell(jobs, fresh, 1, 20)
     assert jobs.get("one").step == 1
 
 
@@ -229,7 +230,7 @@ def test_a_task_with_a_living_worker_is_busy(leasing, create):
         with pytest.raises(TaskBusy):
             leasing.claim_task("one", 0)
 
-    leasing.progress(claim, 1, 2)
+    tell(leasing, claim, 1, 2)
     assert leasing.finish_task(claim, [image()], {}, []) is True
 
 
@@ -243,7 +244,7 @@ def test_a_task_whose_worker_fell_silent_is_taken_over(leasing, create):
 
     assert fresh.attempt == 2
     with pytest.raises(LeaseLost):
-        leasing.progress(silent, 1, 2)
+        tell(leasing, silent, 1, 2)
 
 
 def test_a_worker_that_wakes_again_keeps_nothing_alive(leasing, create):
@@ -275,7 +276,7 @@ def test_a_sign_of_life_keeps_the_task(leasing, create, sign):
     expire_leases(leasing)
 
     if sign == "progress":
-        leasing.progress(claim, 1, 2)
+        tell(leasing, claim, 1, 2)
     else:
         leasing.renew_lease(claim)
 
@@ -314,7 +315,7 @@ def test_a_task_that_was_given_back_was_never_tried(jobs, create):
     for _ in range(5):
         claim = jobs.claim_task("one", 0)
         assert claim.attempt == 1
-        jobs.progress(claim, 10, 20)
+        tell(jobs, claim, 10, 20)
         jobs.release_task(claim)
 
     assert jobs.get("one").state is State.PROGRESS
@@ -363,11 +364,11 @@ def test_the_deadline_ends_a_task(jobs, create, clock):
     claim = jobs.claim_task("one", 0)
 
     clock.now = claim.deadline
-    jobs.progress(claim, 1, 2)
+    tell(jobs, claim, 1, 2)
     clock.now += 0.1
 
     with pytest.raises(DeadlineExceeded, match="60 seconds"):
-        jobs.progress(claim, 2, 2)
+        tell(jobs, claim, 2, 2)
 
 
 def test_a_failure_is_told_to_readers(jobs, create):
@@ -382,7 +383,7 @@ def test_a_failure_is_told_to_readers(jobs, create):
         State.FAILURE, OutOfMemory, "The device cannot hold it.",
     )  # fmt: skip
     for write in (
-        lambda: jobs.progress(other, 1, 2),
+        lambda: tell(jobs, other, 1, 2),
         lambda: jobs.finish_task(other, [image()], {}, []),
         lambda: jobs.fail_task(other, OutOfMemory("again")),
     ):
@@ -414,7 +415,7 @@ def test_a_running_job_is_cancelled_at_its_next_step(jobs, create):
     assert jobs.cancel("one") is State.REVOKED
 
     with pytest.raises(JobCancelled):
-        jobs.progress(claim, 1, 2)
+        tell(jobs, claim, 1, 2)
     with pytest.raises(JobCancelled):
         jobs.finish_task(claim, [image()], {}, [])
     assert jobs.close("one", None) is False
@@ -554,7 +555,7 @@ def test_a_running_job_s_eta_comes_from_its_own_pace(jobs, create, clock):
     create(ddim_steps=20)
     claim = jobs.claim_task("one", 0)
     clock.now += 5
-    jobs.progress(claim, 5, 20)
+    tell(jobs, claim, 5, 20)
 
     assert jobs.get("one").eta_s == 15
 
@@ -563,13 +564,31 @@ def test_progress_sums_the_tasks(jobs, create):
     """Given four tasks, when one is done and one at half, then a task that has not begun counts in full."""
     create(n_iter=4, ddim_steps=20)
     done, half = jobs.claim_task("one", 0), jobs.claim_task("one", 1)
-    jobs.progress(done, 40, 40)
-    jobs.progress(half, 20, 40)
+    tell(jobs, done, 40, 40)
+    tell(jobs, half, 20, 40)
     jobs.finish_task(done, [image()], {}, [])
 
     job = jobs.get("one")
 
     assert (job.step, job.steps, job.progress) == (60, 160, 0.375)
+
+
+def test_one_report_tells_of_many_tasks(jobs, create):
+    """Given two jobs under way and a cancelled one, when all are reported together, then readers see the steps and the
+    previews of the two, and the report gives what is said against the third."""
+    claims = []
+    for job_id in ("one", "two", "three"):
+        create(job_id)
+        claims.append(jobs.claim_task(job_id, 0))
+    jobs.cancel("three")
+
+    told = [Progress(1, 20), Progress(2, 20, b"image"), Progress(3, 20)]
+    objections = jobs.report(dict(zip(claims, told, strict=True)))
+
+    assert {claim.job_id: type(error) for claim, error in objections.items()} == {"three": JobCancelled}
+    assert [jobs.get(job_id).step for job_id in ("one", "two")] == [1, 2]
+    assert [jobs.preview(job_id) for job_id in ("one", "two")] == [None, "aW1hZ2U="]
+    assert jobs.report({}) == {}
 
 
 def test_a_download_is_told_until_the_first_step(jobs, create):
@@ -581,7 +600,7 @@ def test_a_download_is_told_until_the_first_step(jobs, create):
     jobs.downloading(claim, 43)
     job = jobs.get("one")
     assert (job.download, job.step, job.progress) == (43, 0, 0.0)
-    jobs.progress(claim, 1, 20)
+    tell(jobs, claim, 1, 20)
     assert (jobs.get("one").download, jobs.get("one").step) == (None, 1)
 
 
@@ -597,7 +616,7 @@ def test_a_download_ends_with_its_job(jobs, create):
 def test_progress_never_says_done_before_it_is(jobs, create):
     """Given all steps done and no result yet, when it is read, then progress is short of 1."""
     create()
-    jobs.progress(jobs.claim_task("one", 0), 20, 20)
+    tell(jobs, jobs.claim_task("one", 0), 20, 20)
 
     assert jobs.get("one").progress == 0.99
 

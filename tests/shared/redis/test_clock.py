@@ -8,6 +8,7 @@ import redis
 
 from shared.jobs.store import JobStore
 from shared.redis.clock import RedisClock
+from tests.shared.conftest import tell
 
 
 class Server:
@@ -73,5 +74,5 @@ def test_a_machine_that_is_a_day_ahead_deletes_and_ends_nothing_early(generate, 
 
     assert ahead.folders.due() == []
     assert ahead.end_overdue() == 0
-    ahead.progress(claim, 1, 2)
+    tell(ahead, claim, 1, 2)
     assert ahead.objections([claim]) == {}

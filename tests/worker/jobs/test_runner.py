@@ -17,7 +17,6 @@ from shared.errors import (
     JobCancelled,
     ModelUnavailable,
     OutOfMemory,
-    ServiceError,
     StorageFull,
     StoreUnavailable,
     TaskBusy,
@@ -33,16 +32,18 @@ from shared.storage.results import ResultStore
 from tests.conftest import Clock
 from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
 from worker.jobs.patience import Patience
+from worker.jobs.progress import Reporter
 from worker.jobs.runner import TaskRunner
 
 
 class FakeEngine:
-    """Answers at once with an image whose colour is its seed, or with the errors it was given."""
+    """Draws an image whose colour is its seed, once it is waited for, or fails with the errors it was given."""
 
     def __init__(self) -> None:
         self.requests: list[DenoiseRequest] = []
         self.errors: list[Exception | None] = []
         self.before_result: Callable[[], object] = lambda: None
+        self.after_step: Callable[[], object] = lambda: None
         self.tickets: list[Ticket] = []
         self.together = 1
         self.downloaded: list[int] = []
@@ -57,24 +58,39 @@ class FakeEngine:
 
     def submit(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> Ticket:
         self.requests.append(request)
-        ticket = Ticket(request, on_step, on_preview)
+        ticket = FakeTicket(self, request, on_step, on_preview)
         self.tickets.append(ticket)
-        error = self.errors.pop(0) if self.errors else None
-        try:
-            for step in range(1, request.steps + 1):
-                self.before_result()
-                on_step(step, request.steps)
-                if on_preview:
-                    on_preview(Image.new("RGB", (request.width // 8, request.height // 8), (0, 200, 0)))
-        except ServiceError as stopped:
-            error = stopped
-        if error:
+        if error := self.errors.pop(0) if self.errors else None:
             ticket.outcome.set_exception(error)
-        else:
-            colour = (request.noise_seed % 256, 100, 0)
-            image = Image.new("RGB", (request.width, request.height), colour)
-            ticket.outcome.set_result(Denoised(image, {"device": "cpu"}, ("a warning",)))
         return ticket
+
+    def draw(self, ticket: Ticket) -> None:
+        request = ticket.request
+        for step in range(1, request.steps + 1):
+            if ticket.ending:
+                ticket.outcome.set_exception(ticket.ending)
+                return
+            self.before_result()
+            ticket.on_step(step, request.steps)
+            if ticket.on_preview:
+                ticket.on_preview(Image.new("RGB", (request.width // 8, request.height // 8), (0, 200, 0)))
+            self.after_step()
+        colour = (request.noise_seed % 256, 100, 0)
+        image = Image.new("RGB", (request.width, request.height), colour)
+        ticket.outcome.set_result(Denoised(image, {"device": "cpu"}, ("a warning",)))
+
+
+class FakeTicket(Ticket):
+    """Is drawn by whoever waits for it first."""
+
+    def __init__(self, engine: FakeEngine, *submitted: Any) -> None:
+        super().__init__(*submitted)
+        self._engine = engine
+
+    def result(self, timeout: float | None = None) -> Denoised:
+        if not self.outcome.done():
+            self._engine.draw(self)
+        return super().result(timeout)
 
 
 def request_of(**changes: Any) -> ImageRequest:
@@ -104,7 +120,10 @@ def results(tmp_path: Path) -> ResultStore:
 
 @pytest.fixture
 def runner(jobs: JobStore, results: ResultStore, engine: FakeEngine) -> TaskRunner:
-    return TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    """Each step of its engine is reported at once."""
+    reporter = Reporter(jobs)
+    engine.after_step = reporter.send
+    return TaskRunner(jobs, results, engine, reporter=reporter)  # type: ignore[arg-type]  # the fake has what is used
 
 
 def colours(results: ResultStore, folder: str, names: list[str]) -> list[int]:
@@ -425,7 +444,7 @@ def test_redis_going_away_for_a_while_loses_no_work(
         raise redis.ConnectionError("away")
 
     monkeypatch.setattr(jobs, "finish_task", flaky)
-    monkeypatch.setattr(jobs, "progress", no_progress)
+    monkeypatch.setattr(jobs, "report", no_progress)
     monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
     runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
@@ -448,7 +467,7 @@ def test_redis_that_fails_over_loses_no_work(
         raise redis.exceptions.ReadOnlyError("replica")
 
     monkeypatch.setattr(jobs, "finish_task", flaky)
-    monkeypatch.setattr(jobs, "progress", no_progress)
+    monkeypatch.setattr(jobs, "report", no_progress)
     monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
     runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
@@ -641,7 +660,6 @@ def test_what_must_not_go_on_is_ended_also_while_it_waits(
     def cancel_and_watch() -> None:
         if len(engine.tickets) == 2:
             jobs.cancel("j")
-            runner._tickets[next(iter(runner._tickets))] = engine.tickets
             runner.watch()
             watched.append([ticket.ending.code if ticket.ending else None for ticket in engine.tickets])
 
