@@ -19,6 +19,7 @@ from api.routes.ops import ops_blueprint
 from api.services import Services
 from shared.open_access import require_own_keys
 from shared.settings import DUMMY_API_KEY
+from shared.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def create_app(services: Services) -> Flask:
     app.config.update(
         MAX_CONTENT_LENGTH=services.settings.max_body_bytes,
         API_TITLE="Personal Diffusion",
-        API_VERSION="1",
+        API_VERSION=VERSION,
         OPENAPI_VERSION="3.0.3",
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",

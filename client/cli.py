@@ -15,9 +15,11 @@ from client.local import launcher
 from client.local.errors import LaunchError
 from client.local.household import Say
 from shared.settings import SettingsError, read_settings
+from shared.version import VERSION
 
 
 @click.group()
+@click.version_option(VERSION, prog_name="personal-diffusion")
 def cli() -> None:
     """Personal Diffusion: a queued Stable Diffusion service of your own."""
 

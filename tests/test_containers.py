@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from api.metrics import exposition
 from shared.jobs.workers import WorkerCard
 from shared.settings import Settings
 from shared.variants import QUEUES
+from shared.version import VERSION
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
@@ -333,8 +333,7 @@ def test_pods_are_reached_only_where_they_listen() -> None:
 def test_the_cluster_runs_the_images_of_this_version() -> None:
     """Given the kustomization, then its images are those of the version that this checkout is."""
     images = yaml.safe_load((ROOT / "deploy/kubernetes/kustomization.yaml").read_text())["images"]
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert {image["newTag"] for image in images} == {version}
+    assert {image["newTag"] for image in images} == {VERSION}
 
 
 def test_settings_in_the_cluster_exist() -> None:
