@@ -24,9 +24,10 @@ test-full: lint  ## `make test` and the tests that take many minutes
 test-containers:  ## build the containers with the Docker engine that is here, and break them on purpose
 	@tests/containers/run.sh
 
-lint: $(VENV)/.ready-dev  ## ruff, mypy and the import rules
+lint: $(VENV)/.ready-dev  ## ruff, the word list, mypy and the import rules
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/python -m tests.word_list
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

@@ -300,7 +300,7 @@ def main(
             random_models.write(model, folder)
         found = measure(Case(model, folder, Path(own), size, steps, threads), rounds, sides, console)
     if steps < _USUAL_STEPS:
-        setting["extrapolated"] = f"{_USUAL_STEPS} steps: {steps} were drawn, and the missing UNet calls added"
+        setting["extrapolated"] = f"{_USUAL_STEPS} steps: {steps} were drawn, and the missing forward passes added"
     if note:
         setting["note"] = note
     console.print(_table(found))

@@ -1,4 +1,4 @@
-"""What sharing UNet calls is worth: `python -m benchmarks.engine`, the engine against the stock diffusers pipeline.
+"""What sharing forward passes is worth: `python -m benchmarks.engine`, the engine against the stock diffusers pipeline.
 
 Each has a process of its own, with the same weights and number of threads; the engine's threads wait as a worker's do,
 the pipeline's as they would in a script. They take turns within every round, so that what else the machine does hits
@@ -182,7 +182,7 @@ def behind_a_long_one(ours: Ours, setting: Setting, long_size: int, rounds: int)
 
 
 def curve(ours: Ours, setting: Setting, counts: Sequence[int]) -> list[dict[str, float]]:
-    """The time of a UNet call by the number of guided requests in it, as the engine measured it."""
+    """The time of a forward pass by the number of guided requests in it, as the engine measured it."""
     known: dict[str, float] = next(
         (each["seconds_by_batch_items"] for each in ours.engine.batching()["curves"]
          if (each["width"], each["height"]) == (setting.size, setting.size)), {}
@@ -203,7 +203,7 @@ def memory(device: str) -> float | None:
 @click.option("--model", default="demo", show_default=True)
 @click.option("--size", default=0, help="Pixels a side; 0: the model's native size.")
 @click.option("--steps", default=20, show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), help="As a request would wish it.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="As a request would ask for it.")
 @click.option("--requests", default=16, show_default=True, help="How many come at once.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--long-size", default=512, show_default=True, help="Pixels a side of the long request.")
@@ -276,7 +276,7 @@ def _table(results: dict[str, Any]) -> Table:
     table.add_row("8 equal at once, mean latency over in turn", f"{mean['together_over_in_turn']:.3f}", mean["bar"])
     table.add_row(f"short one behind {behind['long']}, p95 over solo", f"{behind['p95']:.2f}", behind["bar"])
     for point in results["curve"]:
-        table.add_row(f"UNet call for {point['requests']}: ms a request", f"{point['per_request_ms']:.1f}", "")
+        table.add_row(f"forward pass for {point['requests']}: ms a request", f"{point['per_request_ms']:.1f}", "")
     return table
 
 

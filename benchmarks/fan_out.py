@@ -111,7 +111,7 @@ def compare(stations: dict[str, Station], side: int, steps: int, rounds: int, co
     """Seconds of a request of four tasks on each station, and the ratios within the rounds."""
     body = {"prompt": PROMPT, "n_iter": ROWS}
     for station in stations.values():
-        station.draw(side, steps, **body)  # it learns how many run well together
+        station.draw(side, steps, **body)  # it learns its optimal batch size
     taken: dict[str, list[float]] = {name: [] for name in stations}
     tasks: list[list[int]] = []
     for number in track(range(rounds), f"{side}x{side}", console=console):

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one go, some 30 minutes: the tests that run on one, the engine against the stock
 # pipeline with a full-size random-weight SD 1.5 at 512x512 in float16 (throughput for 1 to 32 requests, memory, mean
-# latency), the standard and the optimized variant, also compiled, and how far pictures made in company are from those
-# made alone. Results: benchmarks/results/gpu_*.json.
+# latency), the standard and the optimized variant, also compiled, and how far images generated in a mixed batch are from
+# those generated alone. Results: benchmarks/results/gpu_*.json.
 # benchmarks/gpu.sh [python]
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -102,7 +102,7 @@ def main(rounds: int, painter: bool) -> None:
     measured = measure(rounds)
     about = {"model": _MODEL, "size": _SIZE, "steps": _STEPS, "rounds": rounds}
     path = report.write("idle_threads", {"machine": report.machine("cpu", os.cpu_count() or 1), **about, **measured})
-    table = Table("policy", *(f"{case}, s" for case in CASES), title="One picture of the demo model")
+    table = Table("policy", *(f"{case}, s" for case in CASES), title="One image of the demo model")
     for name, found in measured.items():
         table.add_row(name, *(f"{found[f'{case}, s']:.2f}" for case in CASES))
     Console().print(table, f"kept in {path}")

@@ -24,7 +24,7 @@ PLACES: dict[str, tuple[float, float]] = {
     "bottom left": (0.26, 0.74),
     "bottom right": (0.74, 0.74),
 }
-#: Radius of a thing by its size, as a fraction of the shorter side: alone at the centre, and placed or in company.
+#: Radius of a thing by its size, as a fraction of the shorter side: alone at the centre, and placed or beside another.
 CENTRE_RADIUS = {"small": 0.15, "medium": 0.26, "large": 0.39}
 PLACED_RADIUS = {"small": 0.11, "medium": 0.19, "large": 0.25}
 #: The places of the first and second thing for each relation a caption can state.

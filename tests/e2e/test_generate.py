@@ -43,10 +43,10 @@ def test_an_older_clients_body_works_as_it_is(service: Service) -> None:
     assert image_of(service.wait(accepted["task_id"], timeout=240)).size == (512, 512)
 
 
-def test_wishes_the_worker_cannot_honour_are_told(service: Service) -> None:
-    """Given wishes for a GPU, when a CPU worker does the job, then Parameters says what was used, with warnings.
+def test_options_the_worker_cannot_honour_are_told(service: Service) -> None:
+    """Given options for a GPU, when a CPU worker does the job, then Parameters says what was used, with warnings.
 
-    Some processors are fast in 16 bits: there the wish for it is honoured, and nothing said.
+    Some processors are fast in 16 bits: there the request for it is honoured, and nothing said.
     """
     parameters = result_of(service, device="cuda", precision="autocast", turbo=True, unet_bs=1)["Parameters"]
     assert parameters["device"] == "cpu"
@@ -57,8 +57,8 @@ def test_wishes_the_worker_cannot_honour_are_told(service: Service) -> None:
     assert warned == (parameters["precision"] == "full")
 
 
-def test_no_wish_no_warning(service: Service) -> None:
-    """Given a request without wishes, when it is done, then nothing is warned of."""
+def test_no_options_no_warning(service: Service) -> None:
+    """Given a request without options, when it is done, then nothing is warned of."""
     assert result_of(service)["Parameters"]["warnings"] == []
 
 

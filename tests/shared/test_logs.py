@@ -122,7 +122,7 @@ BREAKS = [
 def test_no_line_is_forged_by_what_is_logged(root, capsys, log_format, mark):
     """Given text with breaks and control characters in a message and in a value, when logged, then it is one line."""
     configure_logging(Settings(log_format=log_format))
-    with about_job("j1", wish=f"x{mark}{FORGED}"):
+    with about_job("j1", value=f"x{mark}{FORGED}"):
         logging.getLogger("x").warning("asked for %s", f"y{mark}{FORGED}")
 
     text = capsys.readouterr().err

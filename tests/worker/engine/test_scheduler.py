@@ -27,17 +27,17 @@ class Wanted:
 
 def play(requests: list[Wanted], share: Callable[[list[Wanted]], int] = lambda _due: 1, until: float = 1e9) -> None:
     """Run them all; a call that several share takes as long as its first alone."""
-    turns, now = Scheduler(), 0.0
+    scheduler, now = Scheduler(), 0.0
     left = sorted(requests, key=lambda request: request.arrives)
     while left and now < until:
         here = [request for request in left if request.arrives <= now]
         if not here:
             now = left[0].arrives
             continue
-        due = turns.order(here, lambda request: request.seconds)
+        due = scheduler.order(here, lambda request: request.seconds)
         batch = due[: share(due)]
         now += batch[0].seconds
-        turns.took(batch[0].seconds, here[0] in batch)
+        scheduler.took(batch[0].seconds, here[0] in batch)
         for request in batch:
             request.done += 1
             request.end = now
@@ -72,11 +72,11 @@ def test_a_stream_of_short_requests_does_not_starve_a_long_one() -> None:
 
 def test_requests_of_one_group_share_and_keep_their_order() -> None:
     """Given requests of two groups, when some share a call, then they are of one group, the older ones first."""
-    turns = Scheduler()
+    scheduler = Scheduler()
     old, other, young, short = (
         Wanted(9, group="a"), Wanted(9, group="b"), Wanted(9, group="a"), Wanted(2, group="a")
     )  # fmt: skip
-    assert turns.order([old, other, young, short], lambda request: request.seconds) == [short, old, young]
+    assert scheduler.order([old, other, young, short], lambda request: request.seconds) == [short, old, young]
 
 
 def test_two_models_end_in_fair_time() -> None:

@@ -1,0 +1,78 @@
+"""Private words that give way to the field's: `python -m tests.word_list`, a part of `make lint`.
+
+It looks through code, comments and pages, and fails where a word stands that has another name here. An exception names
+where a word may stay, and why.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ROOMS = ("api", "benchmarks", "client", "demo_model", "deploy", "docs", "readme_examples", "shared", "tests", "worker")
+SUFFIXES = {".lua", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
+
+
+@dataclass(frozen=True)
+class Word:
+    """A pattern that must not stand in a line, and what to say instead; upper and lower case are the same."""
+
+    pattern: str
+    instead: str
+
+
+@dataclass(frozen=True)
+class Exempt:
+    """Files (as `fnmatch` reads them) in which lines with `pattern` are left alone, and why."""
+
+    files: str
+    pattern: str
+    reason: str
+
+
+WORDS = (
+    Word(r"\bflights?\b", "running request, running"),
+    Word(r"\bwish(es|ed)?\b", "requested option, ask for"),
+    Word(r"\bresidency\b", "offload"),
+    Word(r"\bsigns? of life\b", "heartbeat, lease"),
+    Word(r"\bgiven up for dead\b", "a worker whose lease expired"),
+    Word(r"\brun well together\b", "optimal batch size"),
+    Word(r"\bin company\b", "in a mixed batch"),
+    Word(r"\bunet calls?\b", "forward pass"),
+    Word(r"\bwords of clip\b", "the CLIP tokenizer vocabulary"),
+    Word(r"\bshared_best\b", "optimal_batch_size"),
+)
+EXCEPTIONS = (
+    Exempt("tests/*word_list.py", ".*", "this list, and its test"),
+    Exempt("worker/*", ".*", "to be swept"),
+    Exempt("shared/*", ".*", "to be swept"),
+    Exempt("docs/parameters.md", "^\\|", "to be swept: its tables come from shared/"),
+    Exempt("tests/worker/*", ".*", "to be swept"),
+    Exempt("tests/shared/*", ".*", "to be swept"),
+    Exempt("tests/chaos/*", ".*", "to be swept"),
+    Exempt("benchmarks/*", ".*", "to be swept"),
+)
+
+
+def findings(root: Path = REPOSITORY) -> Iterator[str]:
+    """`file:line: word, say ...` for each private word in the files of the rooms and in those at the root."""
+    paths = [path for path in root.iterdir() if path.is_file()]
+    paths += [path for room in ROOMS for path in (root / room).rglob("*")]
+    for path in sorted(path for path in paths if path.suffix in SUFFIXES or path.name == "Makefile"):
+        name = path.relative_to(root).as_posix()
+        allowed = [re.compile(each.pattern, re.IGNORECASE) for each in EXCEPTIONS if fnmatch(name, each.files)]
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if any(pattern.search(line) for pattern in allowed):
+                continue
+            for word in WORDS:
+                if found := re.search(word.pattern, line, re.IGNORECASE):
+                    yield f"{name}:{number}: '{found[0]}': say {word.instead}"
+
+
+if __name__ == "__main__":
+    found = list(findings())
+    sys.stderr.write("".join(f"{line}\n" for line in found))
+    sys.exit(bool(found))
