@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full test-containers chaos lint format tables lock clean
+.PHONY: help run test test-fast test-full test-containers chaos lint format tables lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -14,6 +14,9 @@ run: $(VENV)/.ready-run  ## set up, then serve on 127.0.0.1:5001 until Ctrl-C
 # in the order of the folders, so that the long tests do not come last
 test: lint  ## everything that CI runs: lint, types, import rules, unit and end-to-end tests
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(VENV)/.ready-dev  ## the tests that start no programs and compute little: under a minute
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not full and not programs and not slow"
 
 chaos: $(VENV)/.ready-dev  ## break things for an hour or so, and keep what was measured in benchmarks/results
 	@CHAOS=full $(BIN)/pytest tests/chaos -v -m "full or not full"

@@ -18,6 +18,20 @@ from client.local.embedded_redis import answers, find_server
 from client.local.processes import start_child, stop_children
 from tests.redis_over_tcp import redis_command
 
+# folders whose tests start programs, and fixtures that do
+_FOLDERS_WITH_PROGRAMS = {"e2e", "chaos"}
+_FIXTURES_WITH_PROGRAMS = {"redis_server", "s3_environment"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts programs, so that `make test-fast` can leave it out."""
+    tests = Path(__file__).parent
+    for item in items:
+        in_folder = item.path.relative_to(tests).parts[0] in _FOLDERS_WITH_PROGRAMS
+        if in_folder or not _FIXTURES_WITH_PROGRAMS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.programs)
+
 
 class Clock:
     """Seconds that pass only when told to."""

@@ -21,6 +21,8 @@ from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.engine import engine as engine_module
 from worker.engine.step_times import StepTimes
 
+pytestmark = pytest.mark.slow
+
 Build = Callable[..., DenoiseRequest]
 PROMPTS = ("the red cat", "a (white:1.4) duck [dog]", "tabby cat:0.3 blue dog:0.7", "", "photo " * 100)
 

@@ -15,6 +15,8 @@ from worker.engine import DenoiseRequest, Engine
 from worker.models.cache import CheckpointCache
 from worker.models.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("layout-sd15", "tiny-sd1", "tiny-sd2")
 WARM_UP = 15
 

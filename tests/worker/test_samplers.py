@@ -142,6 +142,7 @@ def test_a_sampler_means_the_same_whatever_scheduler_its_model_came_with(sampler
     assert torch.equal(plain, flagged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_come_from_the_distribution_of_the_data(sampler: str, prediction_type: str) -> None:

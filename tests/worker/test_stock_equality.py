@@ -17,6 +17,8 @@ from demo_model.release import WEIGHTS
 from shared.catalogue.samplers import SAMPLERS
 from worker.engine import DenoiseRequest, Engine
 
+pytestmark = pytest.mark.slow
+
 STOCK = [name for name, row in SAMPLERS.items() if not row.implementation.startswith("own:")]
 SEED = 2**63 - 1
 

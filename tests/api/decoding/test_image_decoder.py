@@ -17,6 +17,8 @@ from api.decoding.image_decoder import ImageDecoder
 from shared.errors import ServiceUnavailable
 from shared.request.input_image import decode_image
 
+pytestmark = pytest.mark.programs
+
 PLENTY = 1024**3
 PIXELS = 16_000_000
 

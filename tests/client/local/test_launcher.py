@@ -18,6 +18,8 @@ from shared.settings import DUMMY_API_KEY, Settings
 from tests.client.servers import server_program
 from tests.old_redis import old_redis
 
+pytestmark = pytest.mark.programs
+
 
 def _launch(tmp_path: Path, redis_url: str | None = None) -> launcher.Launch:
     return launcher.Launch(

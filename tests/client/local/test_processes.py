@@ -12,6 +12,8 @@ import pytest
 
 from client.local.processes import Child, last_words, start_child, stop_children
 
+pytestmark = pytest.mark.programs
+
 StartPython = Callable[[str], Child]
 _STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"

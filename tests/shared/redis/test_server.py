@@ -54,6 +54,7 @@ def test_the_real_server_passes(redis_url):
         check_server(client)
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_no_program_starts_on_an_old_one(program):
     """Given a Redis of 5.0, when the program starts, then it ends with one line that names the version, no stack."""

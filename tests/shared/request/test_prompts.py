@@ -119,6 +119,7 @@ def test_ten_times_the_text_is_ten_times_the_work(prefix: str, piece: str) -> No
     assert lines_run(lambda: parse(long)) < 14 * lines_run(lambda: parse(short))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_huge_text_is_parsed_in_one_pass(piece: str) -> None:
     """Given ten times the longest prompt, when parsed, then there is a result: a quadratic search has no end."""

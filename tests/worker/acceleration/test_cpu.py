@@ -20,6 +20,8 @@ from worker.hardware.devices import Device
 from worker.hardware.variants import PROFILES, Precision, choose_precision
 from worker.models.cache import CheckpointCache
 
+pytestmark = pytest.mark.slow
+
 Build = Callable[..., DenoiseRequest]
 CPU = Device("cpu")
 EXACT = 60.0

@@ -24,6 +24,8 @@ from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
 
+pytestmark = pytest.mark.slow
+
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)
 FULL = choose_precision("full", PROFILE, CPU)

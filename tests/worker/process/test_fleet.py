@@ -19,6 +19,8 @@ from worker.process.health import Pulse
 from worker.process.identity import name_prefix, worker_name
 from worker.process.reload import Sources
 
+pytestmark = pytest.mark.programs
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 # a child that tells its device, and on SIGTERM leaves a farewell
 CHILD = """
