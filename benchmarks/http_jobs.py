@@ -53,7 +53,7 @@ def _request(settings: Settings) -> ImageRequest:
 
 def _finish(jobs: JobStore, results: ResultStore, job_id: str) -> None:
     job = jobs.get(job_id)
-    claim = jobs.claim_task(job_id, 0)
+    claim = jobs.claims.claim(job_id, 0)
     assert claim is not None  # noqa: S101 - it was accepted just now
     encoded = io.BytesIO()
     Image.effect_noise((job.request.width, job.request.height), 50).convert("RGB").save(encoded, "PNG")
@@ -61,7 +61,7 @@ def _finish(jobs: JobStore, results: ResultStore, job_id: str) -> None:
     facts = {"name": "0000-1.png", "seed": 1, "prompt": "a house and a tree"}
     image = StoredImage(**{name: fact for name, fact in facts.items() if name in known})  # type: ignore[arg-type]
     results.write(job.folder, image.name, encoded.getvalue())
-    jobs.finish_task(claim, [image], {"device": "cpu"}, [])
+    jobs.claims.finish(claim, [image], {"device": "cpu"}, [])
     jobs.close(job_id, None)
 
 

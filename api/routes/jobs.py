@@ -49,7 +49,7 @@ def jobs_blueprint(services: Services) -> Blueprint:
             return finished_answer(job, services.results)
         answer = describe(job, services.results)
         if query["preview"]:
-            answer["Preview"] = services.jobs.preview(job_id) if job.state is State.PROGRESS else None
+            answer["Preview"] = services.jobs.progress.preview(job_id) if job.state is State.PROGRESS else None
         return jsonify(answer)
 
     @blp.route("/cancel/<job_id>", methods=["POST"])

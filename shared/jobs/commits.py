@@ -1,15 +1,25 @@
-"""Changes that happen only if what they rest on is still so: compared and written in one script inside Redis.
+"""Changes of job records, each made only if what it rests on is still so.
 
-What was read is compared field by field, so that two workers at two tasks of one job do not disturb each other.
+A change reads a record, decides, and collects its writes. One script inside Redis then compares the fields that were
+read and carries out the writes, all or none (`lua/commit.lua`). What was read is compared field by field, so that two
+workers at two tasks of one job do not disturb each other. No job record changes in any other way, save that it is
+created (`lua/accept_job.lua`) and that it expires.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.commands.core import CoreCommands
 
+from shared.errors import TaskBusy
+from shared.jobs.keys import Keys
+from shared.jobs.records import Taken, TaskRef
 from shared.jobs.scripts import script
+
+T = TypeVar("T")
+# what every change reads of a record
+_HEAD = ("state", "request", "owner", "created", "started", "rows", "done", "bytes")
 
 
 @dataclass(frozen=True)
@@ -55,3 +65,53 @@ class Commits:
         commands = [word for words in writes.commands for word in (len(words), *words)]
         answers: list[Any] | None = self._commit(keys=[key], args=[len(read), *compared, *commands])
         return answers
+
+
+class Records:
+    """The job records of one Redis, as they are changed. May raise `redis.RedisError`."""
+
+    def __init__(self, client: Any, keys: Keys) -> None:
+        self._redis = client
+        self._keys = keys
+        self.commits = Commits(client)
+
+    def change(
+        self,
+        job_id: str,
+        task: int | None,
+        change: Callable[[dict[str, str], Writes], T],
+        message: str = "",
+        answers: list[Any] | None = None,
+    ) -> T:
+        """Run `change(record, writes)` on the head of a record and one of its tasks, until its writes could be made.
+
+        They are made only if the state and the task are still what `change` saw, and the message `message` still holds
+        the task, else TaskBusy is raised. What Redis answered to them is appended to `answers`.
+        """
+        key = self._keys.job(job_id)
+        task_fields = [] if task is None else [f"row:{task}"]
+        names = [*_HEAD, *task_fields]
+        while True:
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hmget(key, names)
+                pipe.hget(self._keys.taken, message)
+                values, held = pipe.execute()
+            record = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+            if message and task is not None and not _is_of(held, message, TaskRef(job_id, task)):
+                raise TaskBusy("The message does not hold this task any more.")
+            writes = Writes()
+            result = change(record, writes)
+            if not writes.commands:
+                return result
+            read = [Read(key, name, record.get(name)) for name in ("state", *task_fields)]
+            if message:
+                read.append(Read(self._keys.taken, message, held))
+            told = self.commits.attempt(key, read, writes)
+            if told is not None:
+                if answers is not None:
+                    answers.extend(told)
+                return result
+
+
+def _is_of(held: str | None, message: str, task: TaskRef) -> bool:
+    return held is not None and Taken.parse(message, held).task == task

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
+from shared.jobs.keys import Keys
 from shared.jobs.records import State
 
 # as many at once as may be without holding up Redis
@@ -16,11 +17,10 @@ class ExpiringFolders:
     The last part of a folder's name is the id of its job.
     """
 
-    def __init__(self, client: Any, key: str, job_key: Callable[[str], str], clock: Callable[[], float]) -> None:
-        """`job_key` gives the key of a job's record."""
+    def __init__(self, client: Any, keys: Keys, clock: Callable[[], float]) -> None:
         self._redis = client
-        self._key = key
-        self._job_key = job_key
+        self._key = keys.expiring
+        self._job_key = keys.job
         self._clock = clock
 
     def add(self, client: Any, folders: Iterable[str], time: float) -> None:

@@ -7,20 +7,23 @@ for as many workers as there were, sharing as well as they did, and needs to kno
 from collections.abc import Iterable
 from typing import Any
 
-_ROWS_KEPT = 50
+from shared.jobs.commits import Writes
+from shared.jobs.keys import Keys
+
+_TASKS_KEPT = 50
 
 
 class Pace:
     """The tasks done lately, in Redis; methods may raise `redis.RedisError`."""
 
-    def __init__(self, client: Any, prefix: str) -> None:
+    def __init__(self, client: Any, keys: Keys) -> None:
         self._redis = client
-        self._key = f"{prefix}pace"
+        self._key = keys.pace
 
-    def done(self, pipe: Any, begun: float, ended: float, cost: float) -> None:
-        """Note in the caller's transaction a task that was worked on from `begun` to `ended`."""
-        pipe.lpush(self._key, f"{begun}:{ended}:{cost}")
-        pipe.ltrim(self._key, 0, _ROWS_KEPT - 1)
+    def done(self, writes: Writes, begun: float, ended: float, cost: float) -> None:
+        """Note, among the writes that mark a task as done, that it was worked on from `begun` to `ended`."""
+        writes.lpush(self._key, f"{begun}:{ended}:{cost}")
+        writes.ltrim(self._key, 0, _TASKS_KEPT - 1)
 
     def per_second(self) -> float | None:
         """Cost done in a second of work; None before the first task."""

@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any, Self
 
 from shared.errors import ServiceError
-from shared.jobs.backlog import TaskRef
 from shared.request.model import ImageRequest
 
 INPUT_NAME = "input.png"
@@ -25,6 +24,22 @@ class State(StrEnum):
     @property
     def final(self) -> bool:
         return self in (State.SUCCESS, State.FAILURE, State.REVOKED)
+
+
+@dataclass(frozen=True)
+class TaskRef:
+    """Which task of which job: its number counts from 0."""
+
+    job_id: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.job_id}:{self.number}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        job_id, number = text.split(":")
+        return cls(job_id, int(number))
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,31 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """A task that the message `message` has held since `since` (seconds since the epoch).
+
+    `token` is that of the attempt that works on it; "" before it begins. `stored` is all of this as Redis has it.
+    """
+
+    message: str
+    task: TaskRef
+    since: float
+    token: str
+    stored: str
+
+    @classmethod
+    def parse(cls, message: str, stored: str) -> Self:
+        job_id, task, since, *token = stored.split(":")
+        return cls(message, TaskRef(job_id, int(task)), float(since), token[0] if token else "", stored)
+
+    def held_by(self, token: str) -> str:
+        """What is to be stored once the attempt of that token works on it."""
+        return f"{self.task}:{self.since}:{token}"
+
+
+@dataclass(frozen=True)
 class Loose:
-    """An unfinished task for the workers of `variant` that nobody would begin; `text` is what the record has of it."""
+    """An unfinished task for the workers of `variant` that no message stands for; `text`: as the record has it."""
 
     task: TaskRef
     variant: str

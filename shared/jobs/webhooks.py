@@ -1,12 +1,14 @@
-"""The jobs that have ended and whose callers are still to be told, in Redis, so that no worker's death loses one.
+"""The webhooks that are still to be sent, in Redis, so that no worker's death loses one.
 
-A worker takes one that is due; should it die, the callback is due again after the lease. So it may be made twice, but
-it is not forgotten.
+A worker takes one that is due; should it die, the webhook is due again after the lease. So it may be sent twice, but it
+is not forgotten.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+from shared.jobs.commits import Writes
+from shared.jobs.keys import Keys
 from shared.jobs.scripts import script
 
 
@@ -21,15 +23,15 @@ class DueCallback:
 class PendingCallbacks:
     """The callbacks of one Redis. Times are seconds since the epoch. Every method may raise `redis.RedisError`."""
 
-    def __init__(self, client: Any, prefix: str, lease_s: float = 90.0) -> None:
+    def __init__(self, client: Any, keys: Keys, lease_s: float = 90.0) -> None:
         self._redis = client
-        self._due, self._attempts = f"{prefix}callbacks:due", f"{prefix}callbacks:attempts"
+        self._due, self._attempts = keys.callbacks_due, keys.callback_attempts
         self._lease_s = lease_s
         self._take = client.register_script(script("take_callback"))
 
-    def add(self, pipe: Any, job_id: str, now: float) -> None:
-        """In the transaction that ends a job: its caller is to be told."""
-        pipe.zadd(self._due, {job_id: now})
+    def add(self, writes: Writes, job_id: str, now: float) -> None:
+        """Among the writes that end a job: its caller is to be told."""
+        writes.zadd(self._due, {job_id: now})
 
     def take(self, now: float) -> DueCallback | None:
         """One that is due, which nobody else gets for the time of the lease; None: nothing is due."""

@@ -168,7 +168,7 @@ class World:
         job = jobs.get(job_id)
         request = job.request
         for number in range(request.tasks):
-            claim = jobs.claim_task(job_id, number)
+            claim = jobs.claims.claim(job_id, number)
             assert claim is not None
             stored = []
             for sample in range(request.n_samples):
@@ -177,7 +177,7 @@ class World:
                 colour = colours[(number * request.n_samples + sample) % len(colours)]
                 results.write(job.folder, image.name, encoded_image(request.format, colour))
                 stored.append(image)
-            jobs.finish_task(claim, stored, {"device": "cpu"}, ["device: this worker has a CPU only"])
+            jobs.claims.finish(claim, stored, {"device": "cpu"}, ["device: this worker has a CPU only"])
         grid = None if request.skip_grid else f"grid.{request.format}"
         if grid:
             results.write(job.folder, grid, encoded_image(request.format, "yellow", (128, 64)))
@@ -188,7 +188,7 @@ class World:
         """From now on every call takes the task that is due, and does `act` with the id of its job."""
 
         def work() -> None:
-            task = self.services.jobs.take_task(f"call {len(self.queue.calls)}", self.queue.calls[-1])
+            task = self.services.jobs.claims.take(f"call {len(self.queue.calls)}", self.queue.calls[-1])
             assert task is not None
             act(task.job_id)
 

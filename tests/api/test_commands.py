@@ -79,7 +79,7 @@ def busy(world: Any) -> str:
     """A world with a worker and jobs of each state; gives the id of one that waits."""
     world.services.workers.announce(CARD)
     world.work(world.submit())
-    world.services.jobs.claim_task(world.submit(), 0)
+    world.services.jobs.claims.claim(world.submit(), 0)
     world.client.post(f"/cancel/{world.submit()}")
     return str(world.submit())
 

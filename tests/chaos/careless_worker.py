@@ -9,7 +9,9 @@ from typing import Any
 from unittest.mock import patch
 
 from shared.errors import JobError
+from shared.jobs.fence import Fence
 from shared.jobs.records import Claim, Task
+from shared.jobs.recovery import Recovery
 from shared.jobs.store import JobStore
 from shared.queue import make_celery
 from shared.settings import Settings
@@ -31,8 +33,8 @@ def late_acknowledgement() -> None:
 
 def lost_tasks() -> None:
     """Nobody looks for tasks whose messages were lost."""
-    patch.object(JobStore, "abandoned_tasks", lambda _self: set()).start()
-    patch.object(JobStore, "loose_tasks", lambda _self, _jobs: set()).start()
+    patch.object(Recovery, "abandoned_tasks", lambda _self: set()).start()
+    patch.object(Recovery, "loose_tasks", lambda _self, _jobs: set()).start()
 
 
 def heartbeat() -> None:
@@ -46,23 +48,23 @@ def lease() -> None:
 
     def without_lease(client: Any, settings: Settings) -> JobStore:
         store = make(client, settings)
-        store.lease_s = 0
+        store.leases.seconds = 0
         return store
 
     patch.object(JobStore, "from_settings", without_lease).start()
 
 
 def fence() -> None:
-    """An attempt that was given up may go on, and write its result like the one that took over."""
+    """An attempt whose lease expired may go on, and write its result like the one that took over."""
 
-    def owned(_self: JobStore, record: Mapping[str, str], claim: Claim) -> Task:
+    def owned(_self: Fence, record: Mapping[str, str], claim: Claim) -> Task:
         return Task.from_json(record.get(f"row:{claim.task}"))
 
-    def no_objection(_self: JobStore, _claim: Claim, _state: str | None, _task: str | None) -> JobError | None:
+    def no_objection(_self: Fence, _claim: Claim, _state: str | None, _task: str | None) -> JobError | None:
         return None
 
-    patch.object(JobStore, "_owned_task", owned).start()
-    patch.object(JobStore, "_objection", no_objection).start()
+    patch.object(Fence, "own_task", owned).start()
+    patch.object(Fence, "objection", no_objection).start()
 
 
 MECHANISMS: Mapping[str, Callable[[], None]] = {

@@ -33,7 +33,7 @@ def _call_or_overflow(batch: Any, device: Any) -> Any:
 
 def _close_or_die(self: JobStore, job_id: str, grid: str | None) -> bool:
     fatal = self.get(job_id).request.prompts[0] == "fatal grid"
-    if fatal and self.redis.set(self._key("died", job_id), "1", nx=True, ex=600):
+    if fatal and self.redis.set(f"{self.prefix}died:{job_id}", "1", nx=True, ex=600):
         os.kill(os.getpid(), signal.SIGKILL)
     return _close(self, job_id, grid)
 

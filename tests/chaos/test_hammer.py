@@ -118,7 +118,7 @@ def test_one_job_a_key_and_nothing_left_behind(make_service: ServiceFactory, sca
         with suppress(AssertionError):
             until(lambda: not left_behind(client, service.key_prefix), 60, "something is left")
         assert left_behind(client, service.key_prefix) == {}
-        assert JobStore(client, service.key_prefix).loose_tasks(jobs[:100]) == set()
+        assert JobStore(client, service.key_prefix).recovery.loose_tasks(jobs[:100]) == set()
     keep_figures(
         seconds=seconds, kills=kills, keys=len(hammer.jobs_of_key), posts_accepted=hammer.accepted,
         cancels=hammer.cancelled, requests_cut_off=hammer.broken, keys_with_two_jobs=0, jobs_stuck=0, entries_left=0,

@@ -12,8 +12,7 @@ import redis
 
 from client.local.embedded_redis import answers
 from client.local.processes import start_child, stop_children
-from shared.jobs.backlog import TaskRef
-from shared.jobs.records import State
+from shared.jobs.records import State, TaskRef
 from shared.jobs.store import JobStore
 from tests.chaos.conftest import Scale
 from tests.e2e.service import free_port
@@ -56,18 +55,18 @@ def work(store: JobStore, count: int, chance: random.Random) -> None:
         store.accept(job_id, request_of(n_iter=chance.randint(1, 4), prompts=("käse 🧀",)), f"owner {number % 3}")
     tasks: list[tuple[str, TaskRef]] = []
     for number in range(2 * count):
-        if task := store.take_task(f"call {number}", "any"):
+        if task := store.claims.take(f"call {number}", "any"):
             tasks.append((f"call {number}", task))
     for call, task in tasks:
         what = chance.random()
         if what < 0.1:
             store.cancel(task.job_id)
-        if what < 0.2 or not (claim := store.claim_task(task.job_id, task.number, call)):
+        if what < 0.2 or not (claim := store.claims.claim(task.job_id, task.number, call)):
             continue
         if what < 0.3:
-            store.release_task(claim)
+            store.claims.release(claim)
         elif what < 0.8:
-            if store.finish_task(claim, [], {"device": "cpu"}, []):
+            if store.claims.finish(claim, [], {"device": "cpu"}, []):
                 store.close(task.job_id, None)
             store.backlog.drop(call, task)
 

@@ -25,7 +25,7 @@ REAL_BODIES = Path(__file__).parents[1] / "requests"
 
 def tell(jobs: JobStore, claim: Claim, step: int, steps: int) -> None:
     """Report that a task is at `step` of `steps`; raises what its record says against going on."""
-    for objection in jobs.report({claim: Progress(step, steps)}).values():
+    for objection in jobs.progress.report({claim: Progress(step, steps)}).values():
         raise objection
 
 

@@ -32,13 +32,13 @@ def test_a_job_of_very_many_tasks_works(store: JobStore, generate: Any, limits: 
     (limits.prompts_dir / "many.txt").write_text("\n".join(["a cat"] * tasks))
     limits.__dict__["max_images"], limits.__dict__["max_cost"] = tasks, 10**15
     assert store.accept("many", generate({"from-file": "many.txt", "ddim_steps": 1}))
-    task = store.take_task("call", "any")
+    task = store.claims.take("call", "any")
     assert task
-    claim = store.claim_task(task.job_id, task.number, "call")
+    claim = store.claims.claim(task.job_id, task.number, "call")
     assert claim
-    assert store.finish_task(claim, [], {}, []) is False
+    assert store.claims.finish(claim, [], {}, []) is False
     assert store.backlog.tasks_waiting("any") == tasks - 1
-    assert store.loose_tasks(["many"]) == set()
+    assert store.recovery.loose_tasks(["many"]) == set()
     assert store.cancel("many") is State.REVOKED
     assert store.backlog.tasks_waiting("any") == 0
 
@@ -60,9 +60,9 @@ def test_what_runs_ends_though_the_memory_is_full(store: JobStore, generate: Any
     """Given jobs at work, when Redis takes nothing new, then they are renewed, end, are cancelled or fail."""
     for job_id in ("done", "cancelled", "failed", "returned", "lost"):
         store.accept(job_id, generate(n_iter=2, callback_url=None))
-    tasks = [store.take_task(f"call {number}", "any") for number in range(10)]
+    tasks = [store.claims.take(f"call {number}", "any") for number in range(10)]
     claims = {
-        str(task): store.claim_task(task.job_id, task.number, f"call {number}")
+        str(task): store.claims.claim(task.job_id, task.number, f"call {number}")
         for number, task in enumerate(tasks)
         if task
     }
@@ -71,14 +71,14 @@ def test_what_runs_ends_though_the_memory_is_full(store: JobStore, generate: Any
 
     for claim in claims.values():
         assert claim
-        store.renew_lease(claim)
+        store.claims.renew(claim)
     assert store.redis.exists(f"pd:lease:lost:0:{claims['lost:0'].token}")  # type: ignore[union-attr]
-    last = [store.finish_task(claims[f"done:{task}"], [], {"device": "cpu"}, []) for task in range(2)]  # type: ignore[arg-type]
+    last = [store.claims.finish(claims[f"done:{task}"], [], {"device": "cpu"}, []) for task in range(2)]  # type: ignore[arg-type]
     assert last == [False, True]
     assert store.close("done", None)
     assert store.cancel("cancelled") is State.REVOKED
-    store.fail_task(claims["failed:0"], InternalError("It failed."))  # type: ignore[arg-type]
-    store.release_task(claims["returned:0"])  # type: ignore[arg-type]
+    store.claims.fail(claims["failed:0"], InternalError("It failed."))  # type: ignore[arg-type]
+    store.claims.release(claims["returned:0"])  # type: ignore[arg-type]
     for number, task in enumerate(tasks):
         assert task
         if task.job_id != "returned":
@@ -93,15 +93,15 @@ def test_a_lost_task_waits_again_though_the_memory_is_full(store: JobStore, gene
     """Given tasks whose workers died, when Redis takes nothing new, then they wait and are taken all the same."""
     for job_id in ("abandoned", "loose"):
         store.accept(job_id, generate())
-        store.take_task(job_id, "any")
+        store.claims.take(job_id, "any")
     store.redis.hdel("pd:backlog:taken", "loose")
     fill()
 
-    (taken,) = store.abandoned_tasks()
-    (loose,) = store.loose_tasks(["abandoned", "loose"])
-    assert store.requeue(taken)
-    assert store.requeue(loose)
-    assert {task.job_id for task in (store.take_task("a", "any"), store.take_task("b", "any")) if task} == {
+    (taken,) = store.recovery.abandoned_tasks()
+    (loose,) = store.recovery.loose_tasks(["abandoned", "loose"])
+    assert store.recovery.requeue(taken)
+    assert store.recovery.requeue(loose)
+    assert {task.job_id for task in (store.claims.take("a", "any"), store.claims.take("b", "any")) if task} == {
         "abandoned", "loose"
     }  # fmt: skip
 

@@ -17,7 +17,7 @@ def test_a_record_holds_its_prompt_once_and_as_it_is_written(jobs, generate):
     jobs.accept("one", generate(prompt=EMOJI, n_iter=4, n_samples=4, H=64, W=64))
     for number in range(4):
         images = [StoredImage(f"{number}-{sample}.png", sample) for sample in range(4)]
-        jobs.finish_task(jobs.claim_task("one", number), images, {"device": "cpu"}, [])
+        jobs.claims.finish(jobs.claims.claim("one", number), images, {"device": "cpu"}, [])
     jobs.close("one", None)
 
     fields = jobs.redis.hgetall("pd:job:one")
@@ -38,7 +38,7 @@ def test_tasks_that_were_not_begun_take_nothing(jobs, generate):
 def test_images_of_an_older_version_can_be_read(jobs, generate):
     """Given a task that has its prompt with each image, when it is read, then its images are there."""
     jobs.accept("one", generate())
-    jobs.finish_task(jobs.claim_task("one", 0), [StoredImage("a.png", 1)], {}, [])
+    jobs.claims.finish(jobs.claims.claim("one", 0), [StoredImage("a.png", 1)], {}, [])
     task = json.loads(jobs.redis.hget("pd:job:one", "row:0"))
     task["images"] = [image | {"prompt": "a cat"} for image in task["images"]]
     jobs.redis.hset("pd:job:one", "row:0", json.dumps(task))
@@ -93,11 +93,11 @@ def test_an_input_image_goes_when_its_job_ends(jobs, img2img, ending):
     """Given a job with an input image, when it waits or runs, then it stays; when it ends, it is due at once."""
     jobs.will_expire("one")
     jobs.accept("one", img2img()[0])
-    claim = jobs.claim_task("one", 0)
+    claim = jobs.claims.claim("one", 0)
     assert jobs.folders.due() == []
     if ending == "cancel":
         jobs.cancel("one")
     else:
-        jobs.finish_task(claim, [StoredImage("a.png", 1)], {}, [])
+        jobs.claims.finish(claim, [StoredImage("a.png", 1)], {}, [])
         jobs.close("one", None)
     assert jobs.folders.due() == [".expiring/inputs/one"]

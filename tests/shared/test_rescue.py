@@ -5,8 +5,8 @@ import json
 import pytest
 
 from shared.errors import DeadlineExceeded, LeaseLost, QueueFull, TaskBusy, TooManyJobs
-from shared.jobs.backlog import Most, TaskRef
-from shared.jobs.records import State, Task
+from shared.jobs.backlog import Most
+from shared.jobs.records import State, Task, TaskRef
 from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
 
@@ -23,7 +23,7 @@ def take(leasing, generate):
 
     def make(job_id="one", message="call", **fields):
         leasing.accept(job_id, generate(**fields))
-        return leasing.take_task(message, "any")
+        return leasing.claims.take(message, "any")
 
     return make
 
@@ -39,22 +39,22 @@ def expire_leases(store):
 def test_a_frozen_worker_lets_go_of_nothing_that_is_another_s(leasing, take):
     """Given a task taken over under the same message, when the first worker wakes, then the task stays the second's."""
     task = take()
-    leasing.claim_task("one", 0, "call", "first")
+    leasing.claims.claim("one", 0, "call", "first")
     expire_leases(leasing)
-    assert leasing.take_task("call", "any") == task
-    second = leasing.claim_task("one", 0, "call", "second")
+    assert leasing.claims.take("call", "any") == task
+    second = leasing.claims.claim("one", 0, "call", "second")
 
     assert not leasing.backlog.drop("call", task, "first")
 
     expire_leases(leasing)
-    (taken,) = leasing.abandoned_tasks()
+    (taken,) = leasing.recovery.abandoned_tasks()
     assert (taken.task, taken.token) == (task, second.token), "so that it is begun again when the second dies as well"
 
 
 def test_a_task_is_let_go_of_by_the_attempt_that_has_it(leasing, take):
     """Given a claimed task, when its own attempt lets go, then it is held no more; another message's task stays."""
     task = take()
-    leasing.claim_task("one", 0, "call", "mine")
+    leasing.claims.claim("one", 0, "call", "mine")
     assert not leasing.backlog.drop("another call", task, "mine")
     assert leasing.backlog.drop("call", task, "mine")
     assert leasing.backlog.taken() == []
@@ -64,11 +64,11 @@ def test_a_message_that_means_another_task_by_now_keeps_it(leasing, take, genera
     """Given a message whose first task was given back, when that task's job has ended, then its second task stays
     held."""
     task = take()
-    (taken,) = leasing.abandoned_tasks()
-    leasing.requeue(taken)
-    assert leasing.take_task("new call", "any") == task
+    (taken,) = leasing.recovery.abandoned_tasks()
+    leasing.recovery.requeue(taken)
+    assert leasing.claims.take("new call", "any") == task
     leasing.accept("two", generate())
-    assert leasing.take_task("call", "any") == TaskRef("two", 0)
+    assert leasing.claims.take("call", "any") == TaskRef("two", 0)
 
     assert not leasing.backlog.drop("call", task)
 
@@ -78,11 +78,11 @@ def test_a_message_that_means_another_task_by_now_keeps_it(leasing, take, genera
 def test_a_task_that_its_message_holds_no_more_is_not_claimed(leasing, take):
     """Given a worker frozen between taking and claiming, when its task went elsewhere, then its claim is TaskBusy."""
     take()
-    (taken,) = leasing.abandoned_tasks()
-    leasing.requeue(taken)
+    (taken,) = leasing.recovery.abandoned_tasks()
+    leasing.recovery.requeue(taken)
 
     with pytest.raises(TaskBusy):
-        leasing.claim_task("one", 0, "call")
+        leasing.claims.claim("one", 0, "call")
 
     assert leasing.get("one").tasks[0].attempt == 0
 
@@ -93,14 +93,14 @@ def test_a_task_that_goes_elsewhere_amid_its_claim_is_busy(leasing, take, monkey
     read = leasing.redis.hget
 
     def too_late(key, field):
-        (taken,) = leasing.abandoned_tasks()
+        (taken,) = leasing.recovery.abandoned_tasks()
         monkeypatch.undo()
-        leasing.requeue(taken)
+        leasing.recovery.requeue(taken)
         return read(key, field)
 
     monkeypatch.setattr(leasing.redis, "hget", too_late)
     with pytest.raises(TaskBusy):
-        leasing.claim_task("one", 0, "call")
+        leasing.claims.claim("one", 0, "call")
 
     assert leasing.get("one").tasks[0].attempt == 0
     assert leasing.backlog.tasks_waiting("any") == 1
@@ -112,32 +112,32 @@ def test_a_task_that_goes_elsewhere_amid_its_claim_is_busy(leasing, take, monkey
 def test_a_claim_that_is_repeated_is_the_same_attempt(leasing, take):
     """Given a claim whose answer was lost, when it is made again, then no attempt is lost, and it can be finished."""
     take()
-    first = leasing.claim_task("one", 0, "call", "token")
-    again = leasing.claim_task("one", 0, "call", "token")
+    first = leasing.claims.claim("one", 0, "call", "token")
+    again = leasing.claims.claim("one", 0, "call", "token")
 
     assert (again.attempt, again.token) == (1, first.token)
-    assert leasing.finish_task(again, [], {}, []) is True
+    assert leasing.claims.finish(again, [], {}, []) is True
 
 
 def test_a_claim_and_its_lease_are_one_step(leasing, take, monkeypatch):
     """Given a worker that can say nothing after its claim, when another looks, then the task is leased."""
-    monkeypatch.setattr(leasing, "_renew", None)
+    monkeypatch.setattr(leasing.leases, "_renew", None)
     take()
-    leasing.claim_task("one", 0, "call")
+    leasing.claims.claim("one", 0, "call")
 
     with pytest.raises(TaskBusy):
-        leasing.claim_task("one", 0, "call")
-    assert leasing.abandoned_tasks() == set()
+        leasing.claims.claim("one", 0, "call")
+    assert leasing.recovery.abandoned_tasks() == set()
 
 
 def test_a_task_finished_twice_counts_once(leasing, take):
     """Given a finish whose answer was lost, when it is repeated, then the job has as many done tasks as before."""
     take(n_iter=2)
-    claim = leasing.claim_task("one", 0, "call")
-    leasing.finish_task(claim, [], {}, [])
-    assert leasing.finish_task(claim, [], {}, []) is False
+    claim = leasing.claims.claim("one", 0, "call")
+    leasing.claims.finish(claim, [], {}, [])
+    assert leasing.claims.finish(claim, [], {}, []) is False
     assert leasing.redis.llen("pd:pace") == 1
-    assert leasing.finish_task(leasing.claim_task("one", 1), [], {}, []) is True
+    assert leasing.claims.finish(leasing.claims.claim("one", 1), [], {}, []) is True
 
 
 # ---- tasks in no list
@@ -151,30 +151,30 @@ def lose(store, message="call"):
 def test_a_task_in_no_list_is_found_in_the_record(leasing, take):
     """Given an unfinished task that no list has, when the records are read, then it is found and waits again, once."""
     task = take()
-    claim = leasing.claim_task("one", 0, "call")
+    claim = leasing.claims.claim("one", 0, "call")
     lose(leasing)
-    assert leasing.loose_tasks(["one"]) == set(), "its lease says that somebody works on it"
+    assert leasing.recovery.loose_tasks(["one"]) == set(), "its lease says that somebody works on it"
     expire_leases(leasing)
 
-    (loose,) = leasing.loose_tasks(["one"])
+    (loose,) = leasing.recovery.loose_tasks(["one"])
 
-    assert leasing.requeue(loose)
-    assert not leasing.requeue(loose), "another worker that saw the same changes nothing"
-    assert leasing.loose_tasks(["one"]) == set()
-    assert leasing.take_task("new call", "any") == task
-    assert leasing.claim_task("one", 0, "new call").attempt == 2
+    assert leasing.recovery.requeue(loose)
+    assert not leasing.recovery.requeue(loose), "another worker that saw the same changes nothing"
+    assert leasing.recovery.loose_tasks(["one"]) == set()
+    assert leasing.claims.take("new call", "any") == task
+    assert leasing.claims.claim("one", 0, "new call").attempt == 2
     with pytest.raises(LeaseLost):
-        leasing.finish_task(claim, [], {}, [])
+        leasing.claims.finish(claim, [], {}, [])
 
 
 def test_a_task_never_begun_and_in_no_list_is_found(leasing, take):
     """Given a task that was lost before it was claimed, when the records are read, then it is found."""
     task = take()
     lose(leasing)
-    (loose,) = leasing.loose_tasks(["one"])
+    (loose,) = leasing.recovery.loose_tasks(["one"])
     assert (loose.task, loose.text) == (task, "")
-    assert leasing.requeue(loose)
-    assert leasing.take_task("new call", "any") == task
+    assert leasing.recovery.requeue(loose)
+    assert leasing.claims.take("new call", "any") == task
 
 
 @pytest.mark.parametrize("where", ["in line", "taken", "leased", "done", "ended", "changed"])
@@ -182,23 +182,23 @@ def test_a_task_that_is_somewhere_is_left_alone(leasing, take, where):
     """Given a task that looked lost, when somebody has it by now, then nothing is put into line."""
     take(n_iter=2)
     lose(leasing)
-    loose = next(each for each in leasing.loose_tasks(["one"]) if each.task.number == 0)
+    loose = next(each for each in leasing.recovery.loose_tasks(["one"]) if each.task.number == 0)
     if where == "in line":
-        leasing.requeue(loose)
+        leasing.recovery.requeue(loose)
     elif where == "taken":
         leasing.redis.hset("pd:backlog:taken", "other call", "one:0:1000000.0")
     elif where == "ended":
         leasing.cancel("one")
     else:
-        claim = leasing.claim_task("one", 0)
+        claim = leasing.claims.claim("one", 0)
         if where == "done":
-            leasing.finish_task(claim, [], {}, [])
+            leasing.claims.finish(claim, [], {}, [])
         if where == "changed":
-            leasing.release_task(claim)
+            leasing.claims.release(claim)
             leasing.redis.hset("pd:job:one", "row:0", Task(attempt=1).to_json())
     waiting = leasing.backlog.tasks_waiting("any")
 
-    assert not leasing.requeue(loose)
+    assert not leasing.recovery.requeue(loose)
 
     assert leasing.backlog.tasks_waiting("any") == waiting
 
@@ -206,40 +206,40 @@ def test_a_task_that_is_somewhere_is_left_alone(leasing, take, where):
 def test_a_job_that_nobody_closes_is_found(leasing, take):
     """Given a job whose tasks are all done and whose closer died, when the records are read, then it gets closed."""
     take(n_iter=2)
-    leasing.take_task("other", "any")
+    leasing.claims.take("other", "any")
     for number, message in enumerate(("call", "other")):
-        leasing.finish_task(leasing.claim_task("one", number, message), [], {}, [])
+        leasing.claims.finish(leasing.claims.claim("one", number, message), [], {}, [])
     lose(leasing, "call")
     lose(leasing, "other")
     expire_leases(leasing)
 
-    (loose,) = leasing.loose_tasks(["one"])
-    assert leasing.requeue(loose)
-    task = leasing.take_task("new", "any")
-    assert leasing.claim_task(task.job_id, task.number, "new").finished
+    (loose,) = leasing.recovery.loose_tasks(["one"])
+    assert leasing.recovery.requeue(loose)
+    task = leasing.claims.take("new", "any")
+    assert leasing.claims.claim(task.job_id, task.number, "new").finished
     assert leasing.close("one", None)
-    assert leasing.loose_tasks(["one"]) == set()
+    assert leasing.recovery.loose_tasks(["one"]) == set()
 
 
 def test_a_job_is_closed_by_one_worker_however_long_its_grid_takes(leasing, take):
     """Given a job whose last task's worker makes the grid, when others look, then none is to close it as well."""
     take(n_iter=2)
-    leasing.take_task("other", "any")
-    first, last = (leasing.claim_task("one", number, message) for number, message in enumerate(("call", "other")))
-    leasing.finish_task(first, [], {}, [])
+    leasing.claims.take("other", "any")
+    first, last = (leasing.claims.claim("one", number, message) for number, message in enumerate(("call", "other")))
+    leasing.claims.finish(first, [], {}, [])
     leasing.backlog.drop("call", TaskRef("one", 0))
     expire_leases(leasing)
-    leasing.renew_lease(last)
-    leasing.finish_task(last, [], {}, [])
+    leasing.claims.renew(last)
+    leasing.claims.finish(last, [], {}, [])
 
-    assert (leasing.loose_tasks(["one"]), leasing.abandoned_tasks()) == (set(), set())
+    assert (leasing.recovery.loose_tasks(["one"]), leasing.recovery.abandoned_tasks()) == (set(), set())
 
     expire_leases(leasing)
-    (abandoned,) = leasing.abandoned_tasks()
-    assert leasing.requeue(abandoned)
-    leasing.take_task("new", "any")
-    assert leasing.claim_task("one", 1, "new").finished
-    assert (leasing.loose_tasks(["one"]), leasing.abandoned_tasks()) == (set(), set())
+    (abandoned,) = leasing.recovery.abandoned_tasks()
+    assert leasing.recovery.requeue(abandoned)
+    leasing.claims.take("new", "any")
+    assert leasing.claims.claim("one", 1, "new").finished
+    assert (leasing.recovery.loose_tasks(["one"]), leasing.recovery.abandoned_tasks()) == (set(), set())
 
 
 def test_records_of_an_older_version_are_rescued_and_finished(leasing, generate):
@@ -249,10 +249,10 @@ def test_records_of_an_older_version_are_rescued_and_finished(leasing, generate)
     older = {"state": "queued", "attempt": 0, "token": "", "images": [], "used": {}, "warnings": []}
     leasing.redis.hset("pd:job:old", mapping=fields | {f"row:{n}": json.dumps(older) for n in range(2)})
 
-    for loose in leasing.loose_tasks(["old"]):
-        assert leasing.requeue(loose)
-    tasks = [leasing.take_task(f"call {number}", "any") for number in range(2)]
-    done = [leasing.finish_task(leasing.claim_task("old", task.number), [], {}, []) for task in tasks]
+    for loose in leasing.recovery.loose_tasks(["old"]):
+        assert leasing.recovery.requeue(loose)
+    tasks = [leasing.claims.take(f"call {number}", "any") for number in range(2)]
+    done = [leasing.claims.finish(leasing.claims.claim("old", task.number), [], {}, []) for task in tasks]
     assert done == [False, True]
     assert leasing.close("old", None)
 
@@ -261,7 +261,7 @@ def test_open_jobs_are_all_of_them_and_no_others(leasing, take):
     """Given jobs that wait, run and have ended, when the open ones are listed, then the first to be due comes first."""
     for job_id in ("waits", "runs", "ended"):
         take(job_id, job_id)
-    leasing.claim_task("runs", 0)
+    leasing.claims.claim("runs", 0)
     leasing.cancel("ended")
 
     assert leasing.backlog.open_jobs(0, 10) == ["runs", "waits"]
@@ -274,7 +274,7 @@ def test_open_jobs_are_all_of_them_and_no_others(leasing, take):
 def test_a_job_ends_by_its_deadline_though_no_worker_lives(leasing, take, clock):
     """Given a running job whose worker is gone, when it is read after its deadline, then it has failed with that."""
     take()
-    leasing.claim_task("one", 0, "call")
+    leasing.claims.claim("one", 0, "call")
     clock.now += 59
     assert leasing.get("one").state is State.PROGRESS
     clock.now += 2
@@ -292,33 +292,33 @@ def test_a_job_that_nobody_begins_ends_after_the_longest_wait(leasing, take, clo
     patient.accept("one", leasing.get("one").request)
     clock.now += 601
 
-    assert leasing.end_overdue() == 1
-    assert leasing.end_overdue() == 0
+    assert leasing.endings.end_overdue() == 1
+    assert leasing.endings.end_overdue() == 0
 
     job = leasing.get("one")
     assert (job.state, job.error.code) == (State.FAILURE, "deadline_exceeded")
     assert "waited longer than 600 seconds" in job.error.message
-    assert patient.end_overdue() == 0
+    assert patient.endings.end_overdue() == 0
     assert patient.get("one").state is State.PENDING
 
 
 def test_jobs_that_may_wait_longer_now_keep_no_other_from_its_end(redis_client, generate, clock, monkeypatch):
     """Given many jobs accepted under a shorter longest wait, when another one runs late, then it ends all the same."""
-    monkeypatch.setattr("shared.jobs.store._JOBS_A_LOOK", 5)
+    monkeypatch.setattr("shared.jobs.endings._JOBS_A_LOOK", 5)
     before = JobStore(redis_client, longest_wait_s=10, clock=clock)
     for number in range(5):
         before.accept(f"waits {number}", generate())
     store = JobStore(redis_client, longest_wait_s=10_000, deadline_s=60, clock=clock)
     store.accept("late", generate())
-    store.claim_task("late", 0)
+    store.claims.claim("late", 0)
     clock.now += 61
 
-    assert [store.end_overdue() for _ in range(2)] == [0, 1]
+    assert [store.endings.end_overdue() for _ in range(2)] == [0, 1]
 
     assert store.get("late").state is State.FAILURE
     assert store.get("waits 0").state is State.PENDING
     clock.now += 10_000
-    assert store.end_overdue() == 5
+    assert store.endings.end_overdue() == 5
 
 
 def test_a_record_that_cannot_be_read_keeps_no_other_from_its_end(leasing, take, clock, caplog):
@@ -328,7 +328,7 @@ def test_a_record_that_cannot_be_read_keeps_no_other_from_its_end(leasing, take,
     leasing.redis.hset("pd:job:broken", "request", "{}")
     clock.now += 601
 
-    assert leasing.end_overdue() == 1
+    assert leasing.endings.end_overdue() == 1
 
     assert leasing.get("one").state is State.FAILURE
     assert "record of job broken" in caplog.text
@@ -356,8 +356,8 @@ def test_an_overdue_job_makes_room_for_the_next(redis_client, generate, clock, m
 def test_fields_of_a_newer_version_do_not_matter(leasing, take, generate):
     """Given a record that a newer version wrote, when this one reads and works on it, then it can."""
     take()
-    claim = leasing.claim_task("one", 0, "call")
-    leasing.finish_task(claim, [], {}, [])
+    claim = leasing.claims.claim("one", 0, "call")
+    leasing.claims.finish(claim, [], {}, [])
     key = "pd:job:one"
     request = json.loads(leasing.redis.hget(key, "request")) | {"loras": [{"name": "x"}], "mask": True}
     task = json.loads(leasing.redis.hget(key, "row:0")) | {"gpu_seconds": 1.5}

@@ -133,7 +133,7 @@ class Reporter:
 
     def _send(self, news: Mapping[TaskProgress, Progress]) -> bool:
         try:
-            objections = self._jobs.report({task.claim: progress for task, progress in news.items()})
+            objections = self._jobs.progress.report({task.claim: progress for task, progress in news.items()})
         except Exception as error:
             if isinstance(error, redis.RedisError) and passes(error):
                 return False

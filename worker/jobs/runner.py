@@ -26,8 +26,16 @@ from shared.errors import (
     WorkerFailed,
     WorkerStopping,
 )
-from shared.jobs.backlog import TaskRef
-from shared.jobs.records import INPUT_NAME, Claim, StoredImage, expiring_folder, input_folder, new_token, result_folder
+from shared.jobs.records import (
+    INPUT_NAME,
+    Claim,
+    StoredImage,
+    TaskRef,
+    expiring_folder,
+    input_folder,
+    new_token,
+    result_folder,
+)
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.redis.errors import suppress_passing
@@ -85,13 +93,13 @@ class TaskRunner:
         with self._lock:
             claims = list(self._tickets)
         for claim in claims:
-            self._jobs.renew_lease(claim)
+            self._jobs.claims.renew(claim)
 
     def watch(self) -> None:
         """End what must not go on, also while it waits for its turn and makes no step that would notice."""
         with self._lock:
             claims = list(self._tickets)
-        for claim, error in self._jobs.objections(claims).items():
+        for claim, error in self._jobs.claims.objections(claims).items():
             self._end(claim, error)
 
     def _end(self, claim: Claim, error: JobError) -> None:
@@ -125,13 +133,14 @@ class TaskRunner:
         if self._isolation.closed:
             raise TaskBusy("This worker runs a task alone.")
         left = self._left_to_others(variant)
-        task = self._patiently(lambda: self._jobs.take_task(call, variant, left))
+        task = self._patiently(lambda: self._jobs.claims.take(call, variant, left))
         if task is None:
             return True
         token = new_token()
-        if self._patiently(lambda: self._jobs.lost_before(task)):
+        if self._patiently(lambda: self._jobs.claims.lost_before(task)):
             try:
-                with self._isolation.alone(lambda: self._hold(task, call, token), max(0.1, self._jobs.lease_s / 4)):
+                every_s = max(0.1, self._jobs.leases.seconds / 4)
+                with self._isolation.alone(lambda: self._hold(task, call, token), every_s):
                     owned = self.run(task, call, token)
             except JobCancelled as ended:
                 log.info("the task does not wait any longer to run alone: %s", ended)
@@ -143,7 +152,7 @@ class TaskRunner:
 
     def _hold(self, task: TaskRef, call: str, token: str) -> None:
         with suppress_passing():
-            self._jobs.reserve_task(task, call, token)
+            self._jobs.claims.reserve(task, call, token)
 
     def run(self, task: TaskRef, call: str = "", token: str = "") -> bool:
         """Do one task. Whatever goes wrong with the job is written into its record, not raised.
@@ -154,7 +163,7 @@ class TaskRunner:
             return self._run(task, call, token or new_token())
 
     def _run(self, task: TaskRef, call: str, token: str) -> bool:
-        claim = self._patiently(lambda: self._jobs.claim_task(task.job_id, task.number, call, token))
+        claim = self._patiently(lambda: self._jobs.claims.claim(task.job_id, task.number, call, token))
         if claim is None:
             return True
         log.info("the task begins, attempt %d", claim.attempt)
@@ -195,7 +204,7 @@ class TaskRunner:
     def _give_back(self, claim: Claim, reason: JobError, counted: bool = False) -> bool:
         """Let another begin the task, and raise `reason`; else as `_carry_out`."""
         try:
-            self._jobs.release_task(claim, counted=counted)
+            self._jobs.claims.release(claim, counted=counted)
         except JobCancelled as ended:
             log.info("the task is not given back: %s", ended)
             return True
@@ -212,11 +221,11 @@ class TaskRunner:
         finished = self._denoise(claim, self._input_image(claim))
         stored = [self._store(claim, sample, image) for sample, image in enumerate(finished)]
         warnings = list(dict.fromkeys(warning for image in finished for warning in image.warnings))
-        return self._patiently(lambda: self._jobs.finish_task(claim, stored, finished[0].used, warnings))
+        return self._patiently(lambda: self._jobs.claims.finish(claim, stored, finished[0].used, warnings))
 
     def _downloading(self, claim: Claim, percent: int) -> None:
         with suppress_passing():
-            self._jobs.downloading(claim, percent)
+            self._jobs.progress.downloading(claim, percent)
 
     def _denoise(self, claim: Claim, start: Image.Image | None) -> list[Denoised]:
         """The images of a task, drawn from `start` where there is one."""
@@ -303,7 +312,7 @@ class TaskRunner:
         """End the job with `error`; as `_carry_out`."""
         log.warning("the job failed: %s", error)
         try:
-            self._patiently(lambda: self._jobs.fail_task(claim, error))
+            self._patiently(lambda: self._jobs.claims.fail(claim, error))
         except JobCancelled as ended:
             log.info("the failure changes nothing: %s", ended)
         except LeaseLost as lost:
@@ -316,7 +325,7 @@ class TaskRunner:
 
         def still_wanted(away: StoreUnavailable) -> None:
             with suppress_passing():
-                for objection in self._jobs.objections([claim]).values():
+                for objection in self._jobs.claims.objections([claim]).values():
                     raise away if isinstance(objection, DeadlineExceeded) else objection
 
         return self._patience.for_store(call, still_wanted)

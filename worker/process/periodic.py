@@ -8,8 +8,7 @@ from collections.abc import Callable
 import redis
 
 from shared.errors import ServiceUnavailable
-from shared.jobs.backlog import Taken
-from shared.jobs.records import Loose
+from shared.jobs.records import Loose, Taken
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.queue import TaskQueue
@@ -92,12 +91,12 @@ class Recall:
 
     def look(self) -> None:
         """Return the lost tasks into line, end what is overdue, and send the calls that are missing."""
-        self._jobs.end_overdue()
+        self._jobs.endings.end_overdue()
         now = self._clock()
-        found = self._jobs.abandoned_tasks() | self._loose_tasks()
+        found = self._jobs.recovery.abandoned_tasks() | self._loose_tasks()
         self._suspects = {lost: self._suspects.get(lost, now) for lost in found}
         for lost, since in self._suspects.items():
-            if now - since >= _LOST_AFTER_S and self._jobs.requeue(lost):
+            if now - since >= _LOST_AFTER_S and self._jobs.recovery.requeue(lost):
                 with about_job(lost.task.job_id, task=lost.task.number):
                     log.warning("nobody works on the task any more, it waits again")
         for variant in QUEUES:
@@ -108,11 +107,11 @@ class Recall:
     def _loose_tasks(self) -> set[Loose]:
         """Those of a part of the open jobs, of the jobs that are due next, and of the suspects' jobs."""
         following = self._jobs.backlog.open_jobs(self._next_open, _JOBS_A_LOOK)
-        part = self._jobs.one_look(following)
+        part = self._jobs.recovery.one_look(following)
         at_the_end = len(part) == len(following) < _JOBS_A_LOOK
         self._next_open = 0 if at_the_end else self._next_open + len(part)
         suspected = list(dict.fromkeys(lost.task.job_id for lost in self._suspects if isinstance(lost, Loose)))
         due_next = self._jobs.backlog.open_jobs(0, _JOBS_A_LOOK)
         # each with a bound of its own, or many tasks in one would keep the others from their turn
-        looked_at = [*self._jobs.one_look(suspected), *self._jobs.one_look(due_next), *part]
-        return self._jobs.loose_tasks(list(dict.fromkeys(looked_at)))
+        looked_at = [*self._jobs.recovery.one_look(suspected), *self._jobs.recovery.one_look(due_next), *part]
+        return self._jobs.recovery.loose_tasks(list(dict.fromkeys(looked_at)))

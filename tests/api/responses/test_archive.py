@@ -56,9 +56,9 @@ def test_a_job_that_failed_keeps_what_was_finished(world, assert_error):
     assert_error(world.client.get(f"/download/{job_id}"), 409, "not_finished")
     jobs = world.services.jobs
     world.services.results.write(jobs.get(job_id).folder, "0000-5.png", encoded_image("png"))
-    jobs.finish_task(jobs.claim_task(job_id, 0), [StoredImage("0000-5.png", 5)], {"device": "cpu"}, [])
+    jobs.claims.finish(jobs.claims.claim(job_id, 0), [StoredImage("0000-5.png", 5)], {"device": "cpu"}, [])
     assert_error(world.client.get(f"/download/{job_id}"), 409, "not_finished")
-    jobs.fail_task(jobs.claim_task(job_id, 1), OutOfMemory("too large"))
+    jobs.claims.fail(jobs.claims.claim(job_id, 1), OutOfMemory("too large"))
 
     status = world.client.get(f"/status/{job_id}").json
     assert (status["State"], status["Seeds"], status["Grid_image"]) == ("FAILURE", [5], None)

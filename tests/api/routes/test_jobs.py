@@ -49,8 +49,8 @@ def test_a_waiting_job_tells_its_place(world):
 def test_a_job_that_waits_for_its_model_tells_how_much_is_here(world):
     """Given a worker that fetches the model, when the job is asked for, then its Status says how much is here."""
     task = world.submit()
-    claim = world.services.jobs.claim_task(task, 0)
-    world.services.jobs.downloading(claim, 43)
+    claim = world.services.jobs.claims.claim(task, 0)
+    world.services.jobs.progress.downloading(claim, 43)
 
     answer = world.client.get(f"/status/{task}").json
 
@@ -60,7 +60,7 @@ def test_a_job_that_waits_for_its_model_tells_how_much_is_here(world):
 def test_a_running_job_tells_its_progress(world):
     """Given a job at step 5 of 20, when asked for, then PROGRESS with a quarter."""
     job_id = world.submit(ddim_steps=20)
-    world.services.jobs.report({world.services.jobs.claim_task(job_id, 0): Progress(5, 20)})
+    world.services.jobs.progress.report({world.services.jobs.claims.claim(job_id, 0): Progress(5, 20)})
 
     answer = status(world, job_id).json
 
@@ -73,7 +73,9 @@ def test_a_running_job_tells_its_progress(world):
 def test_a_failed_job_tells_its_reason(world):
     """Given a job that ran out of memory, when asked for, then FAILURE with code and sentence, as a 200."""
     job_id = world.submit()
-    world.services.jobs.fail_task(world.services.jobs.claim_task(job_id, 0), OutOfMemory("The device cannot hold it."))
+    world.services.jobs.claims.fail(
+        world.services.jobs.claims.claim(job_id, 0), OutOfMemory("The device cannot hold it.")
+    )
 
     answer = status(world, job_id)
 
@@ -190,8 +192,8 @@ def test_images_of_finished_tasks_are_there_while_others_are_drawn(world):
     """Given a running job with one finished task, when its image is fetched, then it comes."""
     job_id = world.submit(n_iter=2)
     world.services.results.write(world.services.jobs.get(job_id).folder, "0000-1.png", b"\x89PNG")
-    claim = world.services.jobs.claim_task(job_id, 0)
-    world.services.jobs.finish_task(claim, [StoredImage("0000-1.png", 1)], {}, [])
+    claim = world.services.jobs.claims.claim(job_id, 0)
+    world.services.jobs.claims.finish(claim, [StoredImage("0000-1.png", 1)], {}, [])
 
     assert world.client.get(f"/images/{job_id}/0000-1.png").status_code == 200
 
@@ -232,7 +234,7 @@ def test_no_other_file_is_ever_served(world, assert_error, image_text, name):
 def test_a_waiting_or_running_job_is_cancelled(world):
     """Given a waiting and a running job, when cancelled, then both are REVOKED and say so."""
     waiting, running = world.submit(), world.submit()
-    world.services.jobs.claim_task(running, 0)
+    world.services.jobs.claims.claim(running, 0)
 
     for job_id in (waiting, running):
         answer = world.client.post(f"/cancel/{job_id}")

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from shared.errors import ServiceUnavailable
-from shared.jobs.backlog import TaskRef
-from shared.jobs.records import State
+from shared.jobs.records import State, TaskRef
 from shared.jobs.workers import WorkerCard
+from shared.redis.clock import RedisClock
 from shared.request.model import MAX_SEED
 from shared.settings import SettingsError
 
@@ -29,7 +29,7 @@ def test_a_request_is_accepted_with_a_place_to_look(world):
     assert answer.json["Location"] == answer.headers["Location"] == f"/status/{job_id}"
     assert (answer.json["active_model"], answer.json["Position"]) == ("demo", 1)
     assert (world.queue.calls, world.tasks_waiting()) == (["any"], 1)
-    assert world.services.jobs.take_task("a call", "any") == TaskRef(job_id, 0)
+    assert world.services.jobs.claims.take("a call", "any") == TaskRef(job_id, 0)
     assert world.redis.ttl(f"pd:job:{job_id}") == -1, "a queued job never expires"
     assert world.post().json["Position"] == 2
 
@@ -62,7 +62,7 @@ def test_each_task_is_queued_once(world):
     job_id = world.submit(n_iter=3, prompt=..., **{"from-file": "p.txt"})
 
     assert world.queue.calls == ["any"] * 6
-    taken = [world.services.jobs.take_task(f"call {number}", "any") for number in range(7)]
+    taken = [world.services.jobs.claims.take(f"call {number}", "any") for number in range(7)]
     assert taken == [*(TaskRef(job_id, task) for task in range(6)), None]
 
 
@@ -419,7 +419,7 @@ def test_an_input_image_without_a_job_expires(world, image_text, monkeypatch):
 
     (file,) = world.stored_files()
     assert world.services.jobs.folders.due() == []
-    monkeypatch.setattr(world.services.jobs, "clock", lambda: time.time() + 10**6)
+    monkeypatch.setattr(RedisClock, "__call__", lambda _self: time.time() + 10**6)
     assert [f"{folder}/input.png" for folder in world.services.jobs.folders.due()] == [file]
 
 
@@ -436,18 +436,18 @@ def test_a_full_queue_is_429_and_says_when_to_come_again(world, assert_error):
     assert int(refused.headers["Retry-After"]) >= 1
     assert world.tasks_waiting() == 2
 
-    world.services.jobs.claim_task(first, 0)
+    world.services.jobs.claims.claim(first, 0)
     assert world.post(client=client).status_code == 202
 
 
 def test_the_time_to_come_again_is_what_the_work_takes(world, monkeypatch):
     """Given tasks that took 7 s each, when the queue is full, then Retry-After is 7 for a request of the same size."""
     now = [1000.0]
-    monkeypatch.setattr(world.services.jobs, "clock", lambda: now[0])
+    monkeypatch.setattr(RedisClock, "__call__", lambda _self: now[0])
     done = world.submit(seed=1)
-    claim = world.services.jobs.claim_task(done, 0)
+    claim = world.services.jobs.claims.claim(done, 0)
     now[0] += 7
-    world.services.jobs.finish_task(claim, [], {}, [])
+    world.services.jobs.claims.finish(claim, [], {}, [])
     client = world.another_client(max_waiting_jobs=1)
     world.post(client=client)
 
@@ -464,7 +464,7 @@ def test_one_key_may_have_so_many_unfinished_jobs(world, assert_error):
     assert_error(refused, 429, "too_many_jobs")
     assert int(refused.headers["Retry-After"]) >= 1
     assert world.post(client=client, api_key="two").status_code == 202
-    world.services.jobs.claim_task(ids[0], 0)
+    world.services.jobs.claims.claim(ids[0], 0)
     assert world.post(client=client, api_key="one").status_code == 429, "a running job counts too"
     world.services.jobs.cancel(ids[0])
     assert world.post(client=client, api_key="one").status_code == 202

@@ -51,7 +51,7 @@ def test_a_synchronous_request_answers_json_where_wanted(world, patient):
 def test_a_failure_while_waiting_is_an_error_of_its_own_status(world, patient, assert_error, error, status):
     """Given a job that fails, when its result is waited for, then the answer has the error's status and code."""
     jobs = world.services.jobs
-    world.play_worker(lambda job_id: jobs.fail_task(jobs.claim_task(job_id, 0), error))
+    world.play_worker(lambda job_id: jobs.claims.fail(jobs.claims.claim(job_id, 0), error))
 
     told = assert_error(world.post(client=patient, synchronous_request=True), status, error.code)
 

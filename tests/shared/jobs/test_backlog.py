@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.jobs.backlog import TaskRef
+from shared.jobs.records import TaskRef
 from shared.jobs.store import JobStore
 
 
@@ -29,7 +29,7 @@ def take(jobs):
     numbers = itertools.count()
 
     def some(count, variant="any"):
-        tasks = [jobs.take_task(f"call {next(numbers)}", variant) for _ in range(count)]
+        tasks = [jobs.claims.take(f"call {next(numbers)}", variant) for _ in range(count)]
         return [task and task.job_id for task in tasks]
 
     return some
@@ -184,12 +184,12 @@ def test_a_call_that_comes_again_means_the_same_task(jobs, add):
     """Given a worker that died, when its message is delivered again, then it names the same task, until that is
     done."""
     first, second = add("a", 2)
-    assert jobs.take_task("call", "any") == TaskRef(first, 0)
-    assert jobs.take_task("call", "any") == TaskRef(first, 0)
+    assert jobs.claims.take("call", "any") == TaskRef(first, 0)
+    assert jobs.claims.take("call", "any") == TaskRef(first, 0)
 
     assert not jobs.backlog.drop("call", TaskRef(second, 0)), "it holds another"
     assert jobs.backlog.drop("call", TaskRef(first, 0))
-    assert jobs.take_task("call", "any") == TaskRef(second, 0)
+    assert jobs.claims.take("call", "any") == TaskRef(second, 0)
 
 
 @pytest.fixture
@@ -202,49 +202,49 @@ def test_a_task_whose_message_was_lost_waits_again(leasing, generate):
     """Given a task that was taken and never claimed, when returned, then it is next, and its call means another."""
     leasing.accept("lost", generate())
     leasing.accept("next", generate())
-    leasing.take_task("call", "any")
+    leasing.claims.take("call", "any")
 
-    (taken,) = leasing.abandoned_tasks()
-    assert leasing.requeue(taken)
-    assert not leasing.requeue(taken), "once is enough"
-    assert leasing.abandoned_tasks() == set()
-    assert leasing.take_task("another", "any").job_id == "lost"
-    assert leasing.take_task("call", "any").job_id == "next"
+    (taken,) = leasing.recovery.abandoned_tasks()
+    assert leasing.recovery.requeue(taken)
+    assert not leasing.recovery.requeue(taken), "once is enough"
+    assert leasing.recovery.abandoned_tasks() == set()
+    assert leasing.claims.take("another", "any").job_id == "lost"
+    assert leasing.claims.take("call", "any").job_id == "next"
 
 
 def test_a_task_is_abandoned_when_its_signs_of_life_end(leasing, generate):
     """Given a task that was begun, when its lease ends, then it is abandoned, and not before; and can be begun
     again."""
     leasing.accept("one", generate())
-    leasing.take_task("call", "any")
-    claim = leasing.claim_task("one", 0)
-    assert leasing.abandoned_tasks() == set(), "the lease says that its worker lives"
+    leasing.claims.take("call", "any")
+    claim = leasing.claims.claim("one", 0)
+    assert leasing.recovery.abandoned_tasks() == set(), "the lease says that its worker lives"
 
     leasing.redis.delete(f"pd:lease:one:0:{claim.token}")
-    (taken,) = leasing.abandoned_tasks()
-    assert leasing.requeue(taken)
-    assert leasing.claim_task(*_parts(leasing.take_task("another", "any"))).attempt == 2
+    (taken,) = leasing.recovery.abandoned_tasks()
+    assert leasing.recovery.requeue(taken)
+    assert leasing.claims.claim(*_parts(leasing.claims.take("another", "any"))).attempt == 2
 
 
 def test_a_task_of_a_job_that_ended_is_forgotten(leasing, generate):
     """Given a taken task of a cancelled job, when looked for, then it is neither kept nor returned."""
     leasing.accept("one", generate())
-    leasing.take_task("call", "any")
-    (taken,) = leasing.abandoned_tasks()
+    leasing.claims.take("call", "any")
+    (taken,) = leasing.recovery.abandoned_tasks()
     leasing.cancel("one")
 
-    assert leasing.abandoned_tasks() == set()
+    assert leasing.recovery.abandoned_tasks() == set()
     assert leasing.backlog.taken() == []
-    assert leasing.take_task("another", "any") is None
+    assert leasing.claims.take("another", "any") is None
     leasing.redis.delete("pd:job:one")
-    assert not leasing.requeue(taken), "nobody knows any more which workers it was for"
+    assert not leasing.recovery.requeue(taken), "nobody knows any more which workers it was for"
 
 
 def test_nothing_is_left_behind_when_all_is_done(jobs, add):
     """Given jobs that succeed, fail by cancelling, or were never begun, when all have ended, then the line is empty."""
     done, cancelled = add("a", 2)
-    task = jobs.take_task("call", "any")
-    jobs.finish_task(jobs.claim_task(*_parts(task)), [], {}, [])
+    task = jobs.claims.take("call", "any")
+    jobs.claims.finish(jobs.claims.claim(*_parts(task)), [], {}, [])
     jobs.close(done, None)
     jobs.backlog.drop("call", task)
     jobs.cancel(cancelled)

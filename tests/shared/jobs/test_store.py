@@ -40,7 +40,7 @@ def finish(jobs):
 
     def run(job_id):
         for number in range(jobs.get(job_id).request.tasks):
-            jobs.finish_task(jobs.claim_task(job_id, number), [image(number)], {}, [])
+            jobs.claims.finish(jobs.claims.claim(job_id, number), [image(number)], {}, [])
         jobs.close(job_id, None)
         return job_id
 
@@ -58,7 +58,7 @@ def test_a_job_lives_from_waiting_to_success(jobs, create, clock):
     assert waiting.started is waiting.finished is waiting.error is waiting.grid is None
 
     clock.now += 5
-    claim = jobs.claim_task("one", 0)
+    claim = jobs.claims.claim("one", 0)
     assert (claim.attempt, claim.finished, claim.deadline) == (1, False, clock.now + 60)
     running = jobs.get("one")
     assert (running.state, running.position, running.started) == (State.PROGRESS, None, clock.now)
@@ -67,7 +67,7 @@ def test_a_job_lives_from_waiting_to_success(jobs, create, clock):
     assert (jobs.get("one").step, jobs.get("one").steps, jobs.get("one").progress) == (5, 20, 0.25)
 
     clock.now += 5
-    assert jobs.finish_task(claim, [image()], {"device": "cpu"}, ["a word"]) is True
+    assert jobs.claims.finish(claim, [image()], {"device": "cpu"}, ["a word"]) is True
     assert jobs.get("one").state is State.PROGRESS, "only closing ends the job"
     assert jobs.close("one", "grid.png") is True
 
@@ -81,9 +81,9 @@ def test_a_job_lives_from_waiting_to_success(jobs, create, clock):
 def test_only_the_last_task_to_finish_closes(jobs, create):
     """Given three tasks finished out of order, when each is finished, then the last one alone says so."""
     create(n_iter=3)
-    claims = [jobs.claim_task("one", number) for number in range(3)]
+    claims = [jobs.claims.claim("one", number) for number in range(3)]
 
-    last = [jobs.finish_task(claims[number], [image(number)], {}, []) for number in (2, 0, 1)]
+    last = [jobs.claims.finish(claims[number], [image(number)], {}, []) for number in (2, 0, 1)]
 
     assert last == [False, False, True]
     assert [image.seed for image in jobs.get("one").images] == [0, 1, 2], "in the order of the tasks"
@@ -92,7 +92,7 @@ def test_only_the_last_task_to_finish_closes(jobs, create):
 def test_a_job_is_closed_once(jobs, create):
     """Given two workers that both close, when the second one does, then nothing is written again."""
     create()
-    jobs.finish_task(jobs.claim_task("one", 0), [image()], {}, [])
+    jobs.claims.finish(jobs.claims.claim("one", 0), [image()], {}, [])
 
     assert [jobs.close("one", "grid.png"), jobs.close("one", "other.png")] == [True, False]
 
@@ -104,10 +104,10 @@ def test_a_job_is_closed_once(jobs, create):
 def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock, monkeypatch):
     """Given a second worker that changes the record in between, when both close, then one of them wins."""
     create()
-    jobs.finish_task(jobs.claim_task("one", 0), [image()], {}, [])
+    jobs.claims.finish(jobs.claims.claim("one", 0), [image()], {}, [])
     first, other = JobStore(redis_client, clock=clock), JobStore(redis_client, clock=clock)
     answers: list[bool] = []
-    attempt = first._commits.attempt
+    attempt = first.records.commits.attempt
 
     def lose_then_attempt(*args):
         # the moment between reading the record and writing it
@@ -115,7 +115,7 @@ def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock, 
             answers.append(other.close("one", None))
         return attempt(*args)
 
-    monkeypatch.setattr(first._commits, "attempt", lose_then_attempt)
+    monkeypatch.setattr(first.records.commits, "attempt", lose_then_attempt)
 
     assert first.close("one", None) is False
     assert answers == [True]
@@ -128,7 +128,7 @@ def test_two_workers_on_one_redis_close_once(jobs, create, redis_client, clock, 
 def test_tasks_of_one_job_are_claimed_apart(jobs, create):
     """Given two tasks, when two workers claim one each, then they hold different tokens of one job."""
     create(n_iter=2)
-    first, second = jobs.claim_task("one", 0), jobs.claim_task("one", 1)
+    first, second = jobs.claims.claim("one", 0), jobs.claims.claim("one", 1)
 
     assert first.token != second.token
     assert (first.task, second.task, first.deadline) == (0, 1, second.deadline)
@@ -137,17 +137,17 @@ def test_tasks_of_one_job_are_claimed_apart(jobs, create):
 def test_the_deadline_counts_from_the_first_start(jobs, create, clock):
     """Given a second attempt, when it claims later, then it does not get more time."""
     create()
-    first = jobs.claim_task("one", 0)
+    first = jobs.claims.claim("one", 0)
     clock.now += 30
 
-    assert jobs.claim_task("one", 0).deadline == first.deadline
+    assert jobs.claims.claim("one", 0).deadline == first.deadline
 
 
 def test_a_stale_attempt_changes_nothing(jobs, create):
     """Given a worker whose task was given to another, when it reports, finishes or fails, then it is told and
     undone."""
     create(ddim_steps=20)
-    stale, fresh = jobs.claim_task("one", 0), jobs.claim_task("one", 0)
+    stale, fresh = jobs.claims.claim("one", 0), jobs.claims.claim("one", 0)
     assert fresh.attempt == 2
     tell(jobs, fresh, 10, 20)
     before = jobs.redis.hgetall("pd:job:one")
@@ -155,9 +155,9 @@ def test_a_stale_attempt_changes_nothing(jobs, create):
     with pytest.raises(LeaseLost):
         tell(jobs, stale, 1, 20)
     with pytest.raises(LeaseLost):
-        jobs.finish_task(stale, [image(9)], {}, [])
+        jobs.claims.finish(stale, [image(9)], {}, [])
     with pytest.raises(LeaseLost):
-        jobs.fail_task(stale, OutOfMemory("too big"))
+        jobs.claims.fail(stale, OutOfMemory("too big"))
 
     assert jobs.redis.hgetall("pd:job:one") == before
     assert jobs.get("one").step == 10, "the successor's progress stands"
@@ -166,9 +166,9 @@ def test_a_stale_attempt_changes_nothing(jobs, create):
 def test_a_new_attempt_begins_at_zero(jobs, create):
     """Given an attempt that died at half, when another claims, then readers see its own progress."""
     create(ddim_steps=20)
-    tell(jobs, jobs.claim_task("one", 0), 10, 20)
+    tell(jobs, jobs.claims.claim("one", 0), 10, 20)
 
-    fresh = jobs.claim_task("one", 0)
+    fresh = jobs.claims.claim("one", 0)
 
     assert jobs.get("one").step == 0
     tell(jobs, fresh, 1, 20)
@@ -178,10 +178,10 @@ def test_a_new_attempt_begins_at_zero(jobs, create):
 def test_a_task_that_was_done_is_not_claimed_again(jobs, create):
     """Given a task that is delivered twice, when it is claimed after it was done, then there is nothing to do."""
     create(n_iter=2)
-    jobs.finish_task(jobs.claim_task("one", 0), [image()], {}, [])
+    jobs.claims.finish(jobs.claims.claim("one", 0), [image()], {}, [])
     before = jobs.redis.hgetall("pd:job:one")
 
-    assert jobs.claim_task("one", 0) is None
+    assert jobs.claims.claim("one", 0) is None
     assert jobs.redis.hgetall("pd:job:one") == before
 
 
@@ -189,23 +189,23 @@ def test_a_job_whose_closer_died_is_closed_by_the_next_delivery(jobs, create):
     """Given all tasks done and nobody closed, when a task is delivered again, then only the closing is claimed."""
     create(n_iter=2)
     for number in range(2):
-        jobs.finish_task(jobs.claim_task("one", number), [image(number)], {}, [])
+        jobs.claims.finish(jobs.claims.claim("one", number), [image(number)], {}, [])
 
-    claim = jobs.claim_task("one", 1)
+    claim = jobs.claims.claim("one", 1)
 
     assert claim.finished is True
     assert jobs.close("one", None) is True
-    assert jobs.claim_task("one", 1) is None
+    assert jobs.claims.claim("one", 1) is None
 
 
 def test_finishing_the_same_task_twice_changes_nothing(jobs, create):
     """Given a worker that repeats itself after a lost answer, when it finishes again, then the answer is the same."""
     create(n_iter=2)
-    claim = jobs.claim_task("one", 0)
-    jobs.finish_task(claim, [image()], {}, [])
+    claim = jobs.claims.claim("one", 0)
+    jobs.claims.finish(claim, [image()], {}, [])
     before = jobs.redis.hgetall("pd:job:one")
 
-    assert jobs.finish_task(claim, [image()], {}, []) is False
+    assert jobs.claims.finish(claim, [image()], {}, []) is False
     assert jobs.redis.hgetall("pd:job:one") == before
 
 
@@ -224,23 +224,23 @@ def expire_leases(store):
 def test_a_task_with_a_living_worker_is_busy(leasing, create):
     """Given a task that is delivered twice, when it is claimed again, then TaskBusy, and the first attempt goes on."""
     create()
-    claim = leasing.claim_task("one", 0)
+    claim = leasing.claims.claim("one", 0)
 
     for _ in range(5):
         with pytest.raises(TaskBusy):
-            leasing.claim_task("one", 0)
+            leasing.claims.claim("one", 0)
 
     tell(leasing, claim, 1, 2)
-    assert leasing.finish_task(claim, [image()], {}, []) is True
+    assert leasing.claims.finish(claim, [image()], {}, []) is True
 
 
 def test_a_task_whose_worker_fell_silent_is_taken_over(leasing, create):
     """Given a lease that ran out, when the task is claimed, then it is the second attempt, and the first is fenced."""
     create()
-    silent = leasing.claim_task("one", 0)
+    silent = leasing.claims.claim("one", 0)
     expire_leases(leasing)
 
-    fresh = leasing.claim_task("one", 0)
+    fresh = leasing.claims.claim("one", 0)
 
     assert fresh.attempt == 2
     with pytest.raises(LeaseLost):
@@ -250,20 +250,20 @@ def test_a_task_whose_worker_fell_silent_is_taken_over(leasing, create):
 def test_a_worker_that_wakes_again_keeps_nothing_alive(leasing, create):
     """Given a successor that died too, when the first worker renews its lease, then the task is still taken over."""
     create()
-    silent = leasing.claim_task("one", 0)
+    silent = leasing.claims.claim("one", 0)
     expire_leases(leasing)
-    leasing.claim_task("one", 0)
+    leasing.claims.claim("one", 0)
     expire_leases(leasing)
 
-    leasing.renew_lease(silent)
+    leasing.claims.renew(silent)
 
-    assert leasing.claim_task("one", 0).attempt == 3
+    assert leasing.claims.claim("one", 0).attempt == 3
 
 
 def test_a_lease_runs_out_by_itself(leasing, create):
     """Given a claim, when its lease is looked at, then Redis ends it after the lease's time."""
     create()
-    claim = leasing.claim_task("one", 0)
+    claim = leasing.claims.claim("one", 0)
 
     assert 9_000 < leasing.redis.pttl(f"pd:lease:one:0:{claim.token}") <= 10_000
 
@@ -272,68 +272,68 @@ def test_a_lease_runs_out_by_itself(leasing, create):
 def test_a_sign_of_life_keeps_the_task(leasing, create, sign):
     """Given a lease that is about to run out, when the worker reports or renews, then nobody else gets the task."""
     create()
-    claim = leasing.claim_task("one", 0)
+    claim = leasing.claims.claim("one", 0)
     expire_leases(leasing)
 
     if sign == "progress":
         tell(leasing, claim, 1, 2)
     else:
-        leasing.renew_lease(claim)
+        leasing.claims.renew(claim)
 
     with pytest.raises(TaskBusy):
-        leasing.claim_task("one", 0)
+        leasing.claims.claim("one", 0)
 
 
 def test_a_task_that_was_given_back_is_free_at_once(leasing, create):
     """Given a worker that gives its task back, when another claims it, then it need not wait for the lease."""
     create()
-    leasing.release_task(leasing.claim_task("one", 0))
+    leasing.claims.release(leasing.claims.claim("one", 0))
 
-    assert leasing.claim_task("one", 0).attempt == 1
+    assert leasing.claims.claim("one", 0).attempt == 1
 
 
 def test_a_done_task_is_never_busy(leasing, create):
     """Given a finished task whose lease still runs, when it is delivered again, then the job is closed without
     delay."""
     create()
-    leasing.finish_task(leasing.claim_task("one", 0), [image()], {}, [])
+    leasing.claims.finish(leasing.claims.claim("one", 0), [image()], {}, [])
 
-    assert leasing.claim_task("one", 0).finished is True
+    assert leasing.claims.claim("one", 0).finished is True
 
 
 def test_leases_of_other_tasks_do_not_matter(leasing, create):
     """Given two tasks, when one is in work, then the other can be claimed."""
     create(n_iter=2)
-    leasing.claim_task("one", 0)
+    leasing.claims.claim("one", 0)
 
-    assert leasing.claim_task("one", 1).attempt == 1
+    assert leasing.claims.claim("one", 1).attempt == 1
 
 
 def test_a_task_that_was_given_back_was_never_tried(jobs, create):
     """Given a worker that shuts down in good order, when it gives its task back, then the attempt does not count."""
     create(ddim_steps=20)
     for _ in range(5):
-        claim = jobs.claim_task("one", 0)
+        claim = jobs.claims.claim("one", 0)
         assert claim.attempt == 1
         tell(jobs, claim, 10, 20)
-        jobs.release_task(claim)
+        jobs.claims.release(claim)
 
     assert jobs.get("one").state is State.PROGRESS
     assert jobs.get("one").step == 0
     with pytest.raises(LeaseLost):
-        jobs.finish_task(claim, [image()], {}, [])
+        jobs.claims.finish(claim, [image()], {}, [])
 
 
 def test_a_task_is_given_back_only_by_its_owner(jobs, create):
     """Given a stale attempt or an ended job, when the task is given back, then that is told and changes nothing."""
     create()
-    stale, fresh = jobs.claim_task("one", 0), jobs.claim_task("one", 0)
+    stale, fresh = jobs.claims.claim("one", 0), jobs.claims.claim("one", 0)
     with pytest.raises(LeaseLost):
-        jobs.release_task(stale)
+        jobs.claims.release(stale)
     jobs.cancel("one")
     before = jobs.redis.hgetall("pd:job:one")
     with pytest.raises(JobCancelled):
-        jobs.release_task(fresh)
+        jobs.claims.release(fresh)
 
     assert jobs.redis.hgetall("pd:job:one") == before
 
@@ -341,27 +341,27 @@ def test_a_task_is_given_back_only_by_its_owner(jobs, create):
 def test_attempts_are_counted_and_end_the_job(jobs, create):
     """Given a task whose workers die each time, when it is delivered once too often, then the job fails, saying why."""
     create(n_iter=2)
-    assert [jobs.claim_task("one", 1).attempt for _ in range(3)] == [1, 2, 3]
+    assert [jobs.claims.claim("one", 1).attempt for _ in range(3)] == [1, 2, 3]
 
-    assert jobs.claim_task("one", 1) is None
+    assert jobs.claims.claim("one", 1) is None
 
     job = jobs.get("one")
     assert (job.state, job.error.code) == (State.FAILURE, "attempts_exhausted")
     assert "Task 1 was started 3 times" in job.error.message
-    assert jobs.claim_task("one", 0) is None, "the other task is not begun any more"
+    assert jobs.claims.claim("one", 0) is None, "the other task is not begun any more"
 
 
 @pytest.mark.parametrize("job_id", ["never", "", "a:b", "ü", "x" * 5000])
 def test_an_unknown_job_is_claimed_by_nobody(jobs, job_id):
     """Given a message without a record, when it is claimed, then there is nothing to do, and nothing is written."""
-    assert jobs.claim_task(job_id, 0) is None
+    assert jobs.claims.claim(job_id, 0) is None
     assert jobs.redis.keys() == []
 
 
 def test_the_deadline_ends_a_task(jobs, create, clock):
     """Given a task that runs, when the deadline has passed, then the next report says so; just before it does not."""
     create()
-    claim = jobs.claim_task("one", 0)
+    claim = jobs.claims.claim("one", 0)
 
     clock.now = claim.deadline
     tell(jobs, claim, 1, 2)
@@ -374,9 +374,9 @@ def test_the_deadline_ends_a_task(jobs, create, clock):
 def test_a_failure_is_told_to_readers(jobs, create):
     """Given a task that cannot be done, when its worker fails it, then the job has the error's code and sentence."""
     create(n_iter=2)
-    claim, other = jobs.claim_task("one", 0), jobs.claim_task("one", 1)
+    claim, other = jobs.claims.claim("one", 0), jobs.claims.claim("one", 1)
 
-    jobs.fail_task(claim, OutOfMemory("The device cannot hold it."))
+    jobs.claims.fail(claim, OutOfMemory("The device cannot hold it."))
 
     job = jobs.get("one")
     assert (job.state, type(job.error), job.error.message) == (
@@ -384,8 +384,8 @@ def test_a_failure_is_told_to_readers(jobs, create):
     )  # fmt: skip
     for write in (
         lambda: tell(jobs, other, 1, 2),
-        lambda: jobs.finish_task(other, [image()], {}, []),
-        lambda: jobs.fail_task(other, OutOfMemory("again")),
+        lambda: jobs.claims.finish(other, [image()], {}, []),
+        lambda: jobs.claims.fail(other, OutOfMemory("again")),
     ):
         with pytest.raises(JobCancelled):
             write()
@@ -404,20 +404,20 @@ def test_a_waiting_job_is_cancelled(jobs, create):
 
     assert jobs.waiting() == 0
     assert jobs.get("one").state is State.REVOKED
-    assert jobs.claim_task("one", 0) is None
+    assert jobs.claims.claim("one", 0) is None
 
 
 def test_a_running_job_is_cancelled_at_its_next_step(jobs, create):
     """Given a job that runs, when it is cancelled, then its worker hears it at the next step and can write nothing."""
     create()
-    claim = jobs.claim_task("one", 0)
+    claim = jobs.claims.claim("one", 0)
 
     assert jobs.cancel("one") is State.REVOKED
 
     with pytest.raises(JobCancelled):
         tell(jobs, claim, 1, 2)
     with pytest.raises(JobCancelled):
-        jobs.finish_task(claim, [image()], {}, [])
+        jobs.claims.finish(claim, [image()], {}, [])
     assert jobs.close("one", None) is False
     assert jobs.get("one").state is State.REVOKED
 
@@ -426,7 +426,7 @@ def test_a_job_that_has_ended_stays_as_it_is(jobs, create, finish):
     """Given a success, a failure and a cancelled job, when each is cancelled, then its state stands."""
     finish(create("good"))
     create("bad")
-    jobs.fail_task(jobs.claim_task("bad", 0), OutOfMemory("no"))
+    jobs.claims.fail(jobs.claims.claim("bad", 0), OutOfMemory("no"))
     create("gone")
     jobs.cancel("gone")
 
@@ -453,7 +453,7 @@ def test_an_expired_job_is_gone(jobs, create, finish, ending):
     elif ending == "cancel":
         jobs.cancel("one")
     else:
-        jobs.fail_task(jobs.claim_task("one", 0), OutOfMemory("no"))
+        jobs.claims.fail(jobs.claims.claim("one", 0), OutOfMemory("no"))
     assert jobs.redis.ttl("pd:job:one") == 100
     assert jobs.redis.ttl("pd:gone:one") == 1100, "the tombstone outlives the record"
 
@@ -468,7 +468,7 @@ def test_a_job_in_the_queue_does_not_expire(jobs, create):
     """Given a job that waits or runs, when its record is looked at, then it has no expiry."""
     create()
     assert jobs.redis.ttl("pd:job:one") == -1
-    jobs.claim_task("one", 0)
+    jobs.claims.claim("one", 0)
     assert jobs.redis.ttl("pd:job:one") == -1
 
 
@@ -477,7 +477,7 @@ def test_a_job_is_accepted_once(jobs, create, generate):
     create()
     assert not jobs.accept("one", generate(prompt="a dog"))
     assert jobs.backlog.tasks_waiting("any") == 1
-    jobs.claim_task("one", 0)
+    jobs.claims.claim("one", 0)
     jobs.cancel("one")
 
     assert not jobs.accept("one", generate())
@@ -494,7 +494,7 @@ def test_positions_count_the_waiting_jobs(jobs, create):
         create(job_id)
     assert [jobs.get(job_id).position for job_id in ("a", "b", "c", "d")] == [1, 2, 3, 4]
 
-    jobs.claim_task("a", 0)
+    jobs.claims.claim("a", 0)
     jobs.cancel("c")
 
     assert [jobs.get(job_id).position for job_id in ("a", "b", "c", "d")] == [None, 1, None, 2]
@@ -505,8 +505,8 @@ def test_a_second_task_does_not_disturb_the_queue(jobs, create):
     """Given a job of two tasks, when each is claimed, then the job leaves the queue once."""
     create("a", n_iter=2)
     create("b")
-    jobs.claim_task("a", 0)
-    jobs.claim_task("a", 1)
+    jobs.claims.claim("a", 0)
+    jobs.claims.claim("a", 1)
 
     assert jobs.get("b").position == 1
 
@@ -515,9 +515,9 @@ def test_a_waiting_job_s_eta_comes_from_the_work_ahead_and_the_pace(jobs, create
     """Given a task that took 10 seconds, when others wait, then each knows how long; before, nobody does."""
     create("first")
     assert jobs.get("first").eta_s is None
-    claim = jobs.claim_task("first", 0)
+    claim = jobs.claims.claim("first", 0)
     clock.now += 10
-    jobs.finish_task(claim, [image()], {}, [])
+    jobs.claims.finish(claim, [image()], {}, [])
     jobs.close("first", None)
 
     create("a")
@@ -528,23 +528,23 @@ def test_a_waiting_job_s_eta_comes_from_the_work_ahead_and_the_pace(jobs, create
     etas = [jobs.get(job_id).eta_s for job_id in ("a", "twice the steps", "without guidance", "two rows")]
     assert etas == pytest.approx([10, 30, 35, 55])
 
-    jobs.claim_task("a", 0)
+    jobs.claims.claim("a", 0)
     assert jobs.get("twice the steps").eta_s == pytest.approx(25), "of what runs, half is thought to be done"
 
 
 def test_tasks_side_by_side_make_the_pace_faster(jobs, create, clock):
     """Given two jobs done at the same time in 10 seconds, after idle hours, then a third is expected to take 5."""
     create("old")
-    old = jobs.claim_task("old", 0)
+    old = jobs.claims.claim("old", 0)
     clock.now += 10
-    jobs.finish_task(old, [image()], {}, [])
+    jobs.claims.finish(old, [image()], {}, [])
     jobs.close("old", None)
     jobs.redis.delete("pd:pace")
     clock.now += 7200
-    claims = [jobs.claim_task(create(job_id), 0) for job_id in ("a", "b")]
+    claims = [jobs.claims.claim(create(job_id), 0) for job_id in ("a", "b")]
     clock.now += 10
     for claim in claims:
-        jobs.finish_task(claim, [image()], {}, [])
+        jobs.claims.finish(claim, [image()], {}, [])
         jobs.close(claim.job_id, None)
 
     assert jobs.get(create("c")).eta_s == pytest.approx(5)
@@ -553,7 +553,7 @@ def test_tasks_side_by_side_make_the_pace_faster(jobs, create, clock):
 def test_a_running_job_s_eta_comes_from_its_own_pace(jobs, create, clock):
     """Given a quarter done in 5 seconds, when it is read, then 15 seconds remain."""
     create(ddim_steps=20)
-    claim = jobs.claim_task("one", 0)
+    claim = jobs.claims.claim("one", 0)
     clock.now += 5
     tell(jobs, claim, 5, 20)
 
@@ -563,10 +563,10 @@ def test_a_running_job_s_eta_comes_from_its_own_pace(jobs, create, clock):
 def test_progress_sums_the_tasks(jobs, create):
     """Given four tasks, when one is done and one at half, then a task that has not begun counts in full."""
     create(n_iter=4, ddim_steps=20)
-    done, half = jobs.claim_task("one", 0), jobs.claim_task("one", 1)
+    done, half = jobs.claims.claim("one", 0), jobs.claims.claim("one", 1)
     tell(jobs, done, 40, 40)
     tell(jobs, half, 20, 40)
-    jobs.finish_task(done, [image()], {}, [])
+    jobs.claims.finish(done, [image()], {}, [])
 
     job = jobs.get("one")
 
@@ -579,25 +579,25 @@ def test_one_report_tells_of_many_tasks(jobs, create):
     claims = []
     for job_id in ("one", "two", "three"):
         create(job_id)
-        claims.append(jobs.claim_task(job_id, 0))
+        claims.append(jobs.claims.claim(job_id, 0))
     jobs.cancel("three")
 
     told = [Progress(1, 20), Progress(2, 20, b"image"), Progress(3, 20)]
-    objections = jobs.report(dict(zip(claims, told, strict=True)))
+    objections = jobs.progress.report(dict(zip(claims, told, strict=True)))
 
     assert {claim.job_id: type(error) for claim, error in objections.items()} == {"three": JobCancelled}
     assert [jobs.get(job_id).step for job_id in ("one", "two")] == [1, 2]
-    assert [jobs.preview(job_id) for job_id in ("one", "two")] == [None, "aW1hZ2U="]
-    assert jobs.report({}) == {}
+    assert [jobs.progress.preview(job_id) for job_id in ("one", "two")] == [None, "aW1hZ2U="]
+    assert jobs.progress.report({}) == {}
 
 
 def test_a_download_is_told_until_the_first_step(jobs, create):
     """Given a task whose model is fetched, when asked for, then the percentage is there; with the first step it
     goes."""
     create()
-    claim = jobs.claim_task("one", 0)
+    claim = jobs.claims.claim("one", 0)
     assert jobs.get("one").download is None
-    jobs.downloading(claim, 43)
+    jobs.progress.downloading(claim, 43)
     job = jobs.get("one")
     assert (job.download, job.step, job.progress) == (43, 0, 0.0)
     tell(jobs, claim, 1, 20)
@@ -607,16 +607,16 @@ def test_a_download_is_told_until_the_first_step(jobs, create):
 def test_a_download_ends_with_its_job(jobs, create):
     """Given a task whose model is fetched, when the job is cancelled, then telling the progress raises JobCancelled."""
     create()
-    claim = jobs.claim_task("one", 0)
+    claim = jobs.claims.claim("one", 0)
     jobs.cancel("one")
     with pytest.raises(JobCancelled):
-        jobs.downloading(claim, 43)
+        jobs.progress.downloading(claim, 43)
 
 
 def test_progress_never_says_done_before_it_is(jobs, create):
     """Given all steps done and no result yet, when it is read, then progress is short of 1."""
     create()
-    tell(jobs, jobs.claim_task("one", 0), 20, 20)
+    tell(jobs, jobs.claims.claim("one", 0), 20, 20)
 
     assert jobs.get("one").progress == 0.99
 
@@ -756,8 +756,8 @@ def test_redis_away_is_said_as_such(generate):
     server.connected = False
     claimless = [
         lambda: store.get("one"), lambda: store.accept("two", generate()), lambda: store.cancel("one"), store.waiting,
-        lambda: store.recent("", 1), lambda: store.claim_task("one", 0), store.folders.due,
-        lambda: store.take_task("call", "any"),
+        lambda: store.recent("", 1), lambda: store.claims.claim("one", 0), store.folders.due,
+        lambda: store.claims.take("call", "any"),
     ]  # fmt: skip
 
     for message in claimless:
@@ -773,6 +773,6 @@ def test_an_error_without_its_class_is_still_told(jobs, create):
     create()
     newer = ServiceError("Something new.")
     newer.code = "something_new"
-    jobs.fail_task(jobs.claim_task("one", 0), newer)
+    jobs.claims.fail(jobs.claims.claim("one", 0), newer)
 
     assert (jobs.get("one").error.code, jobs.get("one").error.message) == ("internal_error", "Something new.")

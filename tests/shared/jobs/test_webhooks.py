@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from shared.errors import OutOfMemory
+from shared.jobs.keys import Keys
 from shared.jobs.store import JobStore
 from shared.jobs.webhooks import DueCallback, PendingCallbacks
 
 
 @pytest.fixture
 def pending(redis_client: Any) -> PendingCallbacks:
-    return PendingCallbacks(redis_client, "t:", lease_s=60)
+    return PendingCallbacks(redis_client, Keys("t:"), lease_s=60)
 
 
 def test_one_worker_gets_a_callback(pending: PendingCallbacks, redis_client: Any) -> None:
@@ -55,12 +56,12 @@ def test_every_ending_has_its_callback(jobs: JobStore, generate: Any, ending: st
             jobs.cancel(job_id)
             jobs.cancel(job_id)
             continue
-        claim = jobs.claim_task(job_id, 0)
+        claim = jobs.claims.claim(job_id, 0)
         assert claim
         if ending == "failure":
-            jobs.fail_task(claim, OutOfMemory("too large"))
+            jobs.claims.fail(claim, OutOfMemory("too large"))
             continue
-        jobs.finish_task(claim, [], {}, [])
+        jobs.claims.finish(claim, [], {}, [])
         jobs.close(job_id, None)
         jobs.close(job_id, None)
     assert jobs.callbacks.take(jobs.clock()) == DueCallback("told", 1)

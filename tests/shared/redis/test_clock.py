@@ -64,7 +64,7 @@ def test_a_machine_that_is_a_day_ahead_deletes_and_ends_nothing_early(generate, 
     right.cancel("ended")
     right.accept("waits", generate())
     right.accept("runs", generate())
-    claim = right.claim_task("runs", 0)
+    claim = right.claims.claim("runs", 0)
     assert claim is not None
     told = client.time()
     of_this_machine = time.time
@@ -73,6 +73,6 @@ def test_a_machine_that_is_a_day_ahead_deletes_and_ends_nothing_early(generate, 
     ahead = JobStore(client, longest_wait_s=3600, deadline_s=3600)
 
     assert ahead.folders.due() == []
-    assert ahead.end_overdue() == 0
+    assert ahead.endings.end_overdue() == 0
     tell(ahead, claim, 1, 2)
-    assert ahead.objections([claim]) == {}
+    assert ahead.claims.objections([claim]) == {}

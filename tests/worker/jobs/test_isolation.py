@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from shared.errors import TaskBusy
-from shared.jobs.backlog import TaskRef
-from shared.jobs.records import State
+from shared.jobs.records import State, TaskRef
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
 from tests.worker.jobs.test_runner import FakeEngine, request_of
@@ -148,8 +147,8 @@ def test_a_task_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, re
     one."""
     jobs.accept("suspect", request_of(steps=1))
     jobs.accept("next", request_of(steps=1))
-    jobs.take_task("call", "any")
-    lost = jobs.claim_task("suspect", 0, "call")
+    jobs.claims.take("call", "any")
+    lost = jobs.claims.claim("suspect", 0, "call")
     assert lost
     jobs.redis.delete(f"test:lease:suspect:0:{lost.token}")
     engine = FakeEngine()
@@ -188,8 +187,8 @@ def test_a_cancelled_task_keeps_no_others_out(redis_client: Any, results: Result
     beside = threading.Thread(target=runner.run_next, args=("beside", "any"), daemon=True)
     beside.start()
     assert under_way.wait(30)
-    jobs.take_task("call", "any")
-    lost = jobs.claim_task("lost", 0, "call")
+    jobs.claims.take("call", "any")
+    lost = jobs.claims.claim("lost", 0, "call")
     assert lost
     redis_client.delete(f"test:lease:lost:0:{lost.token}")
     alone = threading.Thread(target=runner.run_next, args=("call", "any"), daemon=True)
@@ -211,24 +210,24 @@ def test_a_task_that_waits_to_run_alone_is_held_and_not_charged(jobs: JobStore) 
     """Given a task that an attempt was lost with, when a worker holds it for later, then no other gets it,
     uncharged."""
     jobs.accept("j", request_of())
-    task = jobs.take_task("call", "any")
+    task = jobs.claims.take("call", "any")
     assert task == TaskRef("j", 0)
-    lost = jobs.claim_task("j", 0, "call")
+    lost = jobs.claims.claim("j", 0, "call")
     assert lost
     jobs.redis.delete(f"test:lease:j:0:{lost.token}")
-    assert jobs.lost_before(task)
+    assert jobs.claims.lost_before(task)
 
-    jobs.reserve_task(task, "call", "waiting")
-    jobs.reserve_task(task, "call", "waiting")
+    jobs.claims.reserve(task, "call", "waiting")
+    jobs.claims.reserve(task, "call", "waiting")
 
-    assert jobs.abandoned_tasks() == set(), "it is not lost"
+    assert jobs.recovery.abandoned_tasks() == set(), "it is not lost"
     assert jobs.get("j").tasks[0].attempt == 1
     with pytest.raises(TaskBusy):
-        jobs.reserve_task(task, "call", "another")
+        jobs.claims.reserve(task, "call", "another")
     with pytest.raises(TaskBusy):
-        jobs.reserve_task(task, "another call", "another")
-    claim = jobs.claim_task("j", 0, "call", "waiting")
+        jobs.claims.reserve(task, "another call", "another")
+    claim = jobs.claims.claim("j", 0, "call", "waiting")
     assert claim
     assert claim.attempt == 2
     with pytest.raises(TaskBusy):
-        jobs.lost_before(task)
+        jobs.claims.lost_before(task)

@@ -30,10 +30,12 @@ class NotedJobs(JobStore):
         super().__init__(client, "test:", lease_s=60)
         self.reports: list[dict[str, Progress]] = []
         self.meanwhile: Callable[[], object] = lambda: None
+        self._report = self.progress.report
+        self.progress.report = self._noted  # type: ignore[method-assign]
 
-    def report(self, progress: Mapping[Claim, Progress]) -> dict[Claim, JobError]:
+    def _noted(self, progress: Mapping[Claim, Progress]) -> dict[Claim, JobError]:
         self.meanwhile()
-        objections = super().report(progress)
+        objections = self._report(progress)
         self.reports.append({claim.job_id: each for claim, each in progress.items()})
         return objections
 
@@ -64,7 +66,7 @@ def follow(jobs: NotedJobs, reporter: Reporter, ended: list[tuple[str, str]]) ->
 
         def begin(job_id: str, **changes: Any) -> TaskProgress:
             jobs.accept(job_id, request_of(**changes))
-            claim = jobs.claim_task(job_id, 0)
+            claim = jobs.claims.claim(job_id, 0)
             assert claim
             return stack.enter_context(reporter.follow(claim, lambda error: ended.append((job_id, error.code))))
 
@@ -126,7 +128,7 @@ def test_what_must_not_go_on_is_ended(
     jobs.cancel("cancelled")
     for lease in jobs.redis.scan_iter("test:lease:lost:*"):
         jobs.redis.delete(lease)
-    assert jobs.claim_task("lost", 0)
+    assert jobs.claims.claim("lost", 0)
     for task in tasks:
         task.of_sample(0)(1, 20)
     reporter.send()
@@ -154,7 +156,7 @@ def test_while_redis_is_away_nothing_is_lost_but_what_is_old(
     jobs.meanwhile = lambda: None
     assert reporter.send()
     (told,) = jobs.reports
-    assert (told["j"].step, colour_of(jobs.preview("j"))) == (2, "blue")
+    assert (told["j"].step, colour_of(jobs.progress.preview("j"))) == (2, "blue")
     assert ended == []
 
 
@@ -189,11 +191,11 @@ def test_previews_are_small_and_not_too_many(jobs: NotedJobs, reporter: Reporter
         task.show(image(colour))
         reporter.send()
     assert [report["j"].preview is None for report in jobs.reports] == [False, True, True]
-    assert colour_of(jobs.preview("j")) == "red"
+    assert colour_of(jobs.progress.preview("j")) == "red"
     clock.now += 1
     reporter.send()
-    assert colour_of(jobs.preview("j")) == "blue"
-    with Image.open(io.BytesIO(base64.b64decode(jobs.preview("j") or ""))) as small:
+    assert colour_of(jobs.progress.preview("j")) == "blue"
+    with Image.open(io.BytesIO(base64.b64decode(jobs.progress.preview("j") or ""))) as small:
         assert (small.format, small.size) == ("JPEG", (128, 64))
 
 
@@ -225,7 +227,7 @@ def test_the_engine_waits_for_nothing(
         task.show(image("red"))
     assert jobs.reports == []
     answers.set()
-    until(lambda: jobs.get("j").step == 100 and jobs.preview("j"))
+    until(lambda: jobs.get("j").step == 100 and jobs.progress.preview("j"))
     assert [report["j"].step for report in jobs.reports][:2] == [1, 100]
     assert set(encoded_by) == {"reporter"}
 
@@ -233,7 +235,7 @@ def test_the_engine_waits_for_nothing(
 def test_a_task_that_has_ended_is_reported_no_more(jobs: NotedJobs, reporter: Reporter) -> None:
     """Given a step that was not told yet, when the task ends, then it is not told any more."""
     jobs.accept("j", request_of())
-    claim = jobs.claim_task("j", 0)
+    claim = jobs.claims.claim("j", 0)
     assert claim
     with reporter.follow(claim, lambda _error: None) as task:
         task.of_sample(0)(1, 20)
@@ -262,5 +264,5 @@ def test_a_fault_does_not_end_the_thread(
     task = follow("j")
     task.show(image("red"))
     reporter.start()
-    until(lambda: jobs.preview("j"))
+    until(lambda: jobs.progress.preview("j"))
     assert "tried again" in caplog.text

@@ -23,8 +23,7 @@ from shared.errors import (
     WorkerFailed,
     WorkerStopping,
 )
-from shared.jobs.backlog import TaskRef
-from shared.jobs.records import INPUT_NAME, Claim, Job, State, input_folder
+from shared.jobs.records import INPUT_NAME, Claim, Job, State, TaskRef, input_folder
 from shared.jobs.status import describe
 from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
@@ -282,7 +281,7 @@ def test_an_input_is_brought_to_its_size_in_one_step(
     jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, upscale=upscale, width=size, height=size))
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "resize", noted)
-        runner._input_image(jobs.claim_task("j", 0))  # type: ignore[arg-type]  # it is there
+        runner._input_image(jobs.claims.claim("j", 0))  # type: ignore[arg-type]  # it is there
     assert made == [(size, size)]
     runner.run(TaskRef("j", 0))
     start = runner._inputs["j"]
@@ -381,7 +380,7 @@ def test_a_worker_that_was_given_up_changes_nothing(runner: TaskRunner, jobs: Jo
 
     def take_over() -> None:
         if not taken:
-            claim = jobs.claim_task("j", 0)
+            claim = jobs.claims.claim("j", 0)
             assert claim is not None
             taken.append(claim)
 
@@ -433,7 +432,7 @@ def test_redis_going_away_for_a_while_loses_no_work(
     failures = iter(
         [redis.ConnectionError("away"), redis.TimeoutError("away"), redis.exceptions.OutOfMemoryError("full")]
     )
-    real = jobs.finish_task
+    real = jobs.claims.finish
 
     def flaky(*args: Any) -> bool:
         for failure in failures:
@@ -443,8 +442,8 @@ def test_redis_going_away_for_a_while_loses_no_work(
     def no_progress(*_: Any) -> None:
         raise redis.ConnectionError("away")
 
-    monkeypatch.setattr(jobs, "finish_task", flaky)
-    monkeypatch.setattr(jobs, "report", no_progress)
+    monkeypatch.setattr(jobs.claims, "finish", flaky)
+    monkeypatch.setattr(jobs.progress, "report", no_progress)
     monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
     runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
@@ -456,7 +455,7 @@ def test_redis_that_fails_over_loses_no_work(
     """Given a Redis that is a replica for a moment or cannot write to its disk, when it can, then the task is done."""
     jobs.accept("j", request_of())
     failures = iter([redis.exceptions.ReadOnlyError("replica"), redis.ResponseError("MISCONF cannot persist to disk")])
-    real = jobs.finish_task
+    real = jobs.claims.finish
 
     def flaky(*args: Any) -> bool:
         for failure in failures:
@@ -466,8 +465,8 @@ def test_redis_that_fails_over_loses_no_work(
     def no_progress(*_: Any) -> None:
         raise redis.exceptions.ReadOnlyError("replica")
 
-    monkeypatch.setattr(jobs, "finish_task", flaky)
-    monkeypatch.setattr(jobs, "report", no_progress)
+    monkeypatch.setattr(jobs.claims, "finish", flaky)
+    monkeypatch.setattr(jobs.progress, "report", no_progress)
     monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
     runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
@@ -585,8 +584,8 @@ def test_a_worker_that_is_to_end_waits_for_nothing_that_stays_away(
             stopping.set()
             raise redis.ConnectionError("away")
 
-        monkeypatch.setattr(jobs, "finish_task", gone)
-        monkeypatch.setattr(jobs, "release_task", gone)
+        monkeypatch.setattr(jobs.claims, "finish", gone)
+        monkeypatch.setattr(jobs.claims, "release", gone)
     jobs.accept("j", request_of())
     runner = TaskRunner(jobs, flaky, engine, patience=Patience(stopping, now))  # type: ignore[arg-type]  # the fake
     with pytest.raises(WorkerStopping):
@@ -619,7 +618,7 @@ def test_a_message_delivered_twice_waits_for_the_living_attempt(redis_client: An
     jobs = JobStore(redis_client, "test:", lease_s=60)
     runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
     jobs.accept("j", request_of())
-    claim = jobs.claim_task("j", 0)
+    claim = jobs.claims.claim("j", 0)
     assert claim
     with pytest.raises(TaskBusy):
         runner.run(TaskRef("j", 0))
@@ -730,7 +729,7 @@ def test_room_is_what_runs_well_together_and_one_more(runner: TaskRunner, jobs: 
 def test_a_running_job_has_a_preview(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given a job under way, when a step is done, then a small JPEG of the image can be read, but not before."""
     previews: list[str | None] = []
-    engine.before_result = lambda: previews.append(jobs.preview("j"))
+    engine.before_result = lambda: previews.append(jobs.progress.preview("j"))
     jobs.accept("j", request_of(width=128, height=64, steps=2))
     runner.run(TaskRef("j", 0))
     assert previews[0] is None
@@ -748,7 +747,7 @@ def take_over(jobs: JobStore, message: str) -> None:
     """What a second worker does with the message of a first one that was frozen."""
     for lease in jobs.redis.scan_iter("test:lease:*"):
         jobs.redis.delete(lease)
-    assert jobs.claim_task("j", 0, message)
+    assert jobs.claims.claim("j", 0, message)
 
 
 def test_a_message_is_left_to_whoever_took_its_task_over(leasing: JobStore, results: ResultStore) -> None:
@@ -825,7 +824,7 @@ def test_tasks_of_models_that_others_have_are_left_to_them(leasing: JobStore, re
         runner.run_next("call", "any")
     assert leasing.backlog.taken() == []
     assert (leasing.get("first").state, leasing.get("first").tasks[0].attempt) == (State.PENDING, 0)
-    assert leasing.take_task("call", "any") == TaskRef("first", 0)
+    assert leasing.claims.take("call", "any") == TaskRef("first", 0)
     with pytest.raises(TaskBusy):
         runner.run_next("call", "any")
     assert [held.message for held in leasing.backlog.taken()] == ["call"], "it comes again, for one that has the model"

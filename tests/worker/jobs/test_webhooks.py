@@ -57,10 +57,10 @@ def finished(jobs: JobStore, results: ResultStore, url: str, **changes: Any) -> 
     """A job that has ended well."""
     request = request_of(callback_url=url, **changes)
     jobs.accept("j", request)
-    claim = jobs.claim_task("j", 0)
+    claim = jobs.claims.claim("j", 0)
     assert claim
     results.write(result_folder("j", request), "0000-10.png", b"the picture")
-    jobs.finish_task(claim, [StoredImage("0000-10.png", 10)], {"device": "cpu"}, [])
+    jobs.claims.finish(claim, [StoredImage("0000-10.png", 10)], {"device": "cpu"}, [])
     jobs.close("j", None)
     return "j"
 

@@ -81,9 +81,9 @@ def test_a_task_that_nobody_works_on_is_called_for_again(redis_client: Any, redi
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
     jobs.accept("alive", request_of())
-    jobs.take_task("call of a worker that was killed", "any")
-    jobs.take_task("call of a worker that lives", "any")
-    jobs.claim_task("alive", 0)
+    jobs.claims.take("call of a worker that was killed", "any")
+    jobs.claims.take("call of a worker that lives", "any")
+    jobs.claims.claim("alive", 0)
 
     recall = Recall(jobs, queue, clock)
     for _ in range(3):
@@ -104,15 +104,15 @@ def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, r
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("passed on", request_of())
-    jobs.take_task("call", "any")
+    jobs.claims.take("call", "any")
 
     recall = Recall(jobs, queue, clock)
     recall.look()
     clock.now += 2
-    claim = jobs.claim_task("passed on", 0)
+    claim = jobs.claims.claim("passed on", 0)
     assert claim
     recall.look()
-    jobs.release_task(claim)
+    jobs.claims.release(claim)
     clock.now += 2
     recall.look()
     clock.now += 2
@@ -126,7 +126,7 @@ def test_a_task_in_no_list_waits_again(redis_client: Any, redis_url: str, clock:
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
-    jobs.take_task("call", "any")
+    jobs.claims.take("call", "any")
     redis_client.delete("t:backlog:taken")
 
     recalls = [Recall(jobs, queue, clock) for _ in range(3)]
@@ -158,7 +158,7 @@ def test_a_look_at_the_records_is_bounded_and_reaches_all(
         looked_at.append(some)
         return set()
 
-    monkeypatch.setattr(jobs, "loose_tasks", loose_tasks)
+    monkeypatch.setattr(jobs.recovery, "loose_tasks", loose_tasks)
 
     recall = Recall(jobs, queue, clock)
     for _ in range(3):
@@ -176,7 +176,7 @@ def test_jobs_of_many_tasks_keep_no_other_from_its_turn(
     found."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
-    monkeypatch.setattr("shared.jobs.store._ROWS_A_LOOK", 20)
+    monkeypatch.setattr("shared.jobs.recovery._TASKS_A_LOOK", 20)
     for number in range(10):
         jobs.accept(f"job {number}", request_of(n_iter=30 if number == 4 else 8))
     last = jobs.backlog.open_jobs(9, 1)[0]

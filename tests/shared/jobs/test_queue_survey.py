@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.jobs.line_survey import LineSurvey
+from shared.jobs.queue_survey import QueueSurvey
 from shared.jobs.store import JobStore
 
 COST = 2 * 20 * 0.128 * 0.128  # of a task of the least body: 20 steps of 128x128 under guidance, in megapixel steps
@@ -45,7 +45,7 @@ def test_half_of_what_has_begun_is_ahead_too(jobs, fill):
     """Given three jobs that have begun, when they are looked at, or two of them, then half of their work is ahead."""
     fill(6)
     for number in range(3):
-        jobs.claim_task(f"{number:03d}", 0)
+        jobs.claims.claim(f"{number:03d}", 0)
 
     assert jobs.backlog.surveyor.look().work_until(1, 0) == pytest.approx(COST * (1 + 2 + 3) / 2 + COST)
     assert jobs.backlog.surveyor.look(2).begun in [pytest.approx(COST * both * 3 / 2) for both in (3, 4, 5)]
@@ -53,19 +53,19 @@ def test_half_of_what_has_begun_is_ahead_too(jobs, fill):
 
 def test_a_place_behind_the_end_is_a_job_more():
     """Given a look at an empty line or a short one, when a later place is asked for, then its own cost is added."""
-    assert LineSurvey.of(["4"]).work_until(2, 10) == 22
-    assert LineSurvey.of(["0", "1", "7"]).work_until(2, 10) == 17
-    assert LineSurvey.of(["4", "1", "7"]).work_until(0, 10) == 2
+    assert QueueSurvey.of(["4"]).work_until(2, 10) == 22
+    assert QueueSurvey.of(["0", "1", "7"]).work_until(2, 10) == 17
+    assert QueueSurvey.of(["4", "1", "7"]).work_until(0, 10) == 2
 
 
 def test_the_line_is_looked_at_once_in_a_while(redis_client, generate, clock):
     """Given a store that may keep what it saw, when jobs come, then the ETA is of what it saw, the position of now."""
-    store = JobStore(redis_client, line_known_for_s=3600, clock=clock)
+    store = JobStore(redis_client, queue_known_for_s=3600, clock=clock)
     store.accept("first", generate(), "")
-    claim = store.claim_task("first", 0)
+    claim = store.claims.claim("first", 0)
     assert claim is not None
     clock.now += 10
-    store.finish_task(claim, [], {}, [])
+    store.claims.finish(claim, [], {}, [])
     store.close("first", None)
 
     store.accept("a", generate(), "a")

@@ -1,8 +1,8 @@
-"""How much work stands before each place of the line, from a look at a few hundred of its jobs.
+"""How much work stands before each place of the queue, from a look at a few hundred of its jobs.
 
-To sum what is ahead of one job takes time that grows with the line, and every poll of a waiting job asks for it. So the
-line is looked at once in a while, at evenly spaced places, each of which stands for those up to the one before it. A
-line of no more jobs than that is known exactly.
+To sum what is ahead of one job takes time that grows with the queue, and every poll of a waiting job asks for it. So
+the queue is looked at once in a while, at evenly spaced places; each stands for those between it and the one before.
+A queue of no more jobs than that is known exactly.
 """
 
 from bisect import bisect_left
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Self
 
+from shared.jobs.keys import Keys
 from shared.jobs.scripts import script
 
 MOST_LOOKED_AT = 500
 
 
 @dataclass(frozen=True)
-class LineSurvey:
+class QueueSurvey:
     """The places looked at, from 1; the cost of all waiting jobs up to each of them; and of what has begun."""
 
     places: tuple[int, ...]
@@ -26,6 +27,7 @@ class LineSurvey:
 
     @classmethod
     def of(cls, answer: Sequence[str]) -> Self:
+        """Read the answer of `survey_queue.lua`."""
         places = tuple(map(int, answer[1::2]))
         stands_for = (place - before for place, before in zip(places, (0, *places), strict=False))
         work = accumulate(float(cost) * jobs for cost, jobs in zip(answer[2::2], stands_for, strict=True))
@@ -48,12 +50,12 @@ class LineSurvey:
 
 
 class Surveyor:
-    """Looks at the line of one Redis. May raise `redis.RedisError`."""
+    """Looks at the queue of one Redis. May raise `redis.RedisError`."""
 
-    def __init__(self, client: Any, waiting: str, begun: str, work: str) -> None:
-        """The keys of the waiting jobs in order, of those that have begun, and of the work each job still is."""
-        self._keys = [waiting, begun, work]
+    def __init__(self, client: Any, keys: Keys) -> None:
+        self._keys = [keys.waiting, keys.begun, keys.work]
         self._look = client.register_script(script("survey_queue"))
 
-    def look(self, most: int = MOST_LOOKED_AT) -> LineSurvey:
-        return LineSurvey.of(self._look(keys=self._keys, args=[most]))
+    def look(self, most: int = MOST_LOOKED_AT) -> QueueSurvey:
+        """The queue as it is now, seen at `most` places at most."""
+        return QueueSurvey.of(self._look(keys=self._keys, args=[most]))

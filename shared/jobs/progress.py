@@ -1,0 +1,80 @@
+"""How far running jobs are: steps, downloads and previews, told by workers and read by everybody.
+
+It lies beside the record, by attempt, because it changes with every step and nothing rests on it.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from shared.errors import JobError
+from shared.jobs.fence import Fence
+from shared.jobs.keys import Keys
+from shared.jobs.leases import Leases
+from shared.jobs.records import Claim, Job, Progress
+
+PREVIEW_TTL_S = 60
+
+
+class ProgressReports:
+    """The progress of the tasks of one Redis. Every method may raise `redis.RedisError`."""
+
+    def __init__(self, client: Any, keys: Keys, leases: Leases, fence: Fence, ttl_s: int) -> None:
+        """`ttl_s`: for how many seconds after the last word about a job its progress is kept."""
+        self._redis = client
+        self._keys = keys
+        self._leases = leases
+        self._fence = fence
+        self._ttl_s = ttl_s
+
+    def report(self, progress: Mapping[Claim, Progress]) -> dict[Claim, JobError]:
+        """Tell how far tasks are, in one round trip, and renew their leases.
+
+        Gives why attempts must not go on, for those that must not. The latest preview of any task stands for its job.
+        """
+        steps = {claim: f"{each.step}/{each.steps}" for claim, each in progress.items()}
+        previews = {claim: each.preview for claim, each in progress.items() if each.preview is not None}
+        return self._tell(steps, previews)
+
+    def downloading(self, claim: Claim, percent: int) -> None:
+        """Tell how much of the task's model is fetched, until the first `report` of a step.
+
+        Raises LeaseLost, JobCancelled or DeadlineExceeded when the attempt must not go on.
+        """
+        for objection in self._tell({claim: f"{percent}%"}, {}).values():
+            raise objection
+
+    def preview(self, job_id: str) -> str | None:
+        """The latest preview of a running job, a JPEG in base64; None when there is none (yet)."""
+        text: str | None = self._redis.get(self._keys.preview(job_id))
+        return text
+
+    def _tell(self, texts: Mapping[Claim, str], previews: Mapping[Claim, bytes]) -> dict[Claim, JobError]:
+        with self._redis.pipeline(transaction=False) as pipe:
+            for claim, text in texts.items():
+                steps = self._keys.steps(claim.job_id)
+                # the token in the name keeps an attempt whose lease expired from overwriting its successor's progress
+                pipe.hset(steps, f"{claim.task}:{claim.token}", text)
+                pipe.expire(steps, self._ttl_s)
+                self._leases.hold(pipe, claim.job_id, claim.task, claim.token)
+            for claim, image in previews.items():
+                pipe.set(self._keys.preview(claim.job_id), base64.b64encode(image).decode(), ex=PREVIEW_TTL_S)
+            return self._fence.objections(pipe, list(texts))
+
+
+def with_progress(job: Job, told: Mapping[str, str]) -> Job:
+    """The job with the sum of its tasks' progress; a task that has not begun counts as many steps as the longest.
+
+    `told`: by attempt, `<task>:<token>`, either `<step>/<steps>` or `<percent>%` of a download.
+    """
+    known = {attempt: tuple(map(int, text.split("/"))) for attempt, text in told.items() if "/" in text}
+    running = {f"{number}:{task.token}" for number, task in enumerate(job.tasks) if not task.done}
+    downloads = [int(text.rstrip("%")) for attempt, text in told.items() if attempt in running and "%" in text]
+    longest = max((total for _, total in known.values()), default=job.request.steps * job.request.n_samples)
+    done = total = 0
+    for number, task in enumerate(job.tasks):
+        task_step, task_steps = known.get(f"{number}:{task.token}", (0, longest))
+        done += task_steps if task.done else task_step
+        total += task_steps
+    return replace(job, step=done, steps=total, download=max(downloads, default=None))
