@@ -4,11 +4,15 @@ Nothing here needs an engine. Checks that need a program (docker compose, hadoli
 """
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -147,6 +151,57 @@ def test_development_mounts_what_the_images_copy() -> None:
         copied = set(re.findall(r"^COPY (\S+) \1$", (ROOT / name / "Dockerfile").read_text(), re.MULTILINE))
         mounted = {f"./{folder}:/app/{folder}:ro" for folder in copied}
         assert set(services(DEVELOPMENT)[name]["volumes"]) == mounted
+
+
+WORKER = """
+import os, signal, sys
+from pathlib import Path
+def leave(*_):
+    Path(f"{os.getpid()}.ended").touch()
+    sys.exit()
+signal.signal(signal.SIGINT, leave)
+Path(f"{os.getpid()}.begun").touch()
+signal.pause()
+"""
+
+
+def test_development_starts_a_worker_anew_when_its_source_changes(tmp_path: Path) -> None:
+    """Given the worker's command for development, when a source changes, then the worker has ended in good order and
+    another begins; SIGTERM ends all of it."""
+    for folder in ("shared", "worker"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
+    (tmp_path / "worker/__main__.py").write_text(WORKER)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    def workers(suffix: str, count: int, meanwhile: Callable[[], object] = lambda: None) -> list[str]:
+        end = time.monotonic() + 60
+        while len(found := sorted(file.stem for file in tmp_path.glob(f"*.{suffix}"))) < count:
+            assert time.monotonic() < end, f"{suffix}: {found}"
+            meanwhile()
+            time.sleep(0.05)
+        return found
+
+    def change() -> None:
+        """Once, but again where the folders were not watched yet."""
+        file = tmp_path / "shared/settings.toml"
+        if not file.exists() or time.time() - file.stat().st_mtime > 10:
+            file.write_text("changed = true")
+
+    watching = subprocess.Popen(
+        services(DEVELOPMENT)["worker"]["command"], cwd=tmp_path, env=environment, process_group=0
+    )
+    try:
+        (first,) = workers("begun", 1)
+        begun = workers("begun", 2, meanwhile=change)
+        assert workers("ended", 1) == [first]
+        watching.send_signal(signal.SIGTERM)
+        watching.wait(60)
+        assert workers("ended", 2) == begun
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(watching.pid, signal.SIGKILL)
+        watching.wait()
 
 
 def test_torch_is_the_same_everywhere() -> None:

@@ -1,21 +1,21 @@
 """Which pages of other origins may read the answers in a browser: none, unless the operator names them."""
 
+import re
 from collections.abc import Sequence
 
-from flask import Flask, Response, request
+from flask import Flask, Response
+from flask_cors import CORS
 
 ANY = "*"
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, Idempotency-Key, If-None-Match, If-Range, Range, X-API-Key, X-Request-Id"
-    ),
-    "Access-Control-Max-Age": "600",
-}
-_READABLE = (
-    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Replayed, Location, Retry-After, "
-    "X-Request-Id, X-Seed, X-Task-Id"
-)
+_MAY_SEND = (
+    "Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Range", "X-API-Key",
+    "X-Request-Id",
+)  # fmt: skip
+_MAY_READ = (
+    "Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Idempotency-Replayed", "Location", "Retry-After",
+    "X-Request-Id", "X-Seed", "X-Task-Id",
+)  # fmt: skip
+_PREFLIGHT_KEPT_S = 600
 
 
 def allow_origins(app: Flask, origins: Sequence[str]) -> None:
@@ -25,16 +25,21 @@ def allow_origins(app: Flask, origins: Sequence[str]) -> None:
     """
     if not origins:
         return
+    CORS(
+        app,
+        # a string with brackets, as in http://[::1]:8080, would be taken for a regular expression
+        origins=ANY if ANY in origins else [re.compile(rf"{re.escape(origin)}\Z") for origin in origins],
+        methods=["GET", "POST"],
+        allow_headers=_MAY_SEND,
+        expose_headers=_MAY_READ,
+        max_age=_PREFLIGHT_KEPT_S,
+        send_wildcard=True,
+        always_send=False,
+        vary_header=False,
+    )
 
-    def allow(response: Response) -> Response:
+    @app.after_request
+    def vary(response: Response) -> Response:
+        # also where nothing is allowed, or a cache would show one page the answer for another
         response.vary.add("Origin")
-        origin = request.headers.get("Origin")
-        if origin is None or not {origin, ANY} & set(origins):
-            return response
-        response.headers["Access-Control-Allow-Origin"] = ANY if ANY in origins else origin
-        response.headers["Access-Control-Expose-Headers"] = _READABLE
-        if request.method == "OPTIONS":
-            response.headers.extend(_PREFLIGHT)
         return response
-
-    app.after_request(allow)

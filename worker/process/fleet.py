@@ -1,12 +1,11 @@
-"""Workers as children of this process: one a GPU where `WORKER_GPUS` names several, or one that starts anew whenever
-its source changes."""
+"""Workers as children of this process: one a GPU where `WORKER_GPUS` names several."""
 
 import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.settings import Settings, environment_with
 
@@ -39,15 +38,15 @@ class Fleet:
         self._children: list[subprocess.Popen[bytes]] = []
         self._signals: deque[int] = deque()
 
-    def run(self, changed: Callable[[], bool] = lambda: False) -> int:
-        """Until a signal comes or a program ends; `changed()` starts all anew. Gives the exit status.
+    def run(self) -> int:
+        """Until a signal comes or a program ends. Gives the exit status.
 
         To be called from the main thread.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             # only noted: a handler that runs while a child is being started would not know of that child
             signal.signal(number, lambda number, _frame: self._signals.append(number))
-        self._start()
+        self._children = [subprocess.Popen(self._command, env=dict(env)) for env in self._environments]
         ending = False
         while True:
             time.sleep(_POLL_S)
@@ -58,12 +57,6 @@ class Fleet:
             if any(ended) and (not ending or all(ended)):
                 self._end()
                 return max(abs(child.wait()) for child in self._children)
-            if not ending and changed():
-                self._end()
-                self._start()
-
-    def _start(self) -> None:
-        self._children = [subprocess.Popen(self._command, env=dict(env)) for env in self._environments]
 
     def _send(self, number: int) -> None:
         for child in self._children:

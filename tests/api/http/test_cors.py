@@ -2,13 +2,17 @@
 
 import pytest
 
+from api.app import create_app
 from shared.settings import DUMMY_API_KEY
 
 PAGE = "https://page.example"
 
 
-def preflight(client, origin=PAGE):
-    asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-api-key"}
+SENT = {"authorization", "content-type", "idempotency-key", "x-api-key"}
+
+
+def preflight(client, origin=PAGE, headers=SENT):
+    asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": ",".join(sorted(headers))}
     return client.options("/generate", headers={"Origin": origin} | asking)
 
 
@@ -29,9 +33,9 @@ def test_a_page_that_is_named_is_let_in_and_no_other(world):
     allowed = preflight(client)
     assert allowed.status_code == 200
     assert allowed.headers["Access-Control-Allow-Origin"] == PAGE
-    assert {"X-API-Key", "Idempotency-Key", "Content-Type", "Authorization"} <= set(
-        allowed.headers["Access-Control-Allow-Headers"].split(", ")
-    )
+    assert "POST" in allowed.headers["Access-Control-Allow-Methods"]
+    assert set(allowed.headers["Access-Control-Allow-Headers"].lower().split(", ")) == SENT
+    assert allowed.headers["Access-Control-Max-Age"] == "600"
     assert "Origin" in allowed.headers["Vary"]
     assert "Access-Control-Allow-Credentials" not in allowed.headers
     for other in ("https://page.example.evil.example", "http://page.example", "null", "*", ""):
@@ -51,6 +55,34 @@ def test_a_page_can_read_errors_and_headers_too(world, body, status):
     assert answer.headers["Access-Control-Allow-Origin"] == PAGE
     assert "Retry-After" in answer.headers["Access-Control-Expose-Headers"]
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_page_may_send_no_other_header_and_use_no_other_method(world):
+    """Given an origin that is let in, when it asks for a header or method of no use here, then neither is allowed."""
+    client = world.another_client(cors_origins=(PAGE,))
+
+    assert "x-forwarded-for" not in str(preflight(client, headers={"x-forwarded-for", "range"}).headers).lower()
+    asking = {"Origin": PAGE, "Access-Control-Request-Method": "DELETE"}
+    assert "Access-Control-Allow-Methods" not in client.options("/generate", headers=asking).headers
+
+
+def test_an_address_in_brackets_is_itself_and_no_pattern(world):
+    """Given an origin of IPv6, when it and one that its text would match as a pattern ask, then it alone is let in."""
+    client = world.another_client(cors_origins=("http://[::1]:8080",))
+
+    assert preflight(client, "http://[::1]:8080").headers["Access-Control-Allow-Origin"] == "http://[::1]:8080"
+    assert told(preflight(client, "http://1:8080")) == set()
+
+
+def test_an_error_of_our_own_can_be_read_as_well(world, monkeypatch):
+    """Given an origin that is let in, when the service itself fails, then the page may read the 500, once allowed."""
+    services = world.build(cors_origins=(PAGE,))
+    monkeypatch.setattr(services.jobs, "get", lambda _: 1 / 0)
+
+    answer = create_app(services).test_client().get("/status/x", headers={"Origin": PAGE})
+
+    assert answer.status_code == 500
+    assert answer.headers.getlist("Access-Control-Allow-Origin") == [PAGE]
 
 
 def test_a_star_lets_every_page_in(world):

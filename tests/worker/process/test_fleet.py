@@ -1,4 +1,4 @@
-"""Several workers under one process: one a GPU, one that starts anew, and what a health check says of them."""
+"""Several workers under one process: one a GPU, and what a health check says of them."""
 
 import os
 import signal
@@ -17,7 +17,6 @@ from worker.process import fleet
 from worker.process.fleet import gpus, one_a_gpu
 from worker.process.health import Pulse
 from worker.process.identity import name_prefix, worker_name
-from worker.process.reload import Sources
 
 pytestmark = pytest.mark.programs
 
@@ -102,20 +101,6 @@ def test_without_a_gpu_all_of_them_is_a_clear_error() -> None:
     ended = subprocess.run([sys.executable, "-m", "worker"], cwd=REPOSITORY, env=environment, capture_output=True)
     assert (ended.returncode, ended.stderr.decode().count("\n")) == (2, 1)
     assert b"WORKER_GPUS: there is no GPU here" in ended.stderr
-
-
-def test_a_change_of_the_source_is_noticed_once(tmp_path: Path) -> None:
-    """Given a folder, when a file in it is written or deleted, then that is told once; other kinds of files never."""
-    (tmp_path / "one.py").write_text("1")
-    sources = Sources([tmp_path])
-    assert not sources.changed()
-    (tmp_path / "deeper").mkdir()
-    (tmp_path / "deeper" / "two.toml").write_text("2")
-    assert (sources.changed(), sources.changed()) == (True, False)
-    (tmp_path / "picture.png").write_text("3")
-    assert not sources.changed()
-    (tmp_path / "one.py").unlink()
-    assert sources.changed()
 
 
 @pytest.mark.parametrize(
