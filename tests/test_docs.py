@@ -1,5 +1,6 @@
 """README and `docs/` say what the code does: their tables, paths and links are compared with the code."""
 
+import inspect
 import json
 import re
 from dataclasses import fields
@@ -24,6 +25,7 @@ from shared.errors import (
     WorkerStopping,
     all_errors,
 )
+from shared.jobs.keys import Keys
 from shared.settings import Settings
 from tests.doc_tables import PAGES, REPOSITORY, replaced
 
@@ -138,3 +140,19 @@ def test_named_paths_exist(page: Path) -> None:
     paths = {path for each in code for path in _PATH.findall(each)}
     paths |= {f"{name.replace('.', '/')}.py" for each in code for name in _MODULE.findall(each)}
     assert {path for path in paths if not list(REPOSITORY.glob(path))} == set()
+
+
+def test_every_key_of_a_job_is_described() -> None:
+    """Given the names of keys in Redis, then `docs/architecture.md` lists each with the type its docstring says."""
+    listed = dict(re.findall(r"^\| `([^`]+)` \| ([a-z ]+) \|", (DOCS / "architecture.md").read_text(), re.MULTILINE))
+    described = {re.sub("<[^>]+>", "<>", key): kind for key, kind in listed.items()}
+    keys = Keys("")
+    for name, member in vars(Keys).items():
+        if name.startswith("_"):
+            continue
+        if isinstance(member, property):
+            key, docstring = getattr(keys, name), member.fget.__doc__
+        else:
+            places = list(inspect.signature(member).parameters)[1:]
+            key, docstring = member(keys, *["<>"] * len(places)), member.__doc__
+        assert described.get(key) == str(docstring).partition(":")[0].lower(), key
