@@ -1,8 +1,7 @@
-"""One task of a job, from its call to its stored images: claim, denoise, store, mark, and close the job."""
+"""One task of a job, from its message to its stored images: claim, denoise, store, mark, and close the job."""
 
 import io
 import logging
-import math
 import threading
 import time
 from collections import OrderedDict
@@ -89,17 +88,13 @@ class TaskRunner:
         """The inputs of late, at the size that is drawn, by job: for its other tasks."""
 
     def renew(self) -> None:
-        """Show a sign of life for every task in progress, also while a model loads and no step is done."""
-        with self._lock:
-            claims = list(self._tickets)
-        for claim in claims:
+        """Send a heartbeat for every task in progress, also while a model loads and no step is done."""
+        for claim in self.in_hand():
             self._jobs.claims.renew(claim)
 
     def watch(self) -> None:
         """End what must not go on, also while it waits for its turn and makes no step that would notice."""
-        with self._lock:
-            claims = list(self._tickets)
-        for claim, error in self._jobs.claims.objections(claims).items():
+        for claim, error in self._jobs.claims.objections(self.in_hand()).items():
             self._end(claim, error)
 
     def _end(self, claim: Claim, error: JobError) -> None:
@@ -108,62 +103,58 @@ class TaskRunner:
         for ticket in tickets:
             ticket.cancel(error)
 
-    def in_hand(self) -> int:
-        """How many tasks this worker has taken and not ended."""
+    def in_hand(self) -> list[Claim]:
+        """The tasks that this worker has taken and not ended."""
         with self._lock:
-            return len(self._tickets)
+            return list(self._tickets)
 
-    def room(self) -> int:
-        """How many tasks this worker should have in hand: those whose requests share a pass, and one more."""
-        if self._isolation.closed:
-            return 1
-        with self._lock:
-            claims = list(self._tickets)
-        images = sum(claim.request.n_samples for claim in claims) / len(claims) if claims else 1
-        return math.ceil(self._engine.wanted() / images) + 1
+    @property
+    def runs_alone(self) -> bool:
+        """Whether a task runs alone here, or waits for the others to be done."""
+        return self._isolation.closed
 
-    def run_next(self, call: str, variant: str) -> bool:
-        """Do the task that is due for workers of `variant`, if any. `call` is the id of the message that called for it.
+    def run_next(self, message: str, variant: str) -> bool:
+        """Do the task that is due for workers of `variant`, if any. `message` is the id of the message that came.
 
-        A task that an earlier attempt was lost with runs alone. False when the task or its message are another's by
-        now, so that the message must be let go without a word. Raises WorkerStopping when the task was given back,
-        TaskBusy when another attempt has it, only others have its model, or another task runs alone here: then the
-        message must go back to the queue, and will mean the same task when it comes again.
+        A task whose earlier attempt was lost runs alone. False when the task or its message are another's by now, so
+        that the message must be let go without a word. Raises WorkerStopping when the task was given back, TaskBusy
+        when another attempt has it, only others have its model, or another task runs alone here: then the message must
+        go back to the queue, and means the same task when it comes again.
         """
         if self._isolation.closed:
             raise TaskBusy("This worker runs a task alone.")
         left = self._left_to_others(variant)
-        task = self._patiently(lambda: self._jobs.claims.take(call, variant, left))
+        task = self._patiently(lambda: self._jobs.claims.take(message, variant, left))
         if task is None:
             return True
         token = new_token()
         if self._patiently(lambda: self._jobs.claims.lost_before(task)):
             try:
                 every_s = max(0.1, self._jobs.leases.seconds / 4)
-                with self._isolation.alone(lambda: self._hold(task, call, token), every_s):
-                    owned = self.run(task, call, token)
+                with self._isolation.alone(lambda: self._hold(task, message, token), every_s):
+                    owned = self.run(task, message, token)
             except JobCancelled as ended:
                 log.info("the task does not wait any longer to run alone: %s", ended)
                 owned = True
         else:
             with self._isolation.together():
-                owned = self.run(task, call, token)
-        return self._patiently(lambda: self._jobs.backlog.drop(call, task, "" if owned else token))
+                owned = self.run(task, message, token)
+        return self._patiently(lambda: self._jobs.backlog.drop(message, task, "" if owned else token))
 
-    def _hold(self, task: TaskRef, call: str, token: str) -> None:
+    def _hold(self, task: TaskRef, message: str, token: str) -> None:
         with suppress_passing():
-            self._jobs.claims.reserve(task, call, token)
+            self._jobs.claims.reserve(task, message, token)
 
-    def run(self, task: TaskRef, call: str = "", token: str = "") -> bool:
+    def run(self, task: TaskRef, message: str = "", token: str = "") -> bool:
         """Do one task. Whatever goes wrong with the job is written into its record, not raised.
 
         False when another attempt took the task over. Raises WorkerStopping and TaskBusy as `run_next`.
         """
         with about_job(task.job_id, task=task.number):
-            return self._run(task, call, token or new_token())
+            return self._run(task, message, token or new_token())
 
-    def _run(self, task: TaskRef, call: str, token: str) -> bool:
-        claim = self._patiently(lambda: self._jobs.claims.claim(task.job_id, task.number, call, token))
+    def _run(self, task: TaskRef, message: str, token: str) -> bool:
+        claim = self._patiently(lambda: self._jobs.claims.claim(task.job_id, task.number, message, token))
         if claim is None:
             return True
         log.info("the task begins, attempt %d", claim.attempt)

@@ -29,12 +29,12 @@ _ENDING = ".alive"
 
 
 class Pulse:
-    """A file whose time is that of the last sign of life of a worker, for who asks on the same machine."""
+    """A file whose time is that of a worker's last heartbeat, for who asks on the same machine."""
 
     def __init__(self, name: str) -> None:
         self._file = _pulses() / f"{name}{_ENDING}"
 
-    def beat(self) -> None:
+    def show(self) -> None:
         """Show that the worker lives. Raises OSError."""
         # what somebody else put there must not be followed anywhere
         opened = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)

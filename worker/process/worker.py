@@ -1,8 +1,6 @@
-"""A worker process put together: engine, task, beat, under Celery's threads pool."""
+"""A worker process put together: engine, tasks and periodic duties, under Celery's threads pool."""
 
 import logging
-import math
-from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,9 +11,8 @@ from celery.signals import worker_init, worker_shutdown
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import catalogue_for
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerCard, WorkerRegister
+from shared.jobs.workers import WorkerRegister
 from shared.queue import TaskQueue, connect, make_celery
-from shared.request.model import ImageRequest
 from shared.settings import Settings, SettingsError
 from shared.storage.results import ResultStore
 from shared.variants import QUEUES, VARIANTS
@@ -23,19 +20,22 @@ from worker.engine import CurveFiles, Engine
 from worker.hardware.core_sharing import Neighbours
 from worker.hardware.description import surroundings
 from worker.hardware.devices import pick_device
+from worker.jobs.admission import Admission
 from worker.jobs.cleanup import CleanUp
 from worker.jobs.deliveries import Deliveries
 from worker.jobs.patience import Patience
 from worker.jobs.prefetch import Prefetch
 from worker.jobs.progress import Reporter
 from worker.jobs.reception import Reception
+from worker.jobs.recovery import Recovery
 from worker.jobs.runner import TaskRunner
 from worker.jobs.tasks import register_tasks
 from worker.jobs.webhooks import CallbackSender
+from worker.process.announcer import Announcer
 from worker.process.ending import Ending
 from worker.process.health import Pulse
 from worker.process.identity import worker_name
-from worker.process.periodic import Beat, Recall
+from worker.process.periodic import Periodic
 from worker.process.warm_up import warm_up
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,15 @@ class Worker:
         self._ending = Ending()
         curve_files = CurveFiles(settings.compile_cache_dir / "step_times", surroundings(settings, self._device))
         self._engine = Engine(settings, self._catalogue, self._engine_failed, curve_files, self._wanted_changed)
-        self._register = WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s)
+        self._announcer = Announcer(
+            self.name,
+            self._variant,
+            settings.worker_slots,
+            self._device,
+            self._catalogue,
+            self._engine,
+            WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s),
+        )
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
         self._reporter = Reporter(self._jobs)
@@ -72,43 +80,50 @@ class Worker:
             self._jobs,
             self._results,
             self._engine,
-            self._served_elsewhere,
-            self._left_to_others,
+            self._announcer.served_elsewhere,
+            self._announcer.left_to_others,
             Patience(self._ending.begun),
             self._reporter,
         )
+        self._admission = Admission(
+            self._jobs.backlog,
+            self._tasks,
+            self._engine,
+            self._variants,
+            settings.worker_slots,
+            self._announcer.others_with_room,
+        )
         self.app: Celery = make_celery(settings)
-        queue = TaskQueue(self.app, client, settings.key_prefix)
         self._pulse = Pulse(self.name)
-        pause_s = min(_CLEAN_UP_S, settings.result_ttl_s)
-        self._clean_up = CleanUp(self._jobs, self._results, settings.result_quota_bytes, pause_s)
-        # each on a thread of its own: what is slow there must not hold up a sign of life
-        self._beats = [
-            Beat([
-                (settings.visibility_timeout_s / 4, self._renew),
-                (settings.worker_beat_s, self._announce),
-                (_PULSE_S, self._show_pulse),
-            ], "heartbeat"),
-            Beat([(_WATCH_S, self._watch)], "watch"),
-            Beat([
-                (settings.worker_beat_s, self._look_around),
-                (settings.worker_beat_s, self._share_cores),
-                (settings.worker_beat_s, Recall(self._jobs, queue).look),
-            ], "chores"),
-            Beat([(pause_s, self._clean_up.look)], "clean-up"),
-            Beat([(_KEEP_CURVES_S, self._engine.keep_curves)], "curves"),
-            *self._calls_back(),
-        ]  # fmt: skip
-        self._others = 0  # live workers that have room
-        self._missing: Mapping[str, str] = {}
-        self._free_memory: int | None = None
+        self._clean_up_s = min(_CLEAN_UP_S, settings.result_ttl_s)
+        self._clean_up = CleanUp(self._jobs, self._results, settings.result_quota_bytes, self._clean_up_s)
+        self._duties = self._make_duties(TaskQueue(self.app, client, settings.key_prefix))
         self._controller: Any = None
-        self._cards: list[WorkerCard] = []  # of the other live workers
-        self._prefetch = Prefetch(self.app, self._takes_more)
+        self._prefetch = Prefetch(self.app, self._admission.takes_more)
         self._reception = Reception(self.app)
         register_tasks(self.app, self._tasks, self._deliveries, self._prefetch)
 
-    def _calls_back(self) -> list[Beat]:
+    def _make_duties(self, queue: TaskQueue) -> list[Periodic]:
+        """What is done at intervals, each kind on a thread of its own: what is slow must not hold up a heartbeat."""
+        settings = self.settings
+        often_s = settings.worker_beat_s
+        recovery = Recovery(self._jobs, queue)
+        return [
+            Periodic([
+                (settings.visibility_timeout_s / 4, self._renew),
+                (often_s, self._announce),
+                (_PULSE_S, self._show_pulse),
+            ], "heartbeat"),
+            Periodic([(_WATCH_S, self._watch)], "watch"),
+            Periodic([
+                (often_s, self._announcer.look_around), (often_s, self._share_cores), (often_s, recovery.look)
+            ], "chores"),
+            Periodic([(self._clean_up_s, self._clean_up.look)], "clean-up"),
+            Periodic([(_KEEP_CURVES_S, self._engine.keep_curves)], "curves"),
+            *self._calls_back(),
+        ]  # fmt: skip
+
+    def _calls_back(self) -> list[Periodic]:
         """The thread that tells callers of the end of their jobs; none where no host may be called."""
         settings = self.settings
         if not settings.callback_hosts:
@@ -122,7 +137,7 @@ class Worker:
             settings.callback_secret,
             settings.callback_attempts,
         )
-        return [Beat([(_CALLBACKS_S, sender.send_due)], "callbacks")]
+        return [Periodic([(_CALLBACKS_S, sender.send_due)], "callbacks")]
 
     def run(self) -> None:
         """Serve until SIGTERM; then finish the tasks in progress and leave.
@@ -157,30 +172,30 @@ class Worker:
             self._ending.fail(f"it cannot begin: {error}")
 
     def _begin(self) -> None:
-        with suppress(redis.RedisError):  # the beat tries again
+        with suppress(redis.RedisError):  # it is tried again at intervals
             self._share_cores()
         self._engine.start()
         warm_up(self._engine, self._catalogue.default, self.settings)
         with suppress(redis.RedisError):
-            self._look_around()
+            self._announcer.look_around()
         self._reporter.start()
-        for beat in self._beats:
-            beat.start()
+        for duties in self._duties:
+            duties.start()
 
     def _stop(self, **_: Any) -> None:
         self._clean_up.stop()
-        for beat in self._beats:
-            beat.stop()
+        for duties in self._duties:
+            duties.stop()
         self._engine.stop()
         self._reporter.stop()
         self._engine.keep_curves()
         self._pulse.stop()
         with suppress(redis.RedisError):  # both run out by themselves
-            self._register.leave(self.name)
+            self._announcer.leave()
             self._neighbours.leave(self.name)
 
     def _renew(self) -> None:
-        """Show signs of life for what is in hand: not where nobody works on it any more."""
+        """Send the heartbeats of what is in hand: not where nobody works on it any more."""
         if self._engine.alive:
             self._deliveries.renew()
             self._tasks.renew()
@@ -188,23 +203,10 @@ class Worker:
     def _show_pulse(self) -> None:
         if self._engine.alive:
             with suppress(OSError):  # without a folder for it nobody asks for it either
-                self._pulse.beat()
+                self._pulse.show()
 
     def _wanted_changed(self) -> None:
         self._prefetch.wake()
-
-    def _room(self) -> int:
-        return min(self.settings.worker_slots, self._tasks.room())
-
-    def _takes_more(self, calls: int) -> bool:
-        """Whether to take another task with so many in hand: where others have room, up to an equal share."""
-        if calls >= self._room():
-            return False
-        try:
-            waiting = sum(self._jobs.backlog.tasks_waiting(variant) for variant in self._variants)
-        except redis.RedisError:
-            return True
-        return not waiting or calls < math.ceil((waiting + calls) / (1 + self._others))
 
     def _watch(self) -> None:
         self._prefetch.adjust()
@@ -214,42 +216,7 @@ class Worker:
         if self._device.kind == "cpu":
             self._engine.share_cores(self._neighbours.count(self.name))
 
-    def _served_elsewhere(self, request: ImageRequest) -> bool:
-        if request.model not in self._engine.missing_models():
-            # it should have worked here: the others would fail at it in the same way, and give it back
-            return False
-        others = (card for card in self._register.live() if card.name != self.name and card.serves(request.variant))
-        return any(request.model in card.available_models for card in others)
-
-    def _left_to_others(self, variant: str) -> Collection[str]:
-        """Models that this worker lacks and another one has, so that it need not take tasks of them."""
-        missing = self._missing.keys()
-        if not missing:
-            return ()
-        return {model for card in self._cards if card.serves(variant) for model in card.available_models} & missing
-
-    def _look_around(self) -> None:
-        """Find out what others are told of this worker and what asks the disk or the device, which may take long."""
-        self._missing = self._engine.missing_models()
-        self._free_memory = self._device.free_memory()
-        self._cards = [other for other in self._register.live() if other.name != self.name]
-        self._others = sum(other.load < 1 and any(map(other.serves, self._variants)) for other in self._cards)
-
     def _announce(self) -> None:
         """Say that this worker lives: while its engine does, and as long as messages reach it."""
-        if not self._engine.alive or not self._reception.receives():
-            return
-        card = WorkerCard(
-            name=self.name,
-            variant=self._variant,
-            device=self._device.name,
-            slots=self.settings.worker_slots,
-            warm_models=tuple(self._engine.warm_models()),
-            available_models=tuple(model.name for model in self._catalogue if model.name not in self._missing),
-            missing_models=self._missing,
-            tasks=self._tasks.in_hand(),
-            room=self._room(),
-            free_memory=self._free_memory,
-            batching=self._engine.batching(),
-        )
-        self._register.announce(card)
+        if self._engine.alive and self._reception.receives():
+            self._announcer.announce(len(self._tasks.in_hand()), self._admission.room())

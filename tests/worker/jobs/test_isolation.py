@@ -143,8 +143,7 @@ def test_a_poisonous_task_is_blamed_alone(jobs: JobStore, results: ResultStore, 
 
 
 def test_a_task_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, results: ResultStore) -> None:
-    """Given a task that an attempt was lost with, when it runs, then the worker takes no other, and has room for
-    one."""
+    """Given a task that an attempt was lost with, when it runs, then the worker takes no other beside it."""
     jobs.accept("suspect", request_of(steps=1))
     jobs.accept("next", request_of(steps=1))
     jobs.claims.take("call", "any")
@@ -152,18 +151,18 @@ def test_a_task_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, re
     assert lost
     jobs.redis.delete(f"test:lease:suspect:0:{lost.token}")
     engine = FakeEngine()
-    engine.together = 8
     runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]
-    beside: list[int] = []
+    beside: list[bool] = []
 
     def try_another() -> None:
         with pytest.raises(TaskBusy):
             runner.run_next("other call", "any")
-        beside.append(runner.room())
+        beside.append(runner.runs_alone)
 
     engine.before_result = try_another
     assert runner.run_next("call", "any")
-    assert set(beside) == {1}
+    assert set(beside) == {True}
+    assert not runner.runs_alone
     assert jobs.get("suspect").state is State.SUCCESS
     assert jobs.backlog.tasks_waiting("any") == 1
     assert runner.run_next("other call", "any")

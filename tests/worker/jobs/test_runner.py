@@ -44,11 +44,7 @@ class FakeEngine:
         self.before_result: Callable[[], object] = lambda: None
         self.after_step: Callable[[], object] = lambda: None
         self.tickets: list[Ticket] = []
-        self.together = 1
         self.downloaded: list[int] = []
-
-    def wanted(self) -> int:
-        return self.together
 
     def fetch(self, model: str, report: Callable[[int], None]) -> None:
         for percent in self.downloaded:
@@ -713,17 +709,6 @@ def test_a_model_that_only_another_worker_has_is_left_to_it(
         error = jobs.get("j").error
         assert error
         assert (error.code, error.message) == ("model_unavailable", "It is not here.")
-
-
-def test_room_is_what_runs_well_together_and_one_more(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
-    """Given an engine that runs 8 images well, when tasks hold 1, 4 or 16 of them, then there is room for 8, 2, 1."""
-    engine.together = 8
-    seen = [runner.room()]
-    engine.before_result = lambda: seen.append(runner.room())
-    for number, samples in enumerate((4, 16)):
-        jobs.accept(str(number), request_of(n_samples=samples, steps=1))
-        runner.run(TaskRef(str(number), 0))
-    assert set(seen) == {9, 3, 2}
 
 
 def test_a_running_job_has_a_preview(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:

@@ -130,10 +130,10 @@ def test_a_pulse_is_asked_for_without_redis(
     """Given no Redis, when it is asked whether the process lives, then a fresh pulse of every worker here will do."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     settings = Settings(worker_gpus=gpu_list)
-    Pulse("cpu-elsewhere-7").beat()
+    Pulse("cpu-elsewhere-7").show()
     pulse = Pulse(worker_name(settings))
-    pulse.beat()
-    pulse.beat()
+    pulse.show()
+    pulse.show()
     (file,) = tmp_path.glob(f"{name_prefix(settings)}*")
     os.utime(file, (time.time() - age_s,) * 2)
     environment = {**os.environ, "REDIS_URL": "redis://127.0.0.1:1/0", "WORKER_GPUS": gpu_list, "TMPDIR": str(tmp_path)}
@@ -146,11 +146,11 @@ def test_a_pulse_is_asked_for_without_redis(
 
 
 def test_a_pulse_follows_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given a link where the pulse would be, when it beats, then nothing is made where that leads."""
+    """Given a link where the pulse would be, when it is shown, then nothing is made where that leads."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / "w.alive").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match=r"w\.alive"):
-        Pulse("w").beat()
+        Pulse("w").show()
     assert not (tmp_path / "elsewhere").exists()
 
 

@@ -1,18 +1,11 @@
-"""The worker's duties at intervals."""
+"""What a worker does at intervals."""
 
 import threading
-from typing import Any
 
 import pytest
 import redis
 
-from shared.jobs.records import Loose
-from shared.jobs.store import JobStore
-from shared.queue import TaskQueue, make_celery
-from shared.settings import Settings
-from tests.conftest import Clock
-from tests.worker.jobs.test_runner import request_of
-from worker.process.periodic import Beat, Recall
+from worker.process.periodic import Periodic
 
 
 @pytest.mark.parametrize(
@@ -29,12 +22,12 @@ def test_what_redis_refused_is_named(error: redis.RedisError, code: str, caplog:
     def fail() -> None:
         raise error
 
-    assert not Beat._do(fail)
+    assert not Periodic._do(fail)
     assert f"{code}: {error}" in caplog.text
 
 
 def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
-    """Given duties that fail, when the beat runs, then it goes on with all of them, again and again."""
+    """Given duties that fail, when they are due, then all of them are tried, again and again."""
     enough = threading.Event()
     calls: list[str] = []
 
@@ -52,151 +45,9 @@ def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
             enough.set()
 
     # what Redis was away for would have a minute until its next turn, and gets another try much sooner
-    beat = Beat([(60, away), (0.5, broken), (2, fine)])
-    beat.start()
+    duties = Periodic([(60, away), (0.5, broken), (2, fine)])
+    duties.start()
     assert enough.wait(30)
-    beat.stop()
+    duties.stop()
     assert calls.count("away") >= 2
     assert calls.count("broken") >= 2
-
-
-def test_tasks_whose_messages_are_gone_are_called_for_again(redis_client: Any, redis_url: str) -> None:
-    """Given tasks without messages in the broker, when the duty is done, then each has one, and no more come."""
-    settings = Settings(redis_url=redis_url, key_prefix="t:")
-    app = make_celery(settings)
-    jobs, queue = JobStore(redis_client, "t:"), TaskQueue(app, redis_client, "t:")
-    jobs.accept("three rows", request_of(n_iter=3))
-    queue.notify("any")
-
-    recall = Recall(jobs, queue)
-    for _ in range(2):
-        recall.look()
-        assert (queue.messages_waiting("any"), queue.messages_waiting("standard")) == (3, 0)
-    app.close()
-
-
-def test_a_task_that_nobody_works_on_is_called_for_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
-    """Given a taken task without a sign of life, when looked at for three seconds, then it waits and is called for."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
-    jobs.accept("lost", request_of())
-    jobs.accept("alive", request_of())
-    jobs.claims.take("call of a worker that was killed", "any")
-    jobs.claims.take("call of a worker that lives", "any")
-    jobs.claims.claim("alive", 0)
-
-    recall = Recall(jobs, queue, clock)
-    for _ in range(3):
-        recall.look()
-        clock.now += 0.5
-    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (0, 0), (
-        "its worker may be about to begin"
-    )
-    clock.now += 2
-    recall.look()
-    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
-    assert [taken.task.job_id for taken in jobs.backlog.taken()] == ["alive"]
-    app.close()
-
-
-def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, redis_url: str, clock: Clock) -> None:
-    """Given a task that begins between two looks and is put back, when looked at again, then its time begins anew."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
-    jobs.accept("passed on", request_of())
-    jobs.claims.take("call", "any")
-
-    recall = Recall(jobs, queue, clock)
-    recall.look()
-    clock.now += 2
-    claim = jobs.claims.claim("passed on", 0)
-    assert claim
-    recall.look()
-    jobs.claims.release(claim)
-    clock.now += 2
-    recall.look()
-    clock.now += 2
-    recall.look()
-    assert jobs.backlog.tasks_waiting("any") == 0
-    app.close()
-
-
-def test_a_task_in_no_list_waits_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
-    """Given a task that only its job's record knows of, when several look for a while, then one puts it into line."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
-    jobs.accept("lost", request_of())
-    jobs.claims.take("call", "any")
-    redis_client.delete("t:backlog:taken")
-
-    recalls = [Recall(jobs, queue, clock) for _ in range(3)]
-    for _ in range(3):
-        for recall in recalls:
-            recall.look()
-        clock.now += 0.5
-    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (0, 0), "it may be on its way"
-    clock.now += 2
-    for recall in recalls:
-        recall.look()
-    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
-    app.close()
-
-
-def test_a_look_at_the_records_is_bounded_and_reaches_all(
-    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given more open jobs than one look goes through, when looked at again and again, then each had its turn."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
-    ids = {f"job {number:02d}" for number in range(25)}
-    for job_id in ids:
-        jobs.accept(job_id, request_of())
-    looked_at: list[list[str]] = []
-    monkeypatch.setattr("worker.process.periodic._JOBS_A_LOOK", 10)
-
-    def loose_tasks(some: list[str]) -> set[Loose]:
-        looked_at.append(some)
-        return set()
-
-    monkeypatch.setattr(jobs.recovery, "loose_tasks", loose_tasks)
-
-    recall = Recall(jobs, queue, clock)
-    for _ in range(3):
-        recall.look()
-
-    assert max(map(len, looked_at)) <= 20
-    assert set().union(*looked_at) == ids
-    app.close()
-
-
-def test_jobs_of_many_tasks_keep_no_other_from_its_turn(
-    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given open jobs with more tasks than one look goes through, when the last one's task is lost, then it is
-    found."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
-    monkeypatch.setattr("shared.jobs.recovery._TASKS_A_LOOK", 20)
-    for number in range(10):
-        jobs.accept(f"job {number}", request_of(n_iter=30 if number == 4 else 8))
-    last = jobs.backlog.open_jobs(9, 1)[0]
-    redis_client.zrem("t:backlog:rows:any", f"{last}:0")
-
-    recall = Recall(jobs, queue, clock)
-    for _ in range(10):
-        recall.look()
-        clock.now += 3
-
-    assert redis_client.zscore("t:backlog:rows:any", f"{last}:0") is not None
-    app.close()
-
-
-def test_a_look_ends_what_is_overdue(redis_client: Any, redis_url: str, clock: Clock) -> None:
-    """Given a job that nobody began in time, when a worker looks, then it has failed."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs = JobStore(redis_client, "t:", lease_s=5, longest_wait_s=10, clock=clock)
-    jobs.accept("late", request_of())
-    clock.now += 11
-    Recall(jobs, TaskQueue(app, redis_client, "t:"), clock).look()
-    assert redis_client.hget("t:job:late", "state") == "FAILURE"
-    app.close()

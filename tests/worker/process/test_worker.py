@@ -37,7 +37,7 @@ def until(condition: Any) -> None:
         time.sleep(0.01)
 
 
-def test_signs_of_life_do_not_wait_for_slow_deletions(
+def test_heartbeats_do_not_wait_for_slow_deletions(
     worker: Worker, redis_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given results that take long to delete, when they expire together, then leases, deliveries and the register are
@@ -52,7 +52,7 @@ def test_signs_of_life_do_not_wait_for_slow_deletions(
 
     monkeypatch.setattr(worker._deliveries, "renew", count("deliveries"))
     monkeypatch.setattr(worker._tasks, "renew", count("leases"))
-    monkeypatch.setattr(worker._register, "announce", count("cards"))
+    monkeypatch.setattr(worker._announcer, "announce", count("cards"))
     monkeypatch.setattr(worker._reception, "receives", lambda: True)
 
     def until_all_were_renewed_twice(_folder: str) -> None:
@@ -82,7 +82,7 @@ def test_only_a_worker_that_receives_says_that_it_lives(
     until(lambda: not register.live())
 
 
-def test_without_an_engine_there_is_no_sign_of_life(
+def test_without_an_engine_there_is_no_heartbeat(
     worker: Worker, redis_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a worker whose engine has ended, then it renews no lease and no delivery, and is in no register."""

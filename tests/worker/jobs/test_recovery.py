@@ -1,0 +1,155 @@
+"""How tasks whose message or worker was lost come to be done all the same."""
+
+from typing import Any
+
+import pytest
+
+from shared.jobs.records import Loose
+from shared.jobs.store import JobStore
+from shared.queue import TaskQueue, make_celery
+from shared.settings import Settings
+from tests.conftest import Clock
+from tests.worker.jobs.test_runner import request_of
+from worker.jobs.recovery import Recovery
+
+
+def test_tasks_whose_messages_are_gone_get_new_ones(redis_client: Any, redis_url: str) -> None:
+    """Given tasks without messages in the broker, when the duty is done, then each has one, and no more come."""
+    settings = Settings(redis_url=redis_url, key_prefix="t:")
+    app = make_celery(settings)
+    jobs, queue = JobStore(redis_client, "t:"), TaskQueue(app, redis_client, "t:")
+    jobs.accept("three rows", request_of(n_iter=3))
+    queue.notify("any")
+
+    recovery = Recovery(jobs, queue)
+    for _ in range(2):
+        recovery.look()
+        assert (queue.messages_waiting("any"), queue.messages_waiting("standard")) == (3, 0)
+    app.close()
+
+
+def test_a_task_that_nobody_works_on_gets_a_new_message(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a taken task without a heartbeat, when looked at for three seconds, then it waits and has a message."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    jobs.accept("lost", request_of())
+    jobs.accept("alive", request_of())
+    jobs.claims.take("call of a worker that was killed", "any")
+    jobs.claims.take("call of a worker that lives", "any")
+    jobs.claims.claim("alive", 0)
+
+    recovery = Recovery(jobs, queue, clock)
+    for _ in range(3):
+        recovery.look()
+        clock.now += 0.5
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (0, 0), (
+        "its worker may be about to begin"
+    )
+    clock.now += 2
+    recovery.look()
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
+    assert [taken.task.job_id for taken in jobs.backlog.taken()] == ["alive"]
+    app.close()
+
+
+def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a task that begins between two looks and is put back, when looked at again, then its time begins anew."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    jobs.accept("passed on", request_of())
+    jobs.claims.take("call", "any")
+
+    recovery = Recovery(jobs, queue, clock)
+    recovery.look()
+    clock.now += 2
+    claim = jobs.claims.claim("passed on", 0)
+    assert claim
+    recovery.look()
+    jobs.claims.release(claim)
+    clock.now += 2
+    recovery.look()
+    clock.now += 2
+    recovery.look()
+    assert jobs.backlog.tasks_waiting("any") == 0
+    app.close()
+
+
+def test_a_task_in_no_list_waits_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a task that only its job's record knows of, when several look for a while, then one puts it into line."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    jobs.accept("lost", request_of())
+    jobs.claims.take("call", "any")
+    redis_client.delete("t:backlog:taken")
+
+    recoveries = [Recovery(jobs, queue, clock) for _ in range(3)]
+    for _ in range(3):
+        for recovery in recoveries:
+            recovery.look()
+        clock.now += 0.5
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (0, 0), "it may be on its way"
+    clock.now += 2
+    for recovery in recoveries:
+        recovery.look()
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
+    app.close()
+
+
+def test_a_look_at_the_records_is_bounded_and_reaches_all(
+    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given more open jobs than one look goes through, when looked at again and again, then each had its turn."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    ids = {f"job {number:02d}" for number in range(25)}
+    for job_id in ids:
+        jobs.accept(job_id, request_of())
+    looked_at: list[list[str]] = []
+    monkeypatch.setattr("worker.jobs.recovery._JOBS_A_LOOK", 10)
+
+    def loose_tasks(some: list[str]) -> set[Loose]:
+        looked_at.append(some)
+        return set()
+
+    monkeypatch.setattr(jobs.recovery, "loose_tasks", loose_tasks)
+
+    recovery = Recovery(jobs, queue, clock)
+    for _ in range(3):
+        recovery.look()
+
+    assert max(map(len, looked_at)) <= 20
+    assert set().union(*looked_at) == ids
+    app.close()
+
+
+def test_jobs_of_many_tasks_keep_no_other_from_its_turn(
+    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given open jobs with more tasks than one look goes through, when the last one's task is lost, then it is
+    found."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    monkeypatch.setattr("shared.jobs.recovery._TASKS_A_LOOK", 20)
+    for number in range(10):
+        jobs.accept(f"job {number}", request_of(n_iter=30 if number == 4 else 8))
+    last = jobs.backlog.open_jobs(9, 1)[0]
+    redis_client.zrem("t:backlog:rows:any", f"{last}:0")
+
+    recovery = Recovery(jobs, queue, clock)
+    for _ in range(10):
+        recovery.look()
+        clock.now += 3
+
+    assert redis_client.zscore("t:backlog:rows:any", f"{last}:0") is not None
+    app.close()
+
+
+def test_a_look_ends_what_is_overdue(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a job that nobody began in time, when a worker looks, then it has failed."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs = JobStore(redis_client, "t:", lease_s=5, longest_wait_s=10, clock=clock)
+    jobs.accept("late", request_of())
+    clock.now += 11
+    Recovery(jobs, TaskQueue(app, redis_client, "t:"), clock).look()
+    assert redis_client.hget("t:job:late", "state") == "FAILURE"
+    app.close()

@@ -1,0 +1,76 @@
+"""What a worker tells of itself, and what it makes of what the others tell."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shared.catalogue.models import load_catalogue
+from shared.jobs.workers import WorkerCard, WorkerRegister
+from tests.worker.jobs.test_runner import request_of
+from worker.process.announcer import Announcer
+
+
+class Lacking:
+    """Stands in for the engine: its models `sd14` and `sd15` are not here."""
+
+    def missing_models(self) -> dict[str, str]:
+        return {"sd14": "not downloaded", "sd15": "not downloaded"}
+
+    def warm_models(self) -> list[str]:
+        return ["demo"]
+
+    def batching(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.fixture
+def register(redis_client: Any) -> WorkerRegister:
+    return WorkerRegister(redis_client, "t:", ttl_s=60)
+
+
+@pytest.fixture
+def announcer(register: WorkerRegister) -> Announcer:
+    device = SimpleNamespace(name="cuda:0", free_memory=lambda: 123)
+    engine: Any = Lacking()
+    return Announcer("me", "standard", 4, device, load_catalogue("demo"), engine, register)  # type: ignore[arg-type]
+
+
+def test_the_card_says_what_is_here(announcer: Announcer, register: WorkerRegister) -> None:
+    """Given a worker that has looked around, when it announces itself, then its card has models, memory and tasks."""
+    announcer.look_around()
+    announcer.announce(tasks=2, room=3)
+    (card,) = register.live()
+    assert (card.name, card.variant, card.device, card.slots, card.tasks, card.room) == (
+        "me", "standard", "cuda:0", 4, 2, 3,
+    )  # fmt: skip
+    assert (card.free_memory, card.warm_models, set(card.missing_models)) == (123, ("demo",), {"sd14", "sd15"})
+    assert "demo" in card.available_models
+    assert "sd14" not in card.available_models
+    announcer.leave()
+    assert register.live() == ()
+
+
+def test_models_that_another_worker_has_are_left_to_it(announcer: Announcer, register: WorkerRegister) -> None:
+    """Given two models that are not here, when another worker of the variant has one, then that is left to it, and is
+    served elsewhere; a model that is here never is."""
+    announcer.announce(tasks=0, room=1)
+    register.announce(WorkerCard("it", "optimized", "cpu", 1, available_models=("demo", "sd14")))
+    announcer.look_around()
+    assert [set(announcer.left_to_others(variant)) for variant in ("any", "optimized", "standard")] == [
+        {"sd14"}, {"sd14"}, set(),
+    ]  # fmt: skip
+    asked = {model: announcer.served_elsewhere(request_of(model=model)) for model in ("demo", "sd14", "sd15")}
+    assert asked == {"demo": False, "sd14": True, "sd15": False}
+    assert not announcer.served_elsewhere(request_of(model="sd14", variant="standard"))
+
+
+def test_others_count_while_they_have_room(announcer: Announcer, register: WorkerRegister) -> None:
+    """Given other workers, when some are full or take no requests that this one takes, then the rest have room."""
+    announcer.announce(tasks=0, room=1)
+    register.announce(WorkerCard("full", "standard", "cpu", 4, tasks=2, room=2))
+    register.announce(WorkerCard("idle", "standard", "cpu", 4, tasks=0, room=2))
+    register.announce(WorkerCard("half", "cpu", "cpu", 4, tasks=1, room=2))
+    assert announcer.others_with_room() == 0, "it has not looked around"
+    announcer.look_around()
+    assert announcer.others_with_room() == 2

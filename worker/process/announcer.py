@@ -1,0 +1,91 @@
+"""What this worker tells the register of itself, and what the other live workers tell."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from shared.catalogue.models import Catalogue
+from shared.jobs.workers import WorkerCard, WorkerRegister
+from shared.request.model import ImageRequest
+from shared.variants import VARIANTS
+from worker.engine import Engine
+from worker.hardware.devices import Device
+
+
+class Announcer:
+    """Keeps the card of one worker in the register. Safe to use from many threads at once."""
+
+    def __init__(
+        self,
+        name: str,
+        variant: str,
+        slots: int,
+        device: Device,
+        catalogue: Catalogue,
+        engine: Engine,
+        register: WorkerRegister,
+    ) -> None:
+        self._name = name
+        self._variant = variant
+        self._slots = slots
+        self._device = device
+        self._catalogue = catalogue
+        self._engine = engine
+        self._register = register
+        self._missing: Mapping[str, str] = {}
+        self._free_memory: int | None = None
+        self._others: Sequence[WorkerCard] = ()
+
+    def look_around(self) -> None:
+        """Find out what the card says of the disk and the device, which may take long, and read the others' cards.
+
+        May raise `redis.RedisError`.
+        """
+        self._missing = self._engine.missing_models()
+        self._free_memory = self._device.free_memory()
+        self._others = [card for card in self._register.live() if card.name != self._name]
+
+    def announce(self, tasks: int, room: int) -> None:
+        """Renew the card of this worker, which has so many tasks in hand and would take so many at most.
+
+        May raise `redis.RedisError`.
+        """
+        card = WorkerCard(
+            name=self._name,
+            variant=self._variant,
+            device=self._device.name,
+            slots=self._slots,
+            warm_models=tuple(self._engine.warm_models()),
+            available_models=tuple(model.name for model in self._catalogue if model.name not in self._missing),
+            missing_models=self._missing,
+            tasks=tasks,
+            room=room,
+            free_memory=self._free_memory,
+            batching=self._engine.batching(),
+        )
+        self._register.announce(card)
+
+    def leave(self) -> None:
+        """Take the card out of the register. May raise `redis.RedisError`."""
+        self._register.leave(self._name)
+
+    def others_with_room(self) -> int:
+        """How many other live workers take requests that this one takes, and have room for more."""
+        variants = VARIANTS[self._variant].serves
+        return sum(card.load < 1 and any(map(card.serves, variants)) for card in self._others)
+
+    def left_to_others(self, variant: str) -> Collection[str]:
+        """Models that this worker lacks and another one has, so that it need not take tasks of them."""
+        missing = self._missing.keys()
+        if not missing:
+            return ()
+        return {model for card in self._others if card.serves(variant) for model in card.available_models} & missing
+
+    def served_elsewhere(self, request: ImageRequest) -> bool:
+        """Whether this worker lacks the model of a request, and another live worker has it.
+
+        May raise `redis.RedisError`.
+        """
+        if request.model not in self._engine.missing_models():
+            # it should have worked here: the others would fail at it in the same way, and give it back
+            return False
+        others = (card for card in self._register.live() if card.name != self._name and card.serves(request.variant))
+        return any(request.model in card.available_models for card in others)
