@@ -8,6 +8,7 @@ import io
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -58,8 +59,8 @@ def _finish(jobs: JobStore, results: ResultStore, job_id: str) -> None:
     encoded = io.BytesIO()
     Image.effect_noise((job.request.width, job.request.height), 50).convert("RGB").save(encoded, "PNG")
     known = {each.name for each in fields(StoredImage)}  # earlier versions kept the prompt, too
-    facts = {"name": "0000-1.png", "seed": 1, "prompt": "a house and a tree"}
-    image = StoredImage(**{name: fact for name, fact in facts.items() if name in known})  # type: ignore[arg-type]
+    facts: dict[str, Any] = {"name": "0000-1.png", "seed": 1, "prompt": "a house and a tree"}
+    image = StoredImage(**{name: fact for name, fact in facts.items() if name in known})
     results.write(job.folder, image.name, encoded.getvalue())
     jobs.claims.finish(claim, [image], {"device": "cpu"}, [])
     jobs.close(job_id, None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,10 +120,10 @@ class Average:
         """The averages and their age."""
         return {"updates": self.updates, "kept": [module.state_dict() for module in self.kept]}
 
-    def load_state_dict(self, saved: dict[str, object]) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take over saved averages."""
-        self.updates = saved["updates"]  # type: ignore[assignment]
-        for module, weights in zip(self.kept, saved["kept"], strict=True):  # type: ignore[call-overload]
+        self.updates = saved["updates"]
+        for module, weights in zip(self.kept, saved["kept"], strict=True):
             module.load_state_dict(weights)
 
 

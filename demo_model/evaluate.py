@@ -18,6 +18,7 @@ from pathlib import Path
 
 import click
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -114,9 +115,9 @@ def negative_scores(painter: Painter, count: int) -> list[Score]:
     images = painter.paint(["a circle"] * count, [SEED + 20_000 + i for i in range(count)], ", ".join(banned))
     plain = painter.paint(["a circle"] * (count // 2), [SEED + 20_000 + i for i in range(count // 2)])
 
-    def clear(image: object) -> bool:
-        seen = judge.look(image)  # type: ignore[arg-type]
-        named = {sight.colour for sight in seen} | {judge.background_colour(image)}  # type: ignore[arg-type]
+    def clear(image: Image.Image) -> bool:
+        seen = judge.look(image)
+        named = {sight.colour for sight in seen} | {judge.background_colour(image)}
         return bool(seen) and seen[0].shape == "circle" and not named & set(banned)
 
     return [

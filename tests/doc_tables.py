@@ -74,9 +74,11 @@ def replaced(page: Path) -> str:
     text, made = page.read_text(), tables()
     for name in PAGES[page]:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
-        text, count = pattern.subn(lambda found, table=made[name]: f"{found[1]}{table}{found[2]}", text)  # type: ignore[misc]
-        if count != 1:
+        parts = pattern.split(text)
+        if len(parts) != 4:
             raise ValueError(f"{page.name}: expected one pair of markers <!-- {name} --> and <!-- /{name} -->")
+        before, opening, closing, after = parts
+        text = before + opening + made[name] + closing + after
     return text
 
 

@@ -7,13 +7,15 @@ from contextlib import contextmanager
 
 
 class _Session(socketserver.StreamRequestHandler):
+    server: "_Server"
+
     def handle(self) -> None:
         while head := self.rfile.readline():
             command = [self._word() for _ in range(int(head[1:]))]
             if command[0].upper() == b"PING":
                 answer = b"+PONG\r\n"
             elif command[0].upper() == b"INFO":
-                text = f"# Server\r\nredis_version:{self.server.version}\r\n".encode()  # type: ignore[attr-defined]
+                text = f"# Server\r\nredis_version:{self.server.version}\r\n".encode()
                 answer = b"$%d\r\n%s\r\n" % (len(text), text)
             else:
                 answer = b"-ERR unknown command\r\n"

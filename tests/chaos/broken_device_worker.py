@@ -1,6 +1,7 @@
 """A worker whose device breaks under the prompt "breaks the device": all its calls raise from then on."""
 
 from typing import Any
+from unittest.mock import patch
 
 from worker import __main__ as program
 from worker.engine import batch as evaluation
@@ -29,6 +30,6 @@ def _empty_cache_or_fail(self: devices.Device) -> None:
 
 
 if __name__ == "__main__":
-    evaluation._call = _call_or_break
-    devices.Device.empty_cache = _empty_cache_or_fail  # type: ignore[method-assign]
+    patch.object(evaluation, "_call", _call_or_break).start()
+    patch.object(devices.Device, "empty_cache", _empty_cache_or_fail).start()
     program.main()

@@ -7,6 +7,7 @@ grid, before it says so. Whatever the machine, it takes sharing for worthwhile.
 import os
 import signal
 from typing import Any
+from unittest.mock import patch
 
 from shared.jobs.store import JobStore
 from tests.e2e.worker_with_curve import tell
@@ -40,7 +41,7 @@ def _close_or_die(self: JobStore, job_id: str, grid: str | None) -> bool:
 
 if __name__ == "__main__":
     tell("flat")
-    TaskRunner._make = _make_or_die  # type: ignore[method-assign]
-    evaluation._call = _call_or_overflow
-    JobStore.close = _close_or_die  # type: ignore[method-assign]
+    patch.object(TaskRunner, "_make", _make_or_die).start()
+    patch.object(evaluation, "_call", _call_or_overflow).start()
+    patch.object(JobStore, "close", _close_or_die).start()
     program.main()

@@ -189,7 +189,9 @@ def _newest_child(pid: int) -> int:
 def _resident(pid: int) -> int:
     """Resident memory of a process in kilobytes."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    assert found
+    return int(found[1])
 
 
 def test_no_request_that_the_document_allows_or_forbids_breaks_it(

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from marshmallow import fields
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from shared.catalogue.models import load_catalogue
 from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
@@ -187,7 +188,8 @@ def test_text_of_any_kind_stays_text(service: Service, scale: Scale, keep_figure
         answer = service.wait(job_id).json()
         assert answer["Parameters"]["prompt"] == prompt
         with Image.open(BytesIO(base64.b64decode(answer["Image"][0]))) as image:
-            assert json.loads(image.text["personal_diffusion"])["prompt"] == prompt  # type: ignore[attr-defined]
+            assert isinstance(image, PngImageFile)
+            assert json.loads(image.text["personal_diffusion"])["prompt"] == prompt
     assert outside(service) == files
     assert all(
         re.fullmatch(r"[A-Za-z0-9_.\- /]+", str(file.relative_to(service.output_dir)))

@@ -18,12 +18,12 @@ Keep = Callable[..., None]
 
 def finished(service: Service, jobs: Sequence[str]) -> list[float]:
     """When each of the jobs ended, in seconds since the epoch; waits for all."""
-    client = redis.Redis.from_url(service.redis_url, decode_responses=True)
+    client: Any = redis.Redis.from_url(service.redis_url, decode_responses=True)
     try:
         until(lambda: service.get("/ready").json()["waiting"] == 0, 900, "the jobs do not begin")
         for job_id in jobs:
             assert service.wait(job_id, 300).json()["State"] == "SUCCESS"
-        return [float(client.hget(f"{service.key_prefix}job:{job_id}", "finished")) for job_id in jobs]  # type: ignore[arg-type]
+        return [float(client.hget(f"{service.key_prefix}job:{job_id}", "finished")) for job_id in jobs]
     finally:
         client.close()
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,9 @@ class Launcher:
         if answer.headers["Content-Type"] == "image/png":
             return "SUCCESS"
         return str(answer.json().get("State", ""))
+
+    def has_succeeded(self, job: str) -> bool:
+        return self.state(job) == "SUCCESS"
 
     def _post(self, body: dict[str, Any]) -> requests.Response:
         full = {"prompt": "a red circle", "api_key": DUMMY_API_KEY, "skip_save": True, **body}
@@ -167,7 +171,7 @@ def test_its_redis_may_die(launch: Callable[..., Launcher]) -> None:
     assert told[1:] == ["Redis runs again."]
     until(lambda: launcher.accepts(seed=99), 60)
     for job in jobs:
-        until(lambda job=job: launcher.state(job) == "SUCCESS", 150)  # type: ignore[misc]
+        until(partial(launcher.has_succeeded, job), 150)
     launcher.process.send_signal(signal.SIGINT)
     assert launcher.process.wait(60) == 0
     assert launcher.processes() == []

@@ -61,24 +61,24 @@ def test_what_runs_ends_though_the_memory_is_full(store: JobStore, generate: Any
     for job_id in ("done", "cancelled", "failed", "returned", "lost"):
         store.accept(job_id, generate(n_iter=2, callback_url=None))
     tasks = [store.claims.take(f"call {number}", "any") for number in range(10)]
-    claims = {
-        str(task): store.claims.claim(task.job_id, task.number, f"call {number}")
-        for number, task in enumerate(tasks)
-        if task
-    }
-    store.redis.delete(f"pd:lease:lost:0:{claims['lost:0'].token}")  # type: ignore[union-attr]
+    claims = {}
+    for number, task in enumerate(tasks):
+        assert task
+        claim = store.claims.claim(task.job_id, task.number, f"call {number}")
+        assert claim
+        claims[str(task)] = claim
+    store.redis.delete(f"pd:lease:lost:0:{claims['lost:0'].token}")
     fill()
 
     for claim in claims.values():
-        assert claim
         store.claims.renew(claim)
-    assert store.redis.exists(f"pd:lease:lost:0:{claims['lost:0'].token}")  # type: ignore[union-attr]
-    last = [store.claims.finish(claims[f"done:{task}"], [], {"device": "cpu"}, []) for task in range(2)]  # type: ignore[arg-type]
+    assert store.redis.exists(f"pd:lease:lost:0:{claims['lost:0'].token}")
+    last = [store.claims.finish(claims[f"done:{task}"], [], {"device": "cpu"}, []) for task in range(2)]
     assert last == [False, True]
     assert store.close("done", None)
     assert store.cancel("cancelled") is State.REVOKED
-    store.claims.fail(claims["failed:0"], InternalError("It failed."))  # type: ignore[arg-type]
-    store.claims.release(claims["returned:0"])  # type: ignore[arg-type]
+    store.claims.fail(claims["failed:0"], InternalError("It failed."))
+    store.claims.release(claims["returned:0"])
     for number, task in enumerate(tasks):
         assert task
         if task.job_id != "returned":

@@ -152,11 +152,15 @@ def test_noise_multiplier_scales_the_noise_that_is_added(engine: Engine, request
 
 def test_full_strength_runs_every_step(engine: Engine, request_for: Build) -> None:
     """Given strengths, when images are reworked, then that share of the steps runs, and at least one."""
-    for strength, steps in ((1.0, 10), (0.55, 5), (0.01, 1)):
+
+    def reported(strength: float) -> list[tuple[int, int]]:
         seen: list[tuple[int, int]] = []
         request = request_for(init_image=image(90), strength=strength, steps=10)
-        engine.submit(request, lambda step, steps, seen=seen: seen.append((step, steps))).result(60)  # type: ignore[misc]
-        assert seen == [(number, steps) for number in range(1, steps + 1)]
+        engine.submit(request, lambda step, steps: seen.append((step, steps))).result(60)
+        return seen
+
+    for strength, steps in ((1.0, 10), (0.55, 5), (0.01, 1)):
+        assert reported(strength) == [(number, steps) for number in range(1, steps + 1)]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

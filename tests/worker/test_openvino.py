@@ -157,7 +157,12 @@ def _conversions(folder: Path) -> int:
     """In a process of its own: how many times it had to convert the demo model."""
     made: list[Any] = []
     really = openvino_unet._graph
-    openvino_unet._graph = lambda unet: made.append(unet) or really(unet)  # type: ignore[func-returns-value]
+
+    def graph(unet: Any) -> Any:
+        made.append(unet)
+        return really(unet)
+
+    openvino_unet._graph = graph
     settings = Settings(device="cpu", cpu_backend=OPENVINO, compile_cache_dir=folder)
     assert isinstance(load(settings, load_catalogue("demo"), model="demo").unet, OpenVinoUNet)
     return len(made)

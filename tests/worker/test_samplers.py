@@ -212,10 +212,12 @@ def k_diffusion_sampling() -> types.ModuleType:
     package = importlib.util.find_spec("k_diffusion")
     if package is None or not package.submodule_search_locations:
         pytest.skip("k-diffusion is not installed: pip install --no-deps k-diffusion to compare with it")
-    stubs = {name: types.ModuleType(name) for name in ("k_diffusion", "k_diffusion.utils", "torchdiffeq")}
-    stubs["k_diffusion"].utils = stubs["k_diffusion.utils"]  # type: ignore[attr-defined]
-    stubs["torchdiffeq"].odeint = None  # type: ignore[attr-defined]
-    stubs["k_diffusion.utils"].append_dims = lambda x, _ndim: x.reshape(-1, 1, 1, 1)  # type: ignore[attr-defined]
+    stubs: dict[str, Any] = {
+        name: types.ModuleType(name) for name in ("k_diffusion", "k_diffusion.utils", "torchdiffeq")
+    }
+    stubs["k_diffusion"].utils = stubs["k_diffusion.utils"]
+    stubs["torchdiffeq"].odeint = None
+    stubs["k_diffusion.utils"].append_dims = lambda x, _ndim: x.reshape(-1, 1, 1, 1)
     file = Path(package.submodule_search_locations[0]) / "sampling.py"
     spec = importlib.util.spec_from_file_location("k_diffusion.sampling", file)
     assert spec

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def every_model_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def stock_matmul() -> Iterator[None]:
     """The switch of the matrix products is the whole process's."""
-    switch = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    switch = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # made at run time
     before = switch.fp32_precision
     yield
     switch.fp32_precision = before
@@ -113,11 +114,11 @@ def test_fewer_multiplications_give_the_same_sums(
     ],
     ids=str,
 )
-def test_other_convolutions_stay_as_they_are(different: dict[str, int]) -> None:
+def test_other_convolutions_stay_as_they_are(different: dict[str, Any]) -> None:
     """Given a convolution of another kind, when a model is changed, then it is left alone."""
-    arguments = {"in_channels": 64, "out_channels": 64, "kernel_size": 3, "padding": 1} | different
-    model = torch.nn.Sequential(torch.nn.Conv2d(**arguments))  # type: ignore[arg-type]
-    assert not suits(model[0])  # type: ignore[arg-type]
+    convolution = torch.nn.Conv2d(**{"in_channels": 64, "out_channels": 64, "kernel_size": 3, "padding": 1} | different)
+    model = torch.nn.Sequential(convolution)
+    assert not suits(convolution)
     replace_convolutions(model)
     assert isinstance(model[0], torch.nn.Conv2d)
 
@@ -182,7 +183,7 @@ def test_matrix_products_that_would_be_rounded_are_not_let_through(
     stock_matmul: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a processor on which the switch makes products bfloat16, when it is tried, then it is set back."""
-    switch = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    switch = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # made at run time
     product = torch.Tensor.__matmul__
 
     def rounding(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -52,10 +53,14 @@ def call(unet: Unet, timesteps: list[int]) -> torch.Tensor:
     return made
 
 
+def split_up(unet: Any) -> None:
+    unet.forward = SplitBatch(unet)
+
+
 def test_every_row_gets_what_belongs_to_it(three_threads: None) -> None:
     """Given rows of every kind, when they are shared out unevenly, then each has its own result, in its place."""
     shared, plain = Unet(), Unet()
-    shared.forward = SplitBatch(shared)  # type: ignore[method-assign, assignment]
+    split_up(shared)
     for rows in (1, 2, 5):
         torch.testing.assert_close(call(shared, list(range(rows))), call(plain, list(range(rows))), rtol=0, atol=0)
     shared.meet = threading.Barrier(3)
@@ -67,7 +72,7 @@ def test_every_row_gets_what_belongs_to_it(three_threads: None) -> None:
 def test_a_part_that_fails_fails_the_call_when_all_have_ended(three_threads: None) -> None:
     """Given a row that cannot be computed, when it is called, then its error is raised; the next call is fine."""
     unet = Unet()
-    unet.forward = SplitBatch(unet)  # type: ignore[method-assign, assignment]
+    split_up(unet)
     with pytest.raises(RuntimeError, match="out of memory"):
         call(unet, [1001, 1, 1, 1, 1, 1])
     assert len(unet.calls) == 3
@@ -79,7 +84,7 @@ def test_a_model_that_is_put_away_leaves_at_once(three_threads: None) -> None:
     gc.disable()
     try:
         unet = Unet()
-        unet.forward = SplitBatch(unet)  # type: ignore[method-assign, assignment]
+        split_up(unet)
         call(unet, [1, 2, 3, 4, 5])
         left = weakref.ref(unet)
         del unet

@@ -28,7 +28,7 @@ class Part(torch.nn.Module):
         super().__init__()
         self.name, self.journal, self.refuses = name, journal, False
 
-    def to(self, place: str) -> "Part":  # type: ignore[override]
+    def to(self, place: str) -> "Part":  # type: ignore[override]  # torch's takes more
         self.journal.append((self.name, place))
         if self.refuses and place != "cpu":
             raise torch.OutOfMemoryError("CUDA out of memory")
