@@ -42,8 +42,9 @@ from shared.request.model import ImageRequest
 from shared.request.parameters import image_parameters, wire_parameters
 from shared.request.sizes import plan_grid
 from shared.storage.results import ResultStore
-from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
+from worker.engine import Denoised, DenoiseRequest, Ticket
 from worker.images.encode import encode, grid, upscale
+from worker.jobs.denoiser import Denoiser
 from worker.jobs.isolation import Isolation
 from worker.jobs.patience import Patience
 from worker.jobs.progress import Reporter
@@ -61,7 +62,7 @@ class TaskRunner:
         self,
         jobs: JobStore,
         results: ResultStore,
-        engine: Engine,
+        engine: Denoiser,
         served_elsewhere: Callable[[ImageRequest], bool] = lambda _request: False,
         left_to_others: Callable[[str], Collection[str]] = lambda _variant: (),
         patience: Patience | None = None,

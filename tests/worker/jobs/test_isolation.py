@@ -121,13 +121,13 @@ def test_a_poisonous_task_is_blamed_alone(jobs: JobStore, results: ResultStore, 
     for name in names:
         jobs.accept(name, request_of(prompts=(name,), steps=1))
     engine = DyingEngine(len(names))
-    die_with(TaskRunner(jobs, results, engine), names)  # type: ignore[arg-type]  # the fakes have what is used
+    die_with(TaskRunner(jobs, results, engine), names)
     assert {jobs.get(name).tasks[0].attempt for name in names} == {1}
 
     for _ in range(4):
         for lease in redis_client.scan_iter("test:lease:*"):
             redis_client.delete(lease)
-        runner = TaskRunner(jobs, results, DyingEngine(1))  # type: ignore[arg-type]
+        runner = TaskRunner(jobs, results, DyingEngine(1))
         for message in names:
             try:
                 runner.run_next(message, "any")
@@ -151,7 +151,7 @@ def test_a_task_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, re
     assert lost
     jobs.redis.delete(f"test:lease:suspect:0:{lost.token}")
     engine = FakeEngine()
-    runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]
+    runner = TaskRunner(jobs, results, engine)
     beside: list[bool] = []
 
     def try_another() -> None:
@@ -182,7 +182,7 @@ def test_a_cancelled_task_keeps_no_others_out(redis_client: Any, results: Result
         leave.wait(30)
 
     engine.before_result = before_result
-    runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what is used
+    runner = TaskRunner(jobs, results, engine)
     beside = threading.Thread(target=runner.run_next, args=("beside", "any"), daemon=True)
     beside.start()
     assert under_way.wait(30)

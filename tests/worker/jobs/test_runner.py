@@ -118,7 +118,7 @@ def runner(jobs: JobStore, results: ResultStore, engine: FakeEngine) -> TaskRunn
     """Each step of its engine is reported at once."""
     reporter = Reporter(jobs)
     engine.after_step = reporter.send
-    return TaskRunner(jobs, results, engine, reporter=reporter)  # type: ignore[arg-type]  # the fake has what is used
+    return TaskRunner(jobs, results, engine, reporter=reporter)
 
 
 def colours(results: ResultStore, folder: str, names: list[str]) -> list[int]:
@@ -503,7 +503,7 @@ def test_a_store_that_is_away_for_a_while_loses_no_work(
     jobs: JobStore, engine: FakeEngine, flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a store that fails before and after the drawing, and at the grid, then the job is done, drawn once."""
-    runner = TaskRunner(jobs, flaky, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    runner = TaskRunner(jobs, flaky, engine)
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
     ResultStore(flaky._root).write(input_folder("j"), INPUT_NAME, data.getvalue())
@@ -540,7 +540,7 @@ def test_a_store_that_stays_away_is_waited_for_until_the_deadline(
 
     flaky.meanwhile = later
     jobs.accept("j", request_of())
-    TaskRunner(jobs, flaky, engine).run(TaskRef("j", 0))  # type: ignore[arg-type]  # the fake has what the runner uses
+    TaskRunner(jobs, flaky, engine).run(TaskRef("j", 0))
     error = jobs.get("j").error
     assert error
     assert (error.code, flaky.failed) == ("store_unavailable", 4)
@@ -553,7 +553,7 @@ def test_a_job_cancelled_while_the_store_is_away_waits_no_more(
     flaky.failures = 10**6
     flaky.meanwhile = lambda: jobs.cancel("j")
     jobs.accept("j", request_of())
-    TaskRunner(jobs, flaky, engine).run(TaskRef("j", 0))  # type: ignore[arg-type]  # the fake has what the runner uses
+    TaskRunner(jobs, flaky, engine).run(TaskRef("j", 0))
     assert jobs.get("j").state is State.REVOKED
     assert flaky.failed == 1
 
@@ -583,7 +583,7 @@ def test_a_worker_that_is_to_end_waits_for_nothing_that_stays_away(
         monkeypatch.setattr(jobs.claims, "finish", gone)
         monkeypatch.setattr(jobs.claims, "release", gone)
     jobs.accept("j", request_of())
-    runner = TaskRunner(jobs, flaky, engine, patience=Patience(stopping, now))  # type: ignore[arg-type]  # the fake
+    runner = TaskRunner(jobs, flaky, engine, patience=Patience(stopping, now))
     with pytest.raises(WorkerStopping):
         runner.run(TaskRef("j", 0))
     task = jobs.get("j").tasks[0]
@@ -612,7 +612,7 @@ def test_a_message_delivered_twice_waits_for_the_living_attempt(redis_client: An
     attempt."""
     engine = FakeEngine()
     jobs = JobStore(redis_client, "test:", lease_s=60)
-    runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    runner = TaskRunner(jobs, results, engine)
     jobs.accept("j", request_of())
     claim = jobs.claims.claim("j", 0)
     assert claim
@@ -629,7 +629,7 @@ def test_the_beat_renews_the_lease_of_tasks_in_progress(redis_client: Any, resul
     """Given a task whose lease is running out, when the runner renews, then it lasts again; after the task, no more."""
     engine = FakeEngine()
     jobs = JobStore(redis_client, "test:", lease_s=60)
-    runner = TaskRunner(jobs, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    runner = TaskRunner(jobs, results, engine)
     jobs.accept("j", request_of(steps=1))
 
     def run_out_and_renew() -> None:
@@ -697,7 +697,7 @@ def test_a_model_that_only_another_worker_has_is_left_to_it(
     """Given a worker without the model, when it gets a task, then another that has it gets the task, else it fails."""
     engine, jobs = FakeEngine(), JobStore(redis_client, "test:")
     engine.errors = [ModelUnavailable("It is not here.")]
-    runner = TaskRunner(jobs, results, engine, lambda _request: elsewhere)  # type: ignore[arg-type]  # the fake
+    runner = TaskRunner(jobs, results, engine, lambda _request: elsewhere)
     jobs.accept("j", request_of(steps=1))
     if elsewhere:
         with pytest.raises(TaskBusy):
@@ -738,7 +738,7 @@ def take_over(jobs: JobStore, message: str) -> None:
 def test_a_message_is_left_to_whoever_took_its_task_over(leasing: JobStore, results: ResultStore) -> None:
     """Given a worker that was frozen, when it learns that another has its task, then it neither keeps nor ends it."""
     engine = FakeEngine()
-    runner = TaskRunner(leasing, results, engine)  # type: ignore[arg-type]  # the fake has what the runner uses
+    runner = TaskRunner(leasing, results, engine)
     leasing.accept("j", request_of(steps=1))
     taken_over: list[bool] = []
 
@@ -756,7 +756,7 @@ def test_a_message_is_left_to_whoever_took_its_task_over(leasing: JobStore, resu
 def test_a_task_that_is_done_lets_its_message_go(leasing: JobStore, results: ResultStore) -> None:
     """Given a task, when it is done, cancelled or not there, then its message may be acknowledged and holds nothing."""
     engine = FakeEngine()
-    runner = TaskRunner(leasing, results, engine)  # type: ignore[arg-type]
+    runner = TaskRunner(leasing, results, engine)
     assert runner.run_next("call", "any")
     leasing.accept("j", request_of(steps=1))
     assert runner.run_next("call", "any")
@@ -774,7 +774,7 @@ def test_a_task_that_cannot_be_given_back_is_told_to_nobody(
     """Given a task whose job ended or that another took over, when a worker gives it back, then nothing is raised."""
     engine = FakeEngine()
     engine.errors = [raised]
-    runner = TaskRunner(leasing, results, engine, lambda _request: True)  # type: ignore[arg-type]
+    runner = TaskRunner(leasing, results, engine, lambda _request: True)
     leasing.accept("j", request_of(steps=1))
     done: list[bool] = []
 
@@ -801,7 +801,7 @@ def test_tasks_of_models_that_others_have_are_left_to_them(leasing: JobStore, re
     for name, model in (("first", "big"), ("second", "demo"), ("third", "demo")):
         leasing.accept(name, request_of(steps=1, model=model))
     engine = FakeEngine()
-    runner = TaskRunner(leasing, results, engine, left_to_others=lambda _variant: {"big"})  # type: ignore[arg-type]
+    runner = TaskRunner(leasing, results, engine, left_to_others=lambda _variant: {"big"})
     for number in range(2):
         assert runner.run_next(f"call {number}", "any")
     assert [leasing.get(name).state for name in ("second", "third")] == [State.SUCCESS] * 2
