@@ -1,58 +1,42 @@
 """One task of a job, from its message to its stored images: claim, denoise, store, mark, and close the job."""
 
-import io
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection
-from typing import TypeVar
 
 import redis
 from PIL import Image
 
 from shared.errors import (
-    DeadlineExceeded,
     InternalError,
     JobCancelled,
     JobError,
     LeaseLost,
     ModelUnavailable,
-    ResultMissing,
     ServiceError,
-    StoreUnavailable,
     TaskBusy,
     WorkerFailed,
     WorkerStopping,
 )
-from shared.jobs.records import (
-    INPUT_NAME,
-    Claim,
-    StoredImage,
-    TaskRef,
-    expiring_folder,
-    input_folder,
-    new_token,
-    result_folder,
-)
+from shared.jobs.records import Claim, StoredImage, TaskRef, new_token, result_folder
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.redis.errors import suppress_passing
 from shared.request.model import ImageRequest
-from shared.request.parameters import image_parameters, wire_parameters
-from shared.request.sizes import plan_grid
+from shared.request.parameters import image_parameters
 from shared.storage.results import ResultStore
 from worker.engine import Denoised, DenoiseRequest, Ticket
-from worker.images.encode import encode, grid, upscale
+from worker.images.encode import encode, upscale
+from worker.jobs.closing import Closing
 from worker.jobs.denoiser import Denoiser
+from worker.jobs.inputs import InputImages
 from worker.jobs.isolation import Isolation
 from worker.jobs.patience import Patience
 from worker.jobs.progress import Reporter
+from worker.jobs.result_files import ResultFiles
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-_INPUTS_KEPT = 8
 
 
 class TaskRunner:
@@ -77,16 +61,15 @@ class TaskRunner:
         self._served_elsewhere = served_elsewhere
         self._left_to_others = left_to_others
         self._isolation = Isolation()
-        self._results = results
         self._engine = engine
-        self._patience = patience or Patience()
-        self._patiently = self._patience.for_redis
+        patience = patience or Patience()
+        self._patiently = patience.for_redis
+        self._files = ResultFiles(jobs, results, patience)
+        self._inputs = InputImages(self._files)
+        self._closing = Closing(jobs, self._files, patience)
         self._reporter = reporter or Reporter(jobs)
         self._lock = threading.Lock()
         self._tickets: dict[Claim, list[Ticket]] = {}
-        self._inputs_lock = threading.Lock()
-        self._inputs: OrderedDict[str, Image.Image] = OrderedDict()
-        """The inputs of late, at the size that is drawn, by job: for its other tasks."""
 
     def renew(self) -> None:
         """Send a heartbeat for every task in progress, also while a model loads and no step is done."""
@@ -174,7 +157,7 @@ class TaskRunner:
             last = claim.finished or self._make(claim)
             log.info("the task is done after %.1f s, attempt %d", time.monotonic() - started, claim.attempt)
             if last:
-                self._close(claim)
+                self._closing.close(claim)
         except JobCancelled as reason:
             log.info("the task is not continued: %s", reason)
         except LeaseLost as reason:
@@ -210,7 +193,7 @@ class TaskRunner:
     def _make(self, claim: Claim) -> bool:
         """Make and store the images of a task; True when it was the last task of the job."""
         self._engine.fetch(claim.request.model, lambda percent: self._downloading(claim, percent))
-        finished = self._denoise(claim, self._input_image(claim))
+        finished = self._denoise(claim, self._inputs.of(claim))
         stored = [self._store(claim, sample, image) for sample, image in enumerate(finished)]
         warnings = list(dict.fromkeys(warning for image in finished for warning in image.warnings))
         return self._patiently(lambda: self._jobs.claims.finish(claim, stored, finished[0].used, warnings))
@@ -234,34 +217,6 @@ class TaskRunner:
                     ticket.cancel()
                 raise
 
-    def _input_image(self, claim: Claim) -> Image.Image | None:
-        """The image to start from at the request's size, (W, H) RGB; None for text to image."""
-        request = claim.request
-        if request.kind != "img2img":
-            return None
-        with self._inputs_lock:
-            if known := self._inputs.get(claim.job_id):
-                return known
-        data = self._with_store(claim, lambda: self._read_input(claim.job_id))
-        # one at a time is decoded, for it may be far larger than what is drawn
-        with self._inputs_lock:
-            if known := self._inputs.get(claim.job_id):
-                return known  # another task of the job was first
-            with Image.open(io.BytesIO(data)) as opened:
-                # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
-                image = opened.convert("RGB").resize((request.width, request.height), Image.Resampling.LANCZOS)
-            self._inputs[claim.job_id] = image
-            if len(self._inputs) > _INPUTS_KEPT:
-                self._inputs.popitem(last=False)
-        return image
-
-    def _read_input(self, job_id: str) -> bytes:
-        try:
-            return self._results.read(input_folder(job_id), INPUT_NAME)
-        except ResultMissing:
-            # where an API of an older version put it
-            return self._results.read(expiring_folder(job_id), INPUT_NAME)
-
     def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
         request = claim.request
         seed = request.seed_of(claim.task, sample)
@@ -269,36 +224,8 @@ class TaskRunner:
         parameters = image_parameters(request, claim.task, sample, finished.used, finished.warnings)
         name = f"{claim.task * request.n_samples + sample:04d}-{seed}.{request.format}"
         data = encode(image, request.format, parameters)
-        self._with_store(claim, lambda: self._results.write(result_folder(claim.job_id, request), name, data))
+        self._files.write(claim, result_folder(claim.job_id, request), name, data)
         return StoredImage(name=name, seed=seed)
-
-    def _close(self, claim: Claim) -> None:
-        """All tasks are done: assemble the grid where one was asked for, and end the job."""
-        grid = None if claim.request.skip_grid else self._grid(claim)
-        if self._patiently(lambda: self._jobs.close(claim.job_id, grid)):
-            log.info("the job is closed")
-
-    def _grid(self, claim: Claim) -> str | None:
-        """Make and store the grid; gives its name, or None when it cannot be made: the images are worth more."""
-        request, name = claim.request, f"grid.{claim.request.format}"
-        job = self._patiently(lambda: self._jobs.get(claim.job_id))
-        try:
-            images = (self._read_image(claim, job.folder, stored.name) for stored in job.images)
-            sheet = grid(images, plan_grid(request))
-            parameters = wire_parameters(request, job.tasks[0].used, ())
-            data = encode(sheet, request.format, parameters)
-            self._with_store(claim, lambda: self._results.write(job.folder, name, data))
-        except (JobCancelled, LeaseLost, WorkerStopping):
-            raise
-        except Exception:
-            log.exception("the grid cannot be made; the job ends without it")
-            return None
-        return name
-
-    def _read_image(self, claim: Claim, folder: str, name: str) -> Image.Image:
-        data = self._with_store(claim, lambda: self._results.read(folder, name))
-        with Image.open(io.BytesIO(data)) as opened:
-            return opened.convert("RGB")
 
     def _fail(self, claim: Claim, error: ServiceError) -> bool:
         """End the job with `error`; as `_carry_out`."""
@@ -311,16 +238,6 @@ class TaskRunner:
             log.info("the failure changes nothing: %s", lost)
             return False
         return True
-
-    def _with_store(self, claim: Claim, call: Callable[[], T]) -> T:
-        """Call until the result store answers, as long as the task may go on: at most until its deadline."""
-
-        def still_wanted(away: StoreUnavailable) -> None:
-            with suppress_passing():
-                for objection in self._jobs.claims.objections([claim]).values():
-                    raise away if isinstance(objection, DeadlineExceeded) else objection
-
-        return self._patience.for_store(call, still_wanted)
 
 
 def _denoise_request(claim: Claim, sample: int, start: Image.Image | None) -> DenoiseRequest:

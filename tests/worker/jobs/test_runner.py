@@ -277,10 +277,10 @@ def test_an_input_is_brought_to_its_size_in_one_step(
     jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, upscale=upscale, width=size, height=size))
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "resize", noted)
-        runner._input_image(jobs.claims.claim("j", 0))  # type: ignore[arg-type]  # it is there
+        runner._inputs.of(jobs.claims.claim("j", 0))  # type: ignore[arg-type]  # it is there
     assert made == [(size, size)]
     runner.run(TaskRef("j", 0))
-    start = runner._inputs["j"]
+    start = runner._inputs._kept["j"]
     assert start.tobytes() == resize(image, (size, size), Image.Resampling.LANCZOS).tobytes()
 
 
@@ -306,7 +306,7 @@ def test_the_tasks_of_a_job_share_its_input(
             runner.run(TaskRef(job, task))
     assert read == [input_folder(f"j{number}") for number in range(20)]
     assert len({id(request.init_image) for request in engine.requests[-3:]}) == 1
-    assert len(runner._inputs) < 10
+    assert len(runner._inputs._kept) < 10
 
 
 def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
@@ -331,7 +331,7 @@ def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert [id(request.init_image) for request in engine.requests] == [id(runner._inputs["j"])] * 3
+    assert [id(request.init_image) for request in engine.requests] == [id(runner._inputs._kept["j"])] * 3
 
 
 @pytest.mark.parametrize(
