@@ -62,7 +62,7 @@ def scores(engine: Engine, sampler: str, count: int, steps: int, scale: float) -
 
 
 @click.command()
-@click.option("--count", default=100, show_default=True, help="Pictures a sampler and step count.")
+@click.option("--count", default=100, show_default=True, help="Images a sampler and step count.")
 @click.option("--steps", type=int, multiple=True, default=STEPS, show_default=True, help="Tried until the bar is held.")
 @click.option("--scale", default=7.5, show_default=True, help="Of the guidance.")
 @click.option("--name", default="samplers", show_default=True, help="Of the file in benchmarks/results.")

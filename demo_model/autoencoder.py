@@ -1,6 +1,6 @@
-"""The picture autoencoder: an AutoencoderKL with 4 latents and factor 8 that learns the written code of `latents`.
+"""The image autoencoder: an AutoencoderKL with 4 latents and factor 8 that learns the written code of `latents`.
 
-Encoder and decoder are trained apart: the encoder to write the code of a picture, the decoder to draw the picture
+Encoder and decoder are trained apart: the encoder to write the code of an image, the decoder to draw the image
 of a code. Either can go on learning at any time without making the UNet's latents stale.
 """
 
@@ -50,19 +50,19 @@ def new_autoencoder() -> AutoencoderKL:
 
 
 def crops(seed: int, count: int, size: int = 64) -> torch.Tensor:
-    """`count` pictures of `size` pixels, some whole and some cut from larger drawings: (B, 3, size, size)."""
+    """`count` images of `size` pixels, some whole and some cut from larger drawings: (B, 3, size, size)."""
     rng = random.Random(seed)
-    pictures = []
+    images = []
     for _ in range(count):
         side = rng.choice((size, 2 * size, 2 * size, 3 * size))
-        picture = draw(sample_scene(rng.getrandbits(40)), side, side)
+        image = draw(sample_scene(rng.getrandbits(40)), side, side)
         x, y = (8 * rng.randint(0, (side - size) // 8) for _ in range(2))
-        pictures.append(np.asarray(picture.crop((x, y, x + size, y + size))))
-    return to_tensor(np.stack(pictures))
+        images.append(np.asarray(image.crop((x, y, x + size, y + size))))
+    return to_tensor(np.stack(images))
 
 
 def clouds(seed: int, count: int, size: int = 64) -> torch.Tensor:
-    """Random colour fields at many scales, so that the encoder also copes with pictures from elsewhere."""
+    """Random colour fields at many scales, so that the encoder also copes with images from elsewhere."""
     draw_from = generator(SEED + 3, seed)
     field = torch.zeros(count, 3, size, size)
     for side in (1, 2, 4, 8, 16, size):
@@ -72,16 +72,16 @@ def clouds(seed: int, count: int, size: int = 64) -> torch.Tensor:
     return field.clamp(-1, 1)
 
 
-def exaggerated(pictures: torch.Tensor, draw_from: torch.Generator) -> torch.Tensor:
-    """A third of the pictures with their colours pushed out from the world's mean by up to 60 %, beyond -1..1.
+def exaggerated(images: torch.Tensor, draw_from: torch.Generator) -> torch.Tensor:
+    """A third of the images with their colours pushed out from the world's mean by up to 60 %, beyond -1..1.
 
     Strong guidance pushes latents just so; the decoder must answer with the nearest colours there are.
     """
-    count = pictures.shape[0]
+    count = images.shape[0]
     pushed = torch.rand(count, generator=draw_from) < 1 / 3
     factor = torch.where(pushed, 1 + 0.6 * torch.rand(count, generator=draw_from), 1.0).view(-1, 1, 1, 1)
     centre = world_code().centre[:3].view(1, 3, 1, 1)
-    return centre + factor * (pictures - centre)
+    return centre + factor * (images - centre)
 
 
 def grain(shape: torch.Size, draw_from: torch.Generator) -> torch.Tensor:
@@ -102,17 +102,17 @@ def picture_loss(drawn: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def psnr(drawn: torch.Tensor, target: torch.Tensor) -> float:
-    """Peak signal to noise in dB of pictures in -1..1."""
+    """Peak signal to noise in dB of images in -1..1."""
     return float(10 * torch.log10(4 / F.mse_loss(drawn.clamp(-1, 1), target)))
 
 
 def decoder_half(vae: AutoencoderKL) -> nn.ModuleDict:
-    """What turns latents into pictures, under the names it has in the autoencoder."""
+    """What turns latents into images, under the names it has in the autoencoder."""
     return nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv})
 
 
 def encoder_half(vae: AutoencoderKL) -> nn.ModuleDict:
-    """What turns pictures into latents, under the names it has in the autoencoder."""
+    """What turns images into latents, under the names it has in the autoencoder."""
     return nn.ModuleDict({"encoder": vae.encoder, "quant_conv": vae.quant_conv})
 
 
@@ -152,7 +152,7 @@ def silence_posterior(vae: AutoencoderKL) -> None:
 
 
 def train_encoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch.device, size: int = 64) -> None:
-    """Train the encoder to write the code of drawn pictures and of colour clouds."""
+    """Train the encoder to write the code of drawn images and of colour clouds."""
     vae.to(device)
     half = encoder_half(vae)
     parts = list(half.parameters())
@@ -163,9 +163,9 @@ def train_encoder(vae: AutoencoderKL, state: Path, budget: Budget, device: torch
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * cosine_tail(stage.fraction, step, warmup=50, flat=0.3)
         seed = (SEED + 1) * 10**9 + step
-        pictures = torch.cat([crops(seed, BATCH - 3, size), clouds(step, 3, size)])
-        target = code(pictures).to(device)
-        written = vae.encode(pictures.to(device)).latent_dist.mean * SCALING_FACTOR
+        images = torch.cat([crops(seed, BATCH - 3, size), clouds(step, 3, size)])
+        target = code(images).to(device)
+        written = vae.encode(images.to(device)).latent_dist.mean * SCALING_FACTOR
         loss = F.mse_loss(written, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,4 +1,4 @@
-"""A sheet of 64 prompts and their pictures: `python -m demo_model.contact_sheet`."""
+"""A sheet of 64 prompts and their images: `python -m demo_model.contact_sheet`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CAPTION = 46
 
 
 def compose(prompts: tuple[str, ...], images: list[Image.Image]) -> Image.Image:
-    """The pictures in rows of eight, each above its prompt."""
+    """The images in rows of eight, each above its prompt."""
     rows = -(-len(images) // COLUMNS)
     cell_width, cell_height = SIDE + 8, SIDE + CAPTION
     sheet = Image.new("RGB", (COLUMNS * cell_width, rows * cell_height), (255, 255, 255))
@@ -38,7 +38,7 @@ def compose(prompts: tuple[str, ...], images: list[Image.Image]) -> Image.Image:
 @click.option("--seed", default=2026, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 def main(model: Path, out: Path, seed: int, threads: int) -> None:
-    """Paint the sheet: the first picture of each prompt, none chosen by hand."""
+    """Paint the sheet: the first image of each prompt, none chosen by hand."""
     torch.set_num_threads(threads)
     painter = Painter(model)
     with click.progressbar(length=len(SHEET), label="painting") as bar:

@@ -35,12 +35,12 @@ EMPHASISED = 0.3
 #: would be learned from the weighted word itself.
 SILENCED = 0.5
 #: From this timestep on, half of the noisy latents are replaced by pure noise. SD's betas leave a trace of the
-#: picture at the last timestep, which sampling from pure noise never has (arXiv 2305.08891): without this the
+#: image at the last timestep, which sampling from pure noise never has (arXiv 2305.08891): without this the
 #: layout would be read off the trace and not off the text.
 BLIND = 850
 #: Share of timesteps in the noisier half, where the layout is decided.
 HIGH = 0.5
-#: Picture sizes and the chance of each: width, height, batch.
+#: Image sizes and the chance of each: width, height, batch.
 Sizes = tuple[tuple[float, int, int, int], ...]
 SMALL: Sizes = ((1.0, 64, 64, 64),)
 NATIVE: Sizes = (
@@ -131,7 +131,7 @@ def batch(seed: int, sizes: Sizes) -> tuple[list[str], torch.Tensor, list[Emphas
     """Captions (a share of them empty), latents (B, 4, H/8, W/8) of fresh scenes of one size, and weighted words."""
     rng = random.Random(seed)
     _, width, height, count = rng.choices(sizes, weights=[size[0] for size in sizes])[0]
-    texts, pictures, emphases = [], [], []
+    texts, images, emphases = [], [], []
     for _ in range(count):
         emphasis = None
         if rng.random() < EMPHASISED:
@@ -142,9 +142,9 @@ def batch(seed: int, sizes: Sizes) -> tuple[list[str], torch.Tensor, list[Emphas
             text = "" if rng.random() < EMPTY else caption(scene, rng)
         texts.append(text)
         emphases.append(emphasis)
-        # A cell averages 64 pixels, so larger pictures need no supersampling.
-        pictures.append(np.asarray(draw(scene, width, height, 2 if width * height <= 128 * 128 else 1)))
-    return texts, world_code()(to_tensor(np.stack(pictures))), emphases
+        # A cell averages 64 pixels, so larger images need no supersampling.
+        images.append(np.asarray(draw(scene, width, height, 2 if width * height <= 128 * 128 else 1)))
+    return texts, world_code()(to_tensor(np.stack(images))), emphases
 
 
 def weighted(
@@ -191,7 +191,7 @@ def train_unet(
 ) -> Average:
     """Train UNet and text encoder together; returns their running averages (UNet first).
 
-    The first `small_steps` see 64x64 pictures, which cost a quarter and teach what words mean; then
+    The first `small_steps` see 64x64 images, which cost a quarter and teach what words mean; then
     come 128x128 and some larger ones, and from `large` on more of the largest.
     """
     unet.to(device, memory_format=torch.channels_last).train()
@@ -214,7 +214,7 @@ def train_unet(
         timesteps, noisy, target = (x.to(device) for x in noised(latents, alphas, generator(SEED, step)))
         ids = token_ids(tokenizer, texts).to(device)
         with torch.set_grad_enabled(step >= small_steps):
-            # Small pictures leave the text encoder as it is, and mostly see little of the padding, which is half
+            # Small images leave the text encoder as it is, and mostly see little of the padding, which is half
             # of their cost.
             longest = int((ids != tokenizer.eos_token_id).sum(1).max()) + 8
             seen = ids[:, :longest] if step < small_steps and step % 4 else ids

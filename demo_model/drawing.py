@@ -154,9 +154,9 @@ def patches(scene: Scene, width: int, height: int) -> list[Patch]:
 
 
 def draw(scene: Scene, width: int = 128, height: int = 128, supersampling: int = 0) -> Image.Image:
-    """The picture of a scene; colours wander by up to five levels from picture to picture.
+    """The image of a scene; colours wander by up to five levels from image to image.
 
-    `supersampling` 0 takes four times the size, or twice for large pictures.
+    `supersampling` 0 takes four times the size, or twice for large images.
     """
     rng = random.Random(scene.seed + 1)
     shift: dict[RGB, RGB] = {}

@@ -2,7 +2,7 @@
 
 The text encoder gathers a prompt's meaning in its last tokens, and the UNet learns to read it there: the weight of a
 word in the middle would change next to nothing. A share of the training captions therefore has one, scaled just as
-the service scales it, and a picture that follows it.
+the service scales it, and an image that follows it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from demo_model.world import CENTRE_RADIUS, PLACED_RADIUS, Scene, single
 
 #: The weights lie between this and its inverse.
 STRONGEST = 1.6
-#: A weighted size word scales the radius by its weight to this power, so that the strongest stays in the picture.
+#: A weighted size word scales the radius by its weight to this power, so that the strongest stays in the image.
 SIZE_POWER = 1.0
 #: Of several colours the weighted one is drawn in proportion to its weight to this power.
 COLOUR_POWER = 12.0

@@ -1,7 +1,7 @@
 """Measure the model: `python -m demo_model.evaluate` reproduces the card's table.
 
-Every score is taken by `judge` on pictures painted with 20 steps at guidance scale 7.5, from prompts and seeds that
-training never used. `--part` paints that share of the pictures only, and says so in the results.
+Every score is taken by `judge` on images painted with 20 steps at guidance scale 7.5, from prompts and seeds that
+training never used. `--part` paints that share of the images only, and says so in the results.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SEED = 7_000_000
 
 @dataclass(frozen=True)
 class Score:
-    """One line of the table: a share of `count` pictures (or, with a `unit`, a measured value) and its bar."""
+    """One line of the table: a share of `count` images (or, with a `unit`, a measured value) and its bar."""
 
     what: str
     value: float
@@ -58,7 +58,7 @@ def percent(what: str, hits: list[bool], bar: float | None = None) -> Score:
 
 
 def judge_scores(count: int) -> list[Score]:
-    """How often the judge names the colour, background and shape of pictures drawn by the world itself."""
+    """How often the judge names the colour, background and shape of images drawn by the world itself."""
     hits = []
     for seed in range(count):
         scene = single(random.Random(SEED + seed))
@@ -66,7 +66,7 @@ def judge_scores(count: int) -> list[Score]:
         seen = judge.look(image)
         right = len(seen) == 1 and (seen[0].colour, seen[0].shape) == (thing.colour, thing.kind)
         hits.append(right and judge.background_colour(image) == (scene.background or "paper"))
-    return [percent("the judge itself, on drawn pictures", hits, 99)]
+    return [percent("the judge itself, on drawn images", hits, 99)]
 
 
 def single_scores(painter: Painter, count: int) -> list[Score]:
@@ -127,7 +127,7 @@ def negative_scores(painter: Painter, count: int) -> list[Score]:
 
 
 def emphasis_scores(painter: Painter, count: int) -> list[Score]:
-    """Weights move the picture: the choice between two colours, and the size of a large object."""
+    """Weights move the image: the choice between two colours, and the size of a large object."""
     scores = []
     seeds = [SEED + 30_000 + i for i in range(count)]
     for weight in (1 / 1.4, 1.0, 1.4):
@@ -138,7 +138,7 @@ def emphasis_scores(painter: Painter, count: int) -> list[Score]:
         images = painter.paint(["a large red circle"] * count, seeds, emphasis=Emphasis("large", weight))
         areas = [seen[0].area if seen else 0.0 for seen in map(judge.look, images)]
         area = round(100 * statistics.mean(areas), 1)
-        scores.append(Score(f'"a (large:{weight:.2f}) red circle" covers', area, count, unit="% of the picture"))
+        scores.append(Score(f'"a (large:{weight:.2f}) red circle" covers', area, count, unit="% of the image"))
     return scores
 
 
@@ -196,7 +196,7 @@ def size_scores(painter: Painter, count: int) -> list[Score]:
 
 
 def time_scores(painter: Painter) -> list[Score]:
-    """Seconds for one picture, guidance included, through the stock pipeline; the median of seven."""
+    """Seconds for one image, guidance included, through the stock pipeline; the median of seven."""
     seconds = []
     for seed in range(8):
         started = time.perf_counter()
@@ -207,7 +207,7 @@ def time_scores(painter: Painter) -> list[Score]:
 
 def table(scores: list[Score]) -> str:
     """The scores as a Markdown table."""
-    lines = ["| what | measured | bar | reached | pictures |", "|---|---|---|---|---|"]
+    lines = ["| what | measured | bar | reached | images |", "|---|---|---|---|---|"]
     for score in scores:
         unit = " %" if score.unit == "%" else f" {score.unit}".rstrip()
         relation = "<=" if score.unit == "s" else ">="
@@ -218,7 +218,7 @@ def table(scores: list[Score]) -> str:
 
 @click.command()
 @click.option("--model", type=click.Path(path_type=Path, exists=True), default=WEIGHTS, help="The model folder.")
-@click.option("--part", default=1.0, show_default=True, help="Share of the full number of pictures.")
+@click.option("--part", default=1.0, show_default=True, help="Share of the full number of images.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, help="Where the results go, as JSON.")
 @click.option(
     "--only", multiple=True,

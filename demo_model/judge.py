@@ -1,7 +1,7 @@
-"""What a picture shows, measured: its background, its objects, their colours and shapes.
+"""What an image shows, measured: its background, its objects, their colours and shapes.
 
 The judge knows the world's palette and outlines and nothing of the model; `tests/demo_model/test_judge.py` holds it
-to 99 % on drawn pictures. Pictures may have any size; positions are fractions of it.
+to 99 % on drawn images. Images may have any size; positions are fractions of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from demo_model.shapes import SHAPE_NAMES, outline
 Mask = npt.NDArray[np.bool_]
 #: L*a*b* distance from the background at which a pixel belongs to something else, at the least.
 FOREGROUND = 11.0
-#: An object covers at least this share of the picture.
+#: An object covers at least this share of the image.
 SMALLEST = 0.004
 #: Overlap (intersection over union) with the best outline below which a mask is no shape at all.
 RECOGNISED = 0.6
@@ -32,7 +32,7 @@ def _array(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def background_rgb(image: Image.Image) -> tuple[float, float, float]:
-    """The median colour of the picture's border, two pixels wide."""
+    """The median colour of the image's border, two pixels wide."""
     a = _array(image)
     border = np.concatenate(
         [a[:2].reshape(-1, 3), a[-2:].reshape(-1, 3), a[:, :2].reshape(-1, 3), a[:, -2:].reshape(-1, 3)]
@@ -71,7 +71,7 @@ def find_object_mask(image: Image.Image) -> Mask | None:
 
 
 def dominant_colour(image: Image.Image, mask: Mask | None = None) -> str:
-    """The most frequent colour word inside a mask (the whole picture without one), away from its soft edge."""
+    """The most frequent colour word inside a mask (the whole image without one), away from its soft edge."""
     a = _array(image)
     if mask is None:
         mask = np.ones(a.shape[:2], dtype=bool)
@@ -83,7 +83,7 @@ def dominant_colour(image: Image.Image, mask: Mask | None = None) -> str:
 
 
 def colour_share(image: Image.Image, *words: str) -> float:
-    """The share of the picture's pixels whose nearest colour word is one of `words`."""
+    """The share of the image's pixels whose nearest colour word is one of `words`."""
     wanted = [COLOUR_NAMES.index(word) for word in words]
     return float(np.isin(colour_indices(_array(image)), wanted).mean())
 
@@ -145,7 +145,7 @@ class Sight:
 
 
 def look(image: Image.Image) -> list[Sight]:
-    """Every object of a picture, the largest first; `area` is its share of the picture."""
+    """Every object of an image, the largest first; `area` is its share of the image."""
     sights = []
     for mask in find_object_masks(image):
         x, y = centre(mask)
@@ -154,7 +154,7 @@ def look(image: Image.Image) -> list[Sight]:
 
 
 def half_colour(image: Image.Image, side: str) -> str | None:
-    """The dominant colour of what lies in one half of the picture (left, right, top, bottom); None if it is bare."""
+    """The dominant colour of what lies in one half of the image (left, right, top, bottom); None if it is bare."""
     mask = _contrast(image) > FOREGROUND
     height, width = mask.shape
     if side in ("left", "right"):

@@ -2,8 +2,8 @@
 
 A latent cell stands for 8x8 pixels: three channels hold the cell's mean colour, the fourth how its brightness
 leans from one corner to the other, which tells on which side of an edge the cell lies. Both are averages, so the
-code of a picture at half the size is the average of its code (what EQ-VAE, arXiv 2502.09509, trains for), it is
-as smooth as the picture, and a UNet can be trained before the autoencoder is: the autoencoder then learns to
+code of an image at half the size is the average of its code (what EQ-VAE, arXiv 2502.09509, trains for), it is
+as smooth as the image, and a UNet can be trained before the autoencoder is: the autoencoder then learns to
 write this code (encoder) and to draw from it (decoder).
 """
 
@@ -33,32 +33,32 @@ class Code:
     centre: torch.Tensor
     matrix: torch.Tensor
 
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Latents (B, 4, H/8, W/8) of pictures (B, 3, H, W) in -1..1."""
-        moved = features(pictures) - self.centre.to(pictures).view(1, 4, 1, 1)
-        return torch.einsum("ij,bjhw->bihw", self.matrix.to(pictures), moved)
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Latents (B, 4, H/8, W/8) of images (B, 3, H, W) in -1..1."""
+        moved = features(images) - self.centre.to(images).view(1, 4, 1, 1)
+        return torch.einsum("ij,bjhw->bihw", self.matrix.to(images), moved)
 
 
-def to_tensor(pictures: np.ndarray) -> torch.Tensor:
-    """Pictures (B, H, W, 3) of bytes as (B, 3, H, W) in -1..1."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """Images (B, H, W, 3) of bytes as (B, 3, H, W) in -1..1."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
 
 
-def features(pictures: torch.Tensor) -> torch.Tensor:
+def features(images: torch.Tensor) -> torch.Tensor:
     """Mean colour and lean of each 8x8 cell: (B, 4, H/8, W/8)."""
-    mean = F.avg_pool2d(pictures, FACTOR)
-    along = torch.linspace(-1, 1, FACTOR, dtype=pictures.dtype, device=pictures.device)
+    mean = F.avg_pool2d(images, FACTOR)
+    along = torch.linspace(-1, 1, FACTOR, dtype=images.dtype, device=images.device)
     ramp = (along[None, :] + 0.6 * along[:, None]) / FACTOR**2
-    tone = torch.tensor(TONE, dtype=pictures.dtype, device=pictures.device)
+    tone = torch.tensor(TONE, dtype=images.dtype, device=images.device)
     kernel = tone.view(1, 3, 1, 1) * ramp
-    return torch.cat([mean, F.conv2d(pictures, kernel, stride=FACTOR)], dim=1)
+    return torch.cat([mean, F.conv2d(images, kernel, stride=FACTOR)], dim=1)
 
 
 @cache
 def world_code(scenes: int = 1500) -> Code:
-    """The code whose latents have mean 0 and variance 1 (the lean: `LEAN_STD` squared) over the world's pictures."""
-    pictures = to_tensor(np.stack([np.asarray(draw(sample_scene(-1 - i), 128, 128, 2)) for i in range(scenes)]))
-    rows = features(pictures).permute(0, 2, 3, 1).reshape(-1, 4).double()
+    """The code whose latents have mean 0 and variance 1 (the lean: `LEAN_STD` squared) over the world's images."""
+    images = to_tensor(np.stack([np.asarray(draw(sample_scene(-1 - i), 128, 128, 2)) for i in range(scenes)]))
+    rows = features(images).permute(0, 2, 3, 1).reshape(-1, 4).double()
     centre = rows.mean(0)
     colour = torch.cov((rows[:, :3] - centre[:3]).T)
     values, vectors = torch.linalg.eigh(colour)

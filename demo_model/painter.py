@@ -1,4 +1,4 @@
-"""Painting pictures from prompts with the stock diffusers pipeline, in batches, each picture with its own seed."""
+"""Painting images from prompts with the stock diffusers pipeline, in batches, each image with its own seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Painter:
         self.image_pipeline = StableDiffusionImg2ImgPipeline(**self.pipeline.components, requires_safety_checker=False)
         self.image_pipeline.set_progress_bar_config(disable=True)
         self.steps, self.scale, self.batch = steps, scale, batch
-        #: Called with the number of pictures just painted.
+        #: Called with the number of images just painted.
         self.on_painted: Callable[[int], None] = lambda count: None
 
     def paint(
@@ -37,7 +37,7 @@ class Painter:
         size: tuple[int, int] = (128, 128),
         emphasis: Emphasis | None = None,
     ) -> list[Image.Image]:
-        """One picture of `size` (width, height) for each prompt and seed."""
+        """One image of `size` (width, height) for each prompt and seed."""
         images: list[Image.Image] = []
         at_once = max(1, self.batch * 128 * 128 // (size[0] * size[1]))
         for start in range(0, len(prompts), at_once):
@@ -56,16 +56,16 @@ class Painter:
         return images
 
     def repaint(
-        self, pictures: Sequence[Image.Image], prompts: Sequence[str], seeds: Sequence[int], strength: float
+        self, inputs: Sequence[Image.Image], prompts: Sequence[str], seeds: Sequence[int], strength: float
     ) -> list[Image.Image]:
-        """Image to image: each picture painted over at `strength`."""
+        """Image to image: each image painted over at `strength`."""
         images: list[Image.Image] = []
         for start in range(0, len(prompts), self.batch):
             part = slice(start, start + self.batch)
             images += self.image_pipeline(
                 prompt=list(prompts[part]),
                 negative_prompt=[""] * len(prompts[part]),
-                image=list(pictures[part]),
+                image=list(inputs[part]),
                 strength=strength,
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
                 num_inference_steps=self.steps,

@@ -31,7 +31,7 @@ class Single:
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt for two objects and the half of the picture where each belongs."""
+    """A prompt for two objects and the half of the image where each belongs."""
 
     text: str
     colours: tuple[str, str]

@@ -1,6 +1,6 @@
 """The text encoder: a small CLIPTextModel, and its first training, on reading layouts off captions.
 
-Before any picture is made the encoder learns to say, for each cell of an 8x8 grid, what lies there and in which
+Before any image is made the encoder learns to say, for each cell of an 8x8 grid, what lies there and in which
 colour. Binding words to things and things to places is then solved in text, where a sample costs a hundredth of
 what it costs in the UNet.
 """
@@ -82,13 +82,13 @@ class LayoutReader(nn.Module):
 def layouts(seed: int, count: int) -> tuple[list[str], torch.Tensor, torch.Tensor]:
     """Captions, labels (B, 64) and colours (B, 64, 3) of `count` scenes."""
     rng = random.Random(seed)
-    texts, labels, pictures = [], [], []
+    texts, labels, images = [], [], []
     for _ in range(count):
         scene = sample_scene(rng.getrandbits(40))
         texts.append(caption(scene, rng))
         labels.append(label_map(scene, 4 * GRID, 4 * GRID)[2::4, 2::4])
-        pictures.append(np.asarray(draw(scene, 8 * GRID, 8 * GRID, 1)))
-    colours = world_code()(to_tensor(np.stack(pictures)))[:, :3]
+        images.append(np.asarray(draw(scene, 8 * GRID, 8 * GRID, 1)))
+    colours = world_code()(to_tensor(np.stack(images)))[:, :3]
     return texts, torch.from_numpy(np.stack(labels)).long().flatten(1), colours.flatten(2).transpose(1, 2)
 
 

@@ -59,13 +59,13 @@ def main(
     # 1. Words to layouts.
     if "text" in stages:
         train_text(text, tokenizer, state, Budget(minutes=text_minutes), where)
-    # 2. The picture's code from noise and text; it starts from what stage 1 taught the text encoder.
+    # 2. The image's code from noise and text; it starts from what stage 1 taught the text encoder.
     if "unet" in stages:
         text.load_state_dict(saved(state, "text", "text"))
         # Emphasis divides by the mean of all hidden states: keep that mean well away from zero.
         dict(text.named_parameters())["final_layer_norm.bias"].data += 0.5
         train_unet(unet, text, tokenizer, state, Budget(minutes=unet_minutes), where)
-    # 3. and 4. Code to picture, picture to code.
+    # 3. and 4. Code to image, image to code.
     if "decoder" in stages:
         train_decoder(vae, state, Budget(minutes=decoder_minutes), where)
     if "encoder" in stages:

@@ -1,4 +1,4 @@
-"""Scenes of the drawing world: what a picture holds, and a random sampler of pictures.
+"""Scenes of the drawing world: what an image holds, and a random sampler of images.
 
 What a caption leaves unsaid is fixed (a thing stands at the centre, of middle size, on paper) or drawn evenly
 (colour and shape), so that a small model has little to guess and all its capacity goes into what is said.
@@ -65,7 +65,7 @@ class Land:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture in full: its background colour or land, its things, how two relate, and the seed of its details."""
+    """An image in full: its background colour or land, its things, how two relate, and the seed of its details."""
 
     background: str | None
     land: Land | None

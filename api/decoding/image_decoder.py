@@ -54,7 +54,7 @@ class ImageDecoder:
         try:
             process = self._places.get(timeout=self._timeout_s)
         except queue.Empty:
-            raise ServiceUnavailable("Too many pictures are being read; try again in a moment.") from None
+            raise ServiceUnavailable("Too many images are being read; try again in a moment.") from None
         try:
             if process:
                 try:
@@ -80,7 +80,7 @@ class ImageDecoder:
             raise
         except BaseException as failed:
             process.kill()
-            log.warning("a decoder of a picture of %d bytes was ended: %s", len(data), type(failed).__name__)
+            log.warning("a decoder of an image of %d bytes was ended: %s", len(data), type(failed).__name__)
             if isinstance(failed, OSError | EOFError) and not isinstance(failed, TimeoutError):
                 raise _Died from None
             raise
@@ -115,10 +115,10 @@ class _Process:
         except BaseException as failed:
             self.kill()
             if isinstance(failed, OSError | EOFError):
-                log.error("the process that reads pictures cannot be started: %s", failed)
-                raise ServiceUnavailable("Pictures cannot be read just now; try again in a moment.") from None
+                log.error("the process that reads images cannot be started: %s", failed)
+                raise ServiceUnavailable("Images cannot be read just now; try again in a moment.") from None
             raise
-        log.info("process %d reads pictures", self._process.pid)
+        log.info("process %d reads images", self._process.pid)
 
     @property
     def alive(self) -> bool:

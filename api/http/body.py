@@ -92,7 +92,7 @@ class Body:
         limit = request.max_content_length
         if limit is not None and request.content_length is None and len(data) >= limit:
             # a body sent without its length is cut off at the limit without a word
-            raise BodyTooLarge("The body is over this server's limit; send a smaller picture.")
+            raise BodyTooLarge("The body is over this server's limit; send a smaller image.")
         return bytes(data)
 
 

@@ -65,7 +65,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
 # what werkzeug and Flask raise by themselves, in our words
 _FOREIGN: dict[int, ServiceError] = {
     404: errors.NotFound("There is nothing at this address."),
-    413: errors.BodyTooLarge("The body is over this server's limit; send a smaller picture."),
+    413: errors.BodyTooLarge("The body is over this server's limit; send a smaller image."),
     415: errors.NotJson("Send the body as JSON, with the header Content-Type: application/json."),
 }
 

@@ -79,5 +79,5 @@ def _part(request: Request, file: StoredFile) -> tuple[int, int] | None:
         return None
     part = asked.range_for_length(file.size)
     if part is None:
-        raise RequestedRangeNotSatisfiable(file.size, "bytes", f"The picture has {file.size} bytes.")
+        raise RequestedRangeNotSatisfiable(file.size, "bytes", f"The image has {file.size} bytes.")
     return part

@@ -41,10 +41,10 @@ class StatusAnswer(Schema):
     Error = fields.Dict(metadata={"description": "Why it failed: error and code."})
     Size = fields.List(fields.Integer(), metadata={"description": "Width and height in pixels."})
     Format = fields.String()
-    Image = fields.List(fields.String(), metadata={"description": "The pictures as base64."})
+    Image = fields.List(fields.String(), metadata={"description": "The images as base64."})
     Grid = fields.String(allow_none=True, metadata={"description": "The grid as base64, if one was asked for."})
-    Seeds = fields.List(fields.Integer(), metadata={"description": "The seed of each picture."})
-    Images = fields.List(fields.String(), metadata={"description": "Links to the pictures."})
+    Seeds = fields.List(fields.Integer(), metadata={"description": "The seed of each image."})
+    Images = fields.List(fields.String(), metadata={"description": "Links to the images."})
     Grid_image = fields.String(allow_none=True, metadata={"description": "Link to the grid."})
     Download = fields.String(metadata={"description": "Link to all of it as a zip."})
     Parameters = fields.Dict(metadata={"description": "What was used, with warnings."})
@@ -54,4 +54,4 @@ class RecentAnswer(Schema):
     """The last successful jobs, newest first."""
 
     Recent_finished_images = fields.List(fields.String(), metadata={"description": "Status links."})
-    Images = fields.List(fields.String(), metadata={"description": "A link to each job's grid or first picture."})
+    Images = fields.List(fields.String(), metadata={"description": "A link to each job's grid or first image."})

@@ -97,7 +97,7 @@ def submit(
     if not services.jobs.accept(job_id, request, owner):
         return job_id, True
     with about_job(job_id):
-        log.info("queued: %s, %d pictures of %s", request.kind, request.image_count, request.model)
+        log.info("queued: %s, %d images of %s", request.kind, request.image_count, request.model)
         _notify_workers(services, request)
     return job_id, False
 

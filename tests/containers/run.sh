@@ -95,11 +95,11 @@ queue_work() {
 
 state() { curl --silent --max-time 10 "$url/status/$1" | text State; }
 
-# first_image id file: the first stored picture of a job
+# first_image id file: the first stored image of a job
 first_image() {
     local link
     link=$(curl --silent "$url/status/$1" | grep -oE '/images/[^"]+' | head -n 1)
-    curl --silent --fail "$url$link" -o "$2" || fail "the picture $link of job $1 cannot be read"
+    curl --silent --fail "$url$link" -o "$2" || fail "the image $link of job $1 cannot be read"
     head -c 8 "$2" | grep -qa PNG || fail "$link is not a PNG"
 }
 
@@ -167,8 +167,8 @@ equal "published ports of Redis" "$(inspect redis '{{.HostConfig.PortBindings}}'
 equal "address of the API" "$(inspect api '{{(index (index .HostConfig.PortBindings "5001/tcp") 0).HostIp}}')" 127.0.0.1
 equal "answer without a key" "$(curl -s -o /dev/null -w '%{http_code}' "$url/recent")" 401
 
-say "requests: one that waits for its picture, one that is asked for later"
-post /generate --fail -d "{\"prompt\": \"$PROMPT\", \"synchronous_request\": true}" -o "$folder/waited.png" || fail "no picture"
+say "requests: one that waits for its image, one that is asked for later"
+post /generate --fail -d "{\"prompt\": \"$PROMPT\", \"synchronous_request\": true}" -o "$folder/waited.png" || fail "no image"
 head -c 8 "$folder/waited.png" | grep -qa PNG || fail "the answer is not a PNG"
 first=$(submit 8)
 all_succeed "$first"
@@ -243,7 +243,7 @@ say "  $undone of ${#jobs[@]} jobs were still to do"
 quietly "  up: the workers" "${do[@]}" up --detach --wait
 all_succeed "${jobs[@]}"
 first_image "$first" "$folder/again.png"
-cmp "$folder/first.png" "$folder/again.png" || fail "the first picture is not the same any more"
+cmp "$folder/first.png" "$folder/again.png" || fail "the first image is not the same any more"
 
 finished=true
 say "all is well"

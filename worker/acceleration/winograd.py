@@ -99,12 +99,12 @@ class WinogradConv2d(torch.nn.Module):
         padded = F.pad(last, (0, 0, 1, 1 + across * size - width, 1, 1 + down * size - height))
         result = padded.new_empty(batch, down * size, across * size, outputs)
         # few tiles: all images at once; many: some rows of one image after the other
-        pictures = batch if batch * down * across <= _TILES_AT_ONCE else 1
-        rows = min(down, max(1, _TILES_AT_ONCE // (pictures * across)))
-        for picture in range(0, batch, pictures):
+        count = batch if batch * down * across <= _TILES_AT_ONCE else 1
+        rows = min(down, max(1, _TILES_AT_ONCE // (count * across)))
+        for item in range(0, batch, count):
             for row in range(0, down, rows):
-                tiles = self._tiles(padded[picture : picture + pictures, row * size :], min(rows, down - row), across)
-                target = result[picture : picture + pictures, row * size : (row + rows) * size]
+                tiles = self._tiles(padded[item : item + count, row * size :], min(rows, down - row), across)
+                target = result[item : item + count, row * size : (row + rows) * size]
                 self._convolve(tiles, target)
         cropped = result[:, :height, :width].permute(0, 3, 1, 2)
         return cropped.contiguous(memory_format=torch.channels_last)
@@ -112,20 +112,20 @@ class WinogradConv2d(torch.nn.Module):
     def _tiles(self, padded: torch.Tensor, down: int, across: int) -> torch.Tensor:
         """Overlapping tiles, `(tiles, points, C)`, of so many rows and columns from the upper left of each image."""
         size, side, channels = self.tile, self.tile + 2, padded.shape[3]
-        picture, row, column, channel = padded.stride()
+        item, row, column, channel = padded.stride()
         shape = (len(padded), down, across, side, side, channels)
-        strides = (picture, row * size, column * size, row, column, channel)
+        strides = (item, row * size, column * size, row, column, channel)
         return padded.as_strided(shape, strides).reshape(-1, side * side, channels)
 
     def _convolve(self, tiles: torch.Tensor, target: torch.Tensor) -> None:
         """Write the tiles' results into `target`, `(images, rows, columns, O)`."""
         size = self.tile
-        pictures, rows, columns, outputs = target.shape
+        count, rows, columns, outputs = target.shape
         points = torch.matmul(self._to_input, tiles)
         products = torch.bmm(points.transpose(0, 1), self.transformed)
         pixels = torch.matmul(self._to_output, products.transpose(0, 1))
-        grid = pixels.view(pictures, rows // size, columns // size, size, size, outputs).transpose(2, 3)
-        in_tiles = target.view(pictures, rows // size, size, columns // size, size, outputs)
+        grid = pixels.view(count, rows // size, columns // size, size, size, outputs).transpose(2, 3)
+        in_tiles = target.view(count, rows // size, size, columns // size, size, outputs)
         if self.bias is None:
             in_tiles.copy_(grid)
         else:
