@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import redis
 import requests
@@ -182,16 +183,13 @@ def test_many_cycles_leave_nothing_behind(make_service: ServiceFactory, scale: S
 
 def _newest_child(pid: int) -> int:
     """gunicorn's first process only looks after the one that serves."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[-1]) if children else pid
+    children = psutil.Process(pid).children()
+    return int(children[-1].pid) if children else pid
 
 
 def _resident(pid: int) -> int:
-    """Resident memory of a process in kilobytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", status)
-    assert found
-    return int(found[1])
+    """Resident memory of a process in bytes."""
+    return int(psutil.Process(pid).memory_info().rss)
 
 
 def test_no_request_that_the_document_allows_or_forbids_breaks_it(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -29,9 +30,7 @@ def service(tmp_path: Path, redis_server: Path) -> Iterator[Service]:
 
 def descendants(pid: int) -> list[int]:
     """All processes below this one, by id."""
-    found = [int(child) for task in Path(f"/proc/{pid}/task").iterdir()
-             for child in (task / "children").read_text().split()]  # fmt: skip
-    return found + [below for child in found for below in descendants(child)]
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 def decoder_of(service: Service) -> int:

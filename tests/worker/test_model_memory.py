@@ -2,11 +2,10 @@
 
 import dataclasses
 import gc
-import os
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 
+import psutil
 import pytest
 
 from shared.catalogue.models import Catalogue
@@ -22,7 +21,7 @@ WARM_UP = 15
 
 
 def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(psutil.Process().memory_info().rss)
 
 
 @pytest.mark.parametrize("switches", [30, pytest.param(200, marks=pytest.mark.full)])

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from worker.locks import held
+from filelock import FileLock
 
 log = logging.getLogger(__name__)
 
 _PACKAGE = "openvino"
 _FILE = "unet.xml"
 _PARTIAL = ".partial"
+_LOOK_S = 0.5
 # rows, height and width of the latents, tokens. The sides are no multiples of a UNet's factor: what makes such sizes
 # come out right would not be in the trace otherwise, and it suits the others as well
 _TRACED = (2, 9, 13, 77)
@@ -55,7 +55,7 @@ def converted(unet: Any, place: Path) -> "OpenVinoUNet":
         return ready
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with held(place.parent / ".lock"):
+        with FileLock(place.parent / ".lock", poll_interval=_LOOK_S):
             return _kept(unet, place) or _convert_and_keep(unet, place)
     except OSError as error:
         log.warning("what OpenVINO makes of the UNet cannot be kept in %s: %s", place, error)

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock
 
 from shared.catalogue.models import Model
 from shared.errors import ModelUnavailable, ServiceError, StorageFull
 from shared.settings import Settings
-from worker.locks import held
 from worker.models.diffusers_folder import HUB_FILES
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ class _Download:
         self._endpoint = settings.hf_endpoint or None
         # under another name until it is whole: a download cut short must be resumed, not loaded
         self._partial = models_dir / f".{model.name}.partial"
-        self._lock_file = models_dir / f".{model.name}.lock"
+        # how many bytes the model has, for those that look on
+        self._size_file = models_dir / f".{model.name}.size"
         self._done = threading.Event()
         self._error: ServiceError | None = None
         self._highest = 0
@@ -91,7 +92,7 @@ class _Download:
     def percent(self) -> int:
         """How much is here, by the bytes on the disk, whoever fetches them."""
         try:
-            total = int(self._lock_file.read_text() or 0)
+            total = int(self._size_file.read_text())
         except (OSError, ValueError):
             total = 0
         if total:
@@ -102,9 +103,9 @@ class _Download:
     def _run(self) -> None:
         try:
             self._models_dir.mkdir(parents=True, exist_ok=True)
-            with held(self._lock_file) as stream:
+            with FileLock(self._models_dir / f".{self._model.name}.lock", poll_interval=_LOOK_S):
                 if self._model.place(self._models_dir) is None:
-                    self._fetch(stream)
+                    self._fetch()
         except ServiceError as error:
             self._error = error
         except Exception as failed:  # a dozen kinds of network and hub errors
@@ -113,7 +114,7 @@ class _Download:
         finally:
             self._done.set()
 
-    def _fetch(self, stream: IO[str]) -> None:
+    def _fetch(self) -> None:
         from huggingface_hub import HfApi, hf_hub_download
 
         hub_id, endpoint = self._model.hub_id or "", self._endpoint
@@ -127,14 +128,14 @@ class _Download:
         missing = total - _bytes_in(self._partial)
         if shutil.disk_usage(self._models_dir).free < missing:
             raise self._full(f"{missing / 1e9:.1f} GB")
-        stream.write(str(total))
-        stream.flush()
+        self._size_file.write_text(str(total))
         log.info("downloading the model %s from %s (%.1f GB)", self._model.name, hub_id, total / 1e9)
         # one by one: the library's own threads would keep a worker from ending until they are through
         for name in sorted(sizes):
             hf_hub_download(hub_id, name, revision=described.sha, local_dir=self._partial, endpoint=endpoint)
         shutil.rmtree(self._partial / ".cache", ignore_errors=True)
         self._partial.rename(self._models_dir / self._model.name)
+        self._size_file.unlink(missing_ok=True)
 
     def _told(self, failed: Exception) -> ServiceError:
         from huggingface_hub.errors import RepositoryNotFoundError

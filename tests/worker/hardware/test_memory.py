@@ -1,38 +1,36 @@
 """How much memory a worker says is free."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from worker.hardware.devices import Device
 from worker.hardware.memory import free_memory
 
-MEMINFO = "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    8000 kB\n"
+AVAILABLE = 8000 * 1024
 
 
 @pytest.mark.parametrize(
     ("files", "free"),
     [
-        ({}, 8000 * 1024),
-        ({"memory.max": "max\n", "memory.current": "500\n"}, 8000 * 1024),
+        ({}, AVAILABLE),
+        ({"memory.max": "max\n", "memory.current": "500\n"}, AVAILABLE),
         ({"memory.max": "3000\n", "memory.current": "1000\n"}, 2000),
         ({"memory.max": "3000\n", "memory.current": "4000\n"}, 0),
-        ({"memory/memory.limit_in_bytes": "9223372036854771712\n", "memory/memory.usage_in_bytes": "5\n"}, 8000 * 1024),
+        ({"memory/memory.limit_in_bytes": "9223372036854771712\n", "memory/memory.usage_in_bytes": "5\n"}, AVAILABLE),
         ({"memory/memory.limit_in_bytes": "3000\n", "memory/memory.usage_in_bytes": "500\n"}, 2500),
     ],
 )
-def test_the_machine_and_the_container_both_count(files: dict[str, str], free: int, tmp_path: Path) -> None:
+def test_the_machine_and_the_container_both_count(
+    files: dict[str, str], free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Given what is available and a control group, when asked, then the smaller room is what is free."""
-    (tmp_path / "meminfo").write_text(MEMINFO)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=2 * AVAILABLE, available=AVAILABLE))
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert free_memory(tmp_path, tmp_path / "meminfo") == free
-
-
-def test_where_the_system_does_not_tell_it_is_unknown(tmp_path: Path) -> None:
-    """Given neither file, when asked, then None and no guess."""
-    assert free_memory(tmp_path, tmp_path / "meminfo") is None
+    assert free_memory(tmp_path) == free
 
 
 def test_a_device_tells_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

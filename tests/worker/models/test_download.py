@@ -2,6 +2,8 @@
 
 import errno
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -92,7 +94,7 @@ def test_the_percentage_is_that_of_the_bytes(settings: Settings) -> None:
     download = _Download(MODEL, settings)
     assert download.percent == 0
     (partial / "weights.incomplete").write_bytes(b"x" * 43)
-    (settings.models_dir / ".mine.lock").write_text("100")
+    (settings.models_dir / ".mine.size").write_text("100")
     assert download.percent == 43
 
 
@@ -107,6 +109,29 @@ def test_several_workers_fetch_a_model_once(hub: Hub, settings: Settings) -> Non
     assert MODEL.place(settings.models_dir) == settings.models_dir / "mine"
     assert sorted(hub.fetched) == sorted(set(hub.fetched))
     assert len(hub.fetched) > 5
+
+
+HOLDER = "import sys, time, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print(flush=True)\n    time.sleep(600)"
+
+
+def test_a_download_of_a_worker_that_is_killed_is_taken_over(hub: Hub, settings: Settings) -> None:
+    """Given another process that fetches the model, when it is killed, then who waited fetches it, and not before."""
+    settings.models_dir.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", HOLDER, str(settings.models_dir / ".mine.lock")]
+    before: list[int] = []
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+
+        def kill(_percent: int) -> None:
+            before.append(len(hub.fetched))
+            holder.kill()
+
+        Downloads(settings).fetch(MODEL, kill)
+
+    assert before[0] == 0
+    assert MODEL.place(settings.models_dir)
 
 
 def test_a_cancelled_job_stops_waiting_and_the_download_goes_on(hub: Hub, settings: Settings) -> None:
