@@ -51,7 +51,7 @@ def tables() -> dict[str, str]:
                     sampler.label,
                     str(sampler.evaluations_per_step or "its own choice"),
                     "yes" if sampler.uses_eta else "",
-                    _enough_steps(scores[name], sampler),
+                    _enough_steps(scores.get(name), sampler),
                 )
                 for name, sampler in SAMPLERS.items()
             ],
@@ -104,9 +104,11 @@ def _values(field: fields.Field[Any]) -> str:
     return "true, false" if isinstance(field, fields.Boolean) else ""
 
 
-def _enough_steps(scores: dict[str, Any], sampler: Sampler) -> str:
+def _enough_steps(scores: dict[str, Any] | None, sampler: Sampler) -> str:
     if sampler.evaluations_per_step is None:
         return "its own choice"
+    if scores is None:
+        return "not measured"
     return str(scores["enough"] or f"more than {list(scores['steps'])[-1]}")
 
 
