@@ -1,11 +1,13 @@
 -- Takes back what an owner was charged for the tasks of a job that nobody took (shared/jobs/fair_shares.py): the tasks
--- of the owner behind them move up by their cost. Runs when the job ends, before its tasks leave the queue.
+-- of the owner behind them move up by their cost. The end of the last open job ends the busy period, and with it all
+-- charges. Runs when the job ends, before it and its tasks leave the queue.
 --
 -- KEYS[1]   <prefix>backlog:rows:<variant>  sorted set  queued tasks of the job's variant, by start tag
 -- KEYS[2]   <prefix>backlog:jobs            sorted set  jobs of which no task has begun, by first start tag
 -- KEYS[3]   <prefix>backlog:fair            hash        `now`: the virtual time; `ends:<owner>`: where the owner's last
 --                                                       task ends in virtual time
 -- KEYS[4]   <prefix>backlog:owner:<owner>   sorted set  the owner's open jobs, by first start tag
+-- KEYS[5]   <prefix>backlog:open            sorted set  all open jobs
 --
 -- ARGV[1]   job id
 -- ARGV[2]   number of tasks
@@ -15,15 +17,20 @@
 -- ARGV[6]   how keys of queued tasks begin: `<prefix>backlog:rows:`
 -- ARGV[7]   most tasks to move
 --
--- Answers how many tasks nobody took. Reads the field `line` of the owner's records: `<variant> <number of tasks>`.
+-- Answers how many tasks nobody took; 0 where the busy period ends. Reads the field `line` of the owner's records:
+-- `<variant> <number of tasks>`.
 
-local tasks, waiting, fair, owned = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local tasks, waiting, fair, owned, open = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local job, count, cost, owner = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local record_prefix, tasks_prefix, most_moved = ARGV[5], ARGV[6], tonumber(ARGV[7])
 
 local function number(text) return tonumber(text or '0') end
 
 redis.call('HDEL', fair, '')  -- a first write that a full memory lets pass, and with it all that follow
+if redis.call('ZCARD', open) == 1 and redis.call('ZSCORE', open, job) then
+    redis.call('DEL', fair)
+    return 0
+end
 local left, first = 0, nil
 for at = 0, count - 1 do
     local tag = redis.call('ZSCORE', tasks, job .. ':' .. string.format('%d', at))

@@ -1,4 +1,4 @@
-"""The line of waiting tasks: order, fairness, and that nothing in it is lost."""
+"""The queue of tasks: order, fairness, and that nothing in it is lost."""
 
 import itertools
 from dataclasses import replace
@@ -177,6 +177,20 @@ def test_no_ending_moves_more_than_some_tasks(jobs, add, take):
     assert _turns(add, take, "alice", "bob", 20) == 10
 
 
+def test_charges_end_with_the_last_open_job(jobs, add, take):
+    """Given owners whose tasks were taken, when the last open job of all ends, then nobody has a charge any more; while
+    another owner has an open job, all charges stay."""
+    first, second = add("alice", ddim_steps=200)[0], add("bob")[0]
+    take(2)
+    jobs.cancel(first)
+    assert set(jobs.redis.hkeys("pd:backlog:fair")) == {"ends:alice", "ends:bob"}
+
+    jobs.cancel(second)
+
+    assert not jobs.redis.exists("pd:backlog:fair")
+    assert _turns(add, take, "alice", "bob", 20) == 10
+
+
 # ---- nothing is lost
 
 
@@ -241,7 +255,7 @@ def test_a_task_of_a_job_that_ended_is_forgotten(leasing, generate):
 
 
 def test_nothing_is_left_behind_when_all_is_done(jobs, add):
-    """Given jobs that succeed, fail by cancelling, or were never begun, when all have ended, then the line is empty."""
+    """Given jobs that succeed, are cancelled, or were never begun, when all have ended, then the queue is empty."""
     done, cancelled = add("a", 2)
     task = jobs.claims.take("call", "any")
     jobs.claims.finish(jobs.claims.claim(*_parts(task)), [], {}, [])
@@ -249,7 +263,7 @@ def test_nothing_is_left_behind_when_all_is_done(jobs, add):
     jobs.backlog.drop("call", task)
     jobs.cancel(cancelled)
 
-    assert set(jobs.redis.keys("pd:backlog:*")) == {"pd:backlog:fair", "pd:backlog:kept", "pd:backlog:bytes"}
+    assert set(jobs.redis.keys("pd:backlog:*")) == {"pd:backlog:kept", "pd:backlog:bytes"}
     assert jobs.waiting() == 0
 
 

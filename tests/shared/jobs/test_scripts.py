@@ -25,6 +25,7 @@ def test_a_script_says_what_its_keys_and_arguments_are(name):
     """Given a script, when its comment is read, then each key that it uses has a line with pattern, type and content,
     and each argument one with its meaning; and none is described that it does not use."""
     comment, code = _head(name)
+    assert max(map(len, comment.splitlines())) <= 120
     for kind, description in (
         ("KEYS", r"<prefix>\S+(?: \S+)* +(?:string|hash|set|sorted set|list) {2,}\S"),
         ("ARGV", r"\S"),
