@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from shared.errors import AttemptsExhausted, JobCancelled, JobError, ServiceError, TaskBusy
+from shared.errors import AttemptsExhausted, InternalError, JobCancelled, JobError, ServiceError, TaskBusy
 from shared.jobs.backlog import Backlog, QueuedJob
 from shared.jobs.commits import Records, Writes
 from shared.jobs.endings import Endings
@@ -16,7 +16,7 @@ from shared.jobs.fence import Fence
 from shared.jobs.keys import Keys
 from shared.jobs.leases import Leases
 from shared.jobs.pace import Pace
-from shared.jobs.records import Claim, State, StoredImage, Taken, Task, TaskRef, new_token
+from shared.jobs.records import Claim, State, StoredImage, Taken, Task, TaskRef, new_token, read_request
 from shared.request.model import ImageRequest
 
 
@@ -83,15 +83,20 @@ class Claims:
 
         `message` is the message that holds the task. With a `token` of its own (`new_token`) a worker that heard no
         answer may ask again: it is the same attempt. The attempt that would be one too many ends the job with
-        `AttemptsExhausted` instead. Raises TaskBusy while another attempt has a valid lease, and when `message` does
-        not hold the task any more.
+        `AttemptsExhausted` instead, and a record that cannot be read ends it with `InternalError`. Raises TaskBusy
+        while another attempt has a valid lease, and when `message` does not hold the task any more.
         """
         token = token or new_token()
 
         def change(record: dict[str, str], writes: Writes) -> Claim | None:
             if not record or State(record["state"]).final:
                 return None
-            request, task = ImageRequest.from_json(record["request"]), Task.from_json(record.get(f"row:{number}"))
+            try:
+                request = read_request(record)
+            except InternalError as unreadable:
+                self._endings.end(writes, job_id, record, State.FAILURE, unreadable)
+                return None
+            task = Task.from_json(record.get(f"row:{number}"))
             now = self._clock()
             started = float(record.get("started", now))
             overdue = started + self._deadline_s

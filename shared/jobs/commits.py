@@ -19,7 +19,7 @@ from shared.jobs.scripts import script
 
 T = TypeVar("T")
 # what every change reads of a record
-_HEAD = ("state", "request", "owner", "created", "started", "rows", "done", "bytes")
+_HEAD = ("state", "request", "owner", "created", "started", "variant", "rows", "done", "bytes")
 
 
 @dataclass(frozen=True)

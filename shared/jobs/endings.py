@@ -5,15 +5,16 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from shared.errors import DeadlineExceeded, ServiceError
+from shared.errors import DeadlineExceeded, InternalError, ServiceError
 from shared.jobs.backlog import Backlog, QueuedJob
 from shared.jobs.commits import Records, Writes
 from shared.jobs.expiry import ExpiringFolders
 from shared.jobs.fence import Fence
 from shared.jobs.keys import Keys
-from shared.jobs.records import State, expiring_folder, input_folder, result_folder
+from shared.jobs.records import State, expiring_folder, input_folder, read_request, result_folder
 from shared.jobs.webhooks import PendingCallbacks
 from shared.request.model import ImageRequest
+from shared.variants import ANY
 
 log = logging.getLogger(__name__)
 
@@ -56,22 +57,22 @@ class Endings:
     ) -> None:
         """Add what every ending writes: state, time, expiry, the tombstone, whom to tell, and what to clear away."""
         key, now = self._keys.job(job_id), self._clock()
-        request = ImageRequest.from_json(record["request"])
+        expires = now + self._result_ttl_s
         writes.hset(key, mapping={"state": state.value, "finished": repr(now)})
         if error:
             text = json.dumps({"code": error.code, "message": error.message}, ensure_ascii=False)
             writes.hset(key, "error", text)
         writes.expire(key, self._result_ttl_s)
         writes.set(self._keys.gone(job_id), "1", ex=self._result_ttl_s + self._tombstone_ttl_s)
-        job = replace(QueuedJob.of(job_id, request, record["owner"]), record_bytes=int(record.get("bytes", 0)))
-        self._backlog.ended(writes, job, now + self._result_ttl_s)
-        if request.callback_url:
+        request = _request_or_none(record)
+        self._backlog.ended(writes, _queued(job_id, record, request), expires)
+        if request and request.callback_url:
             self._callbacks.add(writes, job_id, now)
         folders = {expiring_folder(job_id)}
-        if state is not State.SUCCESS:
+        if request and state is not State.SUCCESS:
             folders.add(result_folder(job_id, request))
-        self._folders.add(writes, folders, now + self._result_ttl_s)
-        if request.kind == "img2img":
+        self._folders.add(writes, folders, expires)
+        if not request or request.kind == "img2img":
             self._folders.add(writes, [input_folder(job_id)], now)
 
     def end_overdue(self) -> int:
@@ -120,3 +121,18 @@ class Endings:
         if "started" in record:
             return float(record["started"]) + self._deadline_s
         return float(record["created"]) + self._longest_wait_s
+
+
+def _request_or_none(record: Mapping[str, str]) -> ImageRequest | None:
+    try:
+        return read_request(record)
+    except InternalError:
+        return None
+
+
+def _queued(job_id: str, record: Mapping[str, str], request: ImageRequest | None) -> QueuedJob:
+    """What the queue must know of a job; without its request the cost is not known, and counts as 0."""
+    size, owner = int(record.get("bytes", 0)), record["owner"]
+    if request:
+        return replace(QueuedJob.of(job_id, request, owner), record_bytes=size)
+    return QueuedJob(job_id, int(record.get("rows", 0)), 0, record.get("variant", ANY), owner, record_bytes=size)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from shared.errors import ServiceError
+from shared.errors import InternalError, ServiceError
 from shared.request.model import ImageRequest
 
 INPUT_NAME = "input.png"
@@ -185,6 +185,16 @@ def new_job_id() -> str:
 def new_token() -> str:
     """What an attempt at a task shows with every write."""
     return secrets.token_hex(8)
+
+
+def read_request(record: Mapping[str, str]) -> ImageRequest:
+    """The request in a record. Raises InternalError where this version of the service cannot read it."""
+    try:
+        return ImageRequest.from_json(record["request"])
+    except (AttributeError, KeyError, TypeError, ValueError) as wrong:
+        raise InternalError(
+            "This version of the service cannot read the record of the job; send the request again."
+        ) from wrong
 
 
 def record_bytes(request: ImageRequest) -> int:

@@ -5,14 +5,15 @@ neither queued nor held by a message.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
+from shared.errors import InternalError
 from shared.jobs.backlog import Backlog
 from shared.jobs.keys import Keys
 from shared.jobs.leases import Leases
-from shared.jobs.records import Loose, State, Taken, Task, TaskRef
-from shared.request.model import ImageRequest
+from shared.jobs.records import Loose, State, Taken, Task, TaskRef, read_request
 
 # so many tasks are looked at in one look for loose ones
 _TASKS_A_LOOK = 5000
@@ -78,11 +79,12 @@ class Recovery:
                 pipe.hmget(self._keys.job(job_id), "variant", "rows", "request")
             asked: list[tuple[str, str]] = []
             for job_id, (variant, tasks, text) in zip(job_ids, pipe.execute(), strict=True):
-                if text is None:
+                if tasks is None and text is not None:  # a record of an older version
+                    with suppress(InternalError):
+                        request = read_request({"request": text})
+                        variant, tasks = request.variant, request.tasks
+                if tasks is None:
                     continue
-                if tasks is None:  # a record of an older version
-                    request = ImageRequest.from_json(text)
-                    variant, tasks = request.variant, request.tasks
                 self._backlog.find_loose(pipe, job_id, variant, int(tasks))
                 asked.append((job_id, variant))
             found = [
@@ -102,8 +104,10 @@ class Recovery:
         """
         if isinstance(lost, Loose):
             return self._backlog.requeue_loose(lost, _token(lost))
-        text = self._redis.hget(self._keys.job(lost.task.job_id), "request")
-        return bool(text) and self._backlog.requeue_abandoned(lost, ImageRequest.from_json(text).variant)
+        variant, text = self._redis.hmget(self._keys.job(lost.task.job_id), "variant", "request")
+        if variant is None and text is not None:  # a record of an older version
+            variant = read_request({"request": text}).variant
+        return variant is not None and self._backlog.requeue_abandoned(lost, variant)
 
 
 def _token(loose: Loose) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
-from shared.errors import Gone, NotFound, ServiceError, error_from_code
+from shared.errors import Gone, InternalError, NotFound, ServiceError, error_from_code
 from shared.jobs.admission import Admission
 from shared.jobs.backlog import Acceptance, Backlog, Most, QueuedJob
 from shared.jobs.claims import Claims
@@ -25,7 +25,7 @@ from shared.jobs.keys import Keys
 from shared.jobs.leases import Leases
 from shared.jobs.pace import Pace
 from shared.jobs.progress import ProgressReports, with_progress
-from shared.jobs.records import Job, State, Task, input_folder
+from shared.jobs.records import Job, State, Task, input_folder, read_request
 from shared.jobs.recovery import Recovery
 from shared.jobs.webhooks import PendingCallbacks
 from shared.redis.clock import RedisClock
@@ -176,7 +176,10 @@ class JobStore:
     # ---- reading
 
     def get(self, job_id: str) -> Job:
-        """Read a job; raises NotFound for an id that never was, Gone for one that has expired."""
+        """Read a job; raises NotFound for an id that never was, Gone for one that has expired.
+
+        Raises InternalError where this version of the service cannot read the record.
+        """
         with self.redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(self._keys.job(job_id))
             pipe.hgetall(self._keys.steps(job_id))
@@ -186,7 +189,7 @@ class JobStore:
             raise self._missing(job_id)
         if not State(record["state"]).final and self.endings.end_if_late(job_id, record):
             return self.get(job_id)
-        request = ImageRequest.from_json(record["request"])
+        request = read_request(record)
         error = json.loads(record["error"]) if "error" in record else None
         job = Job(
             id=job_id,
@@ -216,12 +219,12 @@ class JobStore:
         return None if rank is None else rank + 1
 
     def recent(self, owner: str, count: int) -> list[Job]:
-        """The last `count` successful jobs of `owner` that have not expired, newest first."""
+        """The last `count` successful jobs of `owner` that can be read, newest first."""
         jobs: list[Job] = []
         for job_id in self.redis.lrange(self._keys.recent(owner), 0, RECENT_KEPT - 1):
             try:
                 jobs.append(self.get(job_id))
-            except (NotFound, Gone):
+            except (NotFound, Gone, InternalError):
                 continue
             if len(jobs) == count:
                 break
