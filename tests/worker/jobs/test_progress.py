@@ -35,9 +35,8 @@ class NotedJobs(JobStore):
 
     def _noted(self, progress: Mapping[Claim, Progress]) -> dict[Claim, JobError]:
         self.meanwhile()
-        objections = self._report(progress)
         self.reports.append({claim.job_id: each for claim, each in progress.items()})
-        return objections
+        return self._report(progress)
 
 
 @pytest.fixture
