@@ -46,7 +46,7 @@ def archive(job: Job, results: ResultStore) -> Iterator[bytes]:
         raise NotFinished("The job has not ended yet; ask GET /status for how far it is.")
     names = [image.name for image in job.images]
     if not names:
-        raise NotFound("No picture of this job was finished.")
+        raise NotFound("No image of this job was finished.")
     if job.grid:
         names.append(job.grid)
     for name in names:

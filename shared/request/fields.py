@@ -163,7 +163,7 @@ class Base64Image(fields.String):
         self, value: Any, *args: Any, **kwargs: Any
     ) -> InputImage:
         if not isinstance(value, str):
-            raise ValidationError("Must be a picture as base64 text.")
+            raise ValidationError("Must be an image as base64 text.")
         try:
             return decode_input_image(value, self.max_pixels, self.decode)
         except ValueError as wrong:

@@ -47,7 +47,7 @@ def decode_image(data: bytes, max_pixels: int) -> InputImage:
     the file is dropped; of an animation the first frame is taken. Raises ValueError with a sentence for the client.
     """
     if not data:
-        raise ValueError("Is empty; send the picture as base64 text.")
+        raise ValueError("Is empty; send the image as base64 text.")
     if count_scans(data, _MOST_SCANS) > _MOST_SCANS:
         raise ValueError(f"Is a JPEG of more than {_MOST_SCANS} scans; save it anew, then send it.")
     try:
@@ -67,7 +67,7 @@ def decode_image(data: bytes, max_pixels: int) -> InputImage:
         raise ValueError(f"Has too many pixels; at most {max_pixels} in all are accepted.") from None
     except Exception:
         # Pillow's decoders raise nearly anything on hostile bytes (OSError, SyntaxError, struct.error, ...)
-        raise ValueError("Is not a readable PNG, JPEG, WebP, GIF or BMP picture (broken or cut off?).") from None
+        raise ValueError("Is not a readable PNG, JPEG, WebP, GIF or BMP image (broken or cut off?).") from None
 
 
 def decode_input_image(text: str, max_pixels: int, decode: DecodeImage = decode_image) -> InputImage:
@@ -82,7 +82,7 @@ def decode_input_image(text: str, max_pixels: int, decode: DecodeImage = decode_
 def _bytes_of(text: str) -> bytes:
     text = text.lstrip()
     if _ADDRESS.match(text):
-        raise ValueError("Is an address, and an address is not fetched; send the picture itself as base64 text.")
+        raise ValueError("Is an address, and an address is not fetched; send the image itself as base64 text.")
     prefix = _DATA_URL.match(text)
     start = prefix.end() if prefix else 0
     if stranger := _NOT_BASE64.search(text, start):

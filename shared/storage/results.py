@@ -118,10 +118,10 @@ def _errors(name: str) -> Iterator[None]:
         raise ResultMissing(f"The stored image {name} is not there any more.") from None
     except OSError as failed:
         if failed.errno in _NO_ROOM:
-            sentence = "There is no room left for the pictures: free some in OUTPUT_DIR, then ask again."
+            sentence = "There is no room left for the images: free some in OUTPUT_DIR, then ask again."
             raise StorageFull(sentence) from None
         if isinstance(failed, (ConnectionError, TimeoutError)) or failed.errno in _AWAY:
-            raise StoreUnavailable("The store of the pictures cannot be reached; try again in a moment.") from failed
+            raise StoreUnavailable("The store of the images cannot be reached; try again in a moment.") from failed
         raise
 
 

@@ -57,7 +57,7 @@ def kill_workers(
             crew.wait_ready()
     seen = traffic.seen
     assert (len(seen.accepted), seen.count("SUCCESS"), seen.ended_twice) == (jobs, jobs, 0)
-    assert len(images(service)) == jobs, "each job's picture, once"
+    assert len(images(service)) == jobs, "each job's image, once"
     return recoveries(events(service), crew.kills, ready_times(service))
 
 

@@ -121,7 +121,7 @@ def test_a_single_file_draws_like_its_twin(world: World, name: str) -> None:
     one, twin, again = (drawn(world.service.wait(task)) for task in tasks)
     assert np.abs(one - twin).max() <= 1
     assert np.abs(one - again).max() <= 1
-    assert one.std() > 1, "a picture, not one colour"
+    assert one.std() > 1, "an image, not one colour"
 
 
 @pytest.mark.parametrize(

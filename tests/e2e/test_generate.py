@@ -154,9 +154,9 @@ def test_a_prompt_file_draws_each_line(service: Service) -> None:
 
 def test_images_are_kept_under_outdir_or_expire(service: Service) -> None:
     """Given outdir, when skip_save is false, then the image lies there; with skip_save it does not."""
-    kept = result_of(service, outdir="outputs/my pictures/today")
+    kept = result_of(service, outdir="outputs/my images/today")
     name = kept["Images"][0].rpartition("/")[2]
-    assert (service.output_dir / "my pictures" / "today" / kept["task_id"] / name).is_file()
+    assert (service.output_dir / "my images" / "today" / kept["task_id"] / name).is_file()
     passing = result_of(service, outdir="passing", skip_save=True)
     assert not (service.output_dir / "passing").exists()
     assert service.get(passing["Images"][0]).status_code == 200

@@ -91,12 +91,12 @@ def test_images_in_a_bucket(make_service: ServiceFactory, s3_environment: Mappin
 
     Many at once, because the API's clients share one thread.
     """
-    service = make_service(OUTPUT_DIR="s3://pictures/of/ours", PRESIGNED_LINKS_S="300", **s3_environment)
+    service = make_service(OUTPUT_DIR="s3://images/of/ours", PRESIGNED_LINKS_S="300", **s3_environment)
     body = SMALL | {"n_iter": 3, "skip_grid": False, "seed": 5}
     tasks = [service.submit(**body), service.submit(**body | {"skip_save": True})]
     first, second = (service.wait(task).json() for task in tasks)
     for link in [*first["Images"], first["Grid_image"], *second["Images"]]:
-        assert link.startswith(f"{s3_environment['AWS_ENDPOINT_URL']}/pictures/of/ours/")
+        assert link.startswith(f"{s3_environment['AWS_ENDPOINT_URL']}/images/of/ours/")
         assert "X-Amz-Signature=" in link
     for answer in (first, second):
         for link, text in zip(answer["Images"], answer["Image"], strict=True):

@@ -77,7 +77,7 @@ def test_a_download_of_what_is_not_there(world, assert_error):
     cancelled = world.submit()
     world.client.post(f"/cancel/{cancelled}")
     error = assert_error(world.client.get(f"/download/{cancelled}"), 404, "not_found")
-    assert "picture" in error.error
+    assert "image" in error.error
 
 
 def test_a_zip_is_never_whole_in_memory(world):

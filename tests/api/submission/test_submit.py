@@ -119,7 +119,7 @@ def png_of_size(width, height):
         ("/generate", {"prompt": "\ud800"}, {"prompt"}),
         ("/generate", {"\ud800": 1}, {"\ud800"}),
         ("/img2img", {}, {"init_img"}),
-        ("/img2img", {"init_img": "no picture", "denoising_strength": 0}, {"init_img", "denoising_strength"}),
+        ("/img2img", {"init_img": "no image", "denoising_strength": 0}, {"init_img", "denoising_strength"}),
         ("/img2img", {"init_img": base64.b64encode(b"hello").decode()}, {"init_img"}),
         ("/img2img", {"init_img": BROKEN_PNG}, {"init_img"}),
         ("/img2img", {"init_img": png_of_size(50_000, 50_000)}, {"init_img"}),

@@ -220,7 +220,7 @@ def test_mangled_files_never_raise_anything_but_value_error(seed):
     except ValueError as refused:
         said = str(refused)
     else:
-        said = "Is a picture."
+        said = "Is an image."
     assert said.endswith(".")
 
 
@@ -240,7 +240,7 @@ def test_no_edit_of_a_file_raises_anything_but_value_error(data, edits):
     except ValueError as refused:
         said = str(refused)
     else:
-        said = "Is a picture."
+        said = "Is an image."
         assert 64 <= image.width * image.height <= 4096
         assert Image.open(io.BytesIO(image.png)).size == (image.width, image.height)
     assert said.endswith(".")

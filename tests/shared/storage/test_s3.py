@@ -93,12 +93,12 @@ def test_more_than_one_deletion_takes(store: ResultStore, monkeypatch: pytest.Mo
 
 def test_a_link_leads_straight_to_the_object(store: ResultStore) -> None:
     """Given an image, when its link is opened without any key, then it comes."""
-    store.write("job", "a.png", b"picture")
+    store.write("job", "a.png", b"image")
     link = store.link("job", "a.png")
 
     assert link is not None
     assert "X-Amz-Expires=60&" in link
-    assert requests.get(link, timeout=10).content == b"picture"
+    assert requests.get(link, timeout=10).content == b"image"
 
 
 def test_links_are_made_only_where_they_are_wanted(environment: None, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def clean_up(jobs: JobStore, results: SlowStore) -> CleanUp:
 def store(jobs: JobStore, results: ResultStore, *folders: str, due_in: float = -1) -> None:
     """Ten bytes in each of these, that go in so many seconds, one after the other."""
     for number, folder in enumerate(folders):
-        results.write(folder, "picture.png", b"x" * 10)
+        results.write(folder, "image.png", b"x" * 10)
         jobs.redis.zadd("t:expiring", {folder: jobs.clock() + due_in + number / 1000})
 
 
@@ -91,7 +91,7 @@ def test_over_the_quota_the_oldest_results_go_first(jobs: JobStore, results: Slo
     """Given results of 10 bytes each, when the quota is 25, then the oldest go; one in use and kept ones stay."""
     names = ("in-use", "old", "older-than-new", "new")
     store(jobs, results, *(f".expiring/{name}" for name in names), due_in=1000)
-    results.write("kept", "picture.png", b"x" * 1000)
+    results.write("kept", "image.png", b"x" * 1000)
     jobs.redis.zadd("t:expiring", {"kept": jobs.clock() + 1})
     jobs.accept("in-use", request_of())
     clean_up = CleanUp(jobs, results, 25, 60)

@@ -59,7 +59,7 @@ def finished(jobs: JobStore, results: ResultStore, url: str, **changes: Any) -> 
     jobs.accept("j", request)
     claim = jobs.claims.claim("j", 0)
     assert claim
-    results.write(result_folder("j", request), "0000-10.png", b"the picture")
+    results.write(result_folder("j", request), "0000-10.png", b"the image")
     jobs.claims.finish(claim, [StoredImage("0000-10.png", 10)], {"device": "cpu"}, [])
     jobs.close("j", None)
     return "j"
@@ -96,7 +96,7 @@ def test_images_come_along_where_base64_was_asked_for(
     jobs.callbacks.again("j", 0)
     sender.send_due()
     first, second = (json.loads(body) for _, _, body in receiver.calls)
-    assert first["Image"] == [base64.b64encode(b"the picture").decode()]
+    assert first["Image"] == [base64.b64encode(b"the image").decode()]
     _, headers, body = receiver.calls[0]
     assert int(headers["Content-Length"]) == len(body)
     stamp = int(headers["X-Signature"].partition(",")[0].removeprefix("t="))
