@@ -36,6 +36,7 @@ class Exempt:
 WORDS = (
     Word(r"\bflights?\b", "running request, running"),
     Word(r"\bwish(es|ed)?\b", "requested option, ask for"),
+    Word(r"\bpictures?\b", "image"),
     Word(r"\bresidency\b", "offload"),
     Word(r"\bsigns? of life\b", "heartbeat, lease"),
     Word(r"\bgiven up for dead\b", "a worker whose lease expired"),
@@ -47,6 +48,10 @@ WORDS = (
 )
 EXCEPTIONS = (
     Exempt("tests/*word_list.py", ".*", "this list, and its test"),
+    Exempt("api/responses/archive.py", '"pictures"', "a key of parameters.json, which clients read"),
+    Exempt("tests/api/responses/test_archive.py", '"pictures"', "the same key"),
+    Exempt("demo_model/captions.py", ".*", "the words that the demo model was trained with"),
+    Exempt("*", r"\bpicture\\*: ", "a prompt, of which the colon is what matters"),
     Exempt("worker/*", ".*", "to be swept"),
     Exempt("shared/*", ".*", "to be swept"),
     Exempt("docs/parameters.md", "^\\|", "to be swept: its tables come from shared/"),

@@ -28,7 +28,7 @@ _REDIS_READY_S = 30.0  # a long append-only file is read first
 _MOST_DEATHS = 5
 _POLL_S = 0.1
 PROMPT = "a red circle on a blue background"
-PICTURE = "circle.png"
+IMAGE = "circle.png"
 
 
 class Stopped(Exception):
@@ -104,7 +104,7 @@ def example_curl(settings: Settings) -> str:
 
 
 def _rest(**key: str) -> list[str]:
-    return ["-d", json.dumps({"prompt": PROMPT, **key, "synchronous_request": True}), "-o", PICTURE]
+    return ["-d", json.dumps({"prompt": PROMPT, **key, "synchronous_request": True}), "-o", IMAGE]
 
 
 def _check_keys(settings: Settings) -> None:
