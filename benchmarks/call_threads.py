@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -25,6 +26,8 @@ from shared.settings import read_settings
 from worker.acceleration import cpu
 from worker.acceleration.blocks import TextProjection, simplify_blocks
 from worker.acceleration.split_batch import Sharing, SplitBatch, sharing
+from worker.families.unet import denoise
+from worker.text.conditioning import TEXT
 
 _DEMO = "demo"
 _FACTS = FAMILY_FACTS["sd1"]
@@ -48,15 +51,17 @@ def unet_of(model: str) -> Any:
 
 
 def ways(unet: Any, threads: int) -> dict[str, Callable[..., Any]]:
-    """The UNet's `forward` in each of the three ways."""
+    """The UNet's forward pass in each of the three ways."""
+    weights = sum(weight.numel() for weight in unet.parameters())
 
     def all_rows(parts: int) -> Callable[[int, int, int], Sharing]:
         return lambda _work, rows, _threads: Sharing(min(parts, rows), max(1, threads // min(parts, rows)))
 
+    one_pass = partial(denoise, unet)
     return {
-        "one thread": SplitBatch(unet, lambda *_: Sharing(1, 1)),
-        "each operation": SplitBatch(unet, all_rows(1)),
-        "rows": SplitBatch(unet, all_rows(threads)),
+        "one thread": partial(SplitBatch(weights, lambda *_: Sharing(1, 1)), one_pass),
+        "each operation": partial(SplitBatch(weights, all_rows(1)), one_pass),
+        "rows": partial(SplitBatch(weights, all_rows(threads)), one_pass),
     }
 
 
@@ -71,7 +76,7 @@ def seconds(
         for way, forward in forwards.items():
             for _ in range(2):  # the change itself is not what is measured
                 started = time.perf_counter()
-                forward(sample, torch.full((rows,), 10), encoder_hidden_states=context, return_dict=False)
+                forward(sample, torch.full((rows,), 10), {TEXT: context})
             taken[way].append(time.perf_counter() - started)
     return {way: statistics.median(times) for way, times in taken.items()}
 

@@ -51,7 +51,7 @@ def read(file: Path) -> dict[str, float]:
     started = time.perf_counter()
     parts = read_single_file(load_catalogue(MODEL).default, file, precision)
     seconds, memory = time.perf_counter() - started, _memory()
-    weights = sum(weight.nbytes for part in (parts.unet, parts.vae, parts.text_encoder) for weight in part.parameters())
+    weights = sum(weight.nbytes for part in parts.modules for weight in part.parameters())
     return {
         "read_s": seconds,
         "weights_gb": weights / 1e9,

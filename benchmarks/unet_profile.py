@@ -20,9 +20,11 @@ from benchmarks import report
 from shared.catalogue.models import load_catalogue
 from shared.request.schemas import PRECISIONS
 from shared.settings import read_settings
+from worker.families.unet import denoise
 from worker.hardware.devices import pick_device
 from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
+from worker.text.conditioning import TEXT
 
 _TOP = 8
 
@@ -53,7 +55,7 @@ def main(model: str, size: int, rounds: int, wish: str | None, name: str) -> Non
     precision = choose_precision(wish, profile, device)
     checkpoint = CheckpointCache(settings, catalogue, device, profile).get(catalogue.default.name, precision, ())
     facts = catalogue.default.facts
-    unet, side = checkpoint.unet, (size or catalogue.default.native_size) // facts.downsampling_factor
+    unet, side = checkpoint.parts.denoiser, (size or catalogue.default.native_size) // facts.downsampling_factor
     where: dict[str, Any] = {"device": device.name, "dtype": unet.dtype}
     square = torch.randn(2048, 2048, **where)
     peak = 2 * 2048**3 / median_s(lambda: square @ square, device.synchronise, rounds)
@@ -66,10 +68,10 @@ def main(model: str, size: int, rounds: int, wish: str | None, name: str) -> Non
         context = checkpoint.project_text(torch.randn(rows, 77, unet.config.cross_attention_dim, **where))
 
         def call(latents: Any = latents, timesteps: Any = timesteps, context: Any = context) -> object:
-            return unet(latents, timesteps, encoder_hidden_states=context, return_dict=False)
+            return checkpoint.run_batch(partial(denoise, unet), latents, timesteps, {TEXT: context})
 
         # counter and profiler see the operations of their own thread only: not those of rows that threads share out
-        forward = partial(type(unet).forward, unet, latents, timesteps, encoder_hidden_states=context)
+        forward = partial(denoise, unet, latents, timesteps, {TEXT: context})
         with FlopCounterMode(display=False) as counter:
             forward()
         seconds = median_s(call, device.synchronise, rounds)

@@ -11,15 +11,32 @@ class FamilyFacts:
 
     Latents are `(B, latent_channels, H / downsampling_factor, W / downsampling_factor)`. Both sides of an image are
     multiples of `size_step` pixels; `native_size` is that of a model whose entry states none.
+
+    The others are folders of a model in the diffusers layout, each with the class that reads it: of diffusers for the
+    denoiser, of transformers for text encoders and, in the same order, their tokenizers.
     """
 
     latent_channels: int
     downsampling_factor: int
     size_step: int
     native_size: int
+    denoiser: tuple[str, str]
+    text_encoders: Mapping[str, str]
+    tokenizers: Mapping[str, str]
 
+
+_SD1 = FamilyFacts(
+    latent_channels=4,
+    downsampling_factor=8,
+    size_step=8,
+    native_size=512,
+    denoiser=("unet", "UNet2DConditionModel"),
+    text_encoders=MappingProxyType({"text_encoder": "CLIPTextModel"}),
+    tokenizers=MappingProxyType({"tokenizer": "CLIPTokenizer"}),
+)
 
 FAMILY_FACTS: Mapping[str, FamilyFacts] = MappingProxyType({
-    "sd1": FamilyFacts(latent_channels=4, downsampling_factor=8, size_step=8, native_size=512),
-    "sd2": FamilyFacts(latent_channels=4, downsampling_factor=8, size_step=8, native_size=512),
+    "sd1": _SD1,
+    # the same parts, of other widths
+    "sd2": _SD1,
 })  # fmt: skip

@@ -60,14 +60,16 @@ def test_the_service_scales_the_same_way() -> None:
     from worker.hardware.devices import Device
     from worker.hardware.variants import choose_precision, profile_for
     from worker.models.cache import CheckpointCache
+    from worker.text.conditioning import TEXT, ConditioningInputs
 
     device = Device("cpu")
     profile = profile_for("cpu", device)
     cache = CheckpointCache(Settings(), load_catalogue("demo"), device, profile)
     checkpoint = cache.get("demo", choose_precision("full", profile, device), ())
     with torch.no_grad():
-        theirs = FAMILIES["sd1"].encode(checkpoint, "a (large:1.4) red circle", "").positive
-        tokenizer, encoder = checkpoint.tokenizer, checkpoint.text_encoder
+        inputs = ConditioningInputs("a (large:1.4) red circle", "", 128, 128, 7.5)
+        theirs = FAMILIES["sd1"].encode(checkpoint, inputs).positive[TEXT]
+        tokenizer, encoder = checkpoint.parts.tokenizers["tokenizer"], checkpoint.parts.text_encoders["text_encoder"]
         ids = tokenizer("a large red circle", padding="max_length", max_length=77, return_tensors="pt").input_ids
         word = set(tokenizer("large", add_special_tokens=False).input_ids)
         ours = scaled(encoder(ids)[0], token_weights(ids, [word], [1.4]))

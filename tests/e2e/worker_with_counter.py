@@ -10,19 +10,19 @@ from typing import Any
 from worker import __main__ as program
 from worker.engine import batch as evaluation
 
-_call = evaluation._call
+_forward = evaluation._forward
 
 
 def count_in(file: Path) -> None:
     """From now on, every forward pass of this process makes `file` one byte longer."""
 
     def counted(batch: Any, device: Any) -> Any:
-        prediction = _call(batch, device)
+        prediction = _forward(batch, device)
         with file.open("ab") as passes:
             passes.write(b".")
         return prediction
 
-    evaluation._call = counted
+    evaluation._forward = counted
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from tests.images import SAME, decibels
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
 from worker.engine import engine as engine_module
 from worker.engine.step_times import StepTimes
+from worker.text.conditioning import TEXT
 
 pytestmark = pytest.mark.slow
 
@@ -238,7 +239,7 @@ def test_a_request_that_breaks_a_call_fails_alone(
 
     def note_poison() -> None:
         running = next(f for f in fresh._running if f.ticket is bad)
-        device.poison = running.conditioning_items[1][0]
+        device.poison = running.conditioning_items[1][TEXT][0]
         bad_rows.set()
 
     fresh.submit(request_for(steps=1), lambda *_: note_poison())

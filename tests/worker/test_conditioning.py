@@ -20,12 +20,13 @@ from shared.settings import Settings
 from worker.engine import DenoiseRequest, Ticket
 from worker.engine.options import resolve
 from worker.engine.running import RunningRequest
-from worker.families import FAMILIES, Conditioning
-from worker.families.base import _tokenized
+from worker.families import FAMILIES
 from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
 from worker.models.checkpoint import Checkpoint
+from worker.text.clip import _tokenized
+from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)
@@ -47,7 +48,8 @@ def checkpoint(request: pytest.FixtureRequest, cache: CheckpointCache) -> Checkp
 def both(checkpoint: Checkpoint) -> Callable[[str, str], Conditioning]:
     def encode(prompt: str, negative: str) -> Conditioning:
         with torch.no_grad():
-            return FAMILIES[checkpoint.model.family].encode(checkpoint, prompt, negative)
+            inputs = ConditioningInputs(prompt, negative, 64, 64, 7.5)
+            return FAMILIES[checkpoint.model.family].encode(checkpoint, inputs)
 
     return encode
 
@@ -55,7 +57,7 @@ def both(checkpoint: Checkpoint) -> Callable[[str, str], Conditioning]:
 @pytest.fixture
 def encode(both: Callable[[str, str], Conditioning]) -> Encode:
     """The positive side alone."""
-    return lambda prompt, negative="": both(prompt, negative).positive
+    return lambda prompt, negative="": both(prompt, negative).positive[TEXT]
 
 
 @pytest.mark.parametrize("prompt", ["", "a cat", "A photo of the RED cat, café \n 12", "cat " * 75])
@@ -66,10 +68,10 @@ def test_a_plain_prompt_is_encoded_as_the_stock_pipeline_does(
     import diffusers
 
     stock: Any = diffusers.StableDiffusionPipeline(
-        unet=checkpoint.unet,
-        vae=checkpoint.vae,
-        text_encoder=checkpoint.text_encoder,
-        tokenizer=checkpoint.tokenizer,
+        unet=checkpoint.parts.denoiser,
+        vae=checkpoint.parts.vae,
+        text_encoder=checkpoint.parts.text_encoders["text_encoder"],
+        tokenizer=checkpoint.parts.tokenizers["tokenizer"],
         scheduler=diffusers.DDIMScheduler.from_pretrained(models_dir / "tiny-sd1", subfolder="scheduler"),
         safety_checker=None,
         feature_extractor=None,
@@ -78,15 +80,15 @@ def test_a_plain_prompt_is_encoded_as_the_stock_pipeline_does(
     with torch.no_grad():
         positive, negative = stock.encode_prompt(prompt, "cpu", 1, True, "blue dog")
     ours = both(prompt, "blue dog")
-    assert torch.equal(ours.positive, positive)
-    assert torch.equal(ours.negative, negative)
+    assert torch.equal(ours.positive[TEXT], positive)
+    assert torch.equal(ours.negative[TEXT], negative)
 
 
 def test_both_sides_have_as_many_chunks(both: Callable[[str, str], Conditioning]) -> None:
     """Given a long prompt and a short negative one, when they are encoded, then both have the chunks of the longer."""
     for prompt, negative in (("cat " * 160, "dog"), ("cat", "dog " * 160)):
         sides = both(prompt, negative)
-        assert sides.positive.shape == sides.negative.shape == (1, 3 * 77, 16)
+        assert sides.positive[TEXT].shape == sides.negative[TEXT].shape == (1, 3 * 77, 16)
 
 
 def test_the_first_chunk_does_not_depend_on_the_rest(encode: Encode) -> None:
@@ -169,7 +171,7 @@ def test_more_chunks_than_may_be_are_refused_before_anything_is_encoded(
     prompt: str, checkpoint: Checkpoint, both: Callable[[str, str], Conditioning], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given 33 chunks on a side, when they are to be encoded, then it is TooCostly and the encoder was never run."""
-    monkeypatch.setattr(checkpoint, "text_encoder", None)
+    monkeypatch.setattr(checkpoint.parts.text_encoders["text_encoder"], "forward", None)
     for sides, field in (((prompt, ""), "of prompt"), (("", prompt), "of negative_prompt")):
         with pytest.raises(TooCostly, match=field):
             both(*sides)
@@ -177,7 +179,7 @@ def test_more_chunks_than_may_be_are_refused_before_anything_is_encoded(
 
 def test_as_many_chunks_as_may_be_are_encoded(both: Callable[[str, str], Conditioning]) -> None:
     """Given 32 chunks, when they are encoded, then all of them are there."""
-    assert both("cat " * (75 * MAX_CHUNKS), "").positive.shape[1] == MAX_CHUNKS * 77
+    assert both("cat " * (75 * MAX_CHUNKS), "").positive[TEXT].shape[1] == MAX_CHUNKS * 77
 
 
 def test_the_memory_of_a_blend_does_not_grow_with_its_parts(encode: Encode) -> None:
@@ -236,7 +238,7 @@ class _Identities:
 )
 def test_the_estimate_is_never_above_the_count(checkpoint: Checkpoint, prompt: str) -> None:
     """Given any text, when its tokens and chunks are estimated without a tokenizer, then no less are really there."""
-    counted = checkpoint.tokenizer(prompt, add_special_tokens=False).input_ids
+    counted = checkpoint.parts.tokenizers["tokenizer"](prompt, add_special_tokens=False).input_ids
     assert least_tokens(prompt) <= len(counted)
     really = [len(part) for _, part in _tokenized(checkpoint, prompt)]
     assert all(least <= real for least, real in zip(least_chunks(parse_prompt(prompt)), really, strict=True))
@@ -275,8 +277,10 @@ def test_the_images_of_a_row_share_what_their_text_tells(
         others = [begin(prompt="another"), begin(negative_prompt="another"), begin(guidance_scale=1.0)]
         assert len(projected) == 7
         assert len({id(running.conditioning_items) for running in (*same, *others)}) == 4
-        own = FAMILIES[checkpoint.model.family].encode(checkpoint, same[0].ticket.request.prompt, "")
-        assert torch.equal(same[0].conditioning_items[1], project(own.positive))
+        own = FAMILIES[checkpoint.model.family].encode(
+            checkpoint, ConditioningInputs(same[0].ticket.request.prompt, "", 64, 64, 7.5)
+        )
+        assert torch.equal(same[0].conditioning_items[1][TEXT], project(own.positive[TEXT]))
     same.clear()
     others.clear()
     gc.collect()

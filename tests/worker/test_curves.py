@@ -17,13 +17,15 @@ from worker.engine import CurveFiles, DenoiseRequest, Engine
 from worker.engine import engine as engine_module
 from worker.engine.batch import Predictions
 from worker.engine.curves import Curves
+from worker.engine.group import Group
 from worker.hardware import description as hardware
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
 from worker.process.warm_up import warm_up
+from worker.text.conditioning import TEXT
 
 Build = Callable[..., DenoiseRequest]
-GROUP = (("demo", Precision("full", torch.float32, torch.float32)), 128, 128, 77, None)
+GROUP = Group("demo", Precision("full", torch.float32, torch.float32), 128, 128, ((TEXT, (77, 16)),), None)
 HERE = {"hardware": "a processor", "torch": "2"}
 KIND: dict[str, Any] = {"model": "demo", "width": 128, "height": 128, "threads": 2}
 

@@ -32,9 +32,10 @@ from worker.engine import Denoised, DenoiseRequest, Engine
 from worker.engine.request import Ticket
 from worker.engine.running import RunningRequest
 from worker.engine.step_times import StepTimes
-from worker.families import FAMILIES, Conditioning
-from worker.families.base import encode_with_clip
+from worker.families import FAMILIES
 from worker.models.checkpoint import Checkpoint
+from worker.text.clip import encode_with_clip
+from worker.text.conditioning import Conditioning, ConditioningInputs
 
 Build = Callable[..., DenoiseRequest]
 
@@ -541,11 +542,11 @@ def test_those_that_run_make_a_step_between_two_that_come_in_slowly(
     events: list[str] = []
     encode = encode_with_clip
 
-    def slowly(checkpoint: Checkpoint, prompt: str, negative_prompt: str) -> Conditioning:
-        if prompt == "slow":
+    def slowly(checkpoint: Checkpoint, inputs: ConditioningInputs) -> Conditioning:
+        if inputs.prompt == "slow":
             events.append("in")
             time.sleep(0.1)
-        return encode(checkpoint, prompt, negative_prompt)
+        return encode(checkpoint, inputs)
 
     family = FAMILIES["sd1"]
     monkeypatch.setattr("worker.engine.running.FAMILIES", {"sd1": dataclasses.replace(family, encode=slowly)})
@@ -582,10 +583,10 @@ def test_one_that_is_cancelled_while_others_come_in_does_not_come_in(
     encoded: list[str] = []
     tickets: list[Ticket] = []
 
-    def cancel_the_last(checkpoint: Checkpoint, prompt: str, negative_prompt: str) -> Conditioning:
-        encoded.append(prompt)
+    def cancel_the_last(checkpoint: Checkpoint, inputs: ConditioningInputs) -> Conditioning:
+        encoded.append(inputs.prompt)
         tickets[-1].cancel()
-        return encode_with_clip(checkpoint, prompt, negative_prompt)
+        return encode_with_clip(checkpoint, inputs)
 
     family = FAMILIES["sd1"]
     monkeypatch.setattr("worker.engine.running.FAMILIES", {"sd1": dataclasses.replace(family, encode=cancel_the_last)})

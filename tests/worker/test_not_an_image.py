@@ -135,7 +135,7 @@ def test_a_decoder_that_overflows_in_16_bits_runs_in_float32(
         return (answer[0] * torch.inf,) if latents.dtype == torch.bfloat16 else answer
 
     (checkpoint,) = engine._cache._loaded.values()
-    checkpoint.vae.to(torch.bfloat16)
+    checkpoint.parts.vae.to(torch.bfloat16)
     monkeypatch.setattr(AutoencoderKL, "decode", overflowing)
     made = make(engine, request_for())
     engine.stop()

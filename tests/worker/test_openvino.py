@@ -105,7 +105,7 @@ def test_openvino_draws_what_torch_draws(
     assert decibels(made.image, expected.image) >= SAME
     assert made.used == expected.used
     assert made.warnings == ()
-    assert all(isinstance(loaded.unet, OpenVinoUNet) for loaded in fast._cache._loaded.values())
+    assert all(isinstance(loaded.parts.denoiser, OpenVinoUNet) for loaded in fast._cache._loaded.values())
 
 
 @needs_openvino
@@ -124,10 +124,10 @@ def test_sixteen_bits_of_openvino(with_openvino: Settings, settings: Settings, c
     processor has none in float32; it counts as a model of 16 bits, and is kept apart."""
     low = Precision("autocast", torch.bfloat16, torch.float32)
     # random weights make more of what is rounded than trained ones do
-    trained = [noise_of(load(with_openvino, catalogue, precision, "demo").unet) for precision in (EXACT, low)]
+    trained = [noise_of(load(with_openvino, catalogue, precision, "demo").parts.denoiser) for precision in (EXACT, low)]
     assert float((trained[1] - trained[0]).abs().max() / trained[0].abs().max()) <= 2**-6
     exact, half = (load(with_openvino, catalogue, precision) for precision in (EXACT, low))
-    assert str(exact.unet._compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
+    assert str(exact.parts.denoiser._compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
     assert half.size == load(settings, catalogue, low).size < exact.size == load(settings, catalogue).size
     assert [name.partition("-")[0] for name in kept(with_openvino.compile_cache_dir)] == ["bfloat16", "float32"]
 
@@ -141,7 +141,7 @@ def test_a_second_start_converts_nothing(
     first = load(with_openvino, catalogue)
     second = load(with_openvino, catalogue)
     assert len(converting) == 1
-    assert torch.equal(noise_of(first.unet), noise_of(second.unet))
+    assert torch.equal(noise_of(first.parts.denoiser), noise_of(second.parts.denoiser))
     before = kept(with_openvino.compile_cache_dir)
     file = with_openvino.models_dir / MODEL / "unet" / "config.json"
     status = file.stat()
@@ -164,7 +164,7 @@ def _conversions(folder: Path) -> int:
 
     openvino_unet._graph = graph
     settings = Settings(device="cpu", cpu_backend=OPENVINO, compile_cache_dir=folder)
-    assert isinstance(load(settings, load_catalogue("demo"), model="demo").unet, OpenVinoUNet)
+    assert isinstance(load(settings, load_catalogue("demo"), model="demo").parts.denoiser, OpenVinoUNet)
     return len(made)
 
 
@@ -180,11 +180,11 @@ def test_a_broken_conversion_is_made_anew(
     with_openvino: Settings, catalogue: Catalogue, converting: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Given a conversion that was cut, when a worker starts, then it is converted anew and as good as before."""
-    expected = noise_of(load(with_openvino, catalogue).unet)
+    expected = noise_of(load(with_openvino, catalogue).parts.denoiser)
     (file,) = (with_openvino.compile_cache_dir / "openvino" / MODEL).glob("*/unet.bin")
     size = file.stat().st_size
     os.truncate(file, size // 2)
-    assert torch.equal(noise_of(load(with_openvino, catalogue).unet), expected)
+    assert torch.equal(noise_of(load(with_openvino, catalogue).parts.denoiser), expected)
     assert len(converting) == 2
     assert (file.stat().st_size, "broken" in caplog.text) == (size, True)
 
@@ -206,8 +206,8 @@ def test_what_cannot_be_kept_is_used_all_the_same(
     else:
         monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 0}))
     loaded = load(with_openvino, catalogue)
-    assert isinstance(loaded.unet, OpenVinoUNet)
-    assert torch.isfinite(noise_of(loaded.unet)).all()
+    assert isinstance(loaded.parts.denoiser, OpenVinoUNet)
+    assert torch.isfinite(noise_of(loaded.parts.denoiser)).all()
     assert "cannot be kept" in caplog.text
     assert list(folder.rglob("unet.*")) == []
 
@@ -249,7 +249,7 @@ def test_torch_stands_in_for_openvino(
 @needs_openvino
 def test_openvino_takes_the_threads_of_torch(converted: Settings, catalogue: Catalogue) -> None:
     """Given a worker whose share of the cores changes, then OpenVINO computes with as many threads from then on."""
-    unet = load(converted, catalogue).unet
+    unet = load(converted, catalogue).parts.denoiser
     for threads in (1, 2):
         torch.set_num_threads(threads)
         noise_of(unet)
@@ -260,7 +260,7 @@ def test_openvino_takes_the_threads_of_torch(converted: Settings, catalogue: Cat
 def test_openvino_out_of_memory(converted: Settings, catalogue: Catalogue) -> None:
     """Given a call for which memory does not suffice, then it fails as out of memory, and the next one is as good as
     before."""
-    unet = load(converted, catalogue).unet
+    unet = load(converted, catalogue).parts.denoiser
     expected = noise_of(unet)
 
     def without_memory(_: Any) -> None:

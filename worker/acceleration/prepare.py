@@ -14,7 +14,7 @@ from shared.settings import OPENVINO, Settings
 from worker.acceleration import cpu
 from worker.acceleration.blocks import TextProjection, simplify_blocks
 from worker.acceleration.openvino import converted, require_openvino
-from worker.acceleration.split_batch import SplitBatch
+from worker.acceleration.split_batch import RunBatch, SplitBatch, run_whole
 from worker.hardware.devices import Device
 from worker.hardware.variants import Profile
 
@@ -30,11 +30,13 @@ _LIBRARIES = ("openvino", "torch", "diffusers")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model's UNet as it is used from now on."""
+    """A model's denoiser as it is used from now on."""
 
-    unet: Any
+    denoiser: Any
     project_text: Callable[[torch.Tensor], torch.Tensor] = lambda encoding: encoding
-    """What the UNet wants as its `encoder_hidden_states`, from a text's encoding."""
+    """What the denoiser wants as its `encoder_hidden_states`, from a text's encoding."""
+    run_batch: RunBatch = run_whole
+    """How its forward pass is run."""
     warnings: tuple[str, ...] = ()
     """What every result must say."""
 
@@ -52,16 +54,17 @@ class Preparation:
         elif settings.cpu_backend == OPENVINO:
             log.warning("CPU_BACKEND has no effect: this worker computes on %s", device.name)
 
-    def prepare(self, unet: Any, vae: Any, name: str, files: object) -> Prepared:
+    def prepare(self, denoiser: Any, vae: Any, name: str, files: object) -> Prepared:
         """Make both ready; they may be changed in place.
 
         `name` is the model's, and the text of `files` changes when what it was read from does.
         """
         if self._device.kind != _CPU:
             # the layout that the matrix units work in
-            unet.to(memory_format=torch.channels_last)
+            denoiser.to(memory_format=torch.channels_last)
             vae.to(memory_format=torch.channels_last)
-        large = self._device.kind == _CPU and sum(weight.numel() for weight in unet.parameters()) >= _LARGE_MODEL
+        weights = sum(weight.numel() for weight in denoiser.parameters())
+        large = self._device.kind == _CPU and weights >= _LARGE_MODEL
         if large:
             cpu.speed_up_vae(vae)
         if self._profile.small_decoder:
@@ -70,26 +73,25 @@ class Preparation:
         warnings: tuple[str, ...] = ()
         if self._openvino:
             try:
-                return Prepared(converted(unet, self._place(unet, name, files)))
+                return Prepared(converted(denoiser, self._place(denoiser, name, files)))
             except Exception:  # of openvino and torch's tracer, of any kind
                 log.exception("OpenVINO cannot be used for the model %s, torch computes it", name)
                 warnings = ("CPU_BACKEND: OpenVINO could not be used for this model; torch was.",)
         if large:
-            cpu.speed_up_unet(unet)
-        simplify_blocks(unet)
+            cpu.speed_up_unet(denoiser)
+        simplify_blocks(denoiser)
         if self._settings.torch_compile and self._profile.offload:
-            log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the UNet comes and goes")
+            log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the denoiser comes and goes")
         elif self._settings.torch_compile:
-            unet.compile()
+            denoiser.compile()
         elif self._device.kind == _CPU:
-            # compiled code would be compiled anew for every number of rows
-            unet.forward = SplitBatch(unet)
-            return Prepared(unet, TextProjection(unet), warnings)
-        return Prepared(unet, warnings=warnings)
+            # compiled code would be compiled anew for every batch size
+            return Prepared(denoiser, TextProjection(denoiser), SplitBatch(weights), warnings)
+        return Prepared(denoiser, warnings=warnings)
 
-    def _place(self, unet: Any, name: str, files: object) -> Path:
-        """The folder of this UNet's conversion."""
+    def _place(self, denoiser: Any, name: str, files: object) -> Path:
+        """The folder of this denoiser's conversion."""
         told_apart = repr((files, [version(library) for library in _LIBRARIES]))
-        kind = str(unet.dtype).removeprefix("torch.")
+        kind = str(denoiser.dtype).removeprefix("torch.")
         digest = sha256(told_apart.encode()).hexdigest()[:16]
         return self._settings.compile_cache_dir.resolve() / "openvino" / name / f"{kind}-{digest}"

@@ -3,13 +3,13 @@
 import logging
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from worker.engine.curve_files import CurveFiles
+from worker.engine.group import Group
 from worker.engine.step_times import StepTimes
-from worker.hardware.variants import Precision
 
 log = logging.getLogger(__name__)
 
@@ -58,21 +58,21 @@ class Curves:
 
     def __init__(self, files: CurveFiles | None = None) -> None:
         self._files = files
-        self._curves: OrderedDict[Hashable, _Curve] = OrderedDict()
+        self._curves: OrderedDict[tuple[Group, int], _Curve] = OrderedDict()
         self._passes = Counter[int]()
         self._items = 0
         self._largest = 0
 
-    def of(self, group: Hashable, threads: int) -> StepTimes:
-        """The curve of the passes for requests of this `RunningRequest.group`."""
+    def of(self, group: Group, threads: int) -> StepTimes:
+        """The curve of the passes for requests of this group."""
         return self._curve(group, threads).times
 
-    def wanted(self, group: Hashable, threads: int) -> int:
+    def wanted(self, group: Group, threads: int) -> int:
         """How many guided requests of this kind there should be in hand."""
         curve = self._curve(group, threads)
         return curve.times.wanted(curve.kind.many())
 
-    def note(self, group: Hashable, threads: int, items: int, seconds: float, source: str = "requests") -> None:
+    def note(self, group: Group, threads: int, items: int, seconds: float, source: str = "requests") -> None:
         """A pass took so long; `source`: where its requests came from."""
         curve = self._curve(group, threads)
         curve.times.note(items, seconds)
@@ -83,7 +83,7 @@ class Curves:
             self._items += items
             self._largest = max(self._largest, items)
 
-    def optimum(self, group: Hashable, threads: int) -> tuple[str, int]:
+    def optimum(self, group: Group, threads: int) -> tuple[str, int]:
         """What the curve is of, in words, and the optimal number of guided requests in a pass, as far as is known."""
         curve = self._curve(group, threads)
         return curve.kind.name, curve.times.optimum(curve.kind.many())
@@ -116,7 +116,7 @@ class Curves:
                 self._files.write(asdict(curve.kind), now)
                 curve.written = now
 
-    def _curve(self, group: Hashable, threads: int) -> _Curve:
+    def _curve(self, group: Group, threads: int) -> _Curve:
         key = (group, threads)
         if key not in self._curves:
             kind = _kind(group, threads)
@@ -127,11 +127,17 @@ class Curves:
         return self._curves[key]
 
 
-def _kind(group: Any, threads: int) -> Kind:
-    precision: Precision
-    (model, precision), height, width, tokens, at_most = group
-    dtype = str(precision.unet).removeprefix("torch.")
-    return Kind(model, width, height, precision.word, dtype, tokens, at_most, threads)
+def _kind(group: Group, threads: int) -> Kind:
+    return Kind(
+        model=group.model,
+        width=group.width,
+        height=group.height,
+        precision=group.precision.word,
+        dtype=str(group.precision.unet).removeprefix("torch."),
+        tokens=group.tokens,
+        at_most=group.max_batch_size,
+        threads=threads,
+    )
 
 
 def _differs(now: Mapping[int, float], before: Mapping[int, float]) -> bool:

@@ -7,8 +7,6 @@ from worker.engine.request import DenoiseRequest
 from worker.hardware.devices import Device
 from worker.hardware.variants import HALF_WORDS, Precision, Profile, choose_precision
 
-NO_GUIDANCE = 1.0
-
 
 @dataclass(frozen=True)
 class EffectiveOptions:

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,11 +10,16 @@ import torch
 from PIL import Image
 
 from shared.errors import NotAnImage
-from worker.engine.options import NO_GUIDANCE, EffectiveOptions
+from worker.engine.group import Group
+from worker.engine.guidance import NO_GUIDANCE, guided
+from worker.engine.options import EffectiveOptions
 from worker.engine.request import Denoised, Ticket
 from worker.families import FAMILIES
 from worker.models.checkpoint import Checkpoint
+from worker.modes import image_to_image, text_to_image
+from worker.modes.base import Canvas
 from worker.samplers import Evaluation, Noise, Start, begin
+from worker.text.conditioning import TEXT, ConditioningInputs, NamedTensors, Shapes, shapes
 from worker.vae.pixels import to_image, to_tensor
 from worker.vae.preview import Previewer
 from worker.vae.tiling import tiled_if_needed
@@ -28,10 +33,11 @@ _PREVIEW_EVERY = 4
 
 
 @dataclass(frozen=True, eq=False)
-class _Text:
-    """The conditioning of each row of a request in a UNet call, projected, and what is to be said about it."""
+class _Told:
+    """The conditioning of each batch item of a request, its text projected, and what is to be said about it."""
 
-    rows: Sequence[torch.Tensor]
+    items: Sequence[NamedTensors]
+    shapes: Shapes
     warnings: Sequence[str]
 
 
@@ -49,60 +55,72 @@ class RunningRequest:
         self.pending: Evaluation | None = None
         self.max_batch_size = options.max_batch_size
         self._warnings = [*checkpoint.warnings, *options.warnings]
-        self._family = FAMILIES[checkpoint.model.family]
+        self.family = FAMILIES[checkpoint.model.family]
         request = ticket.request
-        self._text = self._conditioned()
-        self._warnings += self._text.warnings
+        self._told = self._conditioned()
+        self._warnings += self._told.warnings
         noise = Noise(request.noise_seed, request.step_seed)
         start = self._start(noise)
-        self._sampling = begin(request.sampler, checkpoint.scheduler_config, request.steps, request.eta, start, noise)
+        self._sampling = begin(
+            request.sampler, checkpoint.parts.scheduler_config, request.steps, request.eta, start, noise
+        )
         self._latents = start.noise
         self._advance(None)
 
-    def _conditioned(self) -> _Text:
-        """What the texts of this request tell the UNet; one for all requests under way with the same texts.
+    def _conditioned(self) -> _Told:
+        """What the denoiser is told of this request; one for all requests under way of which the same is told.
 
-        The images of a row have the same, and projected it is large: 64 copies would take gigabytes.
+        The images of a task have the same, and projected it is large: 64 copies would take gigabytes.
         """
         request, known = self.ticket.request, self.checkpoint.conditionings
-        # unused, it must not even lengthen the other side
-        negative = request.negative_prompt if self.guided else ""
-        key = (request.prompt, negative, self.guided)
-        text: _Text | None = known.get(key)
-        if text is None:
-            made = self._family.encode(self.checkpoint, request.prompt, negative)
+        inputs = ConditioningInputs(
+            prompt=request.prompt,
+            # unused, it must not even lengthen the other side
+            negative_prompt=request.negative_prompt if self.guided else "",
+            width=request.width,
+            height=request.height,
+            guidance_scale=request.guidance_scale,
+        )
+        told: _Told | None = known.get(inputs)
+        if told is None:
+            made = self.family.encode(self.checkpoint, inputs)
             sides = (made.negative, made.positive) if self.guided else (made.positive,)
-            rows = tuple(self.checkpoint.project_text(side.to(self.checkpoint.unet_dtype)) for side in sides)
-            text = known[key] = _Text(rows, made.warnings)
-        return text
+            items = tuple(self._projected(side) for side in sides)
+            told = known[inputs] = _Told(items, shapes(items[0]), made.warnings)
+        return told
+
+    def _projected(self, side: NamedTensors) -> NamedTensors:
+        return {name: self.checkpoint.project_text(tensor) if name == TEXT else tensor for name, tensor in side.items()}
 
     @property
-    def conditioning_items(self) -> Sequence[torch.Tensor]:
-        """The conditioning of each row of this request in a UNet call: what to avoid first, then what to draw."""
-        return self._text.rows
+    def conditioning_items(self) -> Sequence[NamedTensors]:
+        """The conditioning of each batch item of this request: what to avoid first, then what to draw."""
+        return self._told.items
 
     def _start(self, noise: Noise) -> Start:
-        """Draw in the stock pipelines' order: the image's latents first, then the noise.
+        """Where the sampler starts, as the request's mode has it.
 
-        At strength 1 nothing of the image is left, and so it is not even encoded: the request starts as if there were
-        none. (The stock pipelines add noise of the first timestep, which is little where the steps are few.)
+        At strength 1 nothing of an input image is left, and so it is not even encoded: the request starts as if there
+        were none. (The stock pipelines add noise of the first timestep, which is little where the steps are few.)
         """
-        request, image = self.ticket.request, None
-        if request.init_image is not None and request.strength < 1:
-            vae, pixels, state = self.checkpoint.vae, to_tensor(request.init_image), noise.start.get_state()
-
-            def encode() -> torch.Tensor:
-                # a second try must draw what the first would have drawn
-                noise.start.set_state(state)
-                there = pixels.to(self.checkpoint.device.name, vae.dtype)
-                return self._finite(self._family.to_latents(vae, there, noise.start).float().cpu(), "VAE")
-
-            image = self._with_vae("encoded", encode)
-        facts = self.checkpoint.model.facts
+        request, facts = self.ticket.request, self.checkpoint.model.facts
         factor = facts.downsampling_factor
         shape = (1, facts.latent_channels, request.height // factor, request.width // factor)
-        drawn = torch.randn(shape, generator=noise.start)
-        return Start(drawn, image, request.strength, request.noise_multiplier)
+        canvas = Canvas(shape, noise, lambda image: self._encoded(image, noise.start))
+        if request.init_image is None or request.strength >= 1:
+            return text_to_image.start(canvas, request.noise_multiplier)
+        return image_to_image.start(canvas, request.init_image, request.strength, request.noise_multiplier)
+
+    def _encoded(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
+        vae, pixels, state = self.checkpoint.parts.vae, to_tensor(image), generator.get_state()
+
+        def encode() -> torch.Tensor:
+            # a second try must draw what the first would have drawn
+            generator.set_state(state)
+            there = pixels.to(self.checkpoint.device.name, vae.dtype)
+            return self._finite(self.family.to_latents(vae, there, generator).float().cpu(), "VAE")
+
+        return self._with_vae("encoded", encode)
 
     def _with_vae(self, done: str, call: Callable[[], T]) -> T:
         """What `call` makes with the VAE; after running out of memory in tiles, which is reported as `done` so."""
@@ -124,10 +142,17 @@ class RunningRequest:
         return self.ticket.request.width * self.ticket.request.height
 
     @property
-    def group(self) -> Hashable:
-        """Equal for requests that can share a UNet call: model, size of latents, length of the conditioning, limits."""
-        request, tokens = self.ticket.request, self.conditioning_items[0].shape[1]
-        return (self.checkpoint.key, request.height, request.width, tokens, self.max_batch_size)
+    def group(self) -> Group:
+        """Equal for requests that can share a forward pass."""
+        request, checkpoint = self.ticket.request, self.checkpoint
+        return Group(
+            checkpoint.model.name,
+            checkpoint.precision,
+            request.width,
+            request.height,
+            self._told.shapes,
+            self.max_batch_size,
+        )
 
     @property
     def evaluation(self) -> Evaluation:
@@ -142,11 +167,8 @@ class RunningRequest:
         return self._steps() - self.step
 
     def guide(self, predictions: torch.Tensor) -> torch.Tensor:
-        """Classifier-free guidance (Ho and Salimans, arXiv 2207.12598) on this request's rows -> `(1, 4, h, w)`."""
-        if not self.guided:
-            return predictions
-        avoid, draw = predictions.chunk(2)
-        return avoid + self.ticket.request.guidance_scale * (draw - avoid)
+        """What the sampler is sent for the predictions of this request's batch items, `(1, C, h, w)`."""
+        return guided(predictions, self.ticket.request.guidance_scale)
 
     def send(self, prediction: torch.Tensor) -> None:
         """Give the sampler the guided prediction, and report the step; raises what the listeners raise.
@@ -159,7 +181,7 @@ class RunningRequest:
         self.ticket.on_step(self.step, self._steps())
         if self.ticket.on_preview and self.pending is not None and self.step % _PREVIEW_EVERY == 1:
             try:
-                small = Previewer.of(self.checkpoint).image(latents, timestep, prediction)
+                small = Previewer.of(self.checkpoint, self.family.to_pixels).image(latents, timestep, prediction)
             except Exception:  # whatever it is, the request can do without
                 log.exception("no preview could be made")
                 return
@@ -178,7 +200,7 @@ class RunningRequest:
         return self.step if self.pending is None else max(self._sampling.expected, self.step + 1)
 
     def lower_memory(self) -> bool:
-        """After running out of memory: one row a call from now on; False when that is so already."""
+        """After running out of memory: one batch item a pass from now on; False when that is so already."""
         if self.batch_items == 1 or self.max_batch_size == 1:
             return False
         self.max_batch_size = 1
@@ -190,12 +212,12 @@ class RunningRequest:
 
         A decoder that overflows in 16 bits has one more try in float32. Raises NotAnImage.
         """
-        vae = self.checkpoint.vae
+        vae = self.checkpoint.parts.vae
         latents = self._finite(self._latents, "UNet").to(self.checkpoint.device.name)
-        pixels = self._family.to_pixels(vae, latents.to(vae.dtype))
+        pixels = self.family.to_pixels(vae, latents.to(vae.dtype))
         if vae.dtype != torch.float32 and not pixels.isfinite().all():
             log.warning("the VAE overflowed in %s, trying float32", vae.dtype)
-            pixels = self._family.to_pixels(copy.deepcopy(vae).float(), latents.float())
+            pixels = self.family.to_pixels(copy.deepcopy(vae).float(), latents.float())
             self._warnings.append("precision: the decoder overflowed in 16 bits, so it ran once more in float32.")
         return to_image(self._finite(pixels, "VAE"))
 
@@ -204,7 +226,7 @@ class RunningRequest:
         if values.isfinite().all():
             return values
         remedy = "its file is broken: fetch it again"
-        if self.checkpoint.unet_dtype != torch.float32:
+        if self.checkpoint.denoiser_dtype != torch.float32:
             remedy = 'ask for precision "full"; if that is no help, its file is broken'
         model = self.checkpoint.model.name
         raise NotAnImage(f"The {part} of the model '{model}' gave values that are no numbers (NaN): {remedy}.")

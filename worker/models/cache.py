@@ -4,6 +4,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,21 +110,19 @@ class CheckpointCache:
         return wanted + sum(other.size for other in set(in_use)) <= self._settings.model_memory
 
     def _load(self, model: Model, place: Path, precision: Precision) -> Checkpoint:
-        parts = read_folder(place, precision) if place.is_dir() else read_single_file(model, place, precision)
+        parts = read_folder(model, place, precision) if place.is_dir() else read_single_file(model, place, precision)
         _check_schedule(parts.scheduler_config)
         home = "cpu" if self._profile.offload else self._device.name
-        unet, vae, text_encoder = (part.to(home) for part in (parts.unet, parts.vae, parts.text_encoder))
-        prepared = self._preparation.prepare(unet, vae, model.name, _signature(place))
+        for part in parts.modules:
+            part.to(home)
+        prepared = self._preparation.prepare(parts.denoiser, parts.vae, model.name, _signature(place))
         return Checkpoint(
             model=model,
             precision=precision,
             device=self._device,
-            unet=prepared.unet,
+            parts=replace(parts, denoiser=prepared.denoiser),
             project_text=prepared.project_text,
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=parts.tokenizer,
-            scheduler_config=parts.scheduler_config,
+            run_batch=prepared.run_batch,
             offloader=self._offloader,
             warnings=prepared.warnings,
         )
@@ -133,7 +132,7 @@ class CheckpointCache:
         signature = _signature(place)
         known, count = self._weights.get(model.name, ((), 0))
         if known != signature:
-            count = weights_in_folder(place) if place.is_dir() else weights_in_file(model, place)
+            count = weights_in_folder(model, place) if place.is_dir() else weights_in_file(model, place)
             self._weights[model.name] = (signature, count)
         return count
 

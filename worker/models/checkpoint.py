@@ -1,7 +1,7 @@
 """A model in memory."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from shared.catalogue.models import Model
+from worker.acceleration.split_batch import RunBatch, run_whole
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
 from worker.models.offload import Offloader
@@ -18,13 +19,21 @@ from worker.models.offload import Offloader
 
 @dataclass(frozen=True)
 class Parts:
-    """What a model is made of: the diffusers and transformers classes, in evaluation mode, in host memory."""
+    """What a model is made of: the diffusers and transformers classes, in evaluation mode.
 
-    unet: Any
+    Text encoders and tokenizers are under the names of their folders in the diffusers layout.
+    """
+
+    denoiser: Any
     vae: Any
-    text_encoder: Any
-    tokenizer: Any
+    text_encoders: Mapping[str, Any]
+    tokenizers: Mapping[str, Any]
     scheduler_config: Mapping[str, Any]
+
+    @property
+    def modules(self) -> Sequence[torch.nn.Module]:
+        """All that have weights."""
+        return self.denoiser, self.vae, *self.text_encoders.values()
 
 
 @dataclass(eq=False)
@@ -34,46 +43,37 @@ class Checkpoint:
     model: Model
     precision: Precision
     device: Device
-    unet: Any
-    project_text: Callable[[torch.Tensor], torch.Tensor]
-    """What this UNet wants as its `encoder_hidden_states`, from a text's encoding of the same dtype."""
-    vae: Any
-    text_encoder: Any
-    tokenizer: Any
-    scheduler_config: Mapping[str, Any]
+    parts: Parts
+    project_text: Callable[[torch.Tensor], torch.Tensor] = lambda encoding: encoding
+    """What this denoiser wants as its `encoder_hidden_states`, from a text's encoding of the same dtype."""
+    run_batch: RunBatch = run_whole
+    """How this denoiser's forward pass is run."""
     offloader: Offloader | None = None
     """Moves the parts to the device and back; None: all are there to stay."""
     warnings: tuple[str, ...] = ()
     """What every result of this model must say."""
     conditionings: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
-    """What the UNet is told by the requests under way, by their texts; the engine fills it."""
+    """What the denoiser is told by the requests under way, by their `ConditioningInputs`; the engine fills it."""
     encodings: OrderedDict[Hashable, torch.Tensor] = field(default_factory=OrderedDict)
-    """Text encodings made before; `families` fills it."""
-
-    @property
-    def key(self) -> Hashable:
-        """Equal for checkpoints that are the same model in the same precision, also after it was loaded anew."""
-        return self.model.name, self.precision
+    """Text encodings made before; `worker.text` fills it."""
 
     @cached_property
-    def unet_dtype(self) -> torch.dtype:
-        """Of what the UNet is given; diffusers looks through all modules for it, every time."""
-        dtype: torch.dtype = self.unet.dtype
+    def denoiser_dtype(self) -> torch.dtype:
+        """Of what the denoiser is given; diffusers looks through all modules for it, every time."""
+        dtype: torch.dtype = self.parts.denoiser.dtype
         return dtype
 
     @property
     def size(self) -> int:
         """Bytes of all weights."""
-        return sum(
-            weight.nbytes for part in (self.unet, self.vae, self.text_encoder) for weight in part.state_dict().values()
-        )
+        return sum(weight.nbytes for part in self.parts.modules for weight in part.state_dict().values())
 
     @contextmanager
     def in_use(self, part: torch.nn.Module, keep: bool = False) -> Iterator[torch.nn.Module]:
-        """`part` on the device; where parts come and go, `keep` lets the UNet stay while another is in use."""
+        """`part` on the device; where parts come and go, `keep` lets the denoiser stay while another is in use."""
         if self.offloader is None:
             yield part
-        elif part is self.unet:
+        elif part is self.parts.denoiser:
             self.offloader.resolve(part, keep)
             yield part
         else:

@@ -1,44 +1,61 @@
-"""Models in the diffusers layout: a folder with one folder a part."""
+"""Models in the diffusers layout: a folder with one folder a part, which of them the facts of the family tell."""
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from shared.catalogue.families import FamilyFacts
+from shared.catalogue.models import Model
 from shared.text_files import read_text_file
 from worker.hardware.variants import Precision
 from worker.models.checkpoint import Parts
 
 _TRANSFORMERS_FILE = "model"
 _DIFFUSERS_FILE = "diffusion_pytorch_model"
-_WEIGHTS = {"unet": _DIFFUSERS_FILE, "vae": _DIFFUSERS_FILE, "text_encoder": _TRANSFORMERS_FILE}
-# exact names, so that neither pickles nor the second and third copy of the weights are fetched
-HUB_FILES = (
-    "model_index.json",
-    "scheduler/scheduler_config.json",
-    "tokenizer/*",
-    *(f"{part}/config.json" for part in _WEIGHTS),
-    *(f"{part}/{stem}.safetensors" for part, stem in _WEIGHTS.items()),
-)
+_VAE = "vae"
 
 
-def read_folder(folder: Path, precision: Precision) -> Parts:
-    """Read a model from `folder`: safetensors only, a pickle is never opened.
+def _weights(facts: FamilyFacts) -> Mapping[str, str]:
+    """Folders with weights, each with the name of its file without the ending."""
+    denoiser, _ = facts.denoiser
+    return dict.fromkeys((denoiser, _VAE), _DIFFUSERS_FILE) | dict.fromkeys(facts.text_encoders, _TRANSFORMERS_FILE)
+
+
+def hub_files(facts: FamilyFacts) -> tuple[str, ...]:
+    """The files of a model on the hub that are needed, as patterns.
+
+    Names are exact, so that neither pickles nor the second and third copy of the weights are fetched.
+    """
+    weights = _weights(facts)
+    return (
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        *(f"{tokenizer}/*" for tokenizer in facts.tokenizers),
+        *(f"{part}/config.json" for part in weights),
+        *(f"{part}/{stem}.safetensors" for part, stem in weights.items()),
+    )
+
+
+def read_folder(model: Model, folder: Path, precision: Precision) -> Parts:
+    """Read `folder` as the checkpoint of `model` into host memory: safetensors only, a pickle is never opened.
 
     What is missing or broken raises OSError, ValueError, KeyError or SafetensorError.
     """
     # imported here: they take seconds, and only a worker that is about to load a model needs them
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
+    import diffusers
+    import transformers
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    facts = model.facts
+    files = _weights(facts)
 
     def part(kind: Any, name: str, dtype: torch.dtype) -> Any:
-        variant = None if (folder / name / f"{_WEIGHTS[name]}.safetensors").is_file() else "fp16"
+        variant = None if (folder / name / f"{files[name]}.safetensors").is_file() else "fp16"
         loaded, report = kind.from_pretrained(
             str(folder),
             subfolder=name,
@@ -53,26 +70,34 @@ def read_folder(folder: Path, precision: Precision) -> Parts:
             raise ValueError(f"{name} lacks {len(missing)} weights, among them {min(missing)}")
         return loaded.eval().requires_grad_(False)
 
-    text_encoder = part(CLIPTextModel, "text_encoder", precision.others)
-    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
-    # a tokenizer whose config states no length claims 10^30
-    tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    text_encoders = {
+        name: part(getattr(transformers, kind), name, precision.others) for name, kind in facts.text_encoders.items()
+    }
+    tokenizers = {
+        name: getattr(transformers, kind).from_pretrained(str(folder / name), local_files_only=True)
+        for name, kind in facts.tokenizers.items()
+    }
+    for tokenizer, encoder in zip(tokenizers.values(), text_encoders.values(), strict=True):
+        # a tokenizer whose config states no length claims 10^30
+        most = getattr(encoder.config, "max_position_embeddings", tokenizer.model_max_length)
+        tokenizer.model_max_length = min(tokenizer.model_max_length, most)
+    denoiser, kind = facts.denoiser
     return Parts(
-        unet=part(UNet2DConditionModel, "unet", precision.unet),
-        vae=part(AutoencoderKL, "vae", precision.others),
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
+        denoiser=part(getattr(diffusers, kind), denoiser, precision.unet),
+        vae=part(diffusers.AutoencoderKL, _VAE, precision.others),
+        text_encoders=text_encoders,
+        tokenizers=tokenizers,
         scheduler_config=json.loads(read_text_file(folder / "scheduler" / "scheduler_config.json")),
     )
 
 
-def weights_in_folder(folder: Path) -> int:
-    """The number of weights in a model folder, from the headers of its safetensors files.
+def weights_in_folder(model: Model, folder: Path) -> int:
+    """The number of weights of `model` in a folder, from the headers of its safetensors files.
 
     Header: https://huggingface.co/docs/safetensors, 8 bytes of length, then JSON with a shape for every tensor.
     """
     total = 0
-    for name in _WEIGHTS:
+    for name in _weights(model.facts):
         for file in sorted((folder / name).glob("*.safetensors"))[:1]:
             with file.open("rb") as stream:
                 length = int.from_bytes(stream.read(8), "little")

@@ -15,7 +15,7 @@ from filelock import FileLock
 from shared.catalogue.models import Model
 from shared.errors import ModelUnavailable, ServiceError, StorageFull
 from shared.settings import Settings
-from worker.models.diffusers_folder import HUB_FILES
+from worker.models.diffusers_folder import hub_files
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class _Download:
         sizes = {
             file.rfilename: file.size or 0
             for file in described.siblings or []
-            if any(fnmatch(file.rfilename, pattern) for pattern in HUB_FILES)
+            if any(fnmatch(file.rfilename, pattern) for pattern in hub_files(self._model.facts))
         }
         total = sum(sizes.values())
         missing = total - _bytes_in(self._partial)

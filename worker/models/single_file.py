@@ -21,10 +21,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from shared.catalogue.models import Model
-from worker.families import FAMILIES
 from worker.hardware.variants import Precision
 from worker.models.checkpoint import Parts
 from worker.models.clip_tokenizer import SIZE, clip_tokenizer
+from worker.models.text_weights import ORIGINAL_TEXTS, OriginalText
 
 _LAYOUTS = Path(__file__).with_name("layouts")
 _UNET = "model.diffusion_model."
@@ -71,17 +71,17 @@ def read_single_file(model: Model, file: Path, precision: Precision) -> Parts:
     with _opened(file) as weights:
         _check_kind(model, weights)
         return Parts(
-            unet=_unet(layout, weights, precision.unet),
+            denoiser=_unet(layout, weights, precision.unet),
             vae=_vae(layout, weights, precision.others),
-            text_encoder=_text_encoder(model, layout, weights, precision.others),
-            tokenizer=clip_tokenizer(**layout["tokenizer"]),
+            text_encoders={"text_encoder": _text_encoder(model, layout, weights, precision.others)},
+            tokenizers={"tokenizer": clip_tokenizer(**layout["tokenizer"])},
             scheduler_config=layout["scheduler"],
         )
 
 
 def weights_in_file(model: Model, file: Path) -> int:
     """The number of weights that `read_single_file` would keep in memory; raises NotUsable."""
-    wanted = (_UNET, _VAE, FAMILIES[model.family].text.prefix)
+    wanted = (_UNET, _VAE, _original_text(model).prefix)
     with _opened(file, shapes_only=True) as weights:
         return sum(math.prod(weights[name].shape) for name in weights if name.startswith(wanted))
 
@@ -157,6 +157,13 @@ def _unpickled(file: Path, shapes_only: bool) -> Mapping[str, torch.Tensor]:
 # ---- recognising
 
 
+def _original_text(model: Model) -> OriginalText:
+    """Raises NotUsable for a family whose single files are not known here."""
+    if model.family not in ORIGINAL_TEXTS:
+        raise NotUsable(f"is a single file, and of the family {model.family} only diffusers folders can be read")
+    return ORIGINAL_TEXTS[model.family]
+
+
 def _check_kind(model: Model, weights: Mapping[str, torch.Tensor]) -> None:
     """Raises NotUsable, saying what the file is instead, unless it is a text-to-image model of the entry's family."""
     for mark, sentence in _OTHERS.items():
@@ -168,15 +175,15 @@ def _check_kind(model: Model, weights: Mapping[str, torch.Tensor]) -> None:
             " in its place"
         )
     channels = weights[_FIRST].shape[1]
-    if channels != 4:
+    if channels != model.facts.latent_channels:
         raise NotUsable(
             f"is a variant with {channels} input channels (inpainting, depth and the like); put a text-to-image"
             " checkpoint in its place"
         )
-    own = FAMILIES[model.family].text.prefix
+    own = _original_text(model).prefix
     if not any(name.startswith(own) for name in weights):
-        for name, family in FAMILIES.items():
-            if any(weight.startswith(family.text.prefix) for weight in weights):
+        for name, text in ORIGINAL_TEXTS.items():
+            if any(weight.startswith(text.prefix) for weight in weights):
                 raise NotUsable(
                     f"is of the family {name}, but the entry says {model.family}: give it one of that family"
                 )
@@ -234,7 +241,7 @@ def _text_encoder(
 ) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    text = FAMILIES[model.family].text
+    text = _original_text(model)
     own = {name: weights[name] for name in weights if name.startswith(text.prefix)}
     converted = {name.removeprefix("text_model."): weight for name, weight in text.convert(own).items()}
     vocabulary, width = _wanted(converted, "embeddings.token_embedding.weight").shape

@@ -1,6 +1,7 @@
 """A small image of what a request is becoming, without the decoder: latents to colours by one matrix."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -9,6 +10,8 @@ from PIL import Image
 from worker.models.checkpoint import Checkpoint
 from worker.samplers import NoiseSchedule
 from worker.vae.pixels import to_image
+
+ToPixels = Callable[[Any, torch.Tensor], torch.Tensor]
 
 _SAMPLES = 24
 _CELLS = 4
@@ -21,35 +24,35 @@ class Previewer:
     _known: ClassVar[WeakKeyDictionary[Checkpoint, "Previewer"]] = WeakKeyDictionary()
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> "Previewer":
+    def of(cls, checkpoint: Checkpoint, to_pixels: ToPixels) -> "Previewer":
         """The checkpoint's previewer, which lives as long as it does."""
         if checkpoint not in cls._known:
-            cls._known[checkpoint] = cls(checkpoint)
+            cls._known[checkpoint] = cls(checkpoint, to_pixels)
         return cls._known[checkpoint]
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._schedule = NoiseSchedule(checkpoint.scheduler_config)
-        self._matrix = _colours_of_latents(checkpoint)
+    def __init__(self, checkpoint: Checkpoint, to_pixels: ToPixels) -> None:
+        """`to_pixels` is the family's."""
+        self._schedule = NoiseSchedule(checkpoint.parts.scheduler_config)
+        self._matrix = _colours_of_latents(checkpoint, to_pixels)
 
     def image(self, latents: torch.Tensor, timestep: torch.Tensor, prediction: torch.Tensor) -> Image.Image:
         """What the model takes the result to be, one pixel a latent cell: RGB of W/8 x H/8.
 
-        Takes one evaluation: `latents` `(1, 4, h, w)` as the model saw them, and its (guided) prediction.
+        Takes one evaluation: `latents` `(1, C, h, w)` as the model saw them, and its (guided) prediction.
         """
         clean = self._schedule.clean(latents, prediction, timestep)
         colours = torch.einsum("rc,bchw->brhw", self._matrix[:, :-1], clean) + self._matrix[:, -1].view(1, 3, 1, 1)
         return to_image(colours.nan_to_num())
 
 
-def _colours_of_latents(checkpoint: Checkpoint) -> torch.Tensor:
-    """`(3, 4 + 1)`: the colour of an even area as an affine function of its latents, fitted to this very decoder."""
+def _colours_of_latents(checkpoint: Checkpoint, to_pixels: ToPixels) -> torch.Tensor:
+    """`(3, C + 1)`: the colour of an even area as an affine function of its latents, fitted to this very decoder."""
     channels = checkpoint.model.facts.latent_channels
     drawn = torch.randn((_SAMPLES, channels), generator=torch.Generator().manual_seed(0))
     flat = drawn.view(_SAMPLES, channels, 1, 1).expand(-1, -1, _CELLS, _CELLS)
-    vae = checkpoint.vae
+    vae = checkpoint.parts.vae
     with checkpoint.in_use(vae):
-        scaled = (flat / vae.config.scaling_factor).to(checkpoint.device.name, vae.dtype)
-        colours = vae.decode(scaled, return_dict=False)[0].float().mean((2, 3)).cpu()
+        colours = to_pixels(vae, flat.to(checkpoint.device.name, vae.dtype)).float().mean((2, 3)).cpu()
     known = torch.cat([drawn, torch.ones(_SAMPLES, 1)], dim=1)
     solution: torch.Tensor = torch.linalg.lstsq(known, colours).solution
     return solution.T

@@ -19,7 +19,7 @@ def tiled_if_needed(checkpoint: Checkpoint, call: Callable[[], T]) -> tuple[T, b
 
     Raises the errors of `call`; out of memory only when it happens again with tiles.
     """
-    with checkpoint.in_use(checkpoint.vae):
+    with checkpoint.in_use(checkpoint.parts.vae):
         try:
             return call(), False
         except Exception as error:
@@ -30,7 +30,7 @@ def tiled_if_needed(checkpoint: Checkpoint, call: Callable[[], T]) -> tuple[T, b
         if checkpoint.offloader is not None:
             checkpoint.offloader.clear()
         checkpoint.device.empty_cache()
-        with _small_tiles(checkpoint.vae):
+        with _small_tiles(checkpoint.parts.vae):
             return call(), True
 
 

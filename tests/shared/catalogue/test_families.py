@@ -6,7 +6,7 @@ from types import MappingProxyType
 import pytest
 
 from shared.catalogue import models
-from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
+from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.models import Catalogue
 from shared.errors import InvalidRequest
 from shared.request import parameters
@@ -17,7 +17,10 @@ from shared.request.schemas import Limits
 @pytest.fixture
 def limits(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> Limits:
     """With a model of a family that has 16 latent channels, factor 4 and sides that are multiples of 32."""
-    facts = MappingProxyType({**FAMILY_FACTS, "other": FamilyFacts(16, 4, 32, 96)})
+    other_facts = dataclasses.replace(
+        FAMILY_FACTS["sd1"], latent_channels=16, downsampling_factor=4, size_step=32, native_size=96
+    )
+    facts = MappingProxyType({**FAMILY_FACTS, "other": other_facts})
     for module in (models, parameters):
         monkeypatch.setattr(module, "FAMILY_FACTS", facts)
     demo = limits.catalogue.default

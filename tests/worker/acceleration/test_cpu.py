@@ -134,7 +134,7 @@ def test_a_large_model_in_full_precision_draws_what_the_stock_kernels_draw(
             ours = fast.submit(request, lambda *_: None).result(120).image
             assert decibels(ours, stock_images(request)) >= EXACT
     for loaded in fast._cache._loaded.values():
-        assert any(isinstance(module, WinogradConv2d) for module in loaded.unet.modules())
+        assert any(isinstance(module, WinogradConv2d) for module in loaded.parts.denoiser.modules())
 
 
 def test_a_batch_does_not_change_the_images_of_a_large_model(fast: Engine, request_for: Build) -> None:
@@ -150,7 +150,7 @@ def test_a_small_model_keeps_the_stock_kernels(settings: Settings, catalogue: Ca
     """Given a model of the demo model's size, when it is loaded on a CPU, then its kernels are the stock ones."""
     full: Precision = choose_precision("full", PROFILES["cpu"], CPU)
     loaded = CheckpointCache(settings, catalogue, CPU, PROFILES["cpu"]).get("demo", full, ())
-    modules = [*loaded.unet.modules(), *loaded.vae.modules()]
+    modules = [*loaded.parts.denoiser.modules(), *loaded.parts.vae.modules()]
     assert not any(isinstance(module, WinogradConv2d) for module in modules)
     assert not any(isinstance(module, SlicedAttention) for module in modules)
 
@@ -163,11 +163,12 @@ def test_sixteen_bits_on_a_cpu_are_sliced_attention_and_a_decoder_in_32(
     attention in slices and stock convolutions, and its VAE float32."""
     low = Precision("autocast", torch.bfloat16, torch.float32)
     loaded = CheckpointCache(settings, catalogue, CPU, PROFILES["cpu"]).get("layout-sd15", low, ())
-    assert all(type(module) is SlicedAttention for module in loaded.unet.modules() if isinstance(module, Attention))
-    assert any(isinstance(module, SlicedAttention) for module in loaded.unet.modules())
-    assert (loaded.unet.dtype, loaded.vae.dtype) == (torch.bfloat16, torch.float32)
-    assert not any(isinstance(module, WinogradConv2d) for module in loaded.unet.modules())
-    assert any(isinstance(module, WinogradConv2d) for module in loaded.vae.decoder.modules())
+    unet, vae = loaded.parts.denoiser, loaded.parts.vae
+    assert all(type(module) is SlicedAttention for module in unet.modules() if isinstance(module, Attention))
+    assert any(isinstance(module, SlicedAttention) for module in unet.modules())
+    assert (unet.dtype, vae.dtype) == (torch.bfloat16, torch.float32)
+    assert not any(isinstance(module, WinogradConv2d) for module in unet.modules())
+    assert any(isinstance(module, WinogradConv2d) for module in vae.decoder.modules())
 
 
 def test_matrix_products_stay_exact(stock_matmul: None) -> None:

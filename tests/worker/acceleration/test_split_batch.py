@@ -3,13 +3,12 @@
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
 
-from worker.acceleration.split_batch import Sharing, SplitBatch, sharing
+from worker.acceleration.split_batch import RunBatch, Sharing, SplitBatch, run_whole, sharing
 
 _SIZE = (4, 64, 64)
 _WEIGHTS = 1_000_000
@@ -20,20 +19,19 @@ class Unet(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weights = torch.nn.Parameter(torch.zeros(_WEIGHTS))
         self.calls: list[tuple[int, int]] = []
         self.meet: threading.Barrier | None = None
 
-    def forward(
-        self, latents: torch.Tensor, timesteps: torch.Tensor, encoder_hidden_states: torch.Tensor, return_dict: bool
-    ) -> tuple[torch.Tensor]:
-        assert not return_dict
+    def denoise(
+        self, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
         self.calls.append((len(latents), torch.get_num_threads()))
         if self.meet:
             self.meet.wait(30)
         if timesteps.max() > 1000:
             raise RuntimeError("out of memory")
-        return (latents + timesteps.view(-1, 1, 1, 1) + encoder_hidden_states.mean(dim=(1, 2)).view(-1, 1, 1, 1),)
+        told = conditioning["text"].mean(dim=(1, 2)) + conditioning["pooled"].mean(dim=1)
+        return latents + (timesteps + told).view(-1, 1, 1, 1)
 
 
 @pytest.fixture
@@ -44,48 +42,41 @@ def three_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def call(unet: Unet, timesteps: list[int]) -> torch.Tensor:
+def call(run: RunBatch, unet: Unet, timesteps: list[int]) -> torch.Tensor:
     rows = len(timesteps)
-    context = torch.arange(rows * 6.0).view(rows, 2, 3)
-    made: torch.Tensor = unet(
-        torch.zeros(rows, *_SIZE), torch.tensor(timesteps), encoder_hidden_states=context, return_dict=False
-    )[0]
-    return made
-
-
-def split_up(unet: Any) -> None:
-    unet.forward = SplitBatch(unet)
+    text = torch.arange(rows * 6.0).view(rows, 2, 3)
+    pooled = torch.arange(rows * 5.0).view(rows, 5)
+    return run(unet.denoise, torch.zeros(rows, *_SIZE), torch.tensor(timesteps), {"text": text, "pooled": pooled})
 
 
 def test_every_row_gets_what_belongs_to_it(three_threads: None) -> None:
     """Given rows of every kind, when they are shared out unevenly, then each has its own result, in its place."""
-    shared, plain = Unet(), Unet()
-    split_up(shared)
+    unet, plain, run = Unet(), Unet(), SplitBatch(_WEIGHTS)
     for rows in (1, 2, 5):
-        torch.testing.assert_close(call(shared, list(range(rows))), call(plain, list(range(rows))), rtol=0, atol=0)
-    shared.meet = threading.Barrier(3)
-    torch.testing.assert_close(call(shared, list(range(7))), call(plain, list(range(7))), rtol=0, atol=0)
-    assert sorted(shared.calls[-3:]) == [(2, 1), (2, 1), (3, 1)]
+        expected = call(run_whole, plain, list(range(rows)))
+        torch.testing.assert_close(call(run, unet, list(range(rows))), expected, rtol=0, atol=0)
+    unet.meet = threading.Barrier(3)
+    expected = call(run_whole, plain, list(range(7)))
+    torch.testing.assert_close(call(run, unet, list(range(7))), expected, rtol=0, atol=0)
+    assert sorted(unet.calls[-3:]) == [(2, 1), (2, 1), (3, 1)]
     assert torch.get_num_threads() == 3, "the caller's number stays"
 
 
 def test_a_part_that_fails_fails_the_call_when_all_have_ended(three_threads: None) -> None:
     """Given a row that cannot be computed, when it is called, then its error is raised; the next call is fine."""
-    unet = Unet()
-    split_up(unet)
+    unet, run = Unet(), SplitBatch(_WEIGHTS)
     with pytest.raises(RuntimeError, match="out of memory"):
-        call(unet, [1001, 1, 1, 1, 1, 1])
+        call(run, unet, [1001, 1, 1, 1, 1, 1])
     assert len(unet.calls) == 3
-    assert float(call(unet, [2])[0].max()) == pytest.approx(4.5)
+    assert float(call(run, unet, [2]).max()) == pytest.approx(6.5)
 
 
 def test_a_model_that_is_put_away_leaves_at_once(three_threads: None) -> None:
     """Given a UNet that was called, when nobody holds it any more, then it is gone, not when garbage is collected."""
     gc.disable()
     try:
-        unet = Unet()
-        split_up(unet)
-        call(unet, [1, 2, 3, 4, 5])
+        unet, run = Unet(), SplitBatch(_WEIGHTS)
+        call(run, unet, [1, 2, 3, 4, 5])
         left = weakref.ref(unet)
         del unet
         assert left() is None

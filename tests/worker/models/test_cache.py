@@ -41,7 +41,7 @@ def test_the_size_of_a_model_is_known_before_it_is_loaded(
 ) -> None:
     """Given a folder, when its headers are read, then they give the memory the loaded model will take."""
     loaded = cache_of(settings, catalogue, 2**40).get("tiny-sd1", FULL, ())
-    assert weights_in_folder(models_dir / "tiny-sd1") * 4 == pytest.approx(loaded.size, rel=0.01)
+    assert weights_in_folder(loaded.model, models_dir / "tiny-sd1") * 4 == pytest.approx(loaded.size, rel=0.01)
 
 
 def test_a_model_is_loaded_once(settings: Settings, catalogue: Catalogue) -> None:
@@ -70,7 +70,7 @@ def test_half_precision_files_are_computed_in_full_on_a_cpu(own_models: Settings
         file.unlink()
         save_file(halves, file.with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
     loaded = cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
-    assert {loaded.unet.dtype, loaded.vae.dtype, loaded.text_encoder.dtype} == {torch.float32}
+    assert {part.dtype for part in loaded.parts.modules} == {torch.float32}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,8 @@ def test_a_tokenizer_that_states_no_length_has_the_encoder_s(own_models: Setting
     config = json.loads(file.read_text())
     del config["model_max_length"]
     file.write_text(json.dumps(config))
-    assert cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ()).tokenizer.model_max_length == 77
+    loaded = cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+    assert loaded.parts.tokenizers["tokenizer"].model_max_length == 77
 
 
 def test_files_with_the_older_names_of_weights_are_read(own_models: Settings, catalogue: Catalogue) -> None:
@@ -139,7 +140,7 @@ def test_files_with_the_older_names_of_weights_are_read(own_models: Settings, ca
             weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
         save_file(weights, file, metadata={"format": "pt"})
     again = cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
-    for one, two in ((current.vae, again.vae), (current.text_encoder, again.text_encoder)):
+    for one, two in zip(current.parts.modules, again.parts.modules, strict=True):
         theirs = two.state_dict()
         assert all(torch.equal(weight, theirs[name]) for name, weight in one.state_dict().items())
 

@@ -190,6 +190,6 @@ def test_a_model_of_the_optimized_variant_decodes_large_images_in_tiles(
     profile = PROFILES["optimized"]
     cache = CheckpointCache(settings, catalogue, cpu, profile)
     full: Precision = choose_precision("full", profile, cpu)
-    vae = cache.get("tiny-sd1", full, ()).vae
+    vae = cache.get("tiny-sd1", full, ()).parts.vae
     assert vae.use_tiling
     assert vae.use_slicing

@@ -94,17 +94,18 @@ def test_a_single_file_is_its_diffusers_twin(world: World, kind: str) -> None:
     twin = cache.get(f"{kind}-twin", FULL, ())
     for name in (kind, f"{kind}-ckpt"):
         loaded = cache.get(name, FULL, ())
-        for one, two in ((loaded.unet, twin.unet), (loaded.vae, twin.vae), (loaded.text_encoder, twin.text_encoder)):
+        for one, two in zip(loaded.parts.modules, twin.parts.modules, strict=True):
             ours, theirs = one.state_dict(), two.state_dict()
             assert ours.keys() == theirs.keys()
             assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
         for key in ("attention_head_dim", "block_out_channels", "cross_attention_dim", "use_linear_projection"):
-            assert loaded.unet.config[key] == twin.unet.config[key], key
+            assert loaded.parts.denoiser.config[key] == twin.parts.denoiser.config[key], key
         for key in ("hidden_act", "num_hidden_layers", "num_attention_heads"):
-            assert getattr(loaded.text_encoder.config, key) == getattr(twin.text_encoder.config, key), key
-        assert loaded.tokenizer.pad_token_id == twin.tokenizer.pad_token_id
+            ours, theirs = (each.parts.text_encoders["text_encoder"].config for each in (loaded, twin))
+            assert getattr(ours, key) == getattr(theirs, key), key
+        assert loaded.parts.tokenizers["tokenizer"].pad_token_id == twin.parts.tokenizers["tokenizer"].pad_token_id
         for key in ("prediction_type", "beta_schedule", "steps_offset", "set_alpha_to_one"):
-            assert loaded.scheduler_config[key] == twin.scheduler_config[key]
+            assert loaded.parts.scheduler_config[key] == twin.parts.scheduler_config[key]
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -124,12 +125,14 @@ def test_a_single_file_predicts_what_its_twin_predicts(world: World, kind: str) 
     """Given one model as file and as folder, when their parts are run, then text, noise and pixels are the same."""
     cache = world.cache()
     one, two = cache.get(kind, FULL, ()), cache.get(f"{kind}-twin", FULL, ())
-    tokens = torch.tensor([one.tokenizer("a photo of a cat", padding="max_length").input_ids])
+    tokens = torch.tensor([one.parts.tokenizers["tokenizer"]("a photo of a cat", padding="max_length").input_ids])
     latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        texts = [each.text_encoder(tokens)[0] for each in (one, two)]
-        noises = [each.unet(latents, torch.tensor([500]), each.project_text(texts[1]))[0] for each in (one, two)]
-        images = [each.vae.decode(latents)[0] for each in (one, two)]
+        texts = [each.parts.text_encoders["text_encoder"](tokens)[0] for each in (one, two)]
+        noises = [
+            each.parts.denoiser(latents, torch.tensor([500]), each.project_text(texts[1]))[0] for each in (one, two)
+        ]
+        images = [each.parts.vae.decode(latents)[0] for each in (one, two)]
     for ours, theirs in (texts, noises, images):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
@@ -154,7 +157,7 @@ def test_averaged_weights_are_preferred(world: World) -> None:
     save_file(both, world.settings.models_dir / "spoilt.safetensors")
     cache = world.cache()
     averaged, plain = cache.get("spoilt", FULL, ()), cache.get("v1", FULL, ())
-    assert torch.equal(averaged.unet.conv_in.weight, plain.unet.conv_in.weight)
+    assert torch.equal(averaged.parts.denoiser.conv_in.weight, plain.parts.denoiser.conv_in.weight)
 
 
 def test_an_older_pickle_with_traces_of_its_training_is_read(world: World) -> None:
@@ -175,7 +178,7 @@ def test_an_older_pickle_with_traces_of_its_training_is_read(world: World) -> No
             torch.save(content, target, _use_new_zipfile_serialization=modern)
             loaded = world.cache().get("spoilt", FULL, ())
             expected = world.cache().get("v1", FULL, ())
-            assert torch.equal(loaded.unet.conv_in.weight, expected.unet.conv_in.weight)
+            assert torch.equal(loaded.parts.denoiser.conv_in.weight, expected.parts.denoiser.conv_in.weight)
             target.unlink()
     finally:
         for name in ("pytorch_lightning", "pytorch_lightning.callbacks", module.__name__):

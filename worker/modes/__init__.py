@@ -1,0 +1,1 @@
+"""What is drawn from what: each mode answers where sampling starts."""

@@ -1,0 +1,51 @@
+"""What a denoiser is told besides latents and timesteps: tensors by name, so that a family can add its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+NamedTensors = Mapping[str, torch.Tensor]
+"""By the names that the family's `denoise` reads. The first dimension of each is the batch."""
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+TEXT = "encoder_hidden_states"
+"""The name, diffusers' own, of a text's encoding `(B, tokens, D)`. It is the one that can be projected beforehand."""
+
+
+@dataclass(frozen=True)
+class ConditioningInputs:
+    """All of a request that may decide its conditioning; equal inputs share one. Sizes are in pixels.
+
+    `negative_prompt` is "" where nothing is guided.
+    """
+
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    guidance_scale: float
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What to draw, and what to avoid: the same names, each tensor with a batch of one and of the same shape.
+
+    The tensors are on the checkpoint's device, of the types that the denoiser takes. `warnings` are sentences about how
+    the texts were read.
+    """
+
+    positive: NamedTensors
+    negative: NamedTensors
+    warnings: tuple[str, ...] = ()
+
+
+def stacked(items: Sequence[NamedTensors]) -> NamedTensors:
+    """The batch of all items, in their order; equal in `shapes`."""
+    return {name: torch.cat([item[name] for item in items]) for name in items[0]}
+
+
+def shapes(item: NamedTensors) -> Shapes:
+    """Names and shapes without the batch; equal for items that can be stacked."""
+    return tuple(sorted((name, tuple(tensor.shape[1:])) for name, tensor in item.items()))
