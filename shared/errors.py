@@ -32,10 +32,6 @@ ServiceError
 │   └── RedisFull              Redis answers, and has no memory left for what is to be kept
 └── JobError                   a job was accepted and could not be finished
     ├── JobCancelled           somebody asked for it
-    ├── LeaseLost              another attempt owns the task now; never shown to a client
-    ├── TaskBusy                a living attempt works on the task; its message must come again later
-    ├── WorkerStopping         the worker shuts down; the task goes back to the queue, nobody is told
-    │   └── WorkerFailed       its device or engine failed amid the task, which counts as an attempt
     ├── DeadlineExceeded       the job ran past its time limit
     ├── OutOfMemory            the device cannot hold even this request alone
     ├── NotAnImage             the model gave NaN or infinities where colours should be
@@ -190,22 +186,6 @@ class JobError(ServiceError):
 
 class JobCancelled(JobError):
     code = "cancelled"
-
-
-class LeaseLost(JobError):
-    code = "lease_lost"
-
-
-class TaskBusy(JobError):
-    code = "row_busy"
-
-
-class WorkerStopping(JobError):
-    code = "worker_stopping"
-
-
-class WorkerFailed(WorkerStopping):
-    code = "worker_failed"
 
 
 class DeadlineExceeded(JobError):

@@ -49,10 +49,6 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     # what a job died of, told to a client that waited for it
     errors.JobError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.JobCancelled: HTTPStatus.CONFLICT,
-    errors.LeaseLost: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.TaskBusy: HTTPStatus.CONFLICT,
-    errors.WorkerStopping: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.WorkerFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.OutOfMemory: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotAnImage: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from shared.errors import TaskBusy
 from shared.jobs.commits import Writes
 from shared.jobs.fair_shares import FairShares, queue_field
 from shared.jobs.keys import Keys
 from shared.jobs.queue_survey import Surveyor
 from shared.jobs.records import Loose, Taken, TaskRef, record_bytes
 from shared.jobs.scripts import script
+from shared.jobs.signals import TaskBusy
 from shared.request.cost import task_cost
 from shared.request.model import ImageRequest
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from shared.errors import AttemptsExhausted, InternalError, JobCancelled, JobError, ServiceError, TaskBusy
+from shared.errors import AttemptsExhausted, InternalError, JobCancelled, ServiceError
 from shared.jobs.backlog import Backlog, QueuedJob
 from shared.jobs.commits import Records, Writes
 from shared.jobs.endings import Endings
@@ -17,6 +17,7 @@ from shared.jobs.keys import Keys
 from shared.jobs.leases import Leases
 from shared.jobs.pace import Pace
 from shared.jobs.records import Claim, State, StoredImage, Taken, Task, TaskRef, new_token, read_request
+from shared.jobs.signals import Objection, TaskBusy
 from shared.request.model import ImageRequest
 
 
@@ -136,7 +137,7 @@ class Claims:
         """A heartbeat of the attempt: renew its lease, so that a message delivered twice does not start it twice."""
         self._leases.renew(claim)
 
-    def objections(self, claims: Sequence[Claim]) -> dict[Claim, JobError]:
+    def objections(self, claims: Sequence[Claim]) -> dict[Claim, Objection]:
         """Why attempts must not go on, for those that must not: LeaseLost, JobCancelled, DeadlineExceeded."""
         with self._redis.pipeline(transaction=False) as pipe:
             return self._fence.objections(pipe, claims)

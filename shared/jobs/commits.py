@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 from redis.commands.core import CoreCommands
 
-from shared.errors import TaskBusy
 from shared.jobs.keys import Keys
 from shared.jobs.records import Taken, TaskRef
 from shared.jobs.scripts import script
+from shared.jobs.signals import TaskBusy
 
 T = TypeVar("T")
 # what every change reads of a record

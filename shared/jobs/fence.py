@@ -6,9 +6,10 @@ Every attempt has a token. A worker whose lease expired and that resumes shows a
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from shared.errors import DeadlineExceeded, JobCancelled, JobError, LeaseLost
+from shared.errors import DeadlineExceeded, JobCancelled
 from shared.jobs.keys import Keys
 from shared.jobs.records import Claim, State, Task
+from shared.jobs.signals import LeaseLost, Objection
 
 
 class Fence:
@@ -30,7 +31,7 @@ class Fence:
             raise LeaseLost("Another attempt owns this task now.")
         return task
 
-    def objections(self, pipe: Any, claims: Sequence[Claim]) -> dict[Claim, JobError]:
+    def objections(self, pipe: Any, claims: Sequence[Claim]) -> dict[Claim, Objection]:
         """Send what is in the pipeline, and read with it what the records say against the claims.
 
         Of the claims that must not go on, each with LeaseLost, JobCancelled or DeadlineExceeded.
@@ -41,7 +42,7 @@ class Fence:
         raised = {claim: self.objection(claim, *fields) for claim, fields in zip(claims, found, strict=True)}
         return {claim: error for claim, error in raised.items() if error}
 
-    def objection(self, claim: Claim, state: str | None, task: str | None) -> JobError | None:
+    def objection(self, claim: Claim, state: str | None, task: str | None) -> Objection | None:
         """Why an attempt must not go on, given the state of its job and its task in the record; None: it may.
 
         LeaseLost, JobCancelled or DeadlineExceeded.

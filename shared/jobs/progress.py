@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from shared.errors import JobError
 from shared.jobs.fence import Fence
 from shared.jobs.keys import Keys
 from shared.jobs.leases import Leases
 from shared.jobs.records import Claim, Job, Progress
+from shared.jobs.signals import Objection
 
 PREVIEW_TTL_S = 60
 
@@ -28,7 +28,7 @@ class ProgressReports:
         self._fence = fence
         self._ttl_s = ttl_s
 
-    def report(self, progress: Mapping[Claim, Progress]) -> dict[Claim, JobError]:
+    def report(self, progress: Mapping[Claim, Progress]) -> dict[Claim, Objection]:
         """Tell how far tasks are, in one round trip, and renew their leases.
 
         Gives why attempts must not go on, for those that must not. The latest preview of any task stands for its job.
@@ -50,7 +50,7 @@ class ProgressReports:
         text: str | None = self._redis.get(self._keys.preview(job_id))
         return text
 
-    def _tell(self, texts: Mapping[Claim, str], previews: Mapping[Claim, bytes]) -> dict[Claim, JobError]:
+    def _tell(self, texts: Mapping[Claim, str], previews: Mapping[Claim, bytes]) -> dict[Claim, Objection]:
         with self._redis.pipeline(transaction=False) as pipe:
             for claim, text in texts.items():
                 steps = self._keys.steps(claim.job_id)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from unittest.mock import patch
 
-from shared.errors import JobError
 from shared.jobs.fence import Fence
 from shared.jobs.records import Claim, Task
 from shared.jobs.recovery import Recovery
+from shared.jobs.signals import Objection
 from shared.jobs.store import JobStore
 from shared.queue import make_celery
 from shared.settings import Settings
@@ -60,7 +60,7 @@ def fence() -> None:
     def owned(_self: Fence, record: Mapping[str, str], claim: Claim) -> Task:
         return Task.from_json(record.get(f"row:{claim.task}"))
 
-    def no_objection(_self: Fence, _claim: Claim, _state: str | None, _task: str | None) -> JobError | None:
+    def no_objection(_self: Fence, _claim: Claim, _state: str | None, _task: str | None) -> Objection | None:
         return None
 
     patch.object(Fence, "own_task", owned).start()

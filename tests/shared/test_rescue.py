@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from shared.errors import DeadlineExceeded, InternalError, LeaseLost, QueueFull, TaskBusy, TooManyJobs
+from shared.errors import DeadlineExceeded, InternalError, QueueFull, TooManyJobs
 from shared.jobs.backlog import Most
 from shared.jobs.records import State, Task, TaskRef
+from shared.jobs.signals import LeaseLost, TaskBusy
 from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
 

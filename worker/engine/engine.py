@@ -19,15 +19,8 @@ from PIL import Image
 
 from shared.catalogue.models import Catalogue
 from shared.catalogue.samplers import SAMPLERS
-from shared.errors import (
-    InternalError,
-    InvalidRequest,
-    JobError,
-    OutOfMemory,
-    ServiceError,
-    WorkerFailed,
-    WorkerStopping,
-)
+from shared.errors import InternalError, InvalidRequest, OutOfMemory, ServiceError
+from shared.jobs.signals import Objection, Signal, WorkerFailed, WorkerStopping
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.acceleration.threads import at_once
@@ -119,7 +112,7 @@ class Engine:
     def submit(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> Ticket:
         """Take a request and return at once.
 
-        `on_step(step, steps)` runs on the engine's thread after each model evaluation. When it raises a `JobError`,
+        `on_step(step, steps)` runs on the engine's thread after each model evaluation. When it raises an `Objection`,
         the request ends with that error within that step; others in flight are untouched. `on_preview(image)` is
         called the same way every few evaluations. Raises InvalidRequest.
         """
@@ -270,7 +263,7 @@ class Engine:
             if ending := running.ticket.ending:
                 self._fail(running, ending)
 
-    def _end_waiting(self, ticket: Ticket, ending: JobError) -> None:
+    def _end_waiting(self, ticket: Ticket, ending: Objection) -> None:
         with self._changed:
             self._waiting.remove(ticket)
         ticket.outcome.set_exception(ending)
@@ -319,7 +312,7 @@ class Engine:
 
     def _make_good(self, error: Exception) -> None:
         """Free the memory of what has failed, before it is told. Raises DeviceLost when nothing else would work."""
-        if isinstance(error, ServiceError):
+        if isinstance(error, (ServiceError, Signal)):
             self._device.empty_cache()
         else:
             self._device.recover(error)
@@ -427,9 +420,9 @@ class Engine:
             self._fail(running, error)
 
 
-def _translated(error: Exception) -> ServiceError:
+def _translated(error: Exception) -> ServiceError | Signal:
     """Our own errors as they are; any other logged, and told without its details."""
-    if isinstance(error, ServiceError):
+    if isinstance(error, (ServiceError, Signal)):
         return error
     if is_out_of_memory(error):
         log.warning("out of memory: %s", error)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from shared.errors import JobCancelled, JobError
+from shared.errors import JobCancelled
+from shared.jobs.signals import Objection
 
 OnStep = Callable[[int, int], None]
 """Called as `on_step(step, steps)` on the engine's thread after each model evaluation."""
@@ -70,16 +71,16 @@ class Ticket:
         self.context = contextvars.copy_context()
         """The submitting thread's, so that what the engine logs of this request carries the job's id."""
         self.outcome: Future[Denoised] = Future()
-        self._ending: JobError | None = None
+        self._ending: Objection | None = None
 
     def result(self, timeout: float | None = None) -> Denoised:
         """Wait for the image, `timeout` seconds at most.
 
-        Raises the error that the request ended with (a `ServiceError`), or TimeoutError when it is still running.
+        Raises what the request ended with (a `ServiceError` or a `Signal`), or TimeoutError when it is still running.
         """
         return self.outcome.result(timeout)
 
-    def cancel(self, reason: JobError | None = None) -> None:
+    def cancel(self, reason: Objection | None = None) -> None:
         """End the request before its next model evaluation, with `JobCancelled` or another reason.
 
         No effect once it has ended.
@@ -87,6 +88,6 @@ class Ticket:
         self._ending = reason or JobCancelled("The job was cancelled.")
 
     @property
-    def ending(self) -> JobError | None:
+    def ending(self) -> Objection | None:
         """Why the request must not go on, if so."""
         return self._ending

@@ -5,8 +5,9 @@ import logging
 
 from PIL import Image
 
-from shared.errors import JobCancelled, LeaseLost, WorkerStopping
+from shared.errors import JobCancelled
 from shared.jobs.records import Claim
+from shared.jobs.signals import LeaseLost, WorkerStopping
 from shared.jobs.store import JobStore
 from shared.request.parameters import wire_parameters
 from shared.request.sizes import plan_grid

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from shared.errors import TaskBusy
+from shared.jobs.signals import TaskBusy
 
 
 class Isolation:

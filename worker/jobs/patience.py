@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import redis
 
-from shared.errors import StoreUnavailable, WorkerStopping
+from shared.errors import StoreUnavailable
+from shared.jobs.signals import WorkerStopping
 from shared.redis.errors import passes
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import redis
 from PIL import Image
 
-from shared.errors import InternalError, JobError
+from shared.errors import InternalError
 from shared.jobs.records import Claim, Progress
+from shared.jobs.signals import Objection
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.redis.errors import passes
@@ -42,7 +43,7 @@ class _State:
 class TaskProgress:
     """The newest that the engine said of one task."""
 
-    def __init__(self, claim: Claim, end: Callable[[JobError], None], wake: Callable[[], None]) -> None:
+    def __init__(self, claim: Claim, end: Callable[[Objection], None], wake: Callable[[], None]) -> None:
         """`end` ends the task with an error; `wake` is called when there is something new."""
         self.claim = claim
         self.end = end
@@ -109,7 +110,7 @@ class Reporter:
             self._thread.join(_LEAVE_S)
 
     @contextmanager
-    def follow(self, claim: Claim, end: Callable[[JobError], None]) -> Iterator[TaskProgress]:
+    def follow(self, claim: Claim, end: Callable[[Objection], None]) -> Iterator[TaskProgress]:
         """Report on a task while the block runs.
 
         `end(error)` is called, on the reporter's thread, when the task must not go on: with LeaseLost, JobCancelled,

@@ -8,18 +8,9 @@ from collections.abc import Callable, Collection
 import redis
 from PIL import Image
 
-from shared.errors import (
-    InternalError,
-    JobCancelled,
-    JobError,
-    LeaseLost,
-    ModelUnavailable,
-    ServiceError,
-    TaskBusy,
-    WorkerFailed,
-    WorkerStopping,
-)
+from shared.errors import InternalError, JobCancelled, ModelUnavailable, ServiceError
 from shared.jobs.records import Claim, StoredImage, TaskRef, new_token, result_folder
+from shared.jobs.signals import LeaseLost, Objection, Signal, TaskBusy, WorkerFailed, WorkerStopping
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.redis.errors import suppress_passing
@@ -81,7 +72,7 @@ class TaskRunner:
         for claim, error in self._jobs.claims.objections(self.in_hand()).items():
             self._end(claim, error)
 
-    def _end(self, claim: Claim, error: JobError) -> None:
+    def _end(self, claim: Claim, error: Objection) -> None:
         with self._lock:
             tickets = list(self._tickets.get(claim, ()))
         for ticket in tickets:
@@ -176,7 +167,7 @@ class TaskRunner:
             return self._fail(claim, InternalError("The worker failed at this request; its log says why."))
         return True
 
-    def _give_back(self, claim: Claim, reason: JobError, counted: bool = False) -> bool:
+    def _give_back(self, claim: Claim, reason: Signal, counted: bool = False) -> bool:
         """Let another begin the task, and raise `reason`; else as `_carry_out`."""
         try:
             self._jobs.claims.release(claim, counted=counted)

@@ -8,7 +8,7 @@ from celery.exceptions import Reject
 from celery.worker.request import Request
 from kombu.transport import virtual
 
-from shared.errors import TaskBusy, WorkerStopping
+from shared.jobs.signals import TaskBusy, WorkerStopping
 from shared.queue import RUN_TASK
 from worker.jobs.deliveries import Deliveries
 from worker.jobs.prefetch import Prefetch

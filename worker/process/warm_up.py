@@ -6,6 +6,7 @@ import time
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER
 from shared.errors import ServiceError
+from shared.jobs.signals import WorkerStopping
 from shared.settings import Settings
 from worker.engine import DenoiseRequest, Engine
 
@@ -32,7 +33,7 @@ def warm_up(engine: Engine, model: Model, settings: Settings) -> None:
         # once more, without what only the first one pays for
         pass_s = _make_image(engine, model, _SMALL) * (model.native_size / _SMALL) ** 2
         name, optimum = engine.measure(_request(model, model.native_size), settings.warm_up_s, pass_s)
-    except ServiceError as error:
+    except (ServiceError, WorkerStopping) as error:
         log.warning("the default model %s cannot be used: %s", model.name, error)
         return
     log.info("optimal batch size of %s: %d", name, optimum)

@@ -4,17 +4,9 @@ import fakeredis
 import pytest
 import redis as redis_library
 
-from shared.errors import (
-    DeadlineExceeded,
-    Gone,
-    JobCancelled,
-    LeaseLost,
-    NotFound,
-    OutOfMemory,
-    ServiceError,
-    TaskBusy,
-)
+from shared.errors import DeadlineExceeded, Gone, JobCancelled, NotFound, OutOfMemory, ServiceError
 from shared.jobs.records import Progress, State, StoredImage, Task, expiring_folder, new_job_id, result_folder
+from shared.jobs.signals import LeaseLost, TaskBusy
 from shared.jobs.store import RECENT_KEPT, JobStore
 from tests.shared.conftest import tell
 

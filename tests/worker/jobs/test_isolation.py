@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared.errors import TaskBusy
 from shared.jobs.records import State, TaskRef
+from shared.jobs.signals import TaskBusy
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
 from tests.worker.jobs.test_runner import FakeEngine, request_of

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from shared.errors import WorkerStopping
+from shared.jobs.signals import WorkerStopping
 from tests.conftest import Clock
 from worker.jobs.patience import Patience
 

@@ -12,8 +12,8 @@ import pytest
 import redis
 from PIL import Image
 
-from shared.errors import JobError
 from shared.jobs.records import Claim, Progress
+from shared.jobs.signals import Objection
 from shared.jobs.store import JobStore
 from tests.conftest import Clock
 from tests.worker.jobs.test_runner import request_of
@@ -33,7 +33,7 @@ class NotedJobs(JobStore):
         self._report = self.progress.report
         self.progress.report = self._noted  # type: ignore[method-assign]
 
-    def _noted(self, progress: Mapping[Claim, Progress]) -> dict[Claim, JobError]:
+    def _noted(self, progress: Mapping[Claim, Progress]) -> dict[Claim, Objection]:
         self.meanwhile()
         self.reports.append({claim.job_id: each for claim, each in progress.items()})
         return self._report(progress)
@@ -54,7 +54,7 @@ def reporter(jobs: NotedJobs, clock: Clock) -> Iterator[Reporter]:
 
 @pytest.fixture
 def ended() -> list[tuple[str, str]]:
-    """Which tasks were ended, by their jobs, and by which errors."""
+    """Which tasks were ended, by their jobs, and by what."""
     return []
 
 
@@ -67,7 +67,9 @@ def follow(jobs: NotedJobs, reporter: Reporter, ended: list[tuple[str, str]]) ->
             jobs.accept(job_id, request_of(**changes))
             claim = jobs.claims.claim(job_id, 0)
             assert claim
-            return stack.enter_context(reporter.follow(claim, lambda error: ended.append((job_id, error.code))))
+            return stack.enter_context(
+                reporter.follow(claim, lambda error: ended.append((job_id, type(error).__name__)))
+            )
 
         yield begin
 
@@ -131,7 +133,7 @@ def test_what_must_not_go_on_is_ended(
     for task in tasks:
         task.of_sample(0)(1, 20)
     reporter.send()
-    assert sorted(ended) == [("cancelled", "cancelled"), ("lost", "lease_lost")]
+    assert sorted(ended) == [("cancelled", "JobCancelled"), ("lost", "LeaseLost")]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_a_record_that_cannot_be_written_ends_its_task_alone(
         follow(job_id).of_sample(0)(1, 20)
     jobs.redis.set("test:steps:broken", "no hash")
     assert reporter.send()
-    assert ended == [("broken", "internal_error")]
+    assert ended == [("broken", "InternalError")]
     assert jobs.get("fine").step == 1
     assert "cannot be told" in caplog.text
 

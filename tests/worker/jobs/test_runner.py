@@ -12,18 +12,9 @@ import pytest
 import redis
 from PIL import Image
 
-from shared.errors import (
-    InternalError,
-    JobCancelled,
-    ModelUnavailable,
-    OutOfMemory,
-    StorageFull,
-    StoreUnavailable,
-    TaskBusy,
-    WorkerFailed,
-    WorkerStopping,
-)
+from shared.errors import InternalError, JobCancelled, ModelUnavailable, OutOfMemory, StorageFull, StoreUnavailable
 from shared.jobs.records import INPUT_NAME, Claim, Job, State, TaskRef, input_folder
+from shared.jobs.signals import TaskBusy, WorkerFailed, WorkerStopping
 from shared.jobs.status import describe
 from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
@@ -650,18 +641,18 @@ def test_what_must_not_go_on_is_ended_also_while_it_waits(
     runner: TaskRunner, jobs: JobStore, engine: FakeEngine
 ) -> None:
     """Given tasks in hand that make no step, when one job is cancelled and watched, then its tickets end, no others."""
-    watched: list[list[str | None]] = []
+    watched: list[list[type]] = []
 
     def cancel_and_watch() -> None:
         if len(engine.tickets) == 2:
             jobs.cancel("j")
             runner.watch()
-            watched.append([ticket.ending.code if ticket.ending else None for ticket in engine.tickets])
+            watched.append([type(ticket.ending) for ticket in engine.tickets])
 
     engine.before_result = cancel_and_watch
     jobs.accept("j", request_of(n_samples=2, steps=1))
     runner.run(TaskRef("j", 0))
-    assert watched == [["cancelled", "cancelled"]]
+    assert watched == [[JobCancelled, JobCancelled]]
     assert jobs.get("j").state is State.REVOKED
 
 
