@@ -249,7 +249,7 @@ class Engine:
         if self._ended:
             self._finish_some()
         if not self._running and not self._ended:
-            self._cache.rest()
+            self._cache.offload_idle()
 
     # ---- who comes and goes
 

@@ -89,10 +89,10 @@ class CheckpointCache:
         self._loaded.move_to_end(key)
         return self._loaded[key]
 
-    def rest(self) -> None:
-        """Nothing is in flight: what is on the device for the time of a run leaves it."""
+    def offload_idle(self) -> None:
+        """Nothing runs: what is on the device for the time of a request leaves it."""
         if self._offloader is not None:
-            self._offloader.rest()
+            self._offloader.offload_idle()
 
     def has_room(self, name: str, precision: Precision, in_use: Collection[Checkpoint]) -> bool:
         """Whether `get` would keep to the budget: the model is in memory, or those not in use leave enough.

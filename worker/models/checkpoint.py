@@ -74,8 +74,8 @@ class Checkpoint:
         if self.offloader is None:
             yield part
         elif part is self.parts.denoiser:
-            self.offloader.resolve(part, keep)
+            self.offloader.load(part, keep)
             yield part
         else:
-            with self.offloader.visit(part):
+            with self.offloader.load_temporarily(part):
                 yield part

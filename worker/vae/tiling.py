@@ -28,7 +28,7 @@ def tiled_if_needed(checkpoint: Checkpoint, call: Callable[[], T]) -> tuple[T, b
             log.warning("out of memory in the VAE, trying tiles: %s", error)
         # only here, after the handler: the error holds the tensors that must make room
         if checkpoint.offloader is not None:
-            checkpoint.offloader.clear()
+            checkpoint.offloader.offload_all()
         checkpoint.device.empty_cache()
         with _small_tiles(checkpoint.parts.vae):
             return call(), True

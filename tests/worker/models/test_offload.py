@@ -50,8 +50,8 @@ def test_a_unet_stays_for_a_run_of_calls_and_makes_room_for_the_decoder(offloade
     """Given a run of UNet calls, when the VAE decodes, then the UNet came once and left first, and both are gone."""
     unet, vae = Part("unet", journal), Part("vae", journal)
     for _ in range(20):
-        offloader.resolve(unet, keep=False)
-    with offloader.visit(vae):
+        offloader.load(unet, keep=False)
+    with offloader.load_temporarily(vae):
         journal.append(("vae", "decodes"))
     assert journal == [("unet", "cuda"), ("unet", "cpu"), ("vae", "cuda"), ("vae", "decodes"), ("vae", "cpu")]
 
@@ -59,28 +59,28 @@ def test_a_unet_stays_for_a_run_of_calls_and_makes_room_for_the_decoder(offloade
 def test_turbo_keeps_the_unet_beside_the_other_parts(offloader: Offloader, journal: Journal) -> None:
     """Given a UNet that is kept, when the text encoder works and the worker rests, then the UNet has not moved."""
     unet, text = Part("unet", journal), Part("text", journal)
-    offloader.resolve(unet, keep=True)
-    with offloader.visit(text):
+    offloader.load(unet, keep=True)
+    with offloader.load_temporarily(text):
         pass
-    offloader.rest()
-    offloader.resolve(unet, keep=True)
+    offloader.offload_idle()
+    offloader.load(unet, keep=True)
     assert journal == [("unet", "cuda"), ("text", "cuda"), ("text", "cpu")]
 
 
 def test_turbo_ends_with_the_next_request_that_does_not_ask_for_it(offloader: Offloader, journal: Journal) -> None:
     """Given a UNet that was kept, when it is next called without turbo, then it leaves when the worker rests."""
     unet = Part("unet", journal)
-    offloader.resolve(unet, keep=True)
-    offloader.resolve(unet, keep=False)
-    offloader.rest()
+    offloader.load(unet, keep=True)
+    offloader.load(unet, keep=False)
+    offloader.offload_idle()
     assert journal == [("unet", "cuda"), ("unet", "cpu")]
 
 
 def test_one_unet_takes_the_place_of_another(offloader: Offloader, journal: Journal) -> None:
     """Given the UNet of one model, kept or not, when that of another is called, then the first leaves first."""
     one, other = Part("one", journal), Part("other", journal)
-    offloader.resolve(one, keep=True)
-    offloader.resolve(other, keep=False)
+    offloader.load(one, keep=True)
+    offloader.load(other, keep=False)
     assert journal == [("one", "cuda"), ("one", "cpu"), ("other", "cuda")]
 
 
@@ -89,20 +89,20 @@ def test_a_part_without_room_does_not_stay_behind_in_part(offloader: Offloader, 
     unet, vae = Part("unet", journal), Part("vae", journal)
     unet.refuses = vae.refuses = True
     with pytest.raises(torch.OutOfMemoryError):
-        offloader.resolve(unet, keep=False)
-    with pytest.raises(torch.OutOfMemoryError), offloader.visit(vae):
+        offloader.load(unet, keep=False)
+    with pytest.raises(torch.OutOfMemoryError), offloader.load_temporarily(vae):
         pass
     unet.refuses = False
-    offloader.resolve(unet, keep=False)
+    offloader.load(unet, keep=False)
     expected = [("unet", "cuda"), ("unet", "cpu"), ("vae", "cuda"), ("vae", "cpu"), ("unet", "cuda")]
     assert journal == expected
 
 
 def test_a_model_that_is_gone_is_forgotten(offloader: Offloader, journal: Journal) -> None:
     """Given a UNet on the device whose model was evicted, when another is called, then nobody holds the first."""
-    offloader.resolve(Part("gone", journal), keep=True)
+    offloader.load(Part("gone", journal), keep=True)
     gc.collect()
-    offloader.resolve(Part("other", journal), keep=False)
+    offloader.load(Part("other", journal), keep=False)
     assert journal == [("gone", "cuda"), ("other", "cuda")]
 
 
