@@ -24,8 +24,9 @@ from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.models import load_catalogue
 from shared.settings import read_settings
 from worker.acceleration import cpu
-from worker.acceleration.blocks import TextProjection, simplify_blocks
+from worker.acceleration.blocks import simplify_blocks
 from worker.acceleration.split_batch import Sharing, SplitBatch, sharing
+from worker.acceleration.text_projection import TextProjection
 from worker.families.unet import denoise
 from worker.text.conditioning import TEXT
 

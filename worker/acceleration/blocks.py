@@ -2,7 +2,7 @@
 
 Those look for masks, norms and factors that Stable Diffusion 1.x and 2.x do not have, and read the signature of their
 own parts, in every call of every block: time that a small UNet's call notices. The results here are theirs bit for bit.
-And they compute in every step what the text alone decides: that is done once, by `TextProjection`.
+And they compute in every step what the text alone decides: that is done once, by `worker.acceleration.text_projection`.
 """
 
 from typing import Any
@@ -110,25 +110,3 @@ def simplify_blocks(unet: torch.nn.Module, attention: type[DirectAttention] = Di
                 block.__class__ = attention
             elif isinstance(block.nonlinearity, torch.nn.SiLU) and block.time_emb_proj is not None:
                 block.__class__ = DirectResnetBlock
-
-
-class TextProjection:
-    """The keys and values that a UNet's cross-attention makes of a text; they are the same in every step.
-
-    Takes them over: from its making on the UNet wants what a call of this returns as its `encoder_hidden_states`.
-    Where not every cross-attention is direct, nothing is taken over, and a call returns what it is given.
-    """
-
-    def __init__(self, unet: torch.nn.Module) -> None:
-        blocks = [block for block in unet.modules() if isinstance(block, Attention) and block.is_cross_attention]
-        self._layers: list[torch.nn.Module] = []
-        if not all(isinstance(block, DirectAttention) for block in blocks):
-            return
-        begin = 0
-        for block in blocks:
-            self._layers += [block.to_k, block.to_v]
-            block.columns = slice(begin, begin := begin + 2 * block.inner_kv_dim)
-
-    def __call__(self, text: torch.Tensor) -> torch.Tensor:
-        """`(B, M, D)` -> `(B, M, 2 C + 2 C' + ...)`: keys and values of the first block, of the second, ..."""
-        return torch.cat([layer(text) for layer in self._layers], dim=-1) if self._layers else text

@@ -12,9 +12,10 @@ import torch
 
 from shared.settings import OPENVINO, Settings
 from worker.acceleration import cpu
-from worker.acceleration.blocks import TextProjection, simplify_blocks
+from worker.acceleration.blocks import simplify_blocks
 from worker.acceleration.openvino import converted, require_openvino
 from worker.acceleration.split_batch import RunBatch, SplitBatch, run_whole
+from worker.acceleration.text_projection import TextProjection
 from worker.hardware.devices import Device
 from worker.hardware.variants import Profile
 

@@ -14,7 +14,6 @@ from worker.acceleration.blocks import (
     DirectAttention,
     DirectResnetBlock,
     SlicedAttention,
-    TextProjection,
     simplify_blocks,
 )
 
@@ -43,35 +42,6 @@ def test_a_simplified_unet_is_the_stock_one_bit_for_bit(name: str, models_dir: P
         simplify_blocks(unet)
         assert torch.equal(unet(*inputs, return_dict=False)[0], stock)
     assert kinds(unet) == {DirectAttention, DirectResnetBlock}
-
-
-@pytest.mark.parametrize("name", ["demo", "layout-sd15", "layout-sd21v"])
-def test_a_text_that_was_projected_says_the_same(name: str, models_dir: Path, catalogue: Catalogue) -> None:
-    """Given two rows with texts of their own, when each text was projected before, then the result is the stock one."""
-    unet = stock_unet(name, models_dir, catalogue)
-    inputs = torch.randn(2, 4, 16, 24), torch.tensor([7.0, 801.0])
-    text = torch.randn(2, 154, unet.config.cross_attention_dim)
-    with torch.inference_mode():
-        stock = unet(*inputs, text, return_dict=False)[0]
-        simplify_blocks(unet)
-        project = TextProjection(unet)
-        projected = torch.cat([project(row) for row in text.split(1)])
-        assert projected.shape[:2] == text.shape[:2]
-        assert projected.shape[2] != text.shape[2]
-        torch.testing.assert_close(unet(*inputs, projected, return_dict=False)[0], stock, atol=1e-5, rtol=1e-5)
-        assert not torch.allclose(unet(*inputs, projected.flip(0), return_dict=False)[0], stock, atol=1e-3)
-
-
-def test_a_text_stays_as_it_is_for_blocks_that_are_not_direct() -> None:
-    """Given a cross-attention that does more than ours, when texts are projected, then nothing is."""
-    blocks = torch.nn.ModuleList(
-        Attention(query_dim=32, cross_attention_dim=24, heads=4, dim_head=8, residual_connection=more)
-        for more in (False, True)
-    )
-    simplify_blocks(blocks)
-    text = torch.randn(1, 77, 24)
-    assert TextProjection(blocks)(text) is text
-    assert all(getattr(block, "columns", None) is None for block in blocks)
 
 
 @pytest.mark.parametrize("context", [None, 77])
