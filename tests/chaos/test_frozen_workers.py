@@ -59,7 +59,7 @@ def freeze_and_end(service: Service, seed: int, how: str) -> int:
     )  # fmt: skip
     time.sleep(1)
     end_second_worker(service, second, how)
-    state = service.wait(job_id, timeout=120).json()["State"]
+    state = service.wait(job_id, timeout=600).json()["State"]
     assert state == "SUCCESS", f"{how}: {state}"
     assert sum(event.done for event in mine(service, job_id)) == 1, f"{how}: published twice"
     return sum(event.begins for event in mine(service, job_id))
