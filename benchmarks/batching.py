@@ -7,7 +7,6 @@ can share a forward pass do, whether or not that would pay, because the differen
 import random
 import statistics
 import time
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -21,6 +20,7 @@ from rich.progress import track
 from benchmarks import report
 from shared.catalogue.models import load_catalogue
 from shared.catalogue.samplers import SAMPLERS
+from shared.request.sampling import SamplingParams
 from shared.settings import read_settings
 from worker.engine import DenoiseRequest, Engine
 from worker.engine.step_times import StepTimes
@@ -35,29 +35,36 @@ PROMPTS = (
 
 
 def random_request(
-    rng: random.Random, models: tuple[str, ...], prompts: tuple[str, ...], sides: tuple[int, ...], most_steps: int
+    rng: random.Random,
+    models: tuple[str, ...],
+    prompts: tuple[str, ...],
+    sides: tuple[int, ...],
+    most_steps: int,
+    precision: str | None = None,
 ) -> DenoiseRequest:
     """A request that may differ from the next in everything; three in ten start from an image."""
     width, height = rng.choice(sides), rng.choice(sides)
     image = rng.random() < 0.3
     values = np.random.default_rng(rng.getrandbits(32)).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    return DenoiseRequest(
-        model=rng.choice(models),
-        prompt=rng.choice(prompts),
-        negative_prompt=rng.choice(prompts),
+    model, prompt, negative_prompt = rng.choice(models), rng.choice(prompts), rng.choice(prompts)
+    sampler, steps = rng.choice(list(SAMPLERS)), rng.randint(3, most_steps)
+    guidance_scale, eta = rng.choice((1.0, 3.0, 7.5, 12.0, -2.0)), rng.choice((0.0, 0.5, 1.0))
+    noise_seed, step_seed = rng.getrandbits(32), rng.getrandbits(32)
+    params = SamplingParams(
+        model=model,
+        negative_prompt=negative_prompt,
+        sampler=sampler,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        eta=eta,
         width=width,
         height=height,
-        sampler=rng.choice(list(SAMPLERS)),
-        steps=rng.randint(3, most_steps),
-        guidance_scale=rng.choice((1.0, 3.0, 7.5, 12.0, -2.0)),
-        eta=rng.choice((0.0, 0.5, 1.0)),
-        noise_seed=rng.getrandbits(32),
-        step_seed=rng.getrandbits(32),
-        init_image=Image.fromarray(values) if image else None,
         strength=rng.choice((0.3, 0.75, 1.0)) if image else 1.0,
         noise_multiplier=rng.choice((0.9, 1.0)) if image else 1.0,
+        precision=precision,
         unet_bs=rng.choice((None, None, None, 1, 4)),
     )
+    return DenoiseRequest(params, prompt, noise_seed, step_seed, Image.fromarray(values) if image else None)
 
 
 def compare(engine: Engine, requests: list[DenoiseRequest], console: Console) -> list[dict[str, Any]]:
@@ -79,9 +86,9 @@ def compare(engine: Engine, requests: list[DenoiseRequest], console: Console) ->
         error = float(np.mean((pixels[0] - pixels[1]) ** 2))
         found.append(
             {
-                "sampler": request.sampler,
-                "steps": request.steps,
-                "size": f"{request.width}x{request.height}",
+                "sampler": request.params.sampler,
+                "steps": request.params.steps,
+                "size": f"{request.params.width}x{request.params.height}",
                 "levels": float(np.abs(pixels[0] - pixels[1]).max()),
                 "psnr_db": None if error == 0 else round(float(10 * np.log10(255**2 / error)), 1),
             }
@@ -107,8 +114,7 @@ def main(model: str, count: int, steps: int, sides: tuple[int, ...], seed: int, 
     engine.start()
     rng = random.Random(seed)
     precision = "autocast" if half else "full"
-    requests = [random_request(rng, (model,), PROMPTS, sides, steps) for _ in range(count)]
-    requests = [replace(request, precision=precision) for request in requests]
+    requests = [random_request(rng, (model,), PROMPTS, sides, steps, precision) for _ in range(count)]
     found = compare(engine, requests, console)
     engine.stop()
     finite = [row["psnr_db"] for row in found if row["psnr_db"] is not None]

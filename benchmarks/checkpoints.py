@@ -18,6 +18,7 @@ from rich.console import Console
 
 from benchmarks import report
 from shared.catalogue.models import SINGLE_FILES, load_catalogue
+from shared.request.sampling import SamplingParams
 from shared.settings import Settings, limit_spinning
 from worker.hardware.cores import available_cores
 
@@ -75,14 +76,13 @@ def measure(file: Path, size: int, steps: int, threads: int) -> dict[str, Any]:
         raise click.ClickException(f"{place} lies in the way of {file}")
     engine = Engine(settings, load_catalogue(MODEL))
     engine.start()
-    small = DenoiseRequest(
-        model=MODEL, prompt=PROMPT, negative_prompt="", width=_SMALL, height=_SMALL, steps=1, guidance_scale=7.5,
-        eta=0.0, sampler="ddim", noise_seed=0, step_seed=0,
+    small = SamplingParams(
+        model=MODEL, sampler="ddim", steps=1, guidance_scale=7.5, width=_SMALL, height=_SMALL
     )  # fmt: skip
 
-    def seconds(request: DenoiseRequest) -> float:
+    def seconds(params: SamplingParams) -> float:
         started = time.perf_counter()
-        engine.submit(request, lambda *_: None).result()
+        engine.submit(DenoiseRequest(params, PROMPT, noise_seed=0, step_seed=0), lambda *_: None).result()
         return time.perf_counter() - started
 
     first, again = seconds(small), seconds(small)

@@ -30,6 +30,7 @@ from rich.table import Table
 
 from benchmarks import random_models, report
 from shared.catalogue.models import load_catalogue
+from shared.request.sampling import SamplingParams
 from shared.settings import OPENVINO, TORCH, Settings, limit_spinning
 from worker.acceleration.openvino import BackendUnavailable, require_openvino
 from worker.hardware.cores import available_cores
@@ -121,12 +122,14 @@ def _ours(case: Case, precision: str, backend: str) -> Paint:
     )  # fmt: skip
     engine = Engine(settings, load_catalogue(case.model))
     engine.start()
-    request = DenoiseRequest(
-        model=case.model, prompt=PROMPT, negative_prompt="", width=case.size, height=case.size, steps=case.steps,
-        guidance_scale=SCALE, eta=0.0, sampler="ddim", noise_seed=SEED, step_seed=SEED, precision=precision,
+    params = SamplingParams(
+        model=case.model, sampler="ddim", steps=case.steps, guidance_scale=SCALE, width=case.size, height=case.size,
+        precision=precision,
     )  # fmt: skip
+    request = DenoiseRequest(params, PROMPT, noise_seed=SEED, step_seed=SEED)
     # the model is loaded with the first request
-    first = engine.submit(replace(request, width=64, height=64, steps=1), lambda *_: None).result(_LONGEST_S)
+    small = replace(request, params=replace(params, width=64, height=64, steps=1))
+    first = engine.submit(small, lambda *_: None).result(_LONGEST_S)
     if first.warnings:
         raise click.ClickException(" ".join(first.warnings))
 

@@ -24,6 +24,7 @@ from benchmarks import report
 from benchmarks.processes import SPINNING, Partner, serve, wait_as_workers_do
 from shared.catalogue.models import Model, load_catalogue
 from shared.catalogue.samplers import SAMPLERS
+from shared.request.sampling import SamplingParams
 from shared.request.schemas import PRECISIONS
 from shared.settings import Settings, read_settings
 from worker.engine import DenoiseRequest, Engine, Ticket
@@ -92,11 +93,11 @@ class Ours:
 
     def submit(self, number: int, size: int | None = None, steps: int | None = None) -> Ticket:
         side = size or self._setting.size
-        request = DenoiseRequest(
-            model=self._setting.model.name, prompt=PROMPTS[number % len(PROMPTS)], negative_prompt="", width=side,
-            height=side, steps=steps or self._setting.steps, guidance_scale=7.5, eta=0.0, sampler="ddim",
-            noise_seed=number, step_seed=number, precision=self._setting.precision,
+        params = SamplingParams(
+            model=self._setting.model.name, sampler="ddim", steps=steps or self._setting.steps, guidance_scale=7.5,
+            width=side, height=side, precision=self._setting.precision,
         )  # fmt: skip
+        request = DenoiseRequest(params, PROMPTS[number % len(PROMPTS)], noise_seed=number, step_seed=number)
         return self.engine.submit(request, lambda *_: None)
 
     def latencies(self, count: int) -> list[float]:

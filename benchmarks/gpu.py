@@ -15,6 +15,7 @@ from rich.progress import track
 
 from benchmarks import report
 from shared.catalogue.models import load_catalogue
+from shared.request.sampling import SamplingParams
 from shared.settings import Settings, keep_compiled_kernels, read_settings
 from worker.engine import DenoiseRequest, Engine
 from worker.hardware.devices import pick_device
@@ -38,7 +39,7 @@ def measure(settings: Settings, request: DenoiseRequest, counts: tuple[int, ...]
     on_cuda = pick_device(settings.device).kind == "cuda"
     if on_cuda:
         torch.cuda.reset_peak_memory_stats()
-    engine = Engine(settings, load_catalogue(request.model))
+    engine = Engine(settings, load_catalogue(request.params.model))
     engine.start()
     found = []
     for count in track(counts, settings.worker_variant, console=console):
@@ -67,10 +68,10 @@ def main(model: str, size: int, steps: int, most: int, name: str) -> None:
     keep_compiled_kernels(settings.compile_cache_dir)
     chosen, device = load_catalogue(model).default, pick_device(settings.device)
     side = size or chosen.native_size
-    request = DenoiseRequest(
-        model=chosen.name, prompt=PROMPT, negative_prompt="", width=side, height=side, steps=steps, guidance_scale=7.5,
-        eta=0.0, sampler="ddim", noise_seed=0, step_seed=0,
+    params = SamplingParams(
+        model=chosen.name, sampler="ddim", steps=steps, guidance_scale=7.5, width=side, height=side
     )  # fmt: skip
+    request = DenoiseRequest(params, PROMPT, noise_seed=0, step_seed=0)
     counts = tuple(count for count in COUNTS if count <= most)
     results = {
         variant: measure(replace(settings, worker_variant=variant), request, counts, console) for variant in ON_A_GPU

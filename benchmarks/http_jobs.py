@@ -57,7 +57,7 @@ def _finish(jobs: JobStore, results: ResultStore, job_id: str) -> None:
     claim = jobs.claims.claim(job_id, 0)
     assert claim is not None  # noqa: S101 - it was accepted just now
     encoded = io.BytesIO()
-    Image.effect_noise((job.request.width, job.request.height), 50).convert("RGB").save(encoded, "PNG")
+    Image.effect_noise(job.request.result_size, 50).convert("RGB").save(encoded, "PNG")
     known = {each.name for each in fields(StoredImage)}  # earlier versions kept the prompt, too
     facts: dict[str, Any] = {"name": "0000-1.png", "seed": 1, "prompt": "a house and a tree"}
     image = StoredImage(**{name: fact for name, fact in facts.items() if name in known})

@@ -36,6 +36,7 @@ POLICIES: dict[str, dict[str, str]] = {
 def serve_as_painter() -> None:
     """Load the model, then draw one image for each line of the input and answer how many seconds it took."""
     from shared.catalogue.models import load_catalogue
+    from shared.request.sampling import SamplingParams
     from shared.settings import read_settings
     from worker.engine import DenoiseRequest, Engine
 
@@ -43,10 +44,10 @@ def serve_as_painter() -> None:
     engine.start()
 
     def draw(steps: int) -> float:
-        request = DenoiseRequest(
-            model=_MODEL, prompt="a red circle", negative_prompt="", width=_SIZE, height=_SIZE, steps=steps,
-            guidance_scale=7.5, eta=0.0, sampler="ddim", noise_seed=1, step_seed=1,
-        )  # fmt: skip
+        params = SamplingParams(
+            model=_MODEL, sampler="ddim", steps=steps, guidance_scale=7.5, width=_SIZE, height=_SIZE
+        )
+        request = DenoiseRequest(params, "a red circle", noise_seed=1, step_seed=1)
         started = time.perf_counter()
         engine.submit(request, lambda *_: None).result()
         return time.perf_counter() - started

@@ -24,6 +24,7 @@ from demo_model.evaluate import SEED
 from demo_model.prompts import singles
 from shared.catalogue.models import load_catalogue
 from shared.catalogue.samplers import SAMPLERS
+from shared.request.sampling import SamplingParams
 from shared.settings import read_settings
 from worker.engine import DenoiseRequest, Engine
 from worker.hardware.devices import pick_device
@@ -37,17 +38,15 @@ BAR = 5.0
 def scores(engine: Engine, sampler: str, count: int, steps: int, scale: float) -> dict[str, float]:
     """Percentages of right colour, background and shape over the first `count` prompts."""
     wanted = singles(count)
+    params = SamplingParams(
+        model="demo", sampler=sampler, steps=steps, guidance_scale=scale, width=128, height=128, precision="full"
+    )
     tickets = [
         engine.submit(
-            DenoiseRequest(
-                model="demo", prompt=want.text, negative_prompt="", width=128, height=128, steps=steps,
-                guidance_scale=scale, eta=0.0, sampler=sampler, noise_seed=SEED + number, step_seed=SEED + number,
-                precision="full",
-            ),
-            lambda *_: None,
+            DenoiseRequest(params, want.text, noise_seed=SEED + number, step_seed=SEED + number), lambda *_: None
         )
         for number, want in enumerate(wanted)
-    ]  # fmt: skip
+    ]
     colour = background = shape = 0
     for want, ticket in zip(wanted, tickets, strict=True):
         image = ticket.result().image

@@ -97,7 +97,7 @@ def submit(
     if not services.jobs.accept(job_id, request, owner):
         return job_id, True
     with about_job(job_id):
-        log.info("queued: %s, %d images of %s", request.kind, request.image_count, request.model)
+        log.info("queued: %s, %d images of %s", request.kind, request.image_count, request.params.model)
         _notify_workers(services, request)
     return job_id, False
 
@@ -122,6 +122,7 @@ def _has_failed(services: Services, job_id: str) -> bool:
 def _require_worker(services: Services, request: ImageRequest) -> None:
     """Refuse what no live worker can do. Where none lives at all the request waits: they may be on their way."""
     live = services.workers.live()
+    model = request.params.model
     serving = [card for card in live if card.serves(request.variant)]
     if live and not serving:
         variants = ", ".join(sorted({card.variant for card in live}))
@@ -129,11 +130,11 @@ def _require_worker(services: Services, request: ImageRequest) -> None:
             f"No worker here serves the type '{request.variant}'; those that live are of: {variants}.",
             {"type": ["Leave it out to take whichever worker is free."]},
         )
-    if serving and not any(request.model in card.available_models for card in serving):
+    if serving and not any(model in card.available_models for card in serving):
         here = sorted({name for card in serving for name in card.available_models})
-        reasons = [card.missing_models[request.model] for card in serving if request.model in card.missing_models]
+        reasons = [card.missing_models[model] for card in serving if model in card.missing_models]
         raise ModelUnavailable(
-            f"No worker here can serve '{request.model}'; available now: {', '.join(here) or 'none'}.",
+            f"No worker here can serve '{model}'; available now: {', '.join(here) or 'none'}.",
             {"ckpt": reasons[:1] or ["Ask for another model."]},
         )
 
@@ -146,6 +147,6 @@ def accepted_body(services: Services, job_id: str, request: ImageRequest, locati
     return {
         "task_id": job_id,
         "Location": location,
-        "active_model": request.model,
+        "active_model": request.params.model,
         "Position": position,
     }

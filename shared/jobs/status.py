@@ -32,7 +32,7 @@ def describe(job: Job, results: ResultStore) -> dict[str, Any]:
         "Steps": job.steps,
         "Position": job.position,
         "ETA": None if job.eta_s is None else round(job.eta_s, 1),
-        "active_model": job.request.model,
+        "active_model": job.request.params.model,
     }
     if job.error:
         answer["Error"] = {"error": job.error.message, "code": job.error.code}

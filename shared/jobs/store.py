@@ -134,7 +134,7 @@ class JobStore:
             "owner": owner,
             "created": str(now),
             "variant": request.variant,
-            "model": request.model,
+            "model": request.params.model,
             "rows": str(request.tasks),
             "done": "0",
             "bytes": str(job.record_bytes),

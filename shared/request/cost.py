@@ -67,31 +67,33 @@ def too_many_chunks(count: str) -> str:
 def text_cost(request: ImageRequest) -> int:
     """Pixel steps that the job's texts add: chunks beyond the first of each side are encoded once a task, and
     lengthen every step."""
-    guided = request.scale != 1
-    negative = least_chunks(parse_prompt(request.negative_prompt)) if guided else [1]
-    one_step = request.width * request.height * request.n_samples
+    params = request.params
+    guided = params.guidance_scale != 1
+    negative = least_chunks(parse_prompt(params.negative_prompt)) if guided else [1]
+    one_step = params.width * params.height * request.n_samples
     total = 0
     for text in request.prompts:
         positive = least_chunks(parse_prompt(text))
         encoded = sum(positive) + sum(negative) - 2
         longer = max(*positive, *negative) - 1
-        total += encoded * _PIXEL_STEPS_A_CHUNK + request.steps * one_step * longer // _CHUNKS_AS_LONG_AS_A_STEP
+        total += encoded * _PIXEL_STEPS_A_CHUNK + params.steps * one_step * longer // _CHUNKS_AS_LONG_AS_A_STEP
     return total * request.n_iter
 
 
 def enlargement_cost(request: ImageRequest) -> int:
     """Pixel steps that images add beside their steps: reading the input once a task, enlarging every result."""
-    added = request.width * request.height * (request.post_upscale**2 - 1)
+    added = request.params.width * request.params.height * (request.post_upscale**2 - 1)
     return request.tasks * request.input_pixels + request.image_count * added
 
 
 def job_cost(request: ImageRequest) -> int:
     """Pixel steps of the whole job: steps x pixels x images, and what its texts and enlargement add."""
-    drawing = request.steps * request.width * request.height * request.image_count
+    params = request.params
+    drawing = params.steps * params.width * params.height * request.image_count
     return drawing + request.text_cost + enlargement_cost(request)
 
 
 def task_cost(request: ImageRequest) -> float:
     """What one task takes of a device, in millions of pixel steps; guidance asks the model twice a step."""
-    passes = 1 if request.scale == 1 else 2
+    passes = 1 if request.params.guidance_scale == 1 else 2
     return passes * job_cost(request) / request.tasks / 1e6

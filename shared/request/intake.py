@@ -47,58 +47,38 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
             "The request has fields that cannot be used; see 'fields'.", _field_errors(wrong, schema)
         ) from None
     prompts, warnings = _prompts(values)
-    model = schema.limits.catalogue.find(values["ckpt"])
+    model = schema.limits.catalogue.find(values["model"])
     if model is None:
         raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue)]})
     image: InputImage | None = values.get("init_img")
-    width, height = native_size(values["W"], values["H"], model)
+    width, height = native_size(values["width"], values["height"], model)
     if image:
         enlarged = image.width * values["upscale"], image.height * values["upscale"]
-        width, height, about_size = size_from_input(values["W"], values["H"], enlarged, model)
+        width, height, about_size = size_from_input(values["width"], values["height"], enlarged, model)
         warnings += about_size
     sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
     if sampler is None:
         raise InvalidRequest("No such sampler.", {"sampler": ["See GET /samplers."]})
-    seed = values["seed"]
-    request = ImageRequest(
-        kind=schema.kind,
-        model=model.name,
-        family=model.family,
-        config=values["config"] or model.configs[0],
-        variant=values["type"] or ANY,
-        prompts=prompts,
-        negative_prompt=values["negative_prompt"],
-        width=width,
-        height=height,
-        steps=values["ddim_steps"],
-        scale=values["scale"],
-        eta=values["ddim_eta"],
-        sampler=sampler,
-        seed=secrets.randbelow(MAX_SEED + 1) if seed is None else seed,
-        n_iter=values["n_iter"],
-        n_samples=values["n_samples"],
-        fixed_code=values["fixed_code"],
-        noise_seed=values["noise_seed"],
-        skip_grid=values["skip_grid"],
-        n_rows=values["n_rows"],
-        skip_save=values["skip_save"],
-        outdir=f"{schema.kind}-samples" if values["outdir"] is None else values["outdir"],
-        format=FORMATS[values["format"]],
-        return_base64=values["return_base64"],
-        synchronous=values["synchronous_request"],
-        device=values["device"],
-        precision=values["precision"],
-        unet_bs=values["unet_bs"],
-        turbo=values["turbo"],
-        denoising_strength=values.get("denoising_strength"),
-        noise_multiplier=values.get("noise_multiplier", 1.0),
-        upscale=values.get("upscale", 1),
-        post_upscale=values.get("post_upscale", 1),
-        prompt_file=values["from_file"].name if values["from_file"] else None,
-        callback_url=values["callback_url"],
-        input_pixels=image.width * image.height if image else 0,
-        warnings=warnings,
-    )
+    prompt_file: PromptFile | None = values["prompt_file"]
+    # everything else is as it was loaded
+    resolved = {
+        "kind": schema.kind,
+        "model": model.name,
+        "family": model.family,
+        "config": values["config"] or model.configs[0],
+        "variant": values["variant"] or ANY,
+        "prompts": prompts,
+        "width": width,
+        "height": height,
+        "sampler": sampler,
+        "seed": secrets.randbelow(MAX_SEED + 1) if values["seed"] is None else values["seed"],
+        "outdir": f"{schema.kind}-samples" if values["outdir"] is None else values["outdir"],
+        "format": FORMATS[values["format"]],
+        "prompt_file": prompt_file.name if prompt_file else None,
+        "input_pixels": image.width * image.height if image else 0,
+        "warnings": warnings,
+    }
+    request = ImageRequest.of(values | resolved)
     if request.callback_url:
         objection = schema.limits.callback_hosts.objection(CallbackUrl.parse(request.callback_url))
         if objection:
@@ -138,14 +118,14 @@ def _objections_to_texts(request: ImageRequest) -> dict[str, list[str]]:
             field, place = ("from-file", f"Prompt {number}: ") if request.prompt_file else ("prompt", "")
             found[field] = [f"{place}{objection}"]
             break
-    if objection := objection_to_text(request.negative_prompt):
+    if objection := objection_to_text(request.params.negative_prompt):
         found["negative_prompt"] = [objection]
     return found
 
 
 def _prompts(values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The prompts of the request and what is to be said about them."""
-    prompt_file: PromptFile | None = values["from_file"]
+    prompt_file: PromptFile | None = values["prompt_file"]
     if prompt_file is None:
         return (values["prompt"],), ()
     warnings = ("prompt was not used: from-file gives the prompts.",) if values["prompt"] else ()

@@ -5,34 +5,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
+from shared.request.sampling import SamplingParams
+
 Kind = Literal["generate", "img2img"]
 MAX_SEED = 2**32 - 1
+# what job records call them: version 0.1 wrote these names, and its workers can read what an API of this one writes
+_RECORD_KEYS = {"guidance_scale": "scale", "strength": "denoising_strength"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageRequest:
     """Everything one job needs, with every default filled in.
 
-    `width`, `height` are the pixels of the images before `post_upscale`. `prompts` holds one prompt, or the lines of
-    a prompt file. `seed` is a number even where the client wanted a random one: it was drawn on acceptance, so that a
-    task that runs twice gives the same image. Wishes to the worker (`device`, `precision`, `unet_bs`, `turbo`) are
-    None where the client stated none. `input_pixels` are those of the input image, and `text_cost` is what the texts
-    add to the job's cost, counted on acceptance (see `shared.request.cost`). `warnings` are what the API already has to
-    say about the request.
+    `params` are what its images are drawn with, at their size before `post_upscale`. `prompts` holds one prompt, or the
+    lines of a prompt file. `seed` is a number even where the client wanted a random one: it was drawn on acceptance,
+    so that a task that runs twice gives the same image. `input_pixels` are those of the input image, and `text_cost` is
+    what the texts add to the job's cost, counted on acceptance (see `shared.request.cost`). `warnings` are what the API
+    already has to say about the request.
     """
 
     kind: Kind
-    model: str
+    params: SamplingParams
     config: str
     variant: str
     prompts: tuple[str, ...]
-    negative_prompt: str
-    width: int
-    height: int
-    steps: int
-    scale: float
-    eta: float
-    sampler: str
     seed: int
     n_iter: int
     n_samples: int
@@ -44,12 +40,6 @@ class ImageRequest:
     format: str
     return_base64: bool
     synchronous: bool
-    device: str | None = None
-    precision: str | None = None
-    unet_bs: int | None = None
-    turbo: bool | None = None
-    denoising_strength: float | None = None
-    noise_multiplier: float = 1.0
     noise_seed: int | None = None
     family: str = "sd1"
     upscale: int = 1
@@ -89,18 +79,29 @@ class ImageRequest:
     @property
     def result_size(self) -> tuple[int, int]:
         """(width, height) of the delivered images, in pixels."""
-        return self.width * self.post_upscale, self.height * self.post_upscale
+        return self.params.width * self.post_upscale, self.params.height * self.post_upscale
 
     @property
     def grid_columns(self) -> int:
         return self.n_rows or self.n_samples
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Made from the values of its own fields and of `params`, side by side; anything else is left out."""
+        own = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**own | {"params": SamplingParams.of(values)})
+
     def to_json(self) -> str:
-        return json.dumps(vars(self), ensure_ascii=False, sort_keys=True)
+        """The request as it stands in a job record: flat, so that a worker of an older version can read it."""
+        values = vars(self) | vars(self.params)
+        del values["params"]
+        record = {_RECORD_KEYS.get(name, name): value for name, value in values.items()}
+        return json.dumps(record, ensure_ascii=False, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        values: Mapping[str, Any] = json.loads(text)
-        tuples = {name: tuple(values.get(name, ())) for name in ("prompts", "warnings")}
-        # a field that is newer than the record has its default, one that is newer than this program is left out
-        return cls(**{**{field.name: values[field.name] for field in fields(cls) if field.name in values}, **tuples})
+        """Read a record: what it lacks has its default, what is newer than this code is left out."""
+        values: dict[str, Any] = json.loads(text)
+        # version 0.1 wrote null where text to image has no such parameter
+        values |= {name: values[key] for name, key in _RECORD_KEYS.items() if values.get(key) is not None}
+        return cls.of(values | {name: tuple(values.get(name, ())) for name in ("prompts", "warnings")})

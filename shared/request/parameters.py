@@ -5,63 +5,45 @@ from typing import Any
 
 from shared.catalogue.families import FAMILY_FACTS
 from shared.request.model import ImageRequest
+from shared.request.schemas import SCHEMAS
 from shared.variants import ANY
+
+# answers have always named them in this order; what is not among these comes behind them, in the schema's order
+_ORDER = (
+    "type", "prompt", "negative_prompt", "ckpt", "config", "sampler", "ddim_steps", "scale", "ddim_eta", "seed", "W",
+    "H", "C", "f", "n_iter", "n_samples", "fixed_code", "noise_seed", "skip_grid", "n_rows", "skip_save", "outdir",
+    "format", "return_base64", "synchronous_request", "device", "precision", "unet_bs", "turbo", "from-file", "prompts",
+)  # fmt: skip
+_PLACE = {key: number for number, key in enumerate(_ORDER)}
+# its query may hold a secret
+_NOT_TOLD = ("callback_url",)
+# how an answer travels and where it is kept says nothing about an image
+_NOT_OF_AN_IMAGE = (
+    "type", "n_iter", "n_samples", "skip_grid", "n_rows", "skip_save", "outdir", "return_base64",
+    "synchronous_request", "from-file", "prompts", "fixed_code",
+)  # fmt: skip
 
 
 def wire_parameters(
     request: ImageRequest, used: Mapping[str, Any] | None = None, warnings: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The request's parameters with defaults filled in; `used` replaces wishes by what the worker really did."""
+    """The request's parameters with defaults filled in; `used` replaces requested options by the effective ones."""
     facts = FAMILY_FACTS[request.family]
-    parameters: dict[str, Any] = {
-        "type": None if request.variant == ANY else request.variant,
+    values = vars(request) | vars(request.params)
+    values |= {
+        "variant": None if request.variant == ANY else request.variant,
         "prompt": request.prompts[0],
-        "negative_prompt": request.negative_prompt,
-        "ckpt": request.model,
-        "config": request.config,
-        "sampler": request.sampler,
-        "ddim_steps": request.steps,
-        "scale": request.scale,
-        "ddim_eta": request.eta,
-        "seed": request.seed,
-        "W": request.width,
-        "H": request.height,
-        "C": facts.latent_channels,
-        "f": facts.downsampling_factor,
-        "n_iter": request.n_iter,
-        "n_samples": request.n_samples,
-        "fixed_code": request.fixed_code,
-        "noise_seed": request.noise_seed,
-        "skip_grid": request.skip_grid,
+        "latent_channels": facts.latent_channels,
+        "downsampling_factor": facts.downsampling_factor,
         "n_rows": request.grid_columns,
-        "skip_save": request.skip_save,
-        "outdir": request.outdir,
-        "format": request.format,
-        "return_base64": request.return_base64,
-        "synchronous_request": request.synchronous,
-        "device": request.device,
-        "precision": request.precision,
-        "unet_bs": request.unet_bs,
-        "turbo": request.turbo,
-        "from-file": request.prompt_file or False,
+        "prompt_file": request.prompt_file or False,
     }
+    keys = SCHEMAS[request.kind].keys()
+    parameters = {key: values[name] for name, key in keys.items() if name in values and key not in _NOT_TOLD}
     if request.prompt_file:
         parameters["prompts"] = list(request.prompts)
-    if request.kind == "img2img":
-        parameters |= {
-            "denoising_strength": request.denoising_strength,
-            "noise_multiplier": request.noise_multiplier,
-            "upscale": request.upscale,
-            "post_upscale": request.post_upscale,
-        }
+    parameters = dict(sorted(parameters.items(), key=lambda item: _PLACE.get(item[0], len(_PLACE))))
     return parameters | dict(used or {}) | {"warnings": list(dict.fromkeys((*request.warnings, *warnings)))}
-
-
-# how an answer travels and where it is kept says nothing about an image
-_NOT_OF_A_PICTURE = (
-    "type", "n_iter", "n_samples", "skip_grid", "n_rows", "skip_save", "outdir", "return_base64",
-    "synchronous_request", "from-file", "prompts", "fixed_code",
-)  # fmt: skip
 
 
 def image_parameters(
@@ -69,7 +51,7 @@ def image_parameters(
 ) -> dict[str, Any]:
     """What one image was made with: enough to make it again, and nothing that differs between two equal ones."""
     parameters = wire_parameters(request, used, warnings)
-    kept = {name: value for name, value in parameters.items() if name not in _NOT_OF_A_PICTURE}
+    kept = {name: value for name, value in parameters.items() if name not in _NOT_OF_AN_IMAGE}
     seed, noise_seed = request.seed_of(task, sample), request.noise_seed_of(task, sample)
     own = {"prompt": request.prompt_of_task(task), "seed": seed}
     return kept | own | {"noise_seed": None if noise_seed == seed else noise_seed}

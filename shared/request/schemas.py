@@ -1,4 +1,8 @@
-"""One marshmallow class per request: every parameter declared once, with type, bounds, default and description."""
+"""One marshmallow class per request: every parameter declared once, with type, bounds, default and description.
+
+A field has the name that the code uses (that of `SamplingParams` or `ImageRequest`); where the wire has another name,
+that is its `data_key`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,8 +63,8 @@ class GenerateSchema(Schema):
 
     kind: Kind = "generate"
 
-    type = Text(
-        load_default=None, allow_none=True, validate=OneOf(REQUEST_TYPES),
+    variant = Text(
+        data_key="type", load_default=None, allow_none=True, validate=OneOf(REQUEST_TYPES),
         metadata=_about("Worker variant wanted. A CPU worker serves both; null: whichever variant is free."),
     )  # fmt: skip
     prompt = Text(
@@ -72,14 +76,17 @@ class GenerateSchema(Schema):
     )
     negative_prompt = Text(load_default="", metadata=_about("What to keep away from; same notation as prompt."))
     # with as many steps as a model has timesteps, the schedules of some samplers end beyond the last one
-    ddim_steps = WholeNumber(load_default=20, validate=Range(1, 999), metadata=_about("Denoising steps."))
-    scale = Number(
-        load_default=7.5, validate=Range(-50, 50),
+    steps = WholeNumber(
+        data_key="ddim_steps", load_default=20, validate=Range(1, 999), metadata=_about("Denoising steps.")
+    )
+    guidance_scale = Number(
+        data_key="scale", load_default=7.5, validate=Range(-50, 50),
         metadata=_about("Guidance scale; 1 means no guidance, negative values lead away from the prompt."),
     )  # fmt: skip
-    ddim_eta = Number(
-        load_default=0.0, validate=Range(0, 1), metadata=_about("Share of fresh noise in each step of sampler ddim.")
-    )
+    eta = Number(
+        data_key="ddim_eta", load_default=0.0, validate=Range(0, 1),
+        metadata=_about("Share of fresh noise in each step of sampler ddim."),
+    )  # fmt: skip
     sampler = Text(
         load_default=DEFAULT_SAMPLER, validate=OneOf(wire_names()), metadata=_about("Sampler; see GET /samplers.")
     )
@@ -93,26 +100,28 @@ class GenerateSchema(Schema):
         load_default=1, validate=Range(1, 64), metadata=_about("Rows; each may run on another worker.")
     )
     n_samples = WholeNumber(load_default=1, validate=Range(1, 64), metadata=_about("Pictures in each row."))
-    H = WholeNumber(
-        load_default=None, allow_none=True, validate=Range(MIN_SIZE),
+    height = WholeNumber(
+        data_key="H", load_default=None, allow_none=True, validate=Range(MIN_SIZE),
         metadata=_about(
             "Height in pixels, a multiple of 8 up to the model's limit; null: the model's native size, or what keeps "
             "the shape of init_img."
         ),
     )  # fmt: skip
-    W = WholeNumber(
-        load_default=None, allow_none=True, validate=Range(MIN_SIZE),
+    width = WholeNumber(
+        data_key="W", load_default=None, allow_none=True, validate=Range(MIN_SIZE),
         metadata=_about(
             "Width in pixels, a multiple of 8 up to the model's limit; null: the model's native size, or what keeps "
             "the shape of init_img."
         ),
     )  # fmt: skip
-    C = WholeNumber(
-        load_default=None, allow_none=True, metadata=_about("Latent channels; must be the model's (4) or null.")
-    )
-    f = WholeNumber(
-        load_default=None, allow_none=True, metadata=_about("Down-sampling factor; must be the model's (8) or null.")
-    )
+    latent_channels = WholeNumber(
+        data_key="C", load_default=None, allow_none=True,
+        metadata=_about("Latent channels; must be the model's (4) or null."),
+    )  # fmt: skip
+    downsampling_factor = WholeNumber(
+        data_key="f", load_default=None, allow_none=True,
+        metadata=_about("Down-sampling factor; must be the model's (8) or null."),
+    )  # fmt: skip
     skip_grid = Flag(load_default=True, metadata=_about("false: also make one grid of all pictures."))
     n_rows = WholeNumber(
         load_default=0, validate=Range(0, 64), metadata=_about("Pictures in a row of the grid; 0: n_samples.")
@@ -125,7 +134,10 @@ class GenerateSchema(Schema):
     return_base64 = Flag(
         load_default=False, metadata=_about("true: answer JSON with base64 pictures; false: the picture itself.")
     )
-    synchronous_request = Flag(load_default=False, metadata=_about("true: wait and answer with the result itself."))
+    synchronous = Flag(
+        data_key="synchronous_request", load_default=False,
+        metadata=_about("true: wait and answer with the result itself."),
+    )  # fmt: skip
     format = Text(load_default="png", validate=OneOf(tuple(FORMATS)), metadata=_about("File format of the pictures."))
     fixed_code = Flag(
         load_default=False,
@@ -135,7 +147,7 @@ class GenerateSchema(Schema):
         load_default=None, allow_none=True,
         metadata=_about("Seed of the noise that every picture starts from. null: each picture's own seed."),
     )  # fmt: skip
-    ckpt = Text(load_default=DEFAULT_ALIAS, metadata=_about("Model name or alias; see GET /models."))
+    model = Text(data_key="ckpt", load_default=DEFAULT_ALIAS, metadata=_about("Model name or alias; see GET /models."))
     config = Text(
         load_default=None, allow_none=True,
         metadata=_about("Inference yaml of older clients; must fit the model's family. null: the model's own."),
@@ -156,7 +168,7 @@ class GenerateSchema(Schema):
         load_default=None, allow_none=True,
         metadata=_about("Wish: keep all parts of the model on the device. null: the worker decides."),
     )  # fmt: skip
-    from_file = PromptFileName(
+    prompt_file = PromptFileName(
         data_key="from-file", load_default=None, allow_none=True, folder=Path(), max_chars=0,
         metadata=_about("Name of a text file in the prompts folder, one prompt a line; false: none."),
     )  # fmt: skip
@@ -184,9 +196,14 @@ class GenerateSchema(Schema):
             # marshmallow collected the validators before the limits were known
             if field.validate is not None:
                 field.validators = [field.validate]  # type: ignore[list-item]
-        prompt_file = self.fields["from_file"]
+        prompt_file = self.fields["prompt_file"]
         assert isinstance(prompt_file, PromptFileName)  # noqa: S101 - tells mypy what the class body says
         prompt_file.folder, prompt_file.max_chars = limits.prompts_dir, limits.max_prompt_chars
+
+    @classmethod
+    def keys(cls) -> dict[str, str]:
+        """What the wire calls each parameter, by the name that the code has for it."""
+        return {name: field.data_key or name for name, field in cls._declared_fields.items()}
 
     @pre_load
     def _null_is_as_if_left_out(self, data: Any, **_: Any) -> Any:
@@ -198,17 +215,17 @@ class GenerateSchema(Schema):
     def _fits_the_model(self, data: Mapping[str, Any], **_: Any) -> None:
         """Everything that depends on the model asked for, so that all bad fields are named at once."""
         problems: dict[str, list[str]] = {}
-        model = self.limits.catalogue.find(data["ckpt"]) if "ckpt" in data else None
-        if "ckpt" in data and model is None:
+        model = self.limits.catalogue.find(data["model"]) if "model" in data else None
+        if "model" in data and model is None:
             problems["ckpt"] = [choose_model(self.limits.catalogue)]
         # without a model, what depends on one is judged for the default
         facts = (model or self.limits.catalogue.default).facts
-        for side in ("H", "W"):
+        for side, key in (("height", "H"), ("width", "W")):
             if size := data.get(side):
-                problems.update(_size_problem(side, size, facts.size_step, model))
-        if data.get("C") not in (None, facts.latent_channels):
+                problems.update(_size_problem(key, size, facts.size_step, model))
+        if data.get("latent_channels") not in (None, facts.latent_channels):
             problems["C"] = [f"Must be {facts.latent_channels}, the latent channels of this model."]
-        if data.get("f") not in (None, facts.downsampling_factor):
+        if data.get("downsampling_factor") not in (None, facts.downsampling_factor):
             problems["f"] = [f"Must be {facts.downsampling_factor}, the down-sampling factor of this model."]
         config = data.get("config")
         if model and config is not None and not model.accepts_config(config):
@@ -227,7 +244,7 @@ class GenerateSchema(Schema):
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _has_a_prompt(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
-        if "from_file" in data and data["from_file"] is None and original.get("prompt") is None:
+        if "prompt_file" in data and data["prompt_file"] is None and original.get("prompt") is None:
             raise ValidationError("Missing data for required field.", "prompt")
 
 
@@ -240,8 +257,8 @@ class Img2ImgSchema(GenerateSchema):
         required=True, max_pixels=0,
         metadata=_about("The picture to start from, as base64; data: prefix, line breaks, URL-safe: all are read."),
     )  # fmt: skip
-    denoising_strength = Number(
-        load_default=0.75, validate=Range(0, 1, min_inclusive=False),
+    strength = Number(
+        data_key="denoising_strength", load_default=0.75, validate=Range(0, 1, min_inclusive=False),
         metadata=_about("How far to leave the input: near 0 keeps it, 1 starts from noise alone."),
     )  # fmt: skip
     noise_multiplier = Number(
@@ -261,17 +278,20 @@ class Img2ImgSchema(GenerateSchema):
         image.max_pixels, image.decode = limits.max_input_pixels, limits.decode_image
 
 
+SCHEMAS: dict[Kind, type[GenerateSchema]] = {schema.kind: schema for schema in (GenerateSchema, Img2ImgSchema)}
+
+
 def choose_model(catalogue: Catalogue) -> str:
     return f"Must be the name of a model, one of: {', '.join(catalogue.choices())}."
 
 
-def _size_problem(side: str, size: int, step: int, model: Model | None) -> dict[str, list[str]]:
+def _size_problem(key: str, size: int, step: int, model: Model | None) -> dict[str, list[str]]:
     texts = []
     if size % step:
         texts.append(f"Must be a multiple of {step}.")
     if model and size > model.max_size:
         texts.append(f"Must be at most {model.max_size} for model '{model.name}'.")
-    return {side: texts} if texts else {}
+    return {key: texts} if texts else {}
 
 
 class StatusQuery(Schema):

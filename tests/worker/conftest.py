@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from shared.catalogue.models import Catalogue, Model, load_catalogue
+from shared.request.sampling import SamplingParams
 from shared.settings import Settings
 from worker.engine import DenoiseRequest, Engine
 
@@ -210,18 +211,26 @@ def engine(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
 
 
 PLAIN = DenoiseRequest(
-    model="tiny-sd1",
+    SamplingParams(
+        model="tiny-sd1",
+        negative_prompt="blue dog",
+        sampler="ddim",
+        steps=4,
+        guidance_scale=7.5,
+        width=64,
+        height=64,
+    ),
     prompt="a photo of the red cat",
-    negative_prompt="blue dog",
-    width=64,
-    height=64,
-    steps=4,
-    guidance_scale=7.5,
-    eta=0.0,
-    sampler="ddim",
     noise_seed=42,
     step_seed=42,
 )
+
+
+def changed(request: DenoiseRequest, **different: Any) -> DenoiseRequest:
+    """The request with other values of its own and of its parameters."""
+    params = {name: value for name, value in different.items() if hasattr(request.params, name)}
+    own = {name: value for name, value in different.items() if name not in params}
+    return replace(request, params=replace(request.params, **params), **own)
 
 
 @pytest.fixture
@@ -229,6 +238,6 @@ def request_for() -> Callable[..., DenoiseRequest]:
     """A small request, with whatever a test wants different."""
 
     def build(**different: Any) -> DenoiseRequest:
-        return replace(PLAIN, **different)
+        return changed(PLAIN, **different)
 
     return build

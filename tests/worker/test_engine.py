@@ -138,14 +138,14 @@ def test_strength_1_starts_from_noise_alone(sampler: str, engine: Engine, reques
     """Given an image and strength 1, when it is reworked in few steps, then it is the image of the text alone."""
     for steps in (1, 8):
         alone = request_for(sampler=sampler, steps=steps)
-        reworked = dataclasses.replace(alone, init_image=image(90), strength=1.0)
+        reworked = dataclasses.replace(alone, init_image=image(90))
         assert (pixels(make(engine, reworked)) == pixels(make(engine, alone))).all()
 
 
 def test_noise_multiplier_scales_the_noise_that_is_added(engine: Engine, request_for: Build) -> None:
     """Given an image, when the noise multiplier differs, then the result does."""
-    start = request_for(init_image=image(90), strength=0.5)
-    assert (pixels(make(engine, start)) != pixels(make(engine, _with(start, noise_multiplier=1.3)))).any()
+    start, louder = (request_for(init_image=image(90), strength=0.5, noise_multiplier=by) for by in (1.0, 1.3))
+    assert (pixels(make(engine, start)) != pixels(make(engine, louder))).any()
 
 
 def test_full_strength_runs_every_step(engine: Engine, request_for: Build) -> None:
@@ -360,10 +360,6 @@ def test_unet_bs_bounds_the_rows_of_a_call(
         make(engine, request_for(unet_bs=wish, guidance_scale=scale, steps=1))
         assert rows == expected
     engine.stop()
-
-
-def _with(request: DenoiseRequest, **different: Any) -> DenoiseRequest:
-    return dataclasses.replace(request, **different)
 
 
 @pytest.fixture

@@ -64,22 +64,23 @@ def stock_scheduler(sampler: str, folder: Path) -> Any:
 
 def stock_image(pipeline: Any, models_dir: Path, request: DenoiseRequest, image: Image.Image | None) -> Image.Image:
     """What the stock pipeline makes of the request, with the scheduler of our table."""
-    scheduler = copy.deepcopy(stock_scheduler(request.sampler, folder_of(request.model, models_dir)))
+    params = request.params
+    scheduler = copy.deepcopy(stock_scheduler(params.sampler, folder_of(params.model, models_dir)))
     arguments = {
         "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
-        "num_inference_steps": request.steps,
-        "guidance_scale": request.guidance_scale,
-        "eta": request.eta,
+        "negative_prompt": params.negative_prompt,
+        "num_inference_steps": params.steps,
+        "guidance_scale": params.guidance_scale,
+        "eta": params.eta,
         "generator": torch.Generator("cpu").manual_seed(SEED),
     }
     parts = {**pipeline.components, "scheduler": scheduler}
     if image is None:
         stock = diffusers.StableDiffusionPipeline(**parts, requires_safety_checker=False)
-        arguments |= {"width": request.width, "height": request.height}
+        arguments |= {"width": params.width, "height": params.height}
     else:
         stock = diffusers.StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)
-        arguments |= {"image": image, "strength": request.strength}
+        arguments |= {"image": image, "strength": params.strength}
     stock.set_progress_bar_config(disable=True)
     made: Image.Image = stock(**arguments).images[0]
     return made

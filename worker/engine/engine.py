@@ -117,7 +117,7 @@ class Engine:
         called the same way every few evaluations. Raises InvalidRequest.
         """
         self._check(request)
-        for text in (request.prompt, request.negative_prompt):
+        for text in (request.prompt, request.params.negative_prompt):
             parse_prompt(text)  # kept there for the engine's thread, on which everybody else would wait for it
         ticket = Ticket(request, on_step, on_preview)
         with self._changed:
@@ -180,16 +180,16 @@ class Engine:
 
     def _check(self, request: DenoiseRequest) -> None:
         """Raises InvalidRequest for what no sampler or model could do; the API has checked the rest."""
-        wrong: dict[str, list[str]] = {}
-        if request.sampler not in SAMPLERS:
-            wrong["sampler"] = [f"No sampler is called '{request.sampler}'."]
-        step = (self._catalogue.find(request.model) or self._catalogue.default).facts.size_step
-        for name, pixels in (("W", request.width), ("H", request.height)):
+        params, wrong = request.params, dict[str, list[str]]()
+        if params.sampler not in SAMPLERS:
+            wrong["sampler"] = [f"No sampler is called '{params.sampler}'."]
+        step = (self._catalogue.find(params.model) or self._catalogue.default).facts.size_step
+        for name, pixels in (("W", params.width), ("H", params.height)):
             if pixels < step or pixels % step:
                 wrong[name] = [f"Must be a positive multiple of {step}."]
-        if request.steps < 1:
+        if params.steps < 1:
             wrong["ddim_steps"] = ["Must be at least 1."]
-        if request.init_image is not None and request.init_image.size != (request.width, request.height):
+        if request.init_image is not None and request.init_image.size != (params.width, params.height):
             wrong["init_img"] = ["Must have the size of the image that is asked for."]
         if wrong:
             raise InvalidRequest("The image cannot be made as asked.", wrong)
@@ -287,7 +287,7 @@ class Engine:
             if ending := ticket.ending:
                 self._end_waiting(ticket, ending)
                 continue
-            options = resolve(ticket.request, self._device, self._profile)
+            options = resolve(ticket.request.params, self._device, self._profile)
             if self._must_wait_for_room(ticket, options.precision):
                 if time.monotonic() - ticket.arrived > _MODEL_PATIENCE_S:
                     break  # nobody overtakes it any more, so that the others' models fall free
@@ -295,7 +295,7 @@ class Engine:
             with self._changed:
                 self._waiting.remove(ticket)
             try:
-                checkpoint = self._cache.get(ticket.request.model, options.precision, self._in_use())
+                checkpoint = self._cache.get(ticket.request.params.model, options.precision, self._in_use())
                 self._running.append(RunningRequest(ticket, checkpoint, options))
             except Exception as error:
                 self._make_good(error)
@@ -305,7 +305,7 @@ class Engine:
 
     def _must_wait_for_room(self, ticket: Ticket, precision: Precision) -> bool:
         in_use = self._in_use()
-        return bool(in_use) and not self._cache.has_room(ticket.request.model, precision, in_use)
+        return bool(in_use) and not self._cache.has_room(ticket.request.params.model, precision, in_use)
 
     def _in_use(self) -> list[Checkpoint]:
         return [running.checkpoint for running in (*self._running, *self._ended)]
@@ -343,8 +343,8 @@ class Engine:
         """Run one request's forward pass in batches of several sizes, as if there were so many of it."""
         request = measurement.request
         try:
-            options = resolve(request, self._device, self._profile)
-            checkpoint = self._cache.get(request.model, options.precision, ())
+            options = resolve(request.params, self._device, self._profile)
+            checkpoint = self._cache.get(request.params.model, options.precision, ())
             running = RunningRequest(Ticket(request, lambda *_: None), checkpoint, options)
             group, threads = running.group, self._threads
             times = self._curves.of(group, threads)

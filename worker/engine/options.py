@@ -1,16 +1,16 @@
-"""What a request wishes for, and what this worker makes of it."""
+"""What a request asks for, and what this worker makes of it."""
 
 from dataclasses import dataclass
 
 from shared.catalogue.samplers import SAMPLERS
-from worker.engine.request import DenoiseRequest
+from shared.request.sampling import SamplingParams
 from worker.hardware.devices import Device
 from worker.hardware.variants import HALF_WORDS, Precision, Profile, choose_precision
 
 
 @dataclass(frozen=True)
 class EffectiveOptions:
-    """What is really used for one request. `rows_at_most` bounds the UNet calls that it is in, if set."""
+    """What is really used for one request. `max_batch_size` bounds the forward passes that it is in, if set."""
 
     device: Device
     precision: Precision
@@ -19,7 +19,7 @@ class EffectiveOptions:
     warnings: tuple[str, ...]
 
     def used(self) -> dict[str, object]:
-        """The names of the wishes that are settled before the start, with what became of them."""
+        """The options that are resolved before the start, under their names on the wire."""
         return {
             "device": self.device.name,
             "precision": self.precision.word,
@@ -27,17 +27,17 @@ class EffectiveOptions:
         }
 
 
-def resolve(request: DenoiseRequest, device: Device, profile: Profile) -> EffectiveOptions:
+def resolve(params: SamplingParams, device: Device, profile: Profile) -> EffectiveOptions:
     """Honour what can be honoured, and say so of the rest."""
-    precision = choose_precision(request.precision, profile, device)
-    turbo = bool(request.turbo) and profile.offload
+    precision = choose_precision(params.precision, profile, device)
+    turbo = bool(params.turbo) and profile.offload
     warnings = []
-    if request.device is not None and not device.satisfies(request.device):
-        warnings.append(f"device: this worker computes on {device.name}, not on {request.device}.")
-    if request.precision in HALF_WORDS and precision.word not in HALF_WORDS:
-        warnings.append(f"precision: {request.precision} is not faster on this device; {precision.word} was used.")
-    if request.turbo and not turbo:
+    if params.device is not None and not device.satisfies(params.device):
+        warnings.append(f"device: this worker computes on {device.name}, not on {params.device}.")
+    if params.precision in HALF_WORDS and precision.word not in HALF_WORDS:
+        warnings.append(f"precision: {params.precision} is not faster on this device; {precision.word} was used.")
+    if params.turbo and not turbo:
         warnings.append("turbo: without effect here, the whole model always stays on the device.")
-    if request.eta > 0 and not SAMPLERS[request.sampler].uses_eta:
-        warnings.append(f"ddim_eta: the sampler {request.sampler} does not use it.")
-    return EffectiveOptions(device, precision, request.unet_bs or profile.max_batch_size, turbo, tuple(warnings))
+    if params.eta > 0 and not SAMPLERS[params.sampler].uses_eta:
+        warnings.append(f"ddim_eta: the sampler {params.sampler} does not use it.")
+    return EffectiveOptions(device, precision, params.unet_bs or profile.max_batch_size, turbo, tuple(warnings))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from shared.errors import JobCancelled
 from shared.jobs.signals import Objection
+from shared.request.sampling import SamplingParams
 
 OnStep = Callable[[int, int], None]
 """Called as `on_step(step, steps)` on the engine's thread after each model evaluation."""
@@ -20,37 +21,23 @@ OnPreview = Callable[[Image.Image], None]
 
 @dataclass(frozen=True)
 class DenoiseRequest:
-    """One image to make. `width` and `height` are pixels, multiples of 8; seeds are 0 to 2**63 - 1.
+    """One image to make, with the parameters that it shares with the other images of its job.
 
-    `noise_seed` draws the starting noise, `step_seed` the noise that stochastic samplers add on the way. Where they are
-    equal, one stream serves both, as in the stock diffusers pipelines. `init_image` (RGB, already `width` x `height`)
-    makes it image to image: then `strength` (0 < x <= 1) is the share of the steps that runs, and `noise_multiplier`
-    scales the added noise. The last four are wishes; None means no wish.
+    `noise_seed` draws the starting noise, `step_seed` the noise that stochastic samplers add on the way; seeds are 0 to
+    2**63 - 1. Where they are equal, one stream serves both, as in the stock diffusers pipelines. `init_image` (RGB,
+    already of the size of `params`) makes it image to image; without one, `strength` and `noise_multiplier` are 1.
     """
 
-    model: str
+    params: SamplingParams
     prompt: str
-    negative_prompt: str
-    width: int
-    height: int
-    steps: int
-    guidance_scale: float
-    eta: float
-    sampler: str
     noise_seed: int
     step_seed: int
     init_image: Image.Image | None = None
-    strength: float = 1.0
-    noise_multiplier: float = 1.0
-    precision: str | None = None
-    device: str | None = None
-    unet_bs: int | None = None
-    turbo: bool | None = None
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """The image (RGB), what was really used, and a sentence for every wish that could not be honoured.
+    """The image (RGB), what was really used, and a sentence for every requested option that could not be honoured.
 
     `used` has the keys `device`, `precision`, `unet_bs` and `turbo`.
     """

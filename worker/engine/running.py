@@ -49,6 +49,7 @@ class RunningRequest:
 
     def __init__(self, ticket: Ticket, checkpoint: Checkpoint, options: EffectiveOptions) -> None:
         self.ticket = ticket
+        self.params = ticket.request.params
         self.checkpoint = checkpoint
         self.options = options
         self.step = 0
@@ -56,13 +57,12 @@ class RunningRequest:
         self.max_batch_size = options.max_batch_size
         self._warnings = [*checkpoint.warnings, *options.warnings]
         self.family = FAMILIES[checkpoint.model.family]
-        request = ticket.request
         self._told = self._conditioned()
         self._warnings += self._told.warnings
-        noise = Noise(request.noise_seed, request.step_seed)
+        params, noise = self.params, Noise(ticket.request.noise_seed, ticket.request.step_seed)
         start = self._start(noise)
         self._sampling = begin(
-            request.sampler, checkpoint.parts.scheduler_config, request.steps, request.eta, start, noise
+            params.sampler, checkpoint.parts.scheduler_config, params.steps, params.eta, start, noise
         )
         self._latents = start.noise
         self._advance(None)
@@ -72,14 +72,14 @@ class RunningRequest:
 
         The images of a task have the same, and projected it is large: 64 copies would take gigabytes.
         """
-        request, known = self.ticket.request, self.checkpoint.conditionings
+        params, known = self.params, self.checkpoint.conditionings
         inputs = ConditioningInputs(
-            prompt=request.prompt,
+            prompt=self.ticket.request.prompt,
             # unused, it must not even lengthen the other side
-            negative_prompt=request.negative_prompt if self.guided else "",
-            width=request.width,
-            height=request.height,
-            guidance_scale=request.guidance_scale,
+            negative_prompt=params.negative_prompt if self.guided else "",
+            width=params.width,
+            height=params.height,
+            guidance_scale=params.guidance_scale,
         )
         told: _Told | None = known.get(inputs)
         if told is None:
@@ -103,13 +103,14 @@ class RunningRequest:
         At strength 1 nothing of an input image is left, and so it is not even encoded: the request starts as if there
         were none. (The stock pipelines add noise of the first timestep, which is little where the steps are few.)
         """
-        request, facts = self.ticket.request, self.checkpoint.model.facts
+        params, image = self.params, self.ticket.request.init_image
+        facts = self.checkpoint.model.facts
         factor = facts.downsampling_factor
-        shape = (1, facts.latent_channels, request.height // factor, request.width // factor)
-        canvas = Canvas(shape, noise, lambda image: self._encoded(image, noise.start))
-        if request.init_image is None or request.strength >= 1:
-            return text_to_image.start(canvas, request.noise_multiplier)
-        return image_to_image.start(canvas, request.init_image, request.strength, request.noise_multiplier)
+        shape = (1, facts.latent_channels, params.height // factor, params.width // factor)
+        canvas = Canvas(shape, noise, lambda source: self._encoded(source, noise.start))
+        if image is None or params.strength >= 1:
+            return text_to_image.start(canvas, params.noise_multiplier)
+        return image_to_image.start(canvas, image, params.strength, params.noise_multiplier)
 
     def _encoded(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
         vae, pixels, state = self.checkpoint.parts.vae, to_tensor(image), generator.get_state()
@@ -131,7 +132,7 @@ class RunningRequest:
 
     @property
     def guided(self) -> bool:
-        return self.ticket.request.guidance_scale != NO_GUIDANCE
+        return self.params.guidance_scale != NO_GUIDANCE
 
     @property
     def batch_items(self) -> int:
@@ -139,17 +140,17 @@ class RunningRequest:
 
     @property
     def pixels(self) -> int:
-        return self.ticket.request.width * self.ticket.request.height
+        return self.params.width * self.params.height
 
     @property
     def group(self) -> Group:
         """Equal for requests that can share a forward pass."""
-        request, checkpoint = self.ticket.request, self.checkpoint
+        params, checkpoint = self.params, self.checkpoint
         return Group(
             checkpoint.model.name,
             checkpoint.precision,
-            request.width,
-            request.height,
+            params.width,
+            params.height,
             self._told.shapes,
             self.max_batch_size,
         )
@@ -168,7 +169,7 @@ class RunningRequest:
 
     def guide(self, predictions: torch.Tensor) -> torch.Tensor:
         """What the sampler is sent for the predictions of this request's batch items, `(1, C, h, w)`."""
-        return guided(predictions, self.ticket.request.guidance_scale)
+        return guided(predictions, self.params.guidance_scale)
 
     def send(self, prediction: torch.Tensor) -> None:
         """Give the sampler the guided prediction, and report the step; raises what the listeners raise.
@@ -236,7 +237,7 @@ class RunningRequest:
         image = image or self._with_vae("decoded", self.decode)
         if self._sampling.evaluations is None:
             self._warnings.append(
-                f"ddim_steps: the sampler {self.ticket.request.sampler} chose {self.step} evaluations itself."
+                f"ddim_steps: the sampler {self.params.sampler} chose {self.step} evaluations itself."
             )
         used = self.options.used() | {"unet_bs": min(self.max_batch_size or self.batch_items, self.batch_items)}
         return Denoised(image, used, tuple(self._warnings))

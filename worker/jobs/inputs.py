@@ -26,8 +26,8 @@ class InputImages:
 
         Raises what `ResultFiles.read` raises.
         """
-        request = claim.request
-        if request.kind != "img2img":
+        params = claim.request.params
+        if claim.request.kind != "img2img":
             return None
         with self._lock:
             if known := self._kept.get(claim.job_id):
@@ -39,7 +39,7 @@ class InputImages:
                 return known  # another task of the job was first
             with Image.open(io.BytesIO(data)) as opened:
                 # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
-                image = opened.convert("RGB").resize((request.width, request.height), Image.Resampling.LANCZOS)
+                image = opened.convert("RGB").resize((params.width, params.height), Image.Resampling.LANCZOS)
             self._kept[claim.job_id] = image
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

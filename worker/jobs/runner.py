@@ -183,7 +183,7 @@ class TaskRunner:
 
     def _make(self, claim: Claim) -> bool:
         """Make and store the images of a task; True when it was the last task of the job."""
-        self._engine.fetch(claim.request.model, lambda percent: self._downloading(claim, percent))
+        self._engine.fetch(claim.request.params.model, lambda percent: self._downloading(claim, percent))
         finished = self._denoise(claim, self._inputs.of(claim))
         stored = [self._store(claim, sample, image) for sample, image in enumerate(finished)]
         warnings = list(dict.fromkeys(warning for image in finished for warning in image.warnings))
@@ -234,22 +234,9 @@ class TaskRunner:
 def _denoise_request(claim: Claim, sample: int, start: Image.Image | None) -> DenoiseRequest:
     request = claim.request
     return DenoiseRequest(
-        model=request.model,
+        params=request.params,
         prompt=request.prompt_of_task(claim.task),
-        negative_prompt=request.negative_prompt,
-        width=request.width,
-        height=request.height,
-        steps=request.steps,
-        guidance_scale=request.scale,
-        eta=request.eta,
-        sampler=request.sampler,
         noise_seed=request.noise_seed_of(claim.task, sample),
         step_seed=request.seed_of(claim.task, sample),
         init_image=start,
-        strength=1.0 if request.denoising_strength is None else request.denoising_strength,
-        noise_multiplier=request.noise_multiplier,
-        precision=request.precision,
-        device=request.device,
-        unet_bs=request.unet_bs,
-        turbo=request.turbo,
     )

@@ -84,8 +84,9 @@ class Announcer:
 
         May raise `redis.RedisError`.
         """
-        if request.model not in self._engine.missing_models():
+        model = request.params.model
+        if model not in self._engine.missing_models():
             # it should have worked here: the others would fail at it in the same way, and give it back
             return False
         others = (card for card in self._register.live() if card.name != self._name and card.serves(request.variant))
-        return any(request.model in card.available_models for card in others)
+        return any(model in card.available_models for card in others)

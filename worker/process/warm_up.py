@@ -7,6 +7,7 @@ from shared.catalogue.models import Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER
 from shared.errors import ServiceError
 from shared.jobs.signals import WorkerStopping
+from shared.request.sampling import SamplingParams
 from shared.settings import Settings
 from worker.engine import DenoiseRequest, Engine
 
@@ -49,7 +50,7 @@ def _make_image(engine: Engine, model: Model, side: int) -> float:
 
 
 def _request(model: Model, side: int) -> DenoiseRequest:
-    return DenoiseRequest(
-        model=model.name, prompt="", negative_prompt="", width=side, height=side, steps=1, guidance_scale=7.5,
-        eta=0.0, sampler=DEFAULT_SAMPLER, noise_seed=0, step_seed=0,
-    )  # fmt: skip
+    params = SamplingParams(
+        model=model.name, sampler=DEFAULT_SAMPLER, steps=1, guidance_scale=7.5, width=side, height=side
+    )
+    return DenoiseRequest(params, prompt="", noise_seed=0, step_seed=0)

@@ -35,7 +35,7 @@ def test_a_request_is_told_the_facts_of_its_model_s_family(generate, img2img):
     told = wire_parameters(generate())
     assert (told["C"], told["f"], told["W"]) == (4, 8, 128)
     # 96x64 is asked for with a height of 128
-    assert (img2img(ckpt="other", H=128)[0].width, img2img(H=72)[0].width) == (192, 112)
+    assert (img2img(ckpt="other", H=128)[0].params.width, img2img(H=72)[0].params.width) == (192, 112)
 
 
 def test_what_is_not_the_family_s_is_refused(generate):

@@ -67,7 +67,7 @@ def test_a_job_lives_from_waiting_to_success(jobs, create, clock):
     assert (done.state, done.progress, done.finished, done.grid) == (State.SUCCESS, 1.0, clock.now, "grid.png")
     assert done.images == (image(),)
     assert (done.tasks[0].used, done.tasks[0].warnings) == ({"device": "cpu"}, ("a word",))
-    assert done.request.steps == 20
+    assert done.request.params.steps == 20
 
 
 def test_only_the_last_task_to_finish_closes(jobs, create):

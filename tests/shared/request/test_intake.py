@@ -30,6 +30,11 @@ TEXT_FIELDS = ["type", "prompt", "negative_prompt", "sampler", "format", "ckpt",
                "api_key", "outdir"]  # fmt: skip
 
 
+def loaded(request):
+    """The values of a request and of its parameters by their names."""
+    return vars(request) | vars(request.params)
+
+
 def refused(load, **fields):
     """The field errors that `load` raises for these fields."""
     with pytest.raises(InvalidRequest) as caught:
@@ -41,12 +46,24 @@ def test_real_generate_body_is_taken_exactly_as_it_is(generate, real_body):
     """Given the body of a real client, when it is loaded, then every parameter arrives."""
     request = generate(real_body("generate"))
 
-    assert (request.model, request.sampler, request.variant) == ("demo", "ddim", "optimized")
-    assert (request.width, request.height, request.steps, request.scale, request.seed) == (512, 512, 20, 7.5, 42)
+    params = request.params
+    assert (params.model, params.sampler, request.variant) == ("demo", "ddim", "optimized")
+    assert (
+        params.width,
+        params.height,
+        params.steps,
+        params.guidance_scale,
+        request.seed,
+    ) == (512, 512, 20, 7.5, 42)
     assert (request.outdir, request.format, request.config) == ("txt2img-samples", "png", "scripts/v1-inference.yaml")
-    assert (request.device, request.precision, request.unet_bs, request.turbo) == ("cuda", "autocast", 1, True)
+    assert (params.device, params.precision, params.unet_bs, params.turbo) == (
+        "cuda",
+        "autocast",
+        1,
+        True,
+    )
     assert request.prompts[0].startswith("a photo of a red scaley ((dragon))")
-    assert request.negative_prompt == "human, cartoon"
+    assert params.negative_prompt == "human, cartoon"
     assert request.tasks == 1
 
 
@@ -63,7 +80,7 @@ def test_real_img2img_body_is_taken_once_its_ckpt_is_a_name(img2img, real_body):
     """Given that body with ckpt "default", when loaded, then it is taken with all its parameters."""
     request, image = img2img(real_body("img2img"), ckpt="default")
 
-    assert (request.kind, request.sampler, request.denoising_strength) == ("img2img", "plms", 0.5)
+    assert (request.kind, request.params.sampler, request.params.strength) == ("img2img", "plms", 0.5)
     assert (request.n_iter, request.upscale, request.post_upscale) == (2, 1, 1)
     assert (image.width, image.height) == (24, 24)
 
@@ -71,27 +88,38 @@ def test_real_img2img_body_is_taken_once_its_ckpt_is_a_name(img2img, real_body):
 def test_a_prompt_alone_is_enough(generate):
     """Given only a prompt, when loaded, then every other parameter has its documented default."""
     request = generate()
+    params = request.params
 
     assert request.prompts == ("a cat",)
-    assert (request.steps, request.scale, request.eta, request.sampler) == (20, 7.5, 0.0, "ddim")
+    assert (params.steps, params.guidance_scale, params.eta, params.sampler) == (
+        20,
+        7.5,
+        0.0,
+        "ddim",
+    )
     assert (request.n_iter, request.n_samples, request.n_rows, request.grid_columns) == (1, 1, 0, 1)
-    assert (request.width, request.height) == (128, 128), "the native size of the default model"
-    assert (request.model, request.config, request.variant) == ("demo", "v1-inference.yaml", "any")
+    assert (params.width, params.height) == (128, 128), "the native size of the default model"
+    assert (params.model, request.config, request.variant) == ("demo", "v1-inference.yaml", "any")
     assert (request.skip_grid, request.skip_save, request.outdir, request.format) == (
         True, False, "generate-samples", "png",
     )  # fmt: skip
     assert (request.return_base64, request.synchronous, request.fixed_code) == (False, False, False)
-    assert (request.device, request.precision, request.unet_bs, request.turbo) == (None, None, None, None)
-    assert (request.prompt_file, request.negative_prompt, request.warnings) == (None, "", ())
+    assert (params.device, params.precision, params.unet_bs, params.turbo) == (
+        None,
+        None,
+        None,
+        None,
+    )
+    assert (request.prompt_file, params.negative_prompt, request.warnings) == (None, "", ())
 
 
 def test_a_prompt_and_a_image_are_enough_for_img2img(img2img):
     """Given only prompt and init_img, when loaded, then the image's own size is taken."""
     request, image = img2img()
 
-    assert (request.denoising_strength, request.noise_multiplier) == (0.75, 1.0)
+    assert (request.params.strength, request.params.noise_multiplier) == (0.75, 1.0)
     assert (request.upscale, request.post_upscale) == (1, 1)
-    assert (request.width, request.height) == (image.width, image.height) == (96, 64)
+    assert (request.params.width, request.params.height) == (image.width, image.height) == (96, 64)
 
 
 @pytest.mark.parametrize("schema_class", [GenerateSchema, Img2ImgSchema])
@@ -118,7 +146,7 @@ def test_only_prompt_and_image_are_required(limits):
     ("field", "attribute", "good", "bad"),
     [
         ("ddim_steps", "steps", [1, 999, 20.0], [0, -1, 1000, HUGE, 1e300]),
-        ("scale", "scale", [-50, 0, 1, 50, 7.25], [-50.01, 50.01, 1e308, HUGE]),
+        ("scale", "guidance_scale", [-50, 0, 1, 50, 7.25], [-50.01, 50.01, 1e308, HUGE]),
         ("ddim_eta", "eta", [0, 0.5, 1, 1.0], [-0.001, 1.001]),
         ("n_iter", "n_iter", [1, 16], [0, -1, 65]),
         ("n_samples", "n_samples", [1, 16], [0, -1, 65]),
@@ -142,24 +170,24 @@ def test_only_prompt_and_image_are_required(limits):
 def test_bounds_hold_at_their_edges(generate, field, attribute, good, bad):
     """Given values at and beyond a bound, when loaded, then only the edge is taken."""
     for value in good:
-        assert getattr(generate({field: value}), attribute) == value
+        assert loaded(generate({field: value}))[attribute] == value
     for value in bad:
         assert list(refused(generate, **{field: value})) == [field], value
 
 
 @pytest.mark.parametrize(
-    ("field", "good", "bad"),
+    ("field", "attribute", "good", "bad"),
     [
-        ("denoising_strength", [0.0001, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.0001, True, "0.5", NAN]),
-        ("noise_multiplier", [0, 1, 2], [-0.1, 2.1, False, "1", INFINITY]),
-        ("upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, []]),
-        ("post_upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, []]),
+        ("denoising_strength", "strength", [0.0001, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.0001, True, "0.5", NAN]),
+        ("noise_multiplier", "noise_multiplier", [0, 1, 2], [-0.1, 2.1, False, "1", INFINITY]),
+        ("upscale", "upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, []]),
+        ("post_upscale", "post_upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, []]),
     ],
 )
-def test_bounds_of_the_img2img_parameters_hold_at_their_edges(img2img, field, good, bad):
+def test_bounds_of_the_img2img_parameters_hold_at_their_edges(img2img, field, attribute, good, bad):
     """Given img2img values at and beyond a bound, when loaded, then the edge is taken and the rest refused by name."""
     for value in good:
-        assert getattr(img2img({field: value})[0], field) == value
+        assert loaded(img2img({field: value})[0])[attribute] == value
     for value in bad:
         assert list(refused(img2img, **{field: value})) == [field], value
 
@@ -218,7 +246,7 @@ def test_null_for_an_optional_field_is_as_if_it_were_left_out(limits, image_text
 
 def test_null_for_the_sampler_does_not_contradict_plms(generate):
     """Given plms true and sampler null, when loaded, then plms is used."""
-    assert generate(plms=True, sampler=None).sampler == "plms"
+    assert generate(plms=True, sampler=None).params.sampler == "plms"
 
 
 def test_an_unknown_field_is_refused_also_when_it_is_null(generate):
@@ -228,7 +256,7 @@ def test_an_unknown_field_is_refused_also_when_it_is_null(generate):
 
 def test_laion400m_may_only_be_false(generate):
     """Given the older flags, when loaded, then laion400m false passes and true is refused with a reason."""
-    assert generate(laion400m=False).model == "demo"
+    assert generate(laion400m=False).params.model == "demo"
     assert "not supported" in refused(generate, laion400m=True)["laion400m"][0]
 
 
@@ -323,7 +351,7 @@ def test_a_seed_that_is_left_out_is_drawn(generate):
 @pytest.mark.parametrize("name", wire_names())
 def test_every_sampler_name_is_taken(generate, name):
     """Given a name or an alias of the table, when loaded, then the request has the table's own name."""
-    assert generate(sampler=name).sampler in SAMPLERS
+    assert generate(sampler=name).params.sampler in SAMPLERS
 
 
 @pytest.mark.parametrize("name", ["", "DDIM", "euler", "k_euler ", "__class__"])
@@ -334,9 +362,9 @@ def test_an_unknown_sampler_is_refused_with_the_choices(generate, name):
 
 def test_plms_true_means_the_sampler_plms(generate):
     """Given plms true alone or with the same sampler, when loaded, then plms is used."""
-    assert generate(plms=True).sampler == "plms"
-    assert generate(plms=True, sampler="plms").sampler == "plms"
-    assert generate(plms=False, sampler="k_lms").sampler == "k_lms"
+    assert generate(plms=True).params.sampler == "plms"
+    assert generate(plms=True, sampler="plms").params.sampler == "plms"
+    assert generate(plms=False, sampler="k_lms").params.sampler == "k_lms"
 
 
 def test_plms_true_beside_another_sampler_is_refused(generate):
@@ -358,7 +386,7 @@ def test_plms_true_beside_another_sampler_is_refused(generate):
 )
 def test_names_and_aliases_lead_to_the_model(generate, ckpt, name):
     """Given a name or an alias, when loaded, then the request names the model itself."""
-    assert generate(ckpt=ckpt).model == name
+    assert generate(ckpt=ckpt).params.model == name
 
 
 @pytest.mark.parametrize("ckpt", ["nope", "", "SD14", "model.ckpt", "../demo", 14, ["demo"], {"sd14": "model.ckpt"}])
@@ -382,7 +410,7 @@ def test_sizes_end_at_the_limit_of_the_model(generate, ckpt, size, fits):
     """Given a size, when loaded for a model, then the model's own limit decides."""
     body = {"ckpt": ckpt, "H": size, "W": size}
     if fits:
-        assert (generate(body).width, generate(body).height) == (size, size)
+        assert (generate(body).params.width, generate(body).params.height) == (size, size)
     else:
         assert set(refused(generate, **body)) == {"H", "W"}
 
@@ -390,8 +418,8 @@ def test_sizes_end_at_the_limit_of_the_model(generate, ckpt, size, fits):
 @pytest.mark.parametrize(("ckpt", "size"), [("demo", 128), ("sd14", 512), ("sd21v", 768)])
 def test_a_size_that_is_left_out_is_the_model_s_own(generate, ckpt, size):
     """Given no size, or only one side, when loaded, then the native size fills in."""
-    assert (generate(ckpt=ckpt).width, generate(ckpt=ckpt).height) == (size, size)
-    assert (generate(ckpt=ckpt, W=64).width, generate(ckpt=ckpt, W=64).height) == (64, size)
+    assert (generate(ckpt=ckpt).params.width, generate(ckpt=ckpt).params.height) == (size, size)
+    assert (generate(ckpt=ckpt, W=64).params.width, generate(ckpt=ckpt, W=64).params.height) == (64, size)
 
 
 def test_a_size_may_be_wrong_in_two_ways(generate):
@@ -664,23 +692,23 @@ def test_an_upscaled_input_is_drawn_at_the_enlarged_size(img2img):
     """Given a 96x64 image and upscale 2, when loaded without a size, then 192x128 is drawn."""
     request, _ = img2img(upscale=2)
 
-    assert (request.width, request.height) == (192, 128)
+    assert (request.params.width, request.params.height) == (192, 128)
 
 
 def test_an_input_over_the_model_s_limit_keeps_its_shape(img2img):
     """Given upscale beyond the model's limit, when loaded, then the longest side is the limit and both are in steps."""
     request, _ = img2img(upscale=4, ckpt="sd14")
-    assert (request.width, request.height) == (384, 256)
+    assert (request.params.width, request.params.height) == (384, 256)
 
     request, _ = img2img(upscale=4, ckpt="default", post_upscale=2)
-    assert (request.width, request.height, request.result_size) == (384, 256, (768, 512))
+    assert (request.params.width, request.params.height, request.result_size) == (384, 256, (768, 512))
 
 
 def test_a_size_that_is_asked_for_goes_before_the_input_s_own(img2img):
     """Given W and H, when loaded, then the input's own shape does not matter."""
     request, _ = img2img(W=64, H=128)
 
-    assert (request.width, request.height) == (64, 128)
+    assert (request.params.width, request.params.height) == (64, 128)
 
 
 def test_the_prompts_folder_itself_may_be_a_link(limits, generate, tmp_path):

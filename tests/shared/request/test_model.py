@@ -7,7 +7,8 @@ import pytest
 
 from shared.request.model import MAX_SEED, ImageRequest
 from shared.request.parameters import wire_parameters
-from shared.request.schemas import Img2ImgSchema
+from shared.request.sampling import SamplingParams
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
 
 def test_a_request_survives_json(generate, img2img, real_body):
@@ -60,13 +61,13 @@ def test_the_grid_has_n_tasks_images_in_a_task(generate, n_rows, columns):
     assert generate(n_rows=n_rows, n_samples=3).grid_columns == columns
 
 
-def test_parameters_name_every_field_of_the_schema(img2img, limits):
+def test_parameters_name_every_field_of_the_schema(img2img):
     """Given a request, when its parameters are listed, then no parameter of the wire is missing."""
     request, _ = img2img(seed=7, W=64, H=72)
 
     parameters = wire_parameters(request)
 
-    wire = {field.data_key or name for name, field in Img2ImgSchema(limits).fields.items()}
+    wire = set(Img2ImgSchema.keys().values())
     # the image itself, the key, and flags that were resolved into `sampler`
     assert wire - set(parameters) == {"init_img", "api_key", "callback_url", "plms", "laion400m"}
     assert (parameters["seed"], parameters["W"], parameters["H"]) == (7, 64, 72)
@@ -95,3 +96,84 @@ def test_a_record_that_is_older_than_a_field_can_be_read(generate):
     del values["callback_url"]
 
     assert ImageRequest.from_json(json.dumps(values)) == generate(seed=values["seed"])
+
+
+def test_the_record_of_a_text_to_image_of_version_0_1_can_be_read():
+    """Given a record as version 0.1 wrote it, when read, then it is the request that was accepted then."""
+    record = {
+        "callback_url": "https://example.org/done", "config": "v1-inference.yaml", "denoising_strength": None,
+        "device": "cuda", "eta": 0.5, "fixed_code": True, "format": "jpg", "height": 64, "input_pixels": 0,
+        "kind": "generate", "model": "demo", "n_iter": 2, "n_rows": 1, "n_samples": 2, "negative_prompt": "dark",
+        "noise_multiplier": 1.0, "noise_seed": 7, "outdir": "x", "post_upscale": 1, "precision": "full",
+        "prompt_file": "p.txt", "prompts": ["a", "b"], "return_base64": True, "sampler": "k_euler", "scale": -1.5,
+        "seed": 2, "skip_grid": False, "skip_save": True, "steps": 3, "synchronous": True, "text_cost": 5,
+        "turbo": True, "unet_bs": 2, "upscale": 1, "variant": "standard", "warnings": ["A warning."], "width": 72,
+    }  # fmt: skip
+
+    request = ImageRequest.from_json(json.dumps(record))
+
+    params = SamplingParams(
+        model="demo", negative_prompt="dark", sampler="k_euler", steps=3, guidance_scale=-1.5, eta=0.5, width=72,
+        height=64, strength=1.0, noise_multiplier=1.0, device="cuda", precision="full", unet_bs=2, turbo=True,
+    )  # fmt: skip
+    assert request == ImageRequest(
+        kind="generate", params=params, config="v1-inference.yaml", variant="standard", prompts=("a", "b"), seed=2,
+        n_iter=2, n_samples=2, fixed_code=True, skip_grid=False, n_rows=1, skip_save=True, outdir="x", format="jpg",
+        return_base64=True, synchronous=True, noise_seed=7, upscale=1, post_upscale=1, prompt_file="p.txt",
+        callback_url="https://example.org/done", input_pixels=0, text_cost=5, warnings=("A warning.",),
+    )  # fmt: skip
+
+
+def test_the_record_of_an_image_to_image_of_version_0_1_can_be_read(img2img):
+    """Given a record of an image to image as version 0.1 wrote it, when read, then its strength is the one asked for.
+
+    Its keys are also what a worker of that version finds in a record of today.
+    """
+    record = {
+        "callback_url": None, "config": "v1-inference.yaml", "denoising_strength": 0.3, "device": None, "eta": 0.0,
+        "fixed_code": False, "format": "png", "height": 128, "input_pixels": 6144, "kind": "img2img", "model": "demo",
+        "n_iter": 1, "n_rows": 0, "n_samples": 1, "negative_prompt": "", "noise_multiplier": 1.1, "noise_seed": None,
+        "outdir": "img2img-samples", "post_upscale": 2, "precision": None, "prompt_file": None, "prompts": ["a cat"],
+        "return_base64": False, "sampler": "ddim", "scale": 7.5, "seed": 1, "skip_grid": True, "skip_save": False,
+        "steps": 20, "synchronous": False, "text_cost": 0, "turbo": None, "unet_bs": None, "upscale": 2,
+        "variant": "any", "warnings": [], "width": 192,
+    }  # fmt: skip
+
+    request, _ = img2img(seed=1, denoising_strength=0.3, noise_multiplier=1.1, upscale=True, post_upscale=2)
+
+    assert ImageRequest.from_json(json.dumps(record)) == request
+    assert json.loads(request.to_json()).items() >= record.items()
+
+
+def test_what_a_newer_version_wrote_is_left_out(generate):
+    """Given a record with fields that this version does not know, when read, then the rest is as it was."""
+    request = generate()
+    record = json.loads(request.to_json()) | {"clip_skip": 2, "params": {"clip_skip": 2}}
+
+    assert ImageRequest.from_json(json.dumps(record)) == request
+
+
+def test_every_sampling_parameter_can_be_asked_for():
+    """Given the sampling parameters, then each is a field of the schema that has them all, so that none stays unset."""
+    assert {field.name for field in dataclasses.fields(SamplingParams)} <= set(Img2ImgSchema.keys())
+
+
+def test_every_sampling_parameter_is_told(generate, img2img):
+    """Given a request, when its parameters are listed, then every sampling parameter of its kind has its value."""
+    for schema, request in ((GenerateSchema, generate()), (Img2ImgSchema, img2img()[0])):
+        told, keys = wire_parameters(request), schema.keys()
+        params = {keys[name]: value for name, value in vars(request.params).items() if name in keys}
+        assert params.items() <= told.items()
+
+
+def test_parameters_are_told_in_their_order_of_old(img2img, limits):
+    """Given a request, when its parameters are listed, then clients see them in the order that they always had."""
+    (limits.prompts_dir / "p.txt").write_text("a\nb")
+    request, _ = img2img({"from-file": "p.txt"}, prompt=None)
+
+    assert list(wire_parameters(request)) == [
+        "type", "prompt", "negative_prompt", "ckpt", "config", "sampler", "ddim_steps", "scale", "ddim_eta", "seed",
+        "W", "H", "C", "f", "n_iter", "n_samples", "fixed_code", "noise_seed", "skip_grid", "n_rows", "skip_save",
+        "outdir", "format", "return_base64", "synchronous_request", "device", "precision", "unet_bs", "turbo",
+        "from-file", "prompts", "denoising_strength", "noise_multiplier", "upscale", "post_upscale", "warnings",
+    ]  # fmt: skip

@@ -48,7 +48,7 @@ def test_the_size_follows_from_the_shape_of_the_input(img2img, image, asked, dra
     """Given an input and no side, one or both, when loaded, then the shape is kept, or it is told that it is not."""
     request, _ = img2img(init_img=image_text(*image), **asked)
 
-    assert (request.width, request.height) == drawn
+    assert (request.params.width, request.params.height) == drawn
     assert len(request.warnings) == len(told), request.warnings
     for warning, words in zip(request.warnings, told, strict=True):
         assert warning.startswith("W, H: ")
@@ -59,7 +59,7 @@ def test_text_to_image_keeps_the_native_size_for_the_other_side(generate):
     """Given one side of /generate, when loaded, then the other is the model's native one."""
     request = generate(W=256)
 
-    assert (request.width, request.height, request.warnings) == (256, 128, ())
+    assert (request.params.width, request.params.height, request.warnings) == (256, 128, ())
 
 
 def test_a_grid_that_fits_is_of_full_size(generate):
@@ -108,10 +108,12 @@ def test_a_smaller_grid_is_told_of_with_the_answer(generate):
 def test_an_image_that_no_file_can_hold_is_refused(img2img, limits):
     """Given post_upscale beyond what a format holds, when loaded, then it is refused by its field."""
     large = replace(load_catalogue("demo").default, max_size=8192)
-    wide = replace(img2img()[0], width=4104, height=64, format="webp", post_upscale=4)
+    plain = img2img()[0]
+    wide = replace(plain, params=replace(plain.params, width=4104, height=64), format="webp", post_upscale=4)
     assert "in the format webp a side has at most 16383" in (objection_to_result(wide) or "")
     assert objection_to_result(replace(wide, format="jpg")) is None
-    many = replace(wide, width=large.max_size, height=large.max_size, format="png", post_upscale=2)
+    square = replace(plain.params, width=large.max_size, height=large.max_size)
+    many = replace(wide, params=square, format="png", post_upscale=2)
     assert "67108864" in (objection_to_result(many) or "")
     assert objection_to_result(replace(many, post_upscale=1)) is None
 

@@ -62,7 +62,7 @@ def stock_images(engine: Engine, request_for: Build) -> Callable[[DenoiseRequest
         for model in LAYOUTS
         for width in WIDTHS
     }
-    return lambda request: made[request.model, request.width]
+    return lambda request: made[request.params.model, request.params.width]
 
 
 def fully(request_for: Build, model: str, width: int) -> DenoiseRequest:

@@ -35,7 +35,7 @@ def fast_half(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_wish_that_cannot_be_honoured_gets_one_sentence(wish: dict[str, Any], word: str, request_for: Build) -> None:
     """Given a plain CPU worker, when a wish is beyond it, then exactly one warning names the wish."""
-    warnings = resolve(request_for(**wish), CPU, profile_for("cpu", CPU)).warnings
+    warnings = resolve(request_for(**wish).params, CPU, profile_for("cpu", CPU)).warnings
     assert [warning.partition(":")[0] for warning in warnings] == [word]
     assert warnings[0].endswith(".")
 
@@ -52,13 +52,13 @@ def test_a_wish_that_cannot_be_honoured_gets_one_sentence(wish: dict[str, Any], 
 )
 def test_a_wish_that_is_honoured_gets_no_warning(wish: dict[str, Any], request_for: Build) -> None:
     """Given a CPU worker, when nothing or only the possible is wished for, then there are no warnings."""
-    assert resolve(request_for(**wish), CPU, profile_for("cpu", CPU)).warnings == ()
+    assert resolve(request_for(**wish).params, CPU, profile_for("cpu", CPU)).warnings == ()
 
 
 @pytest.mark.usefixtures("fast_half")
 def test_low_precision_is_honoured_where_it_is_fast(request_for: Build) -> None:
     """Given a processor with bfloat16 arithmetic, when autocast is wished for, then the UNet runs in bfloat16."""
-    options = resolve(request_for(precision="autocast"), CPU, profile_for("cpu", CPU))
+    options = resolve(request_for(precision="autocast").params, CPU, profile_for("cpu", CPU))
     assert (options.precision.unet, options.precision.others) == (torch.bfloat16, torch.float32)
     assert options.used()["precision"] == "autocast"
     assert options.warnings == ()
@@ -73,8 +73,8 @@ def test_a_device_is_described_by_its_kind_or_name() -> None:
 def test_turbo_has_a_meaning_where_parts_are_offloaded(request_for: Build) -> None:
     """Given the optimized profile on a GPU, when turbo is wished for, then it is used; elsewhere on that GPU not."""
     request = request_for(turbo=True)
-    assert resolve(request, CUDA, profile_for("optimized", CUDA)).turbo
-    assert not resolve(request, CUDA, profile_for("standard", CUDA)).turbo
+    assert resolve(request.params, CUDA, profile_for("optimized", CUDA)).turbo
+    assert not resolve(request.params, CUDA, profile_for("standard", CUDA)).turbo
 
 
 def test_a_gpu_computes_in_half_precision_unless_full_is_wished_for() -> None:

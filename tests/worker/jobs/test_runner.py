@@ -51,18 +51,18 @@ class FakeEngine:
         return ticket
 
     def draw(self, ticket: Ticket) -> None:
-        request = ticket.request
-        for step in range(1, request.steps + 1):
+        params = ticket.request.params
+        for step in range(1, params.steps + 1):
             if ticket.ending:
                 ticket.outcome.set_exception(ticket.ending)
                 return
             self.before_result()
-            ticket.on_step(step, request.steps)
+            ticket.on_step(step, params.steps)
             if ticket.on_preview:
-                ticket.on_preview(Image.new("RGB", (request.width // 8, request.height // 8), (0, 200, 0)))
+                ticket.on_preview(Image.new("RGB", (params.width // 8, params.height // 8), (0, 200, 0)))
             self.after_step()
-        colour = (request.noise_seed % 256, 100, 0)
-        image = Image.new("RGB", (request.width, request.height), colour)
+        colour = (ticket.request.noise_seed % 256, 100, 0)
+        image = Image.new("RGB", (params.width, params.height), colour)
         ticket.outcome.set_result(Denoised(image, {"device": "cpu"}, ("a warning",)))
 
 
@@ -82,11 +82,11 @@ class FakeTicket(Ticket):
 def request_of(**changes: Any) -> ImageRequest:
     values: dict[str, Any] = {
         "kind": "generate", "model": "demo", "config": "v1-inference.yaml", "variant": "any", "prompts": ("a cat",),
-        "negative_prompt": "", "width": 64, "height": 64, "steps": 3, "scale": 7.5, "eta": 0.0, "sampler": "ddim",
-        "seed": 10, "n_iter": 1, "n_samples": 1, "fixed_code": False, "skip_grid": True, "n_rows": 0,
+        "width": 64, "height": 64, "steps": 3, "guidance_scale": 7.5, "sampler": "ddim", "seed": 10, "n_iter": 1,
+        "n_samples": 1, "fixed_code": False, "skip_grid": True, "n_rows": 0,
         "skip_save": False, "outdir": "kept", "format": "png", "return_base64": False, "synchronous": False,
     }  # fmt: skip
-    return ImageRequest(**values | changes)
+    return ImageRequest.of(values | changes)
 
 
 @pytest.fixture
@@ -238,12 +238,12 @@ def test_img2img_reads_its_input_at_the_size_asked_for(
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
     results.write(input_folder("j"), INPUT_NAME, data.getvalue())
-    jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, post_upscale=2))
+    jobs.accept("j", request_of(kind="img2img", strength=0.5, post_upscale=2))
     runner.run(TaskRef("j", 0))
     start = engine.requests[0].init_image
     assert start is not None
     assert (start.size, start.getpixel((5, 5))) == ((64, 64), (0, 0, 255))
-    assert engine.requests[0].strength == 0.5
+    assert engine.requests[0].params.strength == 0.5
     name = jobs.get("j").images[0].name
     assert Image.open(io.BytesIO(results.read("kept/j", name))).size == (128, 128)
 
@@ -265,7 +265,7 @@ def test_an_input_is_brought_to_its_size_in_one_step(
         made.append(size)
         return resize(image, size, *more, **named)
 
-    jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, upscale=upscale, width=size, height=size))
+    jobs.accept("j", request_of(kind="img2img", strength=0.5, upscale=upscale, width=size, height=size))
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "resize", noted)
         runner._inputs.of(jobs.claims.claim("j", 0))  # type: ignore[arg-type]  # it is there
@@ -292,7 +292,7 @@ def test_the_tasks_of_a_job_share_its_input(
     for number in range(20):
         job = f"j{number}"
         results.write(input_folder(job), INPUT_NAME, data.getvalue())
-        jobs.accept(job, request_of(kind="img2img", denoising_strength=0.5, n_iter=3))
+        jobs.accept(job, request_of(kind="img2img", strength=0.5, n_iter=3))
         for task in range(3):
             runner.run(TaskRef(job, task))
     assert read == [input_folder(f"j{number}") for number in range(20)]
@@ -316,7 +316,7 @@ def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
         return found
 
     monkeypatch.setattr(results, "read", together)
-    jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, n_iter=3, skip_grid=True))
+    jobs.accept("j", request_of(kind="img2img", strength=0.5, n_iter=3, skip_grid=True))
     threads = [threading.Thread(target=runner.run, args=(TaskRef("j", task),)) for task in range(3)]
     for thread in threads:
         thread.start()
@@ -498,7 +498,7 @@ def test_a_store_that_is_away_for_a_while_loses_no_work(
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
     ResultStore(flaky._root).write(input_folder("j"), INPUT_NAME, data.getvalue())
-    jobs.accept("j", request_of(kind="img2img", denoising_strength=0.5, n_samples=2, skip_grid=False))
+    jobs.accept("j", request_of(kind="img2img", strength=0.5, n_samples=2, skip_grid=False))
 
     def again() -> None:
         flaky.failed = 0

@@ -166,7 +166,7 @@ def test_the_parts_of_a_image_come_one_after_the_other(
     assert moves[first:] == [(part, way) for part in order for way in ("comes", "goes")]
     assert (done.used["unet_bs"], done.used["turbo"]) == (1, False)
     assert done.warnings == ()
-    whole = engine.submit(replace(request, unet_bs=1), lambda *_: None).result(60)
+    whole = engine.submit(request_for(steps=6, unet_bs=1), lambda *_: None).result(60)
     assert done.image.tobytes() == whole.image.tobytes()
 
 

@@ -17,7 +17,7 @@ from benchmarks.original_layout import Weights, original
 from shared.catalogue.models import Catalogue, Model
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
-from tests.worker.conftest import PLAIN
+from tests.worker.conftest import PLAIN, changed
 from tests.worker.original_layout import write_folder
 from worker.engine import Denoised, Engine
 from worker.hardware.devices import Device
@@ -76,7 +76,7 @@ def engine(world: World) -> Iterator[Engine]:
 
 
 def made(engine: Engine, model: str, **different: Any) -> Denoised:
-    request = replace(PLAIN, model=model, steps=2, **different)
+    request = changed(PLAIN, model=model, steps=2, **different)
     return engine.submit(request, lambda *_: None).result(120)
 
 

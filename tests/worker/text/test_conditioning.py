@@ -268,7 +268,7 @@ def test_the_images_of_a_row_share_what_their_text_tells(
 
     def begin(**different: Any) -> RunningRequest:
         request = request_for(**different)
-        return RunningRequest(Ticket(request, lambda *_: None), checkpoint, resolve(request, CPU, PROFILE))
+        return RunningRequest(Ticket(request, lambda *_: None), checkpoint, resolve(request.params, CPU, PROFILE))
 
     with torch.no_grad():
         same = [begin(noise_seed=seed, steps=3 + seed) for seed in range(5)]

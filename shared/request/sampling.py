@@ -1,0 +1,37 @@
+"""What an image is drawn with: one value, from the schema through the job record to the engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """What every image of a job is drawn with. The prompt and the seeds, which differ by image, stand beside it.
+
+    `width` and `height` are pixels, multiples of 8. `guidance_scale` 1 is no guidance. `eta` is the share of fresh
+    noise in each step of the samplers that know it. `strength` (0 < x <= 1) is the share of the steps that runs on an
+    input image, and `noise_multiplier` scales the noise that is added to it. `device`, `precision`, `unet_bs` and
+    `turbo` are requested options, None where nothing is requested. A default is what changes nothing, because it also
+    stands for a parameter that is newer than the record that is read.
+    """
+
+    model: str
+    negative_prompt: str = ""
+    sampler: str
+    steps: int
+    guidance_scale: float
+    eta: float = 0.0
+    width: int
+    height: int
+    strength: float = 1.0
+    noise_multiplier: float = 1.0
+    device: str | None = None
+    precision: str | None = None
+    unet_bs: int | None = None
+    turbo: bool | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Made from those of `values` that are parameters; what is not among them has its default."""
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
