@@ -38,16 +38,16 @@ class FakeQueue:
         self.clear()
 
     def clear(self) -> None:
-        self.calls: list[str] = []
+        self.messages: list[str] = []
         self.error: Exception = ServiceUnavailable("The queue cannot be reached; try again in a moment.")
         self.breaks_after: int | None = None
         self.worker: Callable[[], None] = lambda: None
 
     def notify(self, variant: str, count: int = 1) -> None:
         for _ in range(count):
-            if self.breaks_after is not None and len(self.calls) >= self.breaks_after:
+            if self.breaks_after is not None and len(self.messages) >= self.breaks_after:
                 raise self.error
-            self.calls.append(variant)
+            self.messages.append(variant)
             self.worker()
 
 
@@ -185,10 +185,10 @@ class World:
         return job_id
 
     def play_worker(self, act: Callable[[str], object]) -> None:
-        """From now on every call takes the task that is due, and does `act` with the id of its job."""
+        """From now on every message takes the task that is due, and does `act` with the id of its job."""
 
         def work() -> None:
-            task = self.services.jobs.claims.take(f"call {len(self.queue.calls)}", self.queue.calls[-1])
+            task = self.services.jobs.claims.take(f"message {len(self.queue.messages)}", self.queue.messages[-1])
             assert task is not None
             act(task.job_id)
 

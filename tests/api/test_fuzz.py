@@ -106,14 +106,14 @@ def test_no_body_ever_gives_a_5xx(world, image_text, path, schema_class, seed):
         answer = world.client.post(path, data=json.dumps(body), content_type="application/json")
 
         if answer.status_code == 202:
-            assert world.services.jobs.get(answer.json["task_id"]).request.tasks == len(world.queue.calls)
+            assert world.services.jobs.get(answer.json["task_id"]).request.tasks == len(world.queue.messages)
             continue
         assert answer.status_code in (400, 401, 422), (answer.status_code, body)
         assert set(answer.json) == {"error", "code", "fields"}
         if answer.status_code == 400:
             assert answer.json["fields"], body
             assert set(answer.json["fields"]) <= set(body) | {"prompt", "init_img"}
-        assert (world.queue.calls, world.job_keys(), world.stored_files()) == ([], [], [])
+        assert (world.queue.messages, world.job_keys(), world.stored_files()) == ([], [], [])
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -55,38 +55,38 @@ def work(store: JobStore, count: int, chance: random.Random) -> None:
         store.accept(job_id, request_of(n_iter=chance.randint(1, 4), prompts=("käse 🧀",)), f"owner {number % 3}")
     tasks: list[tuple[str, TaskRef]] = []
     for number in range(2 * count):
-        if task := store.claims.take(f"call {number}", "any"):
-            tasks.append((f"call {number}", task))
-    for call, task in tasks:
+        if task := store.claims.take(f"message {number}", "any"):
+            tasks.append((f"message {number}", task))
+    for message, task in tasks:
         what = chance.random()
         if what < 0.1:
             store.cancel(task.job_id)
-        if what < 0.2 or not (claim := store.claims.claim(task.job_id, task.number, call)):
+        if what < 0.2 or not (claim := store.claims.claim(task.job_id, task.number, message)):
             continue
         if what < 0.3:
             store.claims.release(claim)
         elif what < 0.8:
             if store.claims.finish(claim, [], {"device": "cpu"}, []):
                 store.close(task.job_id, None)
-            store.backlog.drop(call, task)
+            store.backlog.drop(message, task)
 
 
 def check(client: Any) -> tuple[int, int]:
-    """Every unfinished task is in line or taken, and no list names a job without record; counts jobs and such tasks."""
+    """Every unfinished task is queued or taken, and no list names a job without record; counts jobs and such tasks."""
     store = JobStore(client)
     held = {str(taken.task) for taken in store.backlog.taken()}
-    line = set(client.zrange("pd:backlog:rows:any", 0, -1))
+    queued = set(client.zrange("pd:backlog:rows:any", 0, -1))
     records = {key.removeprefix("pd:job:") for key in client.scan_iter("pd:job:*")}
-    assert {task.rpartition(":")[0] for task in line | held} <= records, "a task without record"
+    assert {task.rpartition(":")[0] for task in queued | held} <= records, "a task without record"
     open_jobs, tasks = set(), 0
     for job_id in records:
         job = store.get(job_id)
         if job.state.final:
-            assert not {task for task in line if task.rpartition(":")[0] == job_id}
+            assert not {task for task in queued if task.rpartition(":")[0] == job_id}
             continue
         open_jobs.add(job_id)
         unfinished = {str(TaskRef(job_id, number)) for number, task in enumerate(job.tasks) if not task.done}
-        assert unfinished <= line | held, "a task that nobody would begin"
+        assert unfinished <= queued | held, "a task that nobody would begin"
         assert len(job.tasks) - len(unfinished) == int(client.hget(f"pd:job:{job_id}", "done"))
         tasks += len(unfinished)
     assert set(store.backlog.open_jobs(0, 10_000)) == open_jobs
@@ -97,7 +97,7 @@ def check(client: Any) -> tuple[int, int]:
 
 
 def test_a_torn_log_tells_whole_jobs(redis_server: Path, tmp_path: Path, scale: Scale, keep_figures: Keep) -> None:
-    """Given Redis' log cut at random bytes, when it starts again, then each task is in line, taken or done."""
+    """Given Redis' log cut at random bytes, when it starts again, then each task is queued, taken or done."""
     cuts, jobs, chance = scale(8, 60), scale(40, 120), random.Random(7)
     whole = Server(redis_server, tmp_path / "whole")
     with whole as client:

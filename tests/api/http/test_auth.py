@@ -26,7 +26,7 @@ def test_a_right_key_opens_in_each_place(world, place):
 def test_a_wrong_key_is_401_in_each_place(world, assert_error, place, key):
     """Given a wrong key in any place, when posted, then 401 and nothing is queued."""
     assert_error(post(world.client, *PLACES[place](key)), 401, "unauthorized")
-    assert world.queue.calls == []
+    assert world.queue.messages == []
 
 
 @pytest.mark.parametrize(

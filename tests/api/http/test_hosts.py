@@ -34,7 +34,7 @@ def test_a_rebound_name_gets_nothing(world, assert_error, host):
     for method, path in (("GET", "/recent"), ("POST", "/generate"), ("GET", "/health"), ("GET", "/nowhere")):
         same = {"Host": host, "Origin": f"http://{host}"}
         assert_error(ask(world.client, method, path, **same), 421, "host_not_allowed")
-    assert world.queue.calls == []
+    assert world.queue.messages == []
 
 
 def test_names_of_the_operator_are_answered(world, assert_error):
@@ -57,7 +57,7 @@ def test_a_page_of_another_origin_is_refused(world, assert_error, origin):
     """Given no API_KEYS, when a foreign page asks, then 403, whatever it asks for, and nothing is queued."""
     for method, path in (("GET", "/recent"), ("POST", "/generate"), ("POST", "/cancel/x"), ("OPTIONS", "/generate")):
         assert_error(ask(world.client, method, path, Origin=origin), 403, "origin_not_allowed")
-    assert world.queue.calls == []
+    assert world.queue.messages == []
 
 
 def test_our_own_pages_and_those_of_the_operator_are_answered(world):

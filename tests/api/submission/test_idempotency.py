@@ -23,7 +23,7 @@ def test_the_same_key_and_body_give_the_same_job(world):
 
     assert first.json == again.json
     assert (first.headers.get("Idempotency-Replayed"), again.headers.get("Idempotency-Replayed")) == (None, "true")
-    assert len(world.queue.calls) == 1
+    assert len(world.queue.messages) == 1
 
 
 def test_another_api_process_knows_the_key_too(world):
@@ -39,7 +39,7 @@ def test_the_same_key_with_another_body_is_a_conflict(world, assert_error):
 
     assert_error(post(world.client, "k1", prompt="a dog"), 409, "idempotency_key_reused")
     assert_error(post(world.client, "k1", seed=None), 409, "idempotency_key_reused")
-    assert len(world.queue.calls) == 1
+    assert len(world.queue.messages) == 1
 
 
 def test_owners_do_not_meet_in_a_key(world):
@@ -69,7 +69,7 @@ def test_a_finished_job_is_given_again_with_its_result(world):
     answer = post(patient, "k1", synchronous_request=True)
     assert answer.status_code == 200
     assert answer.headers["X-Task-Id"] == job_id
-    assert len(world.queue.calls) == 1
+    assert len(world.queue.messages) == 1
 
 
 def test_a_submission_that_was_refused_can_be_tried_again_with_its_key(world):
@@ -94,11 +94,11 @@ def test_a_submission_whose_api_process_died_is_completed_by_the_retry(world, mo
 
     job_id = post(world.client, "k1", n_iter=2).json["task_id"]
     assert post(world.client, "k1", n_iter=2).json["task_id"] == job_id
-    assert (world.tasks_waiting(), len(world.queue.calls)) == (2, 2)
+    assert (world.tasks_waiting(), len(world.queue.messages)) == (2, 2)
 
 
 def test_a_process_that_died_after_the_acceptance_leaves_a_whole_job(world):
-    """Given a process that dies while it calls workers, when the request comes again, then it is the same whole job."""
+    """Given a process that dies while it notifies workers, when the request comes again, then it is the same job."""
 
     def die():
         raise SystemExit("killed")

@@ -28,8 +28,8 @@ def test_a_request_is_accepted_with_a_place_to_look(world):
     job_id = answer.json["task_id"]
     assert answer.json["Location"] == answer.headers["Location"] == f"/status/{job_id}"
     assert (answer.json["active_model"], answer.json["Position"]) == ("demo", 1)
-    assert (world.queue.calls, world.tasks_waiting()) == (["any"], 1)
-    assert world.services.jobs.claims.take("a call", "any") == TaskRef(job_id, 0)
+    assert (world.queue.messages, world.tasks_waiting()) == (["any"], 1)
+    assert world.services.jobs.claims.take("a message", "any") == TaskRef(job_id, 0)
     assert world.redis.ttl(f"pd:job:{job_id}") == -1, "a queued job never expires"
     assert world.post().json["Position"] == 2
 
@@ -39,7 +39,7 @@ def test_the_real_generate_body_is_accepted_as_it_is(world, real_body):
     answer = world.client.post("/generate", json=real_body("generate"))
 
     assert answer.status_code == 202, answer.text
-    assert (world.queue.calls, world.tasks_waiting("optimized")) == (["optimized"], 1)
+    assert (world.queue.messages, world.tasks_waiting("optimized")) == (["optimized"], 1)
 
 
 def test_the_real_img2img_body_is_answered_with_the_choices_then_accepted(world, real_body, assert_error):
@@ -52,17 +52,17 @@ def test_the_real_img2img_body_is_answered_with_the_choices_then_accepted(world,
 
     answer = world.client.post("/img2img", json=body | {"ckpt": "default"})
     assert answer.status_code == 202, answer.text
-    assert (len(world.queue.calls), world.tasks_waiting("optimized")) == (2, 2), "one call a task"
+    assert (len(world.queue.messages), world.tasks_waiting("optimized")) == (2, 2), "one message a task"
     assert world.stored_files() == [f".expiring/inputs/{answer.json['task_id']}/input.png"]
 
 
 def test_each_task_is_queued_once(world):
-    """Given n_iter 3 and two prompts, when posted, then six tasks wait, in order, and six calls are made."""
+    """Given n_iter 3 and two prompts, when posted, then six tasks wait, in order, and six messages are sent."""
     (world.folder / "prompts" / "p.txt").write_text("a\nb")
     job_id = world.submit(n_iter=3, prompt=..., **{"from-file": "p.txt"})
 
-    assert world.queue.calls == ["any"] * 6
-    taken = [world.services.jobs.claims.take(f"call {number}", "any") for number in range(7)]
+    assert world.queue.messages == ["any"] * 6
+    taken = [world.services.jobs.claims.take(f"message {number}", "any") for number in range(7)]
     assert taken == [*(TaskRef(job_id, task) for task in range(6)), None]
 
 
@@ -131,7 +131,7 @@ def test_a_bad_body_is_400_names_every_bad_field_and_leaves_nothing(world, asser
     error = assert_error(world.post(path, **fields), 400, "invalid_request")
 
     assert set(error.fields) == named
-    assert world.queue.calls == []
+    assert world.queue.messages == []
     assert world.job_keys() == []
     assert world.stored_files() == []
 
@@ -150,7 +150,7 @@ def test_too_many_images_are_422(world, assert_error):
     error = assert_error(world.post(n_iter=3, n_samples=3), 422, "too_costly")
 
     assert set(error.fields) == {"n_iter", "n_samples"}
-    assert (world.queue.calls, world.job_keys()) == ([], [])
+    assert (world.queue.messages, world.job_keys()) == ([], [])
 
 
 # ---- bodies that are no JSON object
@@ -174,7 +174,7 @@ def test_too_many_images_are_422(world, assert_error):
 def test_another_content_type_is_415(world, assert_error, path, data, content_type):
     """Given a body that is not declared as JSON, when posted, then 415."""
     assert_error(world.client.post(path, data=data, content_type=content_type), 415, "not_json")
-    assert world.queue.calls == []
+    assert world.queue.messages == []
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_another_content_type_is_415(world, assert_error, path, data, content_ty
 def test_what_is_no_json_object_is_400(world, assert_error, data):
     """Given malformed JSON, another JSON value, wrong UTF-8 or endless nesting, when posted, then 400, never 500."""
     assert_error(world.client.post("/generate", data=data, content_type="application/json"), 400, "malformed_json")
-    assert world.queue.calls == []
+    assert world.queue.messages == []
 
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 950, 970, 980, 990, 1000, 1100])
@@ -265,7 +265,7 @@ def test_a_body_over_the_limit_is_413(world, assert_error):
     assert_error(
         world.client.post("/generate", data=at_limit + b" ", content_type="application/json"), 413, "body_too_large"
     )
-    assert world.queue.calls == []
+    assert world.queue.messages == []
 
 
 @pytest.mark.parametrize("part", ["{}", "[]", "1", '"a"'])
@@ -293,7 +293,7 @@ def test_a_body_without_a_length_has_the_same_limit(world, size, status):
     )
 
     assert answer.status_code == status, answer.text
-    assert len(world.queue.calls) == (1 if status == 202 else 0)
+    assert len(world.queue.messages) == (1 if status == 202 else 0)
 
 
 # ---- whom to call back
@@ -304,7 +304,7 @@ def test_without_a_list_no_address_is_called_back(world, assert_error):
     error = assert_error(world.post(callback_url="https://hooks.example.org/x"), 422, "callback_refused")
 
     assert "CALLBACK_HOSTS" in error.fields["callback_url"][0]
-    assert world.queue.calls == []
+    assert world.queue.messages == []
 
 
 def test_only_listed_hosts_are_called_back(world, assert_error):
@@ -337,7 +337,7 @@ def test_a_model_that_no_worker_has_is_422(world, assert_error):
 
     assert "available now: demo" in error.error
     assert list(error.fields) == ["ckpt"]
-    assert (world.queue.calls, world.stored_files()) == ([], [])
+    assert (world.queue.messages, world.stored_files()) == ([], [])
     assert world.post(ckpt="demo").status_code == 202
 
 
@@ -382,7 +382,7 @@ def test_a_job_whose_workers_could_not_be_called_is_accepted_all_the_same(world,
 
     assert answer.status_code == 202
     assert "secret" not in answer.text
-    assert len(world.queue.calls) == breaks_after
+    assert len(world.queue.messages) == breaks_after
     assert world.tasks_waiting() == 3
     assert world.services.jobs.get(answer.json["task_id"]).state is State.PENDING
 
@@ -394,7 +394,7 @@ def test_redis_away_is_503_and_the_api_recovers_by_itself(world, assert_error, i
     for answer in (world.post(), world.post("/img2img", init_img=image_text)):
         assert_error(answer, 503, "service_unavailable")
         assert int(answer.headers["Retry-After"]) > 0
-    assert (world.queue.calls, world.stored_files()) == ([], [])
+    assert (world.queue.messages, world.stored_files()) == ([], [])
 
     world.server.let_in()
     assert world.post().status_code == 202
@@ -523,8 +523,8 @@ def test_a_request_over_the_cost_limit_is_refused_before_it_is_queued(world, ass
     fields = {"H": 64, "W": 64, "ddim_steps": 20}
 
     assert world.post(client=client, **fields, n_samples=4).status_code == 202
-    queued = list(world.queue.calls)
+    queued = list(world.queue.messages)
     for more in ({"n_samples": 5}, {"n_samples": 4, "ddim_steps": 21}, {"n_samples": 4, "H": 72}):
         error = assert_error(world.post(client=client, **fields | more), 422, "too_costly")
         assert "ddim_steps" in error.fields
-    assert world.queue.calls == queued
+    assert world.queue.messages == queued

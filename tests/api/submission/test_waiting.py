@@ -25,7 +25,7 @@ def test_a_synchronous_request_answers_the_image_itself(world, patient):
 
     assert (answer.status_code, answer.mimetype, answer.headers["X-Seed"]) == (200, "image/webp", "3")
     assert answer.data.startswith(b"RIFF")
-    assert len(world.queue.calls) == 1
+    assert len(world.queue.messages) == 1
 
 
 def test_a_synchronous_request_answers_json_where_wanted(world, patient):
@@ -79,7 +79,7 @@ def test_past_the_cap_of_waiters_the_answer_is_202_at_once(world):
     client = world.another_client(sync_timeout_s=10_000.0, sync_waiters=0)
 
     assert world.post(client=client, synchronous_request=True).status_code == 202
-    assert len(world.queue.calls) == 1
+    assert len(world.queue.messages) == 1
 
 
 def test_a_place_is_given_back_after_waiting(world):
@@ -105,7 +105,7 @@ def test_a_moment_without_redis_does_not_end_the_wait(world, patient, monkeypatc
     get = JobStore.get
 
     def sometimes(self, job_id):
-        if not world.queue.calls or self is world.services.jobs:
+        if not world.queue.messages or self is world.services.jobs:
             return get(self, job_id)
         reads.append(job_id)
         if len(reads) == 1:
