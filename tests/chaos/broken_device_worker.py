@@ -1,4 +1,4 @@
-"""A worker whose device breaks under the prompt "breaks the device": all its calls raise from then on."""
+"""A worker whose device breaks under the prompt "breaks the device": every forward pass raises from then on."""
 
 from typing import Any
 from unittest.mock import patch

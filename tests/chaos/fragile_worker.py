@@ -1,7 +1,7 @@
 """A worker as it is, but for three prompts.
 
-"poison" kills it, under "huge" no two requests fit into one call, and "fatal grid" kills the first that has made the
-grid, before it says so. Whatever the machine, it takes sharing for worthwhile.
+"poison" kills it, under "huge" no two requests fit into one forward pass, and "fatal grid" kills the first that has
+made the grid, before it says so. Whatever the machine, it takes sharing for worthwhile.
 """
 
 import os

@@ -11,7 +11,7 @@ from worker.process.ending import FAILED
 
 
 def test_a_worker_whose_device_breaks_ends_and_its_jobs_run_elsewhere(make_service: Callable[..., Service]) -> None:
-    """Given a device whose calls raise for ever, when it breaks amid a job, then the worker ends with its reason and
+    """Given a device that fails for ever, when it breaks amid a job, then the worker ends with its reason and
     status, holds no task any more, and another worker does every job."""
     # nothing comes back by a timeout here: what is done elsewhere was handed back
     service = make_service(workers=0, VISIBILITY_TIMEOUT_S="600", LOG_FORMAT="json")

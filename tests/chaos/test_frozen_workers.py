@@ -1,4 +1,4 @@
-"""A worker that was frozen and woke has let go of what is another's: whatever ends the other then, the job goes on."""
+"""A worker that was frozen and resumes lets go of what is another's: whatever ends the other then, the job goes on."""
 
 import random
 import time
@@ -46,7 +46,10 @@ def end_second_worker(service: Service, second: Child, how: str) -> None:
 
 
 def freeze_and_end(service: Service, seed: int, how: str) -> int:
-    """Freeze a job's worker, wake it once another has taken over, and end that one; gives how often it was begun."""
+    """Freeze a job's worker, resume it once another has taken over, and end that one.
+
+    Gives how often the job was begun.
+    """
     job_id = service.submit(prompt="a house", H=128, W=128, ddim_steps=900, seed=seed, return_base64=True)
     first = worker_of(service, job_id, 1)
     service.pause(first)
@@ -68,7 +71,7 @@ def freeze_and_end(service: Service, seed: int, how: str) -> int:
 def test_a_job_outlives_a_frozen_worker_and_the_one_that_took_over(
     make_service: ServiceFactory, scale: Scale, keep_figures: Keep
 ) -> None:
-    """Given a task taken over from a frozen worker, when that wakes and the other ends, then the task is begun
+    """Given a task taken over from a frozen worker, when that resumes and the other ends, then the task is begun
     again."""
     rounds = scale(1, 20)
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(TIMEOUT_S), LOG_FORMAT="json", MAX_ATTEMPTS="9")

@@ -78,7 +78,8 @@ def test_without_the_heartbeat_a_long_job_runs_again(
 def test_without_the_fence_a_frozen_worker_publishes_again(
     service_without: Callable[..., Service], keep_figures: Keep
 ) -> None:
-    """Given workers whose writes are not fenced, when one wakes that was given up, then its result is written too."""
+    """Given workers whose writes are not fenced, when one resumes whose lease has expired, then its result is written
+    too."""
     service = service_without("fence")
     with pytest.raises(AssertionError, match="published twice"):
         freeze_worker(service, 1, 2 * TIMEOUT_S)

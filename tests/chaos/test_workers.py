@@ -185,7 +185,7 @@ def test_a_poisonous_job_ends_and_the_others_go_on(
 def test_memory_that_runs_out_amid_a_batch_harms_nobody(
     make_service: ServiceFactory, scale: Scale, keep_figures: Keep
 ) -> None:
-    """Given calls that overflow when shared, when many ask at once, then each gets the image it gets alone."""
+    """Given forward passes that overflow when shared, when many ask at once, then each gets the image it gets alone."""
     count = scale(4, 24)
     service = make_service(workers=0)
     service.start_worker("tests.chaos.fragile_worker")

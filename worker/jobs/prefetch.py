@@ -1,4 +1,4 @@
-"""How many calls this process takes from the queue: one more than it works on, as long as it should take more.
+"""How many messages this process takes from the queue: one more than it works on, as long as it should take more.
 
 Celery's prefetch count is a constant by nature; what a worker should take changes as it works. A process that may take
 many takes them one by one, the next when the last one has begun: of a job's tasks, those that wait for the queue at the
@@ -14,10 +14,10 @@ from celery import Celery, bootsteps
 
 
 class Prefetch:
-    """Keeps the prefetch count of `app`'s worker; calls that are worked on run inside `working`."""
+    """Keeps the prefetch count of `app`'s worker; messages that are worked on run inside `working`."""
 
     def __init__(self, app: Celery, takes_more: Callable[[int], bool]) -> None:
-        """`takes_more(calls)` tells whether a worker that has so many calls in hand should take another."""
+        """`takes_more(messages)` tells whether a worker that has so many in hand should take another."""
         self._takes_more = takes_more
         self._lock = threading.Lock()
         self._messages = 0
@@ -39,7 +39,7 @@ class Prefetch:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """A call is in hand while the block runs."""
+        """A message is in hand while the block runs."""
         with self._lock:
             self._messages += 1
         # what was asked of the broker has come, so that what is wanted now may be nothing
@@ -67,9 +67,9 @@ class Prefetch:
     def _apply(self) -> None:
         """Set the count, from what the broker's client holds for unacknowledged.
 
-        That may be more than there are calls: an acknowledgement that failed with its connection never succeeds, and
-        would else fill the count for good, so that the client would neither ask for anything nor notice that the
-        connection is gone. Nor is it taken back that one call may come: it may be on its way, and would then lie here
+        That may be more than there are messages. An acknowledgement that failed with its connection never succeeds: it
+        would fill the count for good, and the client would neither ask for anything nor notice that the connection is
+        gone. Room for one more message is never taken back either: the message may be on its way, and would lie here
         with nobody to run it.
         """
         count = self._consumer.qos

@@ -1,4 +1,4 @@
-"""The Celery task: a call in, a task carried out."""
+"""The Celery task: a message in, a task carried out."""
 
 import time
 from typing import Any

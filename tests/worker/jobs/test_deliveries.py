@@ -24,7 +24,7 @@ def test_an_acknowledged_delivery_is_not_brought_back(redis_client: Any) -> None
 
 
 def test_a_delivery_is_let_go_when_its_task_ends(redis_client: Any) -> None:
-    """Given a task that ended, when the beat renews, then its delivery is left alone."""
+    """Given a task that ended, when the worker renews, then its delivery is left alone."""
     redis_client.zadd("p:unacked_index", {"mine": 1.0})
     deliveries = Deliveries(redis_client, "p:")
     with deliveries.held("mine"):

@@ -146,8 +146,8 @@ def test_a_task_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, re
     """Given a task that an attempt was lost with, when it runs, then the worker takes no other beside it."""
     jobs.accept("suspect", request_of(steps=1))
     jobs.accept("next", request_of(steps=1))
-    jobs.claims.take("call", "any")
-    lost = jobs.claims.claim("suspect", 0, "call")
+    jobs.claims.take("message", "any")
+    lost = jobs.claims.claim("suspect", 0, "message")
     assert lost
     jobs.redis.delete(f"test:lease:suspect:0:{lost.token}")
     engine = FakeEngine()
@@ -156,16 +156,16 @@ def test_a_task_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, re
 
     def try_another() -> None:
         with pytest.raises(TaskBusy):
-            runner.run_next("other call", "any")
+            runner.run_next("other message", "any")
         beside.append(runner.runs_alone)
 
     engine.before_result = try_another
-    assert runner.run_next("call", "any")
+    assert runner.run_next("message", "any")
     assert set(beside) == {True}
     assert not runner.runs_alone
     assert jobs.get("suspect").state is State.SUCCESS
     assert jobs.backlog.tasks_waiting("any") == 1
-    assert runner.run_next("other call", "any")
+    assert runner.run_next("other message", "any")
     assert jobs.get("next").state is State.SUCCESS
 
 
@@ -186,11 +186,11 @@ def test_a_cancelled_task_keeps_no_others_out(redis_client: Any, results: Result
     beside = threading.Thread(target=runner.run_next, args=("beside", "any"), daemon=True)
     beside.start()
     assert under_way.wait(30)
-    jobs.claims.take("call", "any")
-    lost = jobs.claims.claim("lost", 0, "call")
+    jobs.claims.take("message", "any")
+    lost = jobs.claims.claim("lost", 0, "message")
     assert lost
     redis_client.delete(f"test:lease:lost:0:{lost.token}")
-    alone = threading.Thread(target=runner.run_next, args=("call", "any"), daemon=True)
+    alone = threading.Thread(target=runner.run_next, args=("message", "any"), daemon=True)
     alone.start()
     while not runner._isolation.closed:
         alone.join(0.01)
@@ -209,23 +209,23 @@ def test_a_task_that_waits_to_run_alone_is_held_and_not_charged(jobs: JobStore) 
     """Given a task that an attempt was lost with, when a worker holds it for later, then no other gets it,
     uncharged."""
     jobs.accept("j", request_of())
-    task = jobs.claims.take("call", "any")
+    task = jobs.claims.take("message", "any")
     assert task == TaskRef("j", 0)
-    lost = jobs.claims.claim("j", 0, "call")
+    lost = jobs.claims.claim("j", 0, "message")
     assert lost
     jobs.redis.delete(f"test:lease:j:0:{lost.token}")
     assert jobs.claims.lost_before(task)
 
-    jobs.claims.reserve(task, "call", "waiting")
-    jobs.claims.reserve(task, "call", "waiting")
+    jobs.claims.reserve(task, "message", "waiting")
+    jobs.claims.reserve(task, "message", "waiting")
 
     assert jobs.recovery.abandoned_tasks() == set(), "it is not lost"
     assert jobs.get("j").tasks[0].attempt == 1
     with pytest.raises(TaskBusy):
-        jobs.claims.reserve(task, "call", "another")
+        jobs.claims.reserve(task, "message", "another")
     with pytest.raises(TaskBusy):
-        jobs.claims.reserve(task, "another call", "another")
-    claim = jobs.claims.claim("j", 0, "call", "waiting")
+        jobs.claims.reserve(task, "another message", "another")
+    claim = jobs.claims.claim("j", 0, "message", "waiting")
     assert claim
     assert claim.attempt == 2
     with pytest.raises(TaskBusy):

@@ -1,4 +1,4 @@
-"""How many calls a worker takes from the queue."""
+"""How many messages a worker takes from the queue."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,8 +49,8 @@ def attached(takes_more: Callable[[int], bool]) -> tuple[Prefetch, Consumer]:
     return prefetch, consumer
 
 
-def test_the_next_call_is_taken_when_the_last_one_has_begun() -> None:
-    """Given room for three, when calls begin and end, then the count is one more than they are, three at most."""
+def test_the_next_message_is_taken_when_the_last_one_has_begun() -> None:
+    """Given room for three, when messages begin and end, then the count is one more than they are, three at most."""
     prefetch, consumer = attached(lambda messages: messages < 3)
     seen = [consumer.value]
     with consumer.message(prefetch):
@@ -65,8 +65,8 @@ def test_the_next_call_is_taken_when_the_last_one_has_begun() -> None:
     assert seen == [1, 2, 3, 3, 3, 2, 1]
 
 
-def test_a_call_that_may_be_on_its_way_is_still_taken() -> None:
-    """Given a worker that waits for one more call, when it wants no more, then this one may come, and no other."""
+def test_a_message_that_may_be_on_its_way_is_still_taken() -> None:
+    """Given a worker that waits for one more message, when it wants no more, then this one may come, and no other."""
     more = True
     prefetch, consumer = attached(lambda _messages: more)
     with consumer.message(prefetch):
@@ -82,7 +82,7 @@ def test_a_call_that_may_be_on_its_way_is_still_taken() -> None:
 
 
 def test_an_acknowledgement_that_failed_takes_nobodys_place() -> None:
-    """Given deliveries whose acknowledgements failed, when nothing is in hand, then one more call may come."""
+    """Given deliveries whose acknowledgements failed, when nothing is in hand, then one more message may come."""
     prefetch, consumer = attached(lambda messages: messages < 2)
     with consumer.message(prefetch):
         consumer.delivered |= {100: None, 101: None}

@@ -34,8 +34,8 @@ def test_a_task_that_nobody_works_on_gets_a_new_message(redis_client: Any, redis
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
     jobs.accept("alive", request_of())
-    jobs.claims.take("call of a worker that was killed", "any")
-    jobs.claims.take("call of a worker that lives", "any")
+    jobs.claims.take("message of a worker that was killed", "any")
+    jobs.claims.take("message of a worker that lives", "any")
     jobs.claims.claim("alive", 0)
 
     recovery = Recovery(jobs, queue, clock)
@@ -57,7 +57,7 @@ def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, r
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("passed on", request_of())
-    jobs.claims.take("call", "any")
+    jobs.claims.take("message", "any")
 
     recovery = Recovery(jobs, queue, clock)
     recovery.look()
@@ -79,7 +79,7 @@ def test_a_task_in_no_list_waits_again(redis_client: Any, redis_url: str, clock:
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
-    jobs.claims.take("call", "any")
+    jobs.claims.take("message", "any")
     redis_client.delete("t:backlog:taken")
 
     recoveries = [Recovery(jobs, queue, clock) for _ in range(3)]

@@ -735,11 +735,11 @@ def test_a_message_is_left_to_whoever_took_its_task_over(leasing: JobStore, resu
 
     def freeze() -> None:
         if not taken_over:
-            take_over(leasing, "call")
+            take_over(leasing, "message")
             taken_over.append(True)
 
     engine.before_result = freeze
-    assert runner.run_next("call", "any") is False
+    assert runner.run_next("message", "any") is False
     (held,) = leasing.backlog.taken()
     assert held.token == leasing.get("j").tasks[0].token
 
@@ -748,12 +748,12 @@ def test_a_task_that_is_done_lets_its_message_go(leasing: JobStore, results: Res
     """Given a task, when it is done, cancelled or not there, then its message may be acknowledged and holds nothing."""
     engine = FakeEngine()
     runner = TaskRunner(leasing, results, engine)
-    assert runner.run_next("call", "any")
+    assert runner.run_next("message", "any")
     leasing.accept("j", request_of(steps=1))
-    assert runner.run_next("call", "any")
+    assert runner.run_next("message", "any")
     leasing.accept("k", request_of(steps=1))
     engine.before_result = lambda: leasing.cancel("k")
-    assert runner.run_next("call", "any")
+    assert runner.run_next("message", "any")
     assert leasing.backlog.taken() == []
 
 
@@ -775,7 +775,7 @@ def test_a_task_that_cannot_be_given_back_is_told_to_nobody(
             if what == "cancelled":
                 leasing.cancel("j")
             else:
-                take_over(leasing, "call")
+                take_over(leasing, "message")
 
     submit = engine.submit
 
@@ -784,7 +784,7 @@ def test_a_task_that_cannot_be_given_back_is_told_to_nobody(
         return submit(*args)
 
     monkeypatch.setattr(engine, "submit", submit_late)
-    assert runner.run_next("call", "any") is (what == "cancelled")
+    assert runner.run_next("message", "any") is (what == "cancelled")
 
 
 def test_tasks_of_models_that_others_have_are_left_to_them(leasing: JobStore, results: ResultStore) -> None:
@@ -794,13 +794,15 @@ def test_tasks_of_models_that_others_have_are_left_to_them(leasing: JobStore, re
     engine = FakeEngine()
     runner = TaskRunner(leasing, results, engine, left_to_others=lambda _variant: {"big"})
     for number in range(2):
-        assert runner.run_next(f"call {number}", "any")
+        assert runner.run_next(f"message {number}", "any")
     assert [leasing.get(name).state for name in ("second", "third")] == [State.SUCCESS] * 2
     with pytest.raises(TaskBusy):
-        runner.run_next("call", "any")
+        runner.run_next("message", "any")
     assert leasing.backlog.taken() == []
     assert (leasing.get("first").state, leasing.get("first").tasks[0].attempt) == (State.PENDING, 0)
-    assert leasing.claims.take("call", "any") == TaskRef("first", 0)
+    assert leasing.claims.take("message", "any") == TaskRef("first", 0)
     with pytest.raises(TaskBusy):
-        runner.run_next("call", "any")
-    assert [held.message for held in leasing.backlog.taken()] == ["call"], "it comes again, for one that has the model"
+        runner.run_next("message", "any")
+    assert [held.message for held in leasing.backlog.taken()] == ["message"], (
+        "it comes again, for one that has the model"
+    )
