@@ -17,7 +17,7 @@ from shared.jobs.store import JobStore
 from tests.chaos.conftest import Scale
 from tests.e2e.service import free_port
 from tests.redis_over_tcp import redis_command
-from tests.worker.jobs.test_runner import request_of
+from tests.worker.jobs.conftest import request_of
 
 Keep = Callable[..., None]
 

@@ -7,7 +7,7 @@ import redis
 
 from shared.jobs.records import Claim
 from shared.jobs.store import JobStore
-from tests.worker.jobs.test_runner import request_of
+from tests.worker.jobs.conftest import request_of
 from worker.jobs.admission import Admission
 
 

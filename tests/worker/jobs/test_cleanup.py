@@ -11,7 +11,7 @@ from shared.errors import StoreUnavailable
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
 from tests.conftest import Clock
-from tests.worker.jobs.test_runner import request_of
+from tests.worker.jobs.conftest import request_of
 from worker.jobs.cleanup import CleanUp
 
 NOTHING: Callable[[str], None] = lambda _folder: None  # noqa: E731

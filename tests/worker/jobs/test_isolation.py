@@ -10,7 +10,7 @@ from shared.jobs.records import State, TaskRef
 from shared.jobs.signals import TaskBusy
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
-from tests.worker.jobs.test_runner import FakeEngine, request_of
+from tests.worker.jobs.conftest import FakeEngine, request_of
 from worker.jobs.isolation import Isolation
 from worker.jobs.runner import TaskRunner
 

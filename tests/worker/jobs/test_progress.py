@@ -16,7 +16,7 @@ from shared.jobs.records import Claim, Progress
 from shared.jobs.signals import Objection
 from shared.jobs.store import JobStore
 from tests.conftest import Clock
-from tests.worker.jobs.test_runner import request_of
+from tests.worker.jobs.conftest import request_of
 from worker.jobs import progress
 from worker.jobs.progress import Reporter, TaskProgress
 

@@ -9,7 +9,7 @@ from shared.jobs.store import JobStore
 from shared.queue import TaskQueue, make_celery
 from shared.settings import Settings
 from tests.conftest import Clock
-from tests.worker.jobs.test_runner import request_of
+from tests.worker.jobs.conftest import request_of
 from worker.jobs.recovery import Recovery
 
 

@@ -3,119 +3,20 @@
 import base64
 import io
 import json
-import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from PIL import Image
 
-from shared.errors import InternalError, JobCancelled, ModelUnavailable, OutOfMemory, StorageFull, StoreUnavailable
-from shared.jobs.records import INPUT_NAME, Claim, Job, State, TaskRef, input_folder
+from shared.errors import InternalError, JobCancelled, ModelUnavailable, OutOfMemory
+from shared.jobs.records import Claim, State, TaskRef
 from shared.jobs.signals import TaskBusy, WorkerFailed, WorkerStopping
-from shared.jobs.status import describe
 from shared.jobs.store import JobStore
-from shared.request.model import ImageRequest
 from shared.storage.results import ResultStore
-from tests.conftest import Clock
-from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
-from worker.jobs.patience import Patience
-from worker.jobs.progress import Reporter
+from tests.worker.jobs.conftest import FakeEngine, colours, request_of
+from worker.engine import Ticket
 from worker.jobs.runner import TaskRunner
-
-
-class FakeEngine:
-    """Draws an image whose colour is its seed, once it is waited for, or fails with the errors it was given."""
-
-    def __init__(self) -> None:
-        self.requests: list[DenoiseRequest] = []
-        self.errors: list[Exception | None] = []
-        self.before_result: Callable[[], object] = lambda: None
-        self.after_step: Callable[[], object] = lambda: None
-        self.tickets: list[Ticket] = []
-        self.downloaded: list[int] = []
-
-    def fetch(self, model: str, report: Callable[[int], None]) -> None:
-        for percent in self.downloaded:
-            report(percent)
-            self.before_result()
-
-    def submit(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> Ticket:
-        self.requests.append(request)
-        ticket = FakeTicket(self, request, on_step, on_preview)
-        self.tickets.append(ticket)
-        if error := self.errors.pop(0) if self.errors else None:
-            ticket.outcome.set_exception(error)
-        return ticket
-
-    def draw(self, ticket: Ticket) -> None:
-        params = ticket.request.params
-        for step in range(1, params.steps + 1):
-            if ticket.ending:
-                ticket.outcome.set_exception(ticket.ending)
-                return
-            self.before_result()
-            ticket.on_step(step, params.steps)
-            if ticket.on_preview:
-                ticket.on_preview(Image.new("RGB", (params.width // 8, params.height // 8), (0, 200, 0)))
-            self.after_step()
-        colour = (ticket.request.noise_seed % 256, 100, 0)
-        image = Image.new("RGB", (params.width, params.height), colour)
-        ticket.outcome.set_result(Denoised(image, {"device": "cpu"}, ("a warning",)))
-
-
-class FakeTicket(Ticket):
-    """Is drawn by whoever waits for it first."""
-
-    def __init__(self, engine: FakeEngine, *submitted: Any) -> None:
-        super().__init__(*submitted)
-        self._engine = engine
-
-    def result(self, timeout: float | None = None) -> Denoised:
-        if not self.outcome.done():
-            self._engine.draw(self)
-        return super().result(timeout)
-
-
-def request_of(**changes: Any) -> ImageRequest:
-    values: dict[str, Any] = {
-        "kind": "generate", "model": "demo", "config": "v1-inference.yaml", "variant": "any", "prompts": ("a cat",),
-        "width": 64, "height": 64, "steps": 3, "guidance_scale": 7.5, "sampler": "ddim", "seed": 10, "n_iter": 1,
-        "n_samples": 1, "fixed_code": False, "skip_grid": True, "n_rows": 0,
-        "skip_save": False, "outdir": "kept", "format": "png", "return_base64": False, "synchronous": False,
-    }  # fmt: skip
-    return ImageRequest.of(values | changes)
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def jobs(redis_client: Any) -> JobStore:
-    return JobStore(redis_client, "test:", max_attempts=2)
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> ResultStore:
-    return ResultStore(str(tmp_path / "out"))
-
-
-@pytest.fixture
-def runner(jobs: JobStore, results: ResultStore, engine: FakeEngine) -> TaskRunner:
-    """Each step of its engine is reported at once."""
-    reporter = Reporter(jobs)
-    engine.after_step = reporter.send
-    return TaskRunner(jobs, results, engine, reporter=reporter)
-
-
-def colours(results: ResultStore, folder: str, names: list[str]) -> list[int]:
-    """The red value of the first pixel of each stored image."""
-    pixels = [Image.open(io.BytesIO(results.read(folder, name))).convert("RGB").getpixel((0, 0)) for name in names]
-    return [pixel[0] for pixel in pixels if isinstance(pixel, tuple)]
 
 
 def test_tasks_make_the_images_of_their_seeds(runner: TaskRunner, jobs: JobStore, results: ResultStore) -> None:
@@ -140,63 +41,6 @@ def test_a_task_that_ran_before_changes_nothing(runner: TaskRunner, jobs: JobSto
     runner.run(TaskRef("j", 0))
     assert jobs.get("j") == before
     assert len(engine.requests) == 1
-
-
-def test_a_job_left_unclosed_is_closed_by_the_redelivered_task(
-    runner: TaskRunner, jobs: JobStore, engine: FakeEngine
-) -> None:
-    """Given the last task done by a worker that died before closing, when redelivered, then the job is only closed."""
-    jobs.accept("j", request_of(skip_grid=False, n_samples=2))
-    runner.run(TaskRef("j", 0))
-    jobs.redis.hset("test:job:j", "state", State.PROGRESS.value)
-    runner.run(TaskRef("j", 0))
-    assert jobs.get("j").state is State.SUCCESS
-    assert len(engine.requests) == 2
-
-
-def test_a_grid_that_is_too_wide_for_its_format_is_made_smaller(
-    runner: TaskRunner, jobs: JobStore, results: ResultStore
-) -> None:
-    """Given 33 WebP images in a row that are wider than the format holds, when done, then the grid is smaller."""
-    jobs.accept("j", request_of(n_samples=33, width=512, height=8, format="webp", skip_grid=False, steps=1))
-    runner.run(TaskRef("j", 0))
-    job = jobs.get("j")
-    assert (job.state, len(job.images), job.grid) == (State.SUCCESS, 33, "grid.webp")
-    with Image.open(io.BytesIO(results.read("kept/j", "grid.webp"))) as grid:
-        assert grid.size == (33 * 496, 7)
-
-
-@pytest.mark.parametrize("failure", [StorageFull("no room"), MemoryError(), OSError("broken"), ValueError("too wide")])
-def test_a_grid_that_cannot_be_made_does_not_cost_the_images(
-    runner: TaskRunner, jobs: JobStore, results: ResultStore, monkeypatch: pytest.MonkeyPatch, failure: Exception
-) -> None:
-    """Given images that are made and a grid that cannot be, when closed, then the job is done, and it is told."""
-    write = results.write
-
-    def no_grid(folder: str, name: str, data: bytes) -> None:
-        if name.startswith("grid"):
-            raise failure
-        write(folder, name, data)
-
-    monkeypatch.setattr(results, "write", no_grid)
-    jobs.accept("j", request_of(n_samples=2, skip_grid=False))
-    runner.run(TaskRef("j", 0))
-    job = jobs.get("j")
-    assert (job.state, len(job.images), job.grid) == (State.SUCCESS, 2, None)
-    answer = describe(job, results)
-    assert answer["Grid_image"] is None
-    assert "skip_grid: the grid could not be made; all images are there." in answer["Parameters"]["warnings"]
-
-
-def test_the_grid_has_the_images_in_order(runner: TaskRunner, jobs: JobStore, results: ResultStore) -> None:
-    """Given 2 tasks of 2 with a grid, when done, then its cells are the images in the order of their seeds."""
-    jobs.accept("j", request_of(n_iter=2, n_samples=2, skip_grid=False))
-    for task in (1, 0):
-        runner.run(TaskRef("j", task))
-    grid = Image.open(io.BytesIO(results.read("kept/j", "grid.png"))).convert("RGB")
-    assert grid.size == (128, 128)
-    cells = [grid.getpixel(corner) for corner in ((0, 0), (64, 0), (0, 64), (64, 64))]
-    assert cells == [(seed, 100, 0) for seed in (10, 11, 12, 13)]
 
 
 def test_fixed_code_shares_the_starting_noise_only(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
@@ -229,100 +73,6 @@ def test_a_noise_seed_is_that_of_every_image(runner: TaskRunner, jobs: JobStore,
     jobs.accept("j", request_of(n_samples=2, noise_seed=99))
     runner.run(TaskRef("j", 0))
     assert [(request.noise_seed, request.step_seed) for request in engine.requests] == [(99, 10), (99, 11)]
-
-
-def test_img2img_reads_its_input_at_the_size_asked_for(
-    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
-) -> None:
-    """Given a stored 10x20 input, when the task runs, then the engine gets it at 64x64, and the result is enlarged."""
-    data = io.BytesIO()
-    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
-    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
-    jobs.accept("j", request_of(kind="img2img", strength=0.5, post_upscale=2))
-    runner.run(TaskRef("j", 0))
-    start = engine.requests[0].init_image
-    assert start is not None
-    assert (start.size, start.getpixel((5, 5))) == ((64, 64), (0, 0, 255))
-    assert engine.requests[0].params.strength == 0.5
-    name = jobs.get("j").images[0].name
-    assert Image.open(io.BytesIO(results.read("kept/j", name))).size == (128, 128)
-
-
-@pytest.mark.parametrize(("upscale", "size"), [(1, 64), (2, 96), (4, 64)])
-def test_an_input_is_brought_to_its_size_in_one_step(
-    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch,
-    upscale: int, size: int,
-) -> None:  # fmt: skip
-    """Given upscale and an input of 48x48, when the task runs, then it is resized once, to what is drawn, and where
-    that is the enlarged size the pixels are those of the enlargement."""
-    data, image = io.BytesIO(), Image.effect_noise((48, 48), 90).convert("RGB")
-    image.save(data, "PNG")
-    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
-    made: list[tuple[int, int]] = []
-    resize = Image.Image.resize
-
-    def noted(image: Image.Image, size: tuple[int, int], *more: Any, **named: Any) -> Image.Image:
-        made.append(size)
-        return resize(image, size, *more, **named)
-
-    jobs.accept("j", request_of(kind="img2img", strength=0.5, upscale=upscale, width=size, height=size))
-    with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, "resize", noted)
-        runner._inputs.of(jobs.claims.claim("j", 0))  # type: ignore[arg-type]  # it is there
-    assert made == [(size, size)]
-    runner.run(TaskRef("j", 0))
-    start = runner._inputs._kept["j"]
-    assert start.tobytes() == resize(image, (size, size), Image.Resampling.LANCZOS).tobytes()
-
-
-def test_the_tasks_of_a_job_share_its_input(
-    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given 3 tasks from one input, when they run, then it is read once; and the inputs of few jobs only are kept."""
-    data = io.BytesIO()
-    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
-    read: list[str] = []
-    read_file = results.read
-
-    def noted(folder: str, name: str, *more: Any) -> bytes:
-        read.append(folder)
-        return read_file(folder, name, *more)
-
-    monkeypatch.setattr(results, "read", noted)
-    for number in range(20):
-        job = f"j{number}"
-        results.write(input_folder(job), INPUT_NAME, data.getvalue())
-        jobs.accept(job, request_of(kind="img2img", strength=0.5, n_iter=3))
-        for task in range(3):
-            runner.run(TaskRef(job, task))
-    assert read == [input_folder(f"j{number}") for number in range(20)]
-    assert len({id(request.init_image) for request in engine.requests[-3:]}) == 1
-    assert len(runner._inputs._kept) < 10
-
-
-def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
-    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given 3 tasks that all read their input before one has decoded it, then they share one image."""
-    data = io.BytesIO()
-    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
-    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
-    all_read = threading.Barrier(3)
-    read_file = results.read
-
-    def together(*named: Any) -> bytes:
-        found = read_file(*named)
-        all_read.wait(30)
-        return found
-
-    monkeypatch.setattr(results, "read", together)
-    jobs.accept("j", request_of(kind="img2img", strength=0.5, n_iter=3, skip_grid=True))
-    threads = [threading.Thread(target=runner.run, args=(TaskRef("j", task),)) for task in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert [id(request.init_image) for request in engine.requests] == [id(runner._inputs._kept["j"])] * 3
 
 
 @pytest.mark.parametrize(
@@ -458,127 +208,6 @@ def test_redis_that_fails_over_loses_no_work(
     runner.run(TaskRef("j", 0))
     assert jobs.get("j").state is State.SUCCESS
     assert len(engine.requests) == 1
-
-
-class FlakyStore(ResultStore):
-    """Fails each call as often as it is told to, and calls `meanwhile` each time."""
-
-    def __init__(self, root: Path, failures: int = 0) -> None:
-        super().__init__(str(root))
-        self.failures = failures
-        self.failed = 0
-        self.meanwhile: Callable[[], object] = lambda: None
-
-    def _fail(self) -> None:
-        if self.failed < self.failures:
-            self.failed += 1
-            self.meanwhile()
-            raise StoreUnavailable("The store cannot be reached.")
-
-    def write(self, folder: str, name: str, data: bytes) -> None:
-        self._fail()
-        super().write(folder, name, data)
-
-    def read(self, folder: str, name: str, start: int | None = None, stop: int | None = None) -> bytes:
-        self._fail()
-        return super().read(folder, name, start, stop)
-
-
-@pytest.fixture
-def flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlakyStore:
-    monkeypatch.setattr("worker.jobs.patience._RETRY_S", 0.001)
-    return FlakyStore(tmp_path / "flaky", 3)
-
-
-def test_a_store_that_is_away_for_a_while_loses_no_work(
-    jobs: JobStore, engine: FakeEngine, flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given a store that fails before and after the drawing, and at the grid, then the job is done, drawn once."""
-    runner = TaskRunner(jobs, flaky, engine)
-    data = io.BytesIO()
-    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
-    ResultStore(flaky._root).write(input_folder("j"), INPUT_NAME, data.getvalue())
-    jobs.accept("j", request_of(kind="img2img", strength=0.5, n_samples=2, skip_grid=False))
-
-    def again() -> None:
-        flaky.failed = 0
-
-    engine.before_result = again
-    real_close = jobs.close
-    real_get = jobs.get
-
-    def get(job_id: str) -> Job:
-        again()
-        return real_get(job_id)
-
-    monkeypatch.setattr(jobs, "get", get)
-    runner.run(TaskRef("j", 0))
-    assert real_close("j", None) is False, "it is closed"
-    assert real_get("j").state is State.SUCCESS
-    assert real_get("j").grid == "grid.png"
-    assert len(engine.requests) == 2
-
-
-def test_a_store_that_stays_away_is_waited_for_until_the_deadline(
-    redis_client: Any, engine: FakeEngine, flaky: FlakyStore, clock: Clock
-) -> None:
-    """Given a store that does not come back, when the job's time is over, then it fails by the store's name."""
-    jobs = JobStore(redis_client, "test:", deadline_s=100, clock=clock)
-    flaky.failures = 10**6
-
-    def later() -> None:
-        clock.now += 30
-
-    flaky.meanwhile = later
-    jobs.accept("j", request_of())
-    TaskRunner(jobs, flaky, engine).run(TaskRef("j", 0))
-    error = jobs.get("j").error
-    assert error
-    assert (error.code, flaky.failed) == ("store_unavailable", 4)
-
-
-def test_a_job_cancelled_while_the_store_is_away_waits_no_more(
-    jobs: JobStore, engine: FakeEngine, flaky: FlakyStore
-) -> None:
-    """Given a store that does not come back, when the job is cancelled, then its task ends."""
-    flaky.failures = 10**6
-    flaky.meanwhile = lambda: jobs.cancel("j")
-    jobs.accept("j", request_of())
-    TaskRunner(jobs, flaky, engine).run(TaskRef("j", 0))
-    assert jobs.get("j").state is State.REVOKED
-    assert flaky.failed == 1
-
-
-@pytest.mark.parametrize("away", ["redis", "store"])
-def test_a_worker_that_is_to_end_waits_for_nothing_that_stays_away(
-    jobs: JobStore, engine: FakeEngine, flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch, clock: Clock, away: str
-) -> None:
-    """Given Redis or the store away for good, when the worker is to end, then it waits some seconds more at most, and
-    gives the task back as far as it can."""
-    stopping = threading.Event()
-
-    def now() -> float:
-        clock.now += 1
-        return clock.now
-
-    if away == "store":
-        flaky.failures = 10**6
-        flaky.meanwhile = stopping.set
-    else:
-        flaky.failures = 0
-
-        def gone(*_: Any, **__: Any) -> None:
-            stopping.set()
-            raise redis.ConnectionError("away")
-
-        monkeypatch.setattr(jobs.claims, "finish", gone)
-        monkeypatch.setattr(jobs.claims, "release", gone)
-    jobs.accept("j", request_of())
-    runner = TaskRunner(jobs, flaky, engine, patience=Patience(stopping, now))
-    with pytest.raises(WorkerStopping):
-        runner.run(TaskRef("j", 0))
-    task = jobs.get("j").tasks[0]
-    assert (task.state, task.attempt) == (("queued", 0) if away == "store" else ("running", 1))
 
 
 def test_an_engine_that_refuses_ends_the_job(

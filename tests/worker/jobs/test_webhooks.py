@@ -25,7 +25,7 @@ from shared.settings import Settings, SettingsError
 from shared.storage.results import ResultStore
 from tests.conftest import Clock
 from tests.receiver import Receiver
-from tests.worker.jobs.test_runner import request_of
+from tests.worker.jobs.conftest import request_of
 from worker.jobs.webhooks import CallbackSender, Refused, checked_address, pause_after, post, signature
 from worker.process.worker import Worker
 

@@ -7,7 +7,7 @@ import pytest
 
 from shared.catalogue.models import load_catalogue
 from shared.jobs.workers import WorkerCard, WorkerRegister
-from tests.worker.jobs.test_runner import request_of
+from tests.worker.jobs.conftest import request_of
 from worker.process.announcer import Announcer
 
 

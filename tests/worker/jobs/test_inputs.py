@@ -1,0 +1,108 @@
+"""The images that tasks start from."""
+
+import io
+import threading
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from shared.jobs.records import INPUT_NAME, TaskRef, input_folder
+from shared.jobs.store import JobStore
+from shared.storage.results import ResultStore
+from tests.worker.jobs.conftest import FakeEngine, request_of
+from worker.jobs.runner import TaskRunner
+
+
+def test_img2img_reads_its_input_at_the_size_asked_for(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
+) -> None:
+    """Given a stored 10x20 input, when the task runs, then the engine gets it at 64x64, and the result is enlarged."""
+    data = io.BytesIO()
+    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
+    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
+    jobs.accept("j", request_of(kind="img2img", strength=0.5, post_upscale=2))
+    runner.run(TaskRef("j", 0))
+    start = engine.requests[0].init_image
+    assert start is not None
+    assert (start.size, start.getpixel((5, 5))) == ((64, 64), (0, 0, 255))
+    assert engine.requests[0].params.strength == 0.5
+    name = jobs.get("j").images[0].name
+    assert Image.open(io.BytesIO(results.read("kept/j", name))).size == (128, 128)
+
+
+@pytest.mark.parametrize(("upscale", "size"), [(1, 64), (2, 96), (4, 64)])
+def test_an_input_is_brought_to_its_size_in_one_step(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch,
+    upscale: int, size: int,
+) -> None:  # fmt: skip
+    """Given upscale and an input of 48x48, when the task runs, then it is resized once, to what is drawn, and where
+    that is the enlarged size the pixels are those of the enlargement."""
+    data, image = io.BytesIO(), Image.effect_noise((48, 48), 90).convert("RGB")
+    image.save(data, "PNG")
+    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
+    made: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+
+    def noted(image: Image.Image, size: tuple[int, int], *more: Any, **named: Any) -> Image.Image:
+        made.append(size)
+        return resize(image, size, *more, **named)
+
+    jobs.accept("j", request_of(kind="img2img", strength=0.5, upscale=upscale, width=size, height=size))
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "resize", noted)
+        runner._inputs.of(jobs.claims.claim("j", 0))  # type: ignore[arg-type]  # it is there
+    assert made == [(size, size)]
+    runner.run(TaskRef("j", 0))
+    start = runner._inputs._kept["j"]
+    assert start.tobytes() == resize(image, (size, size), Image.Resampling.LANCZOS).tobytes()
+
+
+def test_the_tasks_of_a_job_share_its_input(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given 3 tasks from one input, when they run, then it is read once; and the inputs of few jobs only are kept."""
+    data = io.BytesIO()
+    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
+    read: list[str] = []
+    read_file = results.read
+
+    def noted(folder: str, name: str, *more: Any) -> bytes:
+        read.append(folder)
+        return read_file(folder, name, *more)
+
+    monkeypatch.setattr(results, "read", noted)
+    for number in range(20):
+        job = f"j{number}"
+        results.write(input_folder(job), INPUT_NAME, data.getvalue())
+        jobs.accept(job, request_of(kind="img2img", strength=0.5, n_iter=3))
+        for task in range(3):
+            runner.run(TaskRef(job, task))
+    assert read == [input_folder(f"j{number}") for number in range(20)]
+    assert len({id(request.init_image) for request in engine.requests[-3:]}) == 1
+    assert len(runner._inputs._kept) < 10
+
+
+def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given 3 tasks that all read their input before one has decoded it, then they share one image."""
+    data = io.BytesIO()
+    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
+    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
+    all_read = threading.Barrier(3)
+    read_file = results.read
+
+    def together(*named: Any) -> bytes:
+        found = read_file(*named)
+        all_read.wait(30)
+        return found
+
+    monkeypatch.setattr(results, "read", together)
+    jobs.accept("j", request_of(kind="img2img", strength=0.5, n_iter=3, skip_grid=True))
+    threads = [threading.Thread(target=runner.run, args=(TaskRef("j", task),)) for task in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert [id(request.init_image) for request in engine.requests] == [id(runner._inputs._kept["j"])] * 3
