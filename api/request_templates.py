@@ -1,6 +1,6 @@
 """The JSON request templates that clients copy: every parameter with its default, written from the schemas.
 
-`python -m api.request_templates` writes them into `api/templates/`; a test proves that they are up to date.
+`make tables` writes them into `api/templates/`; a test proves that they are up to date.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import missing
 
 from api.services import build_services
-from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.schemas import SCHEMAS, GenerateSchema, Limits
 from shared.settings import DUMMY_API_KEY, Settings
 
 TEMPLATES_DIR = Path(__file__).with_name("templates")
@@ -27,18 +27,16 @@ _EXAMPLES = {"prompt": "a red circle on a white background", "init_img": _DISC, 
 def template(schema: GenerateSchema) -> dict[str, Any]:
     """Every field of `schema` under its wire name, in the schema's order, with its example or its default."""
     body = {}
-    for name, field in schema.fields.items():
-        wire_name = field.data_key or name
-        body[wire_name] = _EXAMPLES.get(wire_name, field.load_default)
-        if body[wire_name] is missing:
-            raise ValueError(f"'{wire_name}' has no default: give it an example in {__name__}")
+    for name, key in schema.keys().items():
+        body[key] = _EXAMPLES.get(key, schema.fields[name].load_default)
+        if body[key] is missing:
+            raise ValueError(f"'{key}' has no default: give it an example in {__name__}")
     return body
 
 
 def render_templates(limits: Limits) -> dict[str, str]:
     """File name -> text of every template."""
-    schemas = (GenerateSchema(limits), Img2ImgSchema(limits))
-    return {f"{schema.kind}.json": json.dumps(template(schema), indent=2) + "\n" for schema in schemas}
+    return {f"{kind}.json": json.dumps(template(schema(limits)), indent=2) + "\n" for kind, schema in SCHEMAS.items()}
 
 
 def main() -> None:

@@ -1,6 +1,8 @@
 """The templates that clients copy: up to date, and accepted as they are."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -8,16 +10,20 @@ from api.request_templates import TEMPLATES_DIR, main, render_templates
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
 NAMES = ["generate", "img2img"]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_the_files_are_what_the_schemas_give(world):
-    """Given the templates in the repository, when written anew, then they are equal.
+    """Given the templates in the repository, when written anew, then they are equal."""
+    there = {path.name: path.read_text(encoding="utf-8") for path in TEMPLATES_DIR.glob("*.json")}
+    assert there == render_templates(world.services.limits), "run `make tables`"
 
-    Where they are not: `python -m api.request_templates`.
-    """
-    assert {path.name: path.read_text(encoding="utf-8") for path in TEMPLATES_DIR.glob("*.json")} == render_templates(
-        world.services.limits
-    )
+
+def test_make_tables_writes_them():
+    """Given the Makefile, then its target `tables` runs the command that writes the templates."""
+    rule = re.search(r"^tables:.*\n((?:\t.*\n)+)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert rule
+    assert "-m api.request_templates\n" in rule[1]
 
 
 def test_the_command_writes_them(monkeypatch, tmp_path):
