@@ -8,7 +8,7 @@ from shared.request.model import ImageRequest
 from shared.request.schemas import SCHEMAS
 from shared.variants import ANY
 
-# answers have always named them in this order; what is not among these comes behind them, in the schema's order
+# answers have always named these in this order; everything else comes behind them, in the order of the schema
 _ORDER = (
     "type", "prompt", "negative_prompt", "ckpt", "config", "sampler", "ddim_steps", "scale", "ddim_eta", "seed", "W",
     "H", "C", "f", "n_iter", "n_samples", "fixed_code", "noise_seed", "skip_grid", "n_rows", "skip_save", "outdir",

@@ -167,13 +167,14 @@ def test_every_sampling_parameter_is_told(generate, img2img):
 
 
 def test_parameters_are_told_in_their_order_of_old(img2img, limits):
-    """Given a request, when its parameters are listed, then clients see them in the order that they always had."""
-    (limits.prompts_dir / "p.txt").write_text("a\nb")
-    request, _ = img2img({"from-file": "p.txt"}, prompt=None)
-
-    assert list(wire_parameters(request)) == [
+    """Given a request, when its parameters are listed, then those of version 0.1 have the order that they had there."""
+    of_old = [
         "type", "prompt", "negative_prompt", "ckpt", "config", "sampler", "ddim_steps", "scale", "ddim_eta", "seed",
         "W", "H", "C", "f", "n_iter", "n_samples", "fixed_code", "noise_seed", "skip_grid", "n_rows", "skip_save",
         "outdir", "format", "return_base64", "synchronous_request", "device", "precision", "unet_bs", "turbo",
         "from-file", "prompts", "denoising_strength", "noise_multiplier", "upscale", "post_upscale", "warnings",
     ]  # fmt: skip
+    (limits.prompts_dir / "p.txt").write_text("a\nb")
+    request, _ = img2img({"from-file": "p.txt"}, prompt=None)
+
+    assert [key for key in wire_parameters(request) if key in of_old] == of_old
