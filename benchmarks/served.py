@@ -7,7 +7,6 @@ first time it knows no step times, the second time it has those of the first.
 """
 
 import os
-import re
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import track
 
@@ -30,7 +30,7 @@ from tests.e2e.service import Service
 from worker.hardware.cores import available_cores
 
 PROMPTS = ("a red circle on a blue background", "a green star", "a house and a tree", "the moon over the sea")
-_BUCKET = re.compile(r'^personal_diffusion_forward_pass_batch_items_bucket\{.*le="([^"]+)"\} (\d+)$', re.MULTILINE)
+_BUCKETS = "personal_diffusion_forward_pass_batch_items_bucket"
 
 
 @contextmanager
@@ -51,8 +51,11 @@ def started(folder: Path, redis_server: Path, cache: Path) -> Iterator[Service]:
 def passes(service: Service) -> Counter[str]:
     """How many forward passes had so many batch items: by the upper bound of each bucket, not cumulated."""
     found, below = Counter[str](), 0
-    for bound, count in _BUCKET.findall(service.get("/metrics").text):
-        found[bound], below = int(count) - below, int(count)
+    for family in text_string_to_metric_families(service.get("/metrics").text):
+        for sample in family.samples:
+            if sample.name == _BUCKETS:
+                count = int(sample.value)
+                found[sample.labels["le"]], below = count - below, count
     return found
 
 

@@ -101,7 +101,8 @@ class Claims:
             now = self._clock()
             started = float(record.get("started", now))
             overdue = started + self._deadline_s
-            claim = Claim(job_id, number, token, task.attempt + 1, request, overdue, now)
+            waited_s = None if "started" in record else now - float(record["created"])
+            claim = Claim(job_id, number, token, task.attempt + 1, request, overdue, now, waited_s=waited_s)
             if task.done:
                 if self._tasks_done(job_id, record, request) < request.tasks:
                     return None

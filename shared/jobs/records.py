@@ -155,7 +155,8 @@ class Job:
 class Claim:
     """The right to work on one task, since `begun` and until `deadline` (seconds since the epoch).
 
-    `finished` tells that the task was done before and only the closing is left.
+    `finished` tells that the task was done before and only the closing is left. `waited_s`: for how many seconds the
+    job had waited, where this is its first claim.
     """
 
     job_id: str
@@ -166,6 +167,7 @@ class Claim:
     deadline: float
     begun: float
     finished: bool = False
+    waited_s: float | None = None
 
 
 @dataclass(frozen=True)

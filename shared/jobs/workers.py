@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
+from shared.histograms import Series
 from shared.jobs.scripts import script
 from shared.lately import Lately
 from shared.variants import VARIANTS
@@ -17,7 +18,7 @@ class WorkerCard:
 
     `missing_models`: those it cannot serve, each with the reason. `tasks`: how many it has in hand, `room`: how many it
     would take at most now. `free_memory`: bytes on its device, None where that is not known. `batching`:
-    forward passes by batch items since its start, and the times from which it knows its optimal batch sizes.
+    the times from which it knows its optimal batch sizes. `histograms`: what it has measured, by `Histogram.name`.
     """
 
     name: str
@@ -31,6 +32,7 @@ class WorkerCard:
     room: int = 1
     free_memory: int | None = None
     batching: Mapping[str, Any] = field(default_factory=dict)
+    histograms: Mapping[str, Sequence[Series]] = field(default_factory=dict)
 
     @property
     def load(self) -> float:
@@ -45,7 +47,11 @@ class WorkerCard:
         known = {each.name for each in fields(cls)}  # a newer worker may say more
         values = {name: value for name, value in json.loads(text).items() if name in known}
         lists = {key: tuple(values[key]) for key in ("warm_models", "available_models")}
-        return cls(**{**values, **lists})
+        histograms = {
+            name: tuple(Series(each["labels"], each["counts"], each["sum"]) for each in series)
+            for name, series in values.get("histograms", {}).items()
+        }
+        return cls(**{**values, **lists, "histograms": histograms})
 
     def serves(self, variant: str) -> bool:
         """Whether this worker takes requests for that variant (`any`, `standard` or `optimized`)."""

@@ -3,7 +3,6 @@
 import base64
 import io
 import math
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.service import Service
 from tests.images import SAME, decibels, from_base64
@@ -84,8 +84,12 @@ def with_curve(make_service: ServiceFactory, curve: str) -> Service:
 
 def passes(service: Service) -> dict[float, int]:
     """How many forward passes had at most so many batch items, from `GET /metrics`."""
-    found = re.findall(r'forward_pass_batch_items_bucket{.*le="(.+)"} (\d+)', service.get("/metrics").text)
-    return {float(bound): int(count) for bound, count in found}
+    return {
+        float(sample.labels["le"]): int(sample.value)
+        for family in text_string_to_metric_families(service.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == "personal_diffusion_forward_pass_batch_items_bucket"
+    }
 
 
 def larger_passes(service: Service, than: int) -> int:

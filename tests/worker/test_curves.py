@@ -134,20 +134,6 @@ def test_what_one_process_learned_the_next_one_knows(tmp_path: Path) -> None:
     assert second.report()["curves"][0]["learned_from"] == ["disk", "requests"]
 
 
-def test_forward_passes_are_counted_by_their_batch_items() -> None:
-    """Given passes of several sizes, when it is reported, then each is in the smallest bucket that holds it; those
-    before the first request are not counted."""
-    curves = Curves()
-    for items in (1, 2, 3, 16, 200):
-        curves.note(GROUP, 1, items, 0.1)
-    curves.note(GROUP, 1, 64, 0.1, source="start")
-    told = curves.report()
-    assert {bound: count for bound, count in told["forward_passes"].items() if count} == {
-        "1": 1, "2": 1, "4": 1, "16": 1, "+Inf": 1,
-    }  # fmt: skip
-    assert (told["batch_items"], told["largest_batch"]) == (222, 200)
-
-
 class Clock:
     """Passes take what the curve says, in no time."""
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +18,6 @@ _IN_MEMORY = 256
 _SHOWN = 8
 # more guided requests than any device gains by, in batch items
 MANY = (2,) * 64
-_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 # a time that has changed by less need not be written down again
 _CHANGED = 1.1
 
@@ -59,9 +58,6 @@ class Curves:
     def __init__(self, files: CurveFiles | None = None) -> None:
         self._files = files
         self._curves: OrderedDict[tuple[Group, int], _Curve] = OrderedDict()
-        self._passes = Counter[int]()
-        self._items = 0
-        self._largest = 0
 
     def of(self, group: Group, threads: int) -> StepTimes:
         """The curve of the passes for requests of this group."""
@@ -78,10 +74,6 @@ class Curves:
         curve.times.note(items, seconds)
         if source not in curve.learned_from:
             curve.learned_from.append(source)
-        if source == "requests":
-            self._passes[next((most for most in _BUCKETS if items <= most), 0)] += 1
-            self._items += items
-            self._largest = max(self._largest, items)
 
     def optimum(self, group: Group, threads: int) -> tuple[str, int]:
         """What the curve is of, in words, and the optimal number of guided requests in a pass, as far as is known."""
@@ -89,12 +81,9 @@ class Curves:
         return curve.kind.name, curve.times.optimum(curve.kind.many())
 
     def report(self) -> dict[str, Any]:
-        """What `GET /workers` and `GET /metrics` tell: forward passes by batch items, and the latest curves."""
+        """What `GET /workers` tells: the latest curves."""
         shown = [curve for curve in list(self._curves.values())[::-1] if curve.times.curve()][:_SHOWN]
         return {
-            "forward_passes": {str(most or "+Inf"): self._passes[most] for most in (*_BUCKETS, 0)},
-            "batch_items": self._items,
-            "largest_batch": self._largest,
             "curves": [
                 {
                     **{name: value for name, value in asdict(curve.kind).items() if name != "dtype"},

@@ -20,6 +20,7 @@ from PIL import Image
 from shared.catalogue.models import Catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.errors import InternalError, InvalidRequest, OutOfMemory, ServiceError
+from shared.histograms import BATCH_ITEMS, FORWARD_PASS, STAGE
 from shared.jobs.signals import Objection, Signal, WorkerFailed, WorkerStopping
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
@@ -37,6 +38,7 @@ from worker.hardware.devices import is_out_of_memory, pick_device
 from worker.hardware.variants import Precision, profile_for
 from worker.models.cache import CheckpointCache
 from worker.models.checkpoint import Checkpoint
+from worker.observations import Observations
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +65,12 @@ class Engine:
         on_failure: Callable[[BaseException], None] = lambda _: None,
         curve_files: CurveFiles | None = None,
         on_wanted: Callable[[], None] = lambda: None,
+        observations: Observations | None = None,
     ) -> None:
         """`on_failure` is called, on the engine's thread, when that ends by an error; every request has ended then.
 
         `curve_files` keeps what is learned of batch sizes for the next start. `on_wanted` is called, on the engine's
-        thread, when `wanted` has changed.
+        thread, when `wanted` has changed. `observations` counts what the passes and the stages took.
         """
         self._settings = settings
         self._catalogue = catalogue
@@ -84,6 +87,7 @@ class Engine:
         self._measurements: deque[Measurement] = deque()
         self._wanted = 1
         self._on_wanted = on_wanted
+        self._observations = observations or Observations()
         self._look_again = 0.0
         self._owed_s = 0.0
         self._threads = 0
@@ -156,7 +160,7 @@ class Engine:
         return measurement.outcome.result()
 
     def batching(self) -> dict[str, Any]:
-        """Forward passes by batch items since the start, and the latest curves; safe from any thread."""
+        """The latest curves of step times; safe from any thread."""
         return self._curves.report()
 
     def keep_curves(self) -> None:
@@ -385,6 +389,8 @@ class Engine:
             self._curves.of(group, self._threads).too_many(items)
         else:
             self._curves.note(group, self._threads, items, seconds)
+            self._observations.observe(FORWARD_PASS, seconds, model=batch[0].params.model)
+            self._observations.observe(BATCH_ITEMS, items)
         self._want(batch[0])
         for running in batch:
             try:
@@ -415,7 +421,10 @@ class Engine:
 
     def _finish(self, running: RunningRequest, image: Image.Image | None = None) -> None:
         try:
-            running.ticket.outcome.set_result(running.finish(image))
+            finished = running.finish(image)
+            for stage, seconds in running.stage_seconds.items():
+                self._observations.observe(STAGE, seconds, model=running.params.model, stage=stage)
+            running.ticket.outcome.set_result(finished)
         except Exception as error:
             self._fail(running, error)
 

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -57,7 +58,11 @@ class RunningRequest:
         self.max_batch_size = options.max_batch_size
         self._warnings = [*checkpoint.warnings, *options.warnings]
         self.family = FAMILIES[checkpoint.model.family]
+        self.stage_seconds: dict[str, float] = {}
+        """How long the stages took that are over, by their names in `shared.histograms.STAGE`."""
+        started = time.perf_counter()
         self._told = self._conditioned()
+        self.stage_seconds["text_encoding"] = time.perf_counter() - started
         self._warnings += self._told.warnings
         params, noise = self.params, Noise(ticket.request.noise_seed, ticket.request.step_seed)
         start = self._start(noise)
@@ -65,6 +70,7 @@ class RunningRequest:
             params.sampler, checkpoint.parts.scheduler_config, params.steps, params.eta, start, noise
         )
         self._latents = start.noise
+        self._denoising_since = time.perf_counter()
         self._advance(None)
 
     def _conditioned(self) -> _Told:
@@ -193,6 +199,7 @@ class RunningRequest:
             self.pending = next(self._sampling.loop) if prediction is None else self._sampling.loop.send(prediction)
         except StopIteration as returned:
             self.pending, self._latents = None, returned.value
+            self.stage_seconds["denoising"] = time.perf_counter() - self._denoising_since
 
     def _steps(self) -> int:
         """The number of evaluations; while a sampler does not know its own, a guess that is never reached early."""
@@ -213,6 +220,7 @@ class RunningRequest:
 
         A decoder that overflows in 16 bits has one more try in float32. Raises NotAnImage.
         """
+        started = time.perf_counter()
         vae = self.checkpoint.parts.vae
         latents = self._finite(self._latents, "UNet").to(self.checkpoint.device.name)
         pixels = self.family.to_pixels(vae, latents.to(vae.dtype))
@@ -220,7 +228,9 @@ class RunningRequest:
             log.warning("the VAE overflowed in %s, trying float32", vae.dtype)
             pixels = self.family.to_pixels(copy.deepcopy(vae).float(), latents.float())
             self._warnings.append("precision: the decoder overflowed in 16 bits, so it ran once more in float32.")
-        return to_image(self._finite(pixels, "VAE"))
+        image = to_image(self._finite(pixels, "VAE"))
+        self.stage_seconds["decoding"] = time.perf_counter() - started
+        return image
 
     def _finite(self, values: torch.Tensor, part: str) -> torch.Tensor:
         """`values` if all of them are numbers; else raises NotAnImage, naming the part that made them."""

@@ -9,6 +9,7 @@ import redis
 from PIL import Image
 
 from shared.errors import InternalError, JobCancelled, ModelUnavailable, ServiceError
+from shared.histograms import QUEUE_WAIT, STAGE
 from shared.jobs.records import Claim, StoredImage, TaskRef, new_token, result_folder
 from shared.jobs.signals import LeaseLost, Objection, Signal, TaskBusy, WorkerFailed, WorkerStopping
 from shared.jobs.store import JobStore
@@ -26,6 +27,7 @@ from worker.jobs.isolation import Isolation
 from worker.jobs.patience import Patience
 from worker.jobs.progress import Reporter
 from worker.jobs.result_files import ResultFiles
+from worker.observations import Observations
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +44,12 @@ class TaskRunner:
         left_to_others: Callable[[str], Collection[str]] = lambda _variant: (),
         patience: Patience | None = None,
         reporter: Reporter | None = None,
+        observations: Observations | None = None,
     ) -> None:
         """`served_elsewhere` tells whether another live worker has the model that a request asks for.
 
         `left_to_others`: which models, for requests of a variant, only other workers have. `reporter` tells of the
-        progress of the tasks, once its thread runs.
+        progress of the tasks, once its thread runs. `observations` counts waits and what storing takes.
         """
         self._jobs = jobs
         self._served_elsewhere = served_elsewhere
@@ -59,6 +62,7 @@ class TaskRunner:
         self._inputs = InputImages(self._files)
         self._closing = Closing(jobs, self._files, patience)
         self._reporter = reporter or Reporter(jobs)
+        self._observations = observations or Observations()
         self._lock = threading.Lock()
         self._tickets: dict[Claim, list[Ticket]] = {}
 
@@ -133,6 +137,8 @@ class TaskRunner:
         if claim is None:
             return True
         log.info("the task begins, attempt %d", claim.attempt)
+        if claim.waited_s is not None:
+            self._observations.observe(QUEUE_WAIT, claim.waited_s, model=claim.request.params.model)
         with self._lock:
             self._tickets[claim] = []
         try:
@@ -185,7 +191,10 @@ class TaskRunner:
         """Make and store the images of a task; True when it was the last task of the job."""
         self._engine.fetch(claim.request.params.model, lambda percent: self._downloading(claim, percent))
         finished = self._denoise(claim, self._inputs.of(claim))
-        stored = [self._store(claim, sample, image) for sample, image in enumerate(finished)]
+        stored = []
+        for sample, image in enumerate(finished):
+            with self._observations.timed(STAGE, model=claim.request.params.model, stage="storing"):
+                stored.append(self._store(claim, sample, image))
         warnings = list(dict.fromkeys(warning for image in finished for warning in image.warnings))
         return self._patiently(lambda: self._jobs.claims.finish(claim, stored, finished[0].used, warnings))
 

@@ -8,6 +8,7 @@ from shared.request.model import ImageRequest
 from shared.variants import VARIANTS
 from worker.engine import Engine
 from worker.hardware.devices import Device
+from worker.observations import Observations
 
 
 class Announcer:
@@ -22,6 +23,7 @@ class Announcer:
         catalogue: Catalogue,
         engine: Engine,
         register: WorkerRegister,
+        observations: Observations,
     ) -> None:
         self._name = name
         self._variant = variant
@@ -30,6 +32,7 @@ class Announcer:
         self._catalogue = catalogue
         self._engine = engine
         self._register = register
+        self._observations = observations
         self._missing: Mapping[str, str] = {}
         self._free_memory: int | None = None
         self._others: Sequence[WorkerCard] = ()
@@ -60,6 +63,7 @@ class Announcer:
             room=room,
             free_memory=self._free_memory,
             batching=self._engine.batching(),
+            histograms=self._observations.report(),
         )
         self._register.announce(card)
 

@@ -31,6 +31,7 @@ from worker.jobs.recovery import Recovery
 from worker.jobs.runner import TaskRunner
 from worker.jobs.tasks import register_tasks
 from worker.jobs.webhooks import CallbackSender
+from worker.observations import Observations
 from worker.process.announcer import Announcer
 from worker.process.ending import Ending
 from worker.process.health import Pulse
@@ -63,7 +64,10 @@ class Worker:
         self._catalogue = catalogue_for(settings)
         self._ending = Ending()
         curve_files = CurveFiles(settings.compile_cache_dir / "step_times", surroundings(settings, self._device))
-        self._engine = Engine(settings, self._catalogue, self._engine_failed, curve_files, self._wanted_changed)
+        observations = Observations()
+        self._engine = Engine(
+            settings, self._catalogue, self._engine_failed, curve_files, self._wanted_changed, observations
+        )
         self._announcer = Announcer(
             self.name,
             self._variant,
@@ -72,6 +76,7 @@ class Worker:
             self._catalogue,
             self._engine,
             WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s),
+            observations,
         )
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
@@ -84,6 +89,7 @@ class Worker:
             self._announcer.left_to_others,
             Patience(self._ending.begun),
             self._reporter,
+            observations,
         )
         self._admission = Admission(
             self._jobs.backlog,

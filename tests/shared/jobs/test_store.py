@@ -42,6 +42,17 @@ def finish(jobs):
 # ---- a whole life
 
 
+def test_the_first_claim_tells_how_long_the_job_waited(jobs, create, clock):
+    """Given a job of two tasks, when they are claimed, one of them twice, then the first claim alone tells its wait."""
+    create(n_iter=2)
+    clock.now += 7
+
+    first, other = jobs.claims.claim("one", 0), jobs.claims.claim("one", 1)
+    jobs.claims.release(first)
+
+    assert (first.waited_s, other.waited_s, jobs.claims.claim("one", 0).waited_s) == (7, None, None)
+
+
 def test_a_job_lives_from_waiting_to_success(jobs, create, clock):
     """Given a job of one task, when it is claimed, worked on, finished and closed, then readers see each step."""
     create(ddim_steps=20)

@@ -10,6 +10,7 @@ import redis
 from PIL import Image
 
 from shared.errors import InternalError, JobCancelled, ModelUnavailable, OutOfMemory
+from shared.histograms import QUEUE_WAIT, STAGE
 from shared.jobs.records import Claim, State, TaskRef
 from shared.jobs.signals import TaskBusy, WorkerFailed, WorkerStopping
 from shared.jobs.store import JobStore
@@ -17,6 +18,7 @@ from shared.storage.results import ResultStore
 from tests.worker.jobs.conftest import FakeEngine, colours, request_of
 from worker.engine import Ticket
 from worker.jobs.runner import TaskRunner
+from worker.observations import Observations
 
 
 def test_tasks_make_the_images_of_their_seeds(runner: TaskRunner, jobs: JobStore, results: ResultStore) -> None:
@@ -31,6 +33,21 @@ def test_tasks_make_the_images_of_their_seeds(runner: TaskRunner, jobs: JobStore
     assert colours(results, "kept/j", [image.name for image in job.images]) == [10, 11, 12, 13]
     assert job.tasks[0].used == {"device": "cpu"}
     assert job.tasks[0].warnings == ("a warning",)
+
+
+def test_waits_and_the_storing_of_images_are_counted(jobs: JobStore, results: ResultStore, engine: FakeEngine) -> None:
+    """Given a job of 2 tasks of 2, when both are run, then it has waited once, and each of four images was stored."""
+    observations = Observations()
+    runner = TaskRunner(jobs, results, engine, observations=observations)
+    jobs.accept("j", request_of(n_iter=2, n_samples=2))
+    for number in (0, 1):
+        runner.run(TaskRef("j", number))
+
+    told = observations.report()
+
+    (waits,), (storing,) = told[QUEUE_WAIT.name], told[STAGE.name]
+    assert (waits.labels, sum(waits.counts.values())) == ({"model": "demo"}, 1)
+    assert (storing.labels, sum(storing.counts.values())) == ({"model": "demo", "stage": "storing"}, 4)
 
 
 def test_a_task_that_ran_before_changes_nothing(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:

@@ -8,6 +8,7 @@ import pytest
 from shared.catalogue.models import load_catalogue
 from shared.jobs.workers import WorkerCard, WorkerRegister
 from tests.worker.jobs.conftest import request_of
+from worker.observations import Observations
 from worker.process.announcer import Announcer
 
 
@@ -33,7 +34,7 @@ def register(redis_client: Any) -> WorkerRegister:
 def announcer(register: WorkerRegister) -> Announcer:
     device = SimpleNamespace(name="cuda:0", free_memory=lambda: 123)
     engine: Any = Lacking()
-    return Announcer("me", "standard", 4, device, load_catalogue("demo"), engine, register)  # type: ignore[arg-type]
+    return Announcer("me", "standard", 4, device, load_catalogue("demo"), engine, register, Observations())  # type: ignore[arg-type]
 
 
 def test_the_card_says_what_is_here(announcer: Announcer, register: WorkerRegister) -> None:
