@@ -27,7 +27,7 @@ class Admission:
         if 0 < self._most_job_bytes < (size := record_bytes(request)):
             raise TooCostly(
                 f"The record of this job would take {size} bytes, and {self._most_job_bytes} are allowed: "
-                "shorten the prompts, or ask for fewer pictures at once."
+                "shorten the prompts, or ask for fewer images at once."
             )
 
     def with_room(self, request: ImageRequest, ask: Callable[[], Acceptance]) -> Acceptance:

@@ -69,7 +69,7 @@ class Claims:
         return bool(begun.attempt) and not begun.done
 
     def reserve(self, task: TaskRef, message: str, token: str) -> None:
-        """Hold a task that cannot be claimed yet, for as long as a lease is valid; call it again to hold it longer.
+        """Hold a task that cannot be claimed yet, for as long as a lease is valid; reserve it again to hold it longer.
 
         Raises TaskBusy when another worker holds it, JobCancelled when the job has ended.
         """

@@ -58,5 +58,5 @@ class Fence:
     def ran_too_long(self) -> DeadlineExceeded:
         """The error of a job that passed its deadline."""
         return DeadlineExceeded(
-            f"The job ran longer than {self._deadline_s:.0f} seconds; ask for fewer steps or pictures."
+            f"The job ran longer than {self._deadline_s:.0f} seconds; ask for fewer steps or images."
         )

@@ -236,5 +236,5 @@ class JobStore:
 
     def _missing(self, job_id: str) -> ServiceError:
         if self.redis.exists(self._keys.gone(job_id)):
-            return Gone("The result of this job has expired; pictures that were to be kept are still in outdir.")
+            return Gone("The result of this job has expired; images that were to be kept are still in outdir.")
         return NotFound(NO_SUCH_JOB)

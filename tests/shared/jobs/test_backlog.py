@@ -25,11 +25,11 @@ def add(jobs, generate):
 
 @pytest.fixture
 def take(jobs):
-    """Take the tasks that are due, each by a call of its own; gives the ids of their jobs."""
+    """Take the tasks that are due, each by a message of its own; gives the ids of their jobs."""
     numbers = itertools.count()
 
     def some(count, variant="any"):
-        tasks = [jobs.claims.take(f"call {next(numbers)}", variant) for _ in range(count)]
+        tasks = [jobs.claims.take(f"message {next(numbers)}", variant) for _ in range(count)]
         return [task and task.job_id for task in tasks]
 
     return some
@@ -84,7 +84,7 @@ def test_who_was_away_has_saved_up_nothing(add, take):
     assert [job_id[0] for job_id in take(8)].count("a") == 4
 
 
-def test_variants_have_lines_of_their_own(add, take):
+def test_variants_have_queues_of_their_own(add, take):
     """Given a job for each variant, when a task is taken for one, then it is that one."""
     wanted = {variant: add("a", type=variant)[0] for variant in ("standard", "optimized")}
     (anywhere,) = add("a")
@@ -93,7 +93,7 @@ def test_variants_have_lines_of_their_own(add, take):
     assert take(2) == [anywhere, None]
 
 
-def test_a_cancelled_job_leaves_the_line(jobs, add, take):
+def test_a_cancelled_job_leaves_the_queue(jobs, add, take):
     """Given a job of three tasks among others, when it is cancelled, then none of its tasks is handed out."""
     first, cancelled, last = add("a")[0], add("a", n_iter=3)[0], add("a")[0]
     jobs.cancel(cancelled)
@@ -105,7 +105,7 @@ def test_a_cancelled_job_leaves_the_line(jobs, add, take):
 
 
 def _turns(add, take, owner, other, count):
-    """How many of the first `count` tasks are `owner`'s, when both have as many in line."""
+    """How many of the first `count` tasks are `owner`'s, when both have as many queued."""
     add(owner, count)
     add(other, count)
     return [job_id.partition("-")[0] for job_id in take(count)].count(owner)
@@ -194,16 +194,16 @@ def test_charges_end_with_the_last_open_job(jobs, add, take):
 # ---- nothing is lost
 
 
-def test_a_call_that_comes_again_means_the_same_task(jobs, add):
+def test_a_message_that_comes_again_stands_for_the_same_task(jobs, add):
     """Given a worker that died, when its message is delivered again, then it names the same task, until that is
     done."""
     first, second = add("a", 2)
-    assert jobs.claims.take("call", "any") == TaskRef(first, 0)
-    assert jobs.claims.take("call", "any") == TaskRef(first, 0)
+    assert jobs.claims.take("message", "any") == TaskRef(first, 0)
+    assert jobs.claims.take("message", "any") == TaskRef(first, 0)
 
-    assert not jobs.backlog.drop("call", TaskRef(second, 0)), "it holds another"
-    assert jobs.backlog.drop("call", TaskRef(first, 0))
-    assert jobs.claims.take("call", "any") == TaskRef(second, 0)
+    assert not jobs.backlog.drop("message", TaskRef(second, 0)), "it holds another"
+    assert jobs.backlog.drop("message", TaskRef(first, 0))
+    assert jobs.claims.take("message", "any") == TaskRef(second, 0)
 
 
 @pytest.fixture
@@ -213,24 +213,24 @@ def leasing(redis_client, clock):
 
 
 def test_a_task_whose_message_was_lost_waits_again(leasing, generate):
-    """Given a task that was taken and never claimed, when returned, then it is next, and its call means another."""
+    """Given a task that was taken and not claimed, when queued again, then it is next, and its message has another."""
     leasing.accept("lost", generate())
     leasing.accept("next", generate())
-    leasing.claims.take("call", "any")
+    leasing.claims.take("message", "any")
 
     (taken,) = leasing.recovery.abandoned_tasks()
     assert leasing.recovery.requeue(taken)
     assert not leasing.recovery.requeue(taken), "once is enough"
     assert leasing.recovery.abandoned_tasks() == set()
     assert leasing.claims.take("another", "any").job_id == "lost"
-    assert leasing.claims.take("call", "any").job_id == "next"
+    assert leasing.claims.take("message", "any").job_id == "next"
 
 
-def test_a_task_is_abandoned_when_its_signs_of_life_end(leasing, generate):
+def test_a_task_is_abandoned_when_its_lease_ends(leasing, generate):
     """Given a task that was begun, when its lease ends, then it is abandoned, and not before; and can be begun
     again."""
     leasing.accept("one", generate())
-    leasing.claims.take("call", "any")
+    leasing.claims.take("message", "any")
     claim = leasing.claims.claim("one", 0)
     assert leasing.recovery.abandoned_tasks() == set(), "the lease says that its worker lives"
 
@@ -243,7 +243,7 @@ def test_a_task_is_abandoned_when_its_signs_of_life_end(leasing, generate):
 def test_a_task_of_a_job_that_ended_is_forgotten(leasing, generate):
     """Given a taken task of a cancelled job, when looked for, then it is neither kept nor returned."""
     leasing.accept("one", generate())
-    leasing.claims.take("call", "any")
+    leasing.claims.take("message", "any")
     (taken,) = leasing.recovery.abandoned_tasks()
     leasing.cancel("one")
 
@@ -257,10 +257,10 @@ def test_a_task_of_a_job_that_ended_is_forgotten(leasing, generate):
 def test_nothing_is_left_behind_when_all_is_done(jobs, add):
     """Given jobs that succeed, are cancelled, or were never begun, when all have ended, then the queue is empty."""
     done, cancelled = add("a", 2)
-    task = jobs.claims.take("call", "any")
+    task = jobs.claims.take("message", "any")
     jobs.claims.finish(jobs.claims.claim(*_parts(task)), [], {}, [])
     jobs.close(done, None)
-    jobs.backlog.drop("call", task)
+    jobs.backlog.drop("message", task)
     jobs.cancel(cancelled)
 
     assert set(jobs.redis.keys("pd:backlog:*")) == {"pd:backlog:kept", "pd:backlog:bytes"}

@@ -1,4 +1,4 @@
-"""What is ahead of a waiting job, from a look at some of the line."""
+"""What is ahead of a waiting job, from a look at some of the queue."""
 
 import pytest
 
@@ -52,7 +52,7 @@ def test_half_of_what_has_begun_is_ahead_too(jobs, fill):
 
 
 def test_a_place_behind_the_end_is_a_job_more():
-    """Given a look at an empty line or a short one, when a later place is asked for, then its own cost is added."""
+    """Given a look at an empty queue or a short one, when a later place is asked for, then its own cost is added."""
     assert QueueSurvey.of(["4"]).work_until(2, 10) == 22
     assert QueueSurvey.of(["0", "1", "7"]).work_until(2, 10) == 17
     assert QueueSurvey.of(["4", "1", "7"]).work_until(0, 10) == 2

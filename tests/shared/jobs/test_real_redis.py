@@ -32,9 +32,9 @@ def test_a_job_of_very_many_tasks_works(store: JobStore, generate: Any, limits: 
     (limits.prompts_dir / "many.txt").write_text("\n".join(["a cat"] * tasks))
     limits.__dict__["max_images"], limits.__dict__["max_cost"] = tasks, 10**15
     assert store.accept("many", generate({"from-file": "many.txt", "ddim_steps": 1}))
-    task = store.claims.take("call", "any")
+    task = store.claims.take("message", "any")
     assert task
-    claim = store.claims.claim(task.job_id, task.number, "call")
+    claim = store.claims.claim(task.job_id, task.number, "message")
     assert claim
     assert store.claims.finish(claim, [], {}, []) is False
     assert store.backlog.tasks_waiting("any") == tasks - 1
@@ -60,11 +60,11 @@ def test_what_runs_ends_though_the_memory_is_full(store: JobStore, generate: Any
     """Given jobs at work, when Redis takes nothing new, then they are renewed, end, are cancelled or fail."""
     for job_id in ("done", "cancelled", "failed", "returned", "lost"):
         store.accept(job_id, generate(n_iter=2, callback_url=None))
-    tasks = [store.claims.take(f"call {number}", "any") for number in range(10)]
+    tasks = [store.claims.take(f"message {number}", "any") for number in range(10)]
     claims = {}
     for number, task in enumerate(tasks):
         assert task
-        claim = store.claims.claim(task.job_id, task.number, f"call {number}")
+        claim = store.claims.claim(task.job_id, task.number, f"message {number}")
         assert claim
         claims[str(task)] = claim
     store.redis.delete(f"pd:lease:lost:0:{claims['lost:0'].token}")
@@ -82,7 +82,7 @@ def test_what_runs_ends_though_the_memory_is_full(store: JobStore, generate: Any
     for number, task in enumerate(tasks):
         assert task
         if task.job_id != "returned":
-            assert store.backlog.drop(f"call {number}", task)
+            assert store.backlog.drop(f"message {number}", task)
 
     states = {job_id: store.get(job_id).state for job_id in ("done", "cancelled", "failed")}
     assert states == {"done": State.SUCCESS, "cancelled": State.REVOKED, "failed": State.FAILURE}
