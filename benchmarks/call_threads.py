@@ -1,4 +1,4 @@
-"""What threads gain in a UNet call, and how they are best used: `python -m benchmarks.call_threads`.
+"""What threads gain in a forward pass, and how they are best used: `python -m benchmarks.call_threads`.
 
 By image size and rows: one thread, all threads on each operation, the rows shared out among the threads. The ways
 take turns, medians are kept. `--model sd15` takes random weights in that layout, and many minutes.

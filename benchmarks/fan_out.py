@@ -1,7 +1,7 @@
 """What a second worker does for one request: `python -m benchmarks.fan_out`.
 
 Three services side by side, of real processes with the demo model, each worker bound to one core: one with a worker
-that draws tasks one after another, one with a worker that shares calls between tasks, and one with two workers on two
+that draws tasks one after another, one with a worker whose tasks share forward passes, and one with two workers on two
 cores. Every round gives each of them the same request of four tasks, one service after the other, and compares within
 the round. Then eight tasks go to the two workers, and their logs tell who ran which. Needs two cores with nothing else
 to do; what two cores were worth at the time is measured before and after, by a multiplication of matrices on each.

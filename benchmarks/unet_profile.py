@@ -1,7 +1,8 @@
-"""Where the time of a UNet call goes: `python -m benchmarks.unet_profile`, and how far it is from what the device can.
+"""Where the time of a forward pass goes, and how far that is from what the device can do:
+`python -m benchmarks.unet_profile`.
 
 For 1 to 32 guided requests: the operations' shares, and the arithmetic rate against that of a large matrix product. The
-ratio of the two says how much more any sharing of calls could gain.
+ratio of the two says how much more any sharing of forward passes could gain.
 """
 
 import statistics
@@ -44,15 +45,15 @@ def median_s(call: Callable[[], object], synchronise: Callable[[], None], rounds
 @click.option("--model", default="demo", show_default=True)
 @click.option("--size", default=0, help="Pixels a side; 0: the model's native size.")
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--precision", "wish", type=click.Choice(PRECISIONS), help="As a request would wish it.")
+@click.option("--precision", "asked_for", type=click.Choice(PRECISIONS), help="As a request would ask for it.")
 @click.option("--name", default="unet_profile", show_default=True, help="Of the file in benchmarks/results.")
 @torch.no_grad()
-def main(model: str, size: int, rounds: int, wish: str | None, name: str) -> None:
+def main(model: str, size: int, rounds: int, asked_for: str | None, name: str) -> None:
     """Measure, print a table, keep the results."""
     settings, catalogue = read_settings(), load_catalogue(model)
     device = pick_device(settings.device)
     profile = profile_for(settings.worker_variant, device)
-    precision = choose_precision(wish, profile, device)
+    precision = choose_precision(asked_for, profile, device)
     checkpoint = CheckpointCache(settings, catalogue, device, profile).get(catalogue.default.name, precision, ())
     facts = catalogue.default.facts
     unet, side = checkpoint.parts.denoiser, (size or catalogue.default.native_size) // facts.downsampling_factor

@@ -287,7 +287,7 @@ def limit_spinning() -> None:
 
     Must be called before torch is imported. Spinning threads take the cores from the threads that they wait for, and
     sleeping ones are slow to wake: of the policies in `benchmarks/results/idle_threads.json` this one is within a
-    seventh of the best, alone and in company; OpenMP's own takes three times as long where two workers draw.
+    seventh of the best, alone and with others; OpenMP's own takes three times as long where two workers draw.
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
         os.environ["GOMP_SPINCOUNT"] = "1000"

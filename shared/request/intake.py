@@ -93,8 +93,8 @@ def _affordable(request: ImageRequest, limits: Limits) -> ImageRequest:
     """The request with the cost of its texts; raises TooCostly when it asks for more than one job may."""
     if request.image_count > limits.max_images:
         raise TooCostly(
-            f"The request asks for {request.image_count} pictures; one job may make {limits.max_images}.",
-            {"n_iter": ["Ask for fewer rows."], "n_samples": ["Ask for fewer pictures in a row."]},
+            f"The request asks for {request.image_count} images; one job may make {limits.max_images}.",
+            {"n_iter": ["Ask for fewer tasks."], "n_samples": ["Ask for fewer images in a task."]},
         )
     if objections := _objections_to_texts(request):
         raise TooCostly("The request has more text than can be encoded; see 'fields'.", objections)
@@ -104,7 +104,7 @@ def _affordable(request: ImageRequest, limits: Limits) -> ImageRequest:
         fields += ["post_upscale"] if request.post_upscale > 1 else []
         fields += ["from-file" if request.prompt_file else "prompt"] if request.text_cost else []
         raise TooCostly(
-            f"The request costs {cost} (steps x pixels x pictures, and what text and enlargement add); one job may "
+            f"The request costs {cost} (steps x pixels x images, and what text and enlargement add); one job may "
             f"cost {limits.max_cost}.",
             {name: ["Ask for less."] for name in fields},
         )

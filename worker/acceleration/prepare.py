@@ -43,7 +43,7 @@ class Prepared:
 
 
 class Preparation:
-    """For one device and the operator's wishes. Raises BackendUnavailable when OpenVINO is wished for and missing."""
+    """For one device and the operator's settings. Raises BackendUnavailable when OpenVINO is asked for and missing."""
 
     def __init__(self, settings: Settings, device: Device, profile: Profile) -> None:
         self._settings = settings
@@ -68,7 +68,7 @@ class Preparation:
         large = self._device.kind == _CPU and weights >= _LARGE_MODEL
         if large:
             cpu.speed_up_vae(vae)
-        if self._profile.small_decoder:
+        if self._profile.tiled_decoding:
             vae.enable_slicing()
             vae.enable_tiling()
         warnings: tuple[str, ...] = ()

@@ -148,9 +148,9 @@ class Device:
         """Bytes that are free on it, whoever uses the others; None where it does not tell."""
         return _KINDS[self.kind].free_memory(self.name)
 
-    def satisfies(self, wish: str) -> bool:
-        """Whether a wish such as `cuda` or `cuda:0` describes this device."""
-        return wish in {self.kind, self.name, AUTO} or (wish == f"{self.kind}:0" and ":" not in self.name)
+    def satisfies(self, name: str) -> bool:
+        """Whether a name such as `cuda` or `cuda:0` describes this device."""
+        return name in {self.kind, self.name, AUTO} or (name == f"{self.kind}:0" and ":" not in self.name)
 
 
 def pick_device(name: str) -> Device:

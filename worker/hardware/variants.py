@@ -14,22 +14,22 @@ _CPU = "cpu"
 
 @dataclass(frozen=True)
 class Profile:
-    """One variant. `precision` and `rows_at_most` (in one UNet call) apply when a request has no wish.
+    """One variant. `precision` and `max_batch_size` (in one forward pass) apply when a request asks for none.
 
     `offload` keeps the parts in host memory while they are not at work; `turbo` in a request lets the UNet stay on the
-    device. `small_decoder` decodes large images in tiles: slower, with a lower peak.
+    device. `tiled_decoding` decodes large images in tiles: slower, with a lower peak.
     """
 
     precision: str
     offload: bool
-    small_decoder: bool
+    tiled_decoding: bool
     max_batch_size: int | None
 
 
 PROFILES = MappingProxyType({
-    "standard": Profile(precision="autocast", offload=False, small_decoder=False, max_batch_size=None),
-    "optimized": Profile(precision="autocast", offload=True, small_decoder=True, max_batch_size=1),
-    "cpu": Profile(precision="autocast", offload=False, small_decoder=False, max_batch_size=None),
+    "standard": Profile(precision="autocast", offload=False, tiled_decoding=False, max_batch_size=None),
+    "optimized": Profile(precision="autocast", offload=True, tiled_decoding=True, max_batch_size=1),
+    "cpu": Profile(precision="autocast", offload=False, tiled_decoding=False, max_batch_size=None),
 })  # fmt: skip
 
 
@@ -47,12 +47,12 @@ class Precision:
     others: torch.dtype
 
 
-def choose_precision(wish: str | None, profile: Profile, device: Device) -> Precision:
-    """What is used for a wish (None: the profile's own). 16-bit words fall back to `full` where that is not faster.
+def choose_precision(asked_for: str | None, profile: Profile, device: Device) -> Precision:
+    """What is used where that is asked for (None: the profile's own). 16 bits fall back to `full` where not faster.
 
     On a CPU only the UNet is lowered: it is nearly all of the time, and the decoder shows bands in bfloat16.
     """
-    word, half = wish or profile.precision, device.half
+    word, half = asked_for or profile.precision, device.half
     if word not in HALF_WORDS or half is None:
         return Precision(FULL, torch.float32, torch.float32)
     return Precision(word, half, torch.float32 if device.kind == _CPU else half)

@@ -462,7 +462,7 @@ def test_a_config_must_fit_the_model(generate, ckpt, config, fits):
         ("", ""),
         ("a/b/c", "a/b/c"),
         ("a//b/", "a/b"),
-        ("my pictures", "my pictures"),
+        ("my images", "my images"),
         ("v1.5", "v1.5"),
         ("outputs/outputs", "outputs"),
     ],
@@ -644,7 +644,7 @@ def test_the_lines_of_a_prompt_file_count_as_images(generate, limits):
     """Given a long prompt file, when loaded, then its images count against the limit."""
     (limits.prompts_dir / "many.txt").write_text("a cat\n" * 17)
 
-    with pytest.raises(TooCostly, match="17 pictures"):
+    with pytest.raises(TooCostly, match="17 images"):
         generate({"from-file": "many.txt"})
 
 

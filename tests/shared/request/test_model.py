@@ -75,7 +75,7 @@ def test_parameters_name_every_field_of_the_schema(img2img):
 
 
 def test_parameters_tell_what_was_really_used(generate):
-    """Given wishes that a worker could not honour, when parameters are listed, then they say what was done instead."""
+    """Given options that a worker could not honour, when parameters are listed, then they say what was done instead."""
     request = generate(device="cuda", seed=1)
 
     parameters = wire_parameters(request, {"device": "cpu"}, ["device cuda: none here", "device cuda: none here"])

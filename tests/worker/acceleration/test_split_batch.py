@@ -1,4 +1,4 @@
-"""The rows of a UNet call are shared out among the cores, and come back as they would have come from one."""
+"""The items of a batch are shared out among the cores, and come back as they would have come from one."""
 
 import gc
 import threading

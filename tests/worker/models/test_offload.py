@@ -47,7 +47,7 @@ def offloader(monkeypatch: pytest.MonkeyPatch) -> Offloader:
 
 
 def test_a_unet_stays_for_a_run_of_calls_and_makes_room_for_the_decoder(offloader: Offloader, journal: Journal) -> None:
-    """Given a run of UNet calls, when the VAE decodes, then the UNet came once and left first, and both are gone."""
+    """Given many forward passes, when the VAE decodes, then the UNet came once and left first, and both are gone."""
     unet, vae = Part("unet", journal), Part("vae", journal)
     for _ in range(20):
         offloader.load(unet, keep=False)
@@ -108,9 +108,9 @@ def test_a_model_that_is_gone_is_forgotten(offloader: Offloader, journal: Journa
 
 def test_the_variants_differ_in_where_the_parts_live() -> None:
     """Given the profiles, then only the optimized one moves parts, decodes in tiles and runs rows one by one."""
-    assert PROFILES["optimized"] == Profile("autocast", offload=True, small_decoder=True, max_batch_size=1)
+    assert PROFILES["optimized"] == Profile("autocast", offload=True, tiled_decoding=True, max_batch_size=1)
     for name in ("standard", "cpu"):
-        assert PROFILES[name] == Profile("autocast", offload=False, small_decoder=False, max_batch_size=None)
+        assert PROFILES[name] == Profile("autocast", offload=False, tiled_decoding=False, max_batch_size=None)
 
 
 @pytest.fixture
