@@ -117,13 +117,13 @@ def main(model: str, count: int, steps: int, sides: tuple[int, ...], seed: int, 
     requests = [random_request(rng, (model,), PROMPTS, sides, steps, precision) for _ in range(count)]
     found = compare(engine, requests, console)
     engine.stop()
-    finite = [row["psnr_db"] for row in found if row["psnr_db"] is not None]
+    finite = [image["psnr_db"] for image in found if image["psnr_db"] is not None]
     summary = {
         "requests": count,
         "equal": count - len(finite),
         "worst_psnr_db": min(finite, default=None),
         "median_psnr_db": round(statistics.median(finite), 1) if finite else None,
-        "largest_difference_levels": max(row["levels"] for row in found),
+        "largest_difference_levels": max(image["levels"] for image in found),
     }
     console.print(summary)
     machine = report.machine(settings.device, torch.get_num_threads())

@@ -314,9 +314,9 @@ def main(
 
 def _table(found: dict[str, Any]) -> Table:
     table = Table("", *found)
-    for row in found[STOCK]:
-        cells = [figures.get(row) for figures in found.values()]
-        table.add_row(row, *("equal" if cell is None else f"{cell:.2f}" for cell in cells))
+    for what in found[STOCK]:
+        cells = [figures.get(what) for figures in found.values()]
+        table.add_row(what, *("equal" if cell is None else f"{cell:.2f}" for cell in cells))
     return table
 
 

@@ -65,9 +65,9 @@ class StockPipeline:
             requires_safety_checker=False,
             dtype=precision.unet,
         ).to(device.name)
-        row = SAMPLERS["ddim"]
+        sampler = SAMPLERS["ddim"]
         self._pipeline.scheduler = diffusers.DDIMScheduler.from_config(
-            self._pipeline.scheduler.config, **dict(row.arguments)
+            self._pipeline.scheduler.config, **dict(sampler.arguments)
         )
         self._pipeline.set_progress_bar_config(disable=True)
 

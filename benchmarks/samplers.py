@@ -74,11 +74,11 @@ def main(count: int, steps: tuple[int, ...], scale: float, name: str) -> None:
     found: dict[str, Any] = {}
     reference: dict[str, float] = {}
     table = Table("sampler", "steps", "colour", "background", "shape", "worst against ddim")
-    for sampler, row in track(SAMPLERS.items(), console=console):
+    for sampler, entry in track(SAMPLERS.items(), console=console):
         tries: dict[int, dict[str, float]] = {}
         enough = None
         # one that chooses its steps itself is given any number
-        for number in steps if row.evaluations_per_step else steps[:1]:
+        for number in steps if entry.evaluations_per_step else steps[:1]:
             tries[number] = scores(engine, sampler, count, number, scale)
             reference = reference or tries[number]
             worst = min(tries[number][what] - reference[what] for what in ("colour", "shape"))

@@ -30,7 +30,7 @@ class StatusAnswer(Schema):
     State = fields.String(metadata={"enum": ["PENDING", "PROGRESS", "SUCCESS", "FAILURE", "REVOKED"]})
     Status = fields.String(metadata={"description": "The state as a sentence."})
     Progress = fields.Float(metadata={"description": "From 0 to 1."})
-    Step = fields.Integer(metadata={"description": "Model evaluations done, over all rows."})
+    Step = fields.Integer(metadata={"description": "Model evaluations done, over all tasks."})
     Steps = fields.Integer()
     Position = fields.Integer(allow_none=True)
     ETA = fields.Float(allow_none=True, metadata={"description": "Seconds until it is done, as far as known."})

@@ -58,12 +58,12 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
 })  # fmt: skip
 
 DEFAULT_SAMPLER = "ddim"
-_BY_ALIAS = {alias: name for name, row in SAMPLERS.items() for alias in row.aliases}
+_BY_ALIAS = {alias: name for name, sampler in SAMPLERS.items() for alias in sampler.aliases}
 
 
 def wire_names() -> list[str]:
     """Every name a request may use, aliases included, in table order."""
-    return [name for canonical, row in SAMPLERS.items() for name in (canonical, *row.aliases)]
+    return [name for canonical, sampler in SAMPLERS.items() for name in (canonical, *sampler.aliases)]
 
 
 def canonical_name(name: str) -> str | None:

@@ -225,8 +225,8 @@ def test_the_dummy_key_opens_only_a_server_without_keys():
     assert Settings(api_keys=("one", "two")).accepted_keys == ("one", "two")
 
 
-def test_a_worker_counts_as_alive_for_some_beats():
-    """Given a beat, when the time to live is asked for, then two beats may be missed."""
+def test_a_worker_counts_as_alive_for_some_heartbeats():
+    """Given an interval of heartbeats, when the time to live is asked for, then two heartbeats may be missed."""
     assert Settings(worker_beat_s=3).worker_ttl_s > 2 * 3
 
 

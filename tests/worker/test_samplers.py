@@ -19,7 +19,7 @@ from worker.samplers.dpm_solver import step_orders
 from worker.samplers.dpmpp_2s import ancestral_split
 from worker.samplers.noise_schedule import NoiseSchedule
 
-OWN = [name for name, row in SAMPLERS.items() if row.implementation.startswith("own:")]
+OWN = [name for name, sampler in SAMPLERS.items() if sampler.implementation.startswith("own:")]
 CONFIG: dict[str, Any] = {
     "_class_name": "PNDMScheduler",
     "beta_start": 0.00085,

@@ -19,7 +19,7 @@ from worker.engine import DenoiseRequest, Engine
 
 pytestmark = pytest.mark.slow
 
-STOCK = [name for name, row in SAMPLERS.items() if not row.implementation.startswith("own:")]
+STOCK = [name for name, sampler in SAMPLERS.items() if not sampler.implementation.startswith("own:")]
 SEED = 2**63 - 1
 
 

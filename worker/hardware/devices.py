@@ -156,14 +156,16 @@ class Device:
 def pick_device(name: str) -> Device:
     """The device of that name; `auto` takes the first kind that is present. Raises DeviceUnavailable."""
     if name == AUTO:
-        return Device(next(kind for kind, row in _KINDS.items() if row.present()))
+        return Device(next(kind for kind, driver in _KINDS.items() if driver.present()))
     device = Device(name)
     if device.kind not in _KINDS:
         raise DeviceUnavailable(f"DEVICE: '{name}' is not one of auto, {', '.join(_KINDS)}")
-    row = _KINDS[device.kind]
-    if not row.present():
-        raise DeviceUnavailable(f"DEVICE: there is no {device.kind} device here, it needs {row.needs}; use auto or cpu")
-    names = {device.kind, *(f"{device.kind}:{number}" for number in range(row.count()))}
+    driver = _KINDS[device.kind]
+    if not driver.present():
+        raise DeviceUnavailable(
+            f"DEVICE: there is no {device.kind} device here, it needs {driver.needs}; use auto or cpu"
+        )
+    names = {device.kind, *(f"{device.kind}:{number}" for number in range(driver.count()))}
     if name not in names:
         raise DeviceUnavailable(f"DEVICE: there is no {name} here; use one of {', '.join(sorted(names))}")
     return device

@@ -99,8 +99,8 @@ def _plain(name: str) -> Callable[[Mapping[str, Any]], str | None]:
 
 def _sampler(parameters: Mapping[str, Any]) -> str | None:
     name = parameters.get("sampler")
-    row = SAMPLERS.get(str(name))
-    return row.label if row else name
+    sampler = SAMPLERS.get(str(name))
+    return sampler.label if sampler else name
 
 
 def _size(parameters: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""How a row of the sampler table becomes a running sampler."""
+"""How an entry of the sampler table becomes a running sampler."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,11 +18,11 @@ def begin(
     sampler: str, scheduler_config: Mapping[str, Any], steps: int, eta: float, start: Start, noise: Noise
 ) -> Sampling:
     """Start the sampler of that wire name for a model with this scheduler config; KeyError for an unknown name."""
-    row = SAMPLERS[sampler]
-    if row.implementation.startswith(_OWN_PREFIX):
-        own = _OWN[row.implementation.removeprefix(_OWN_PREFIX)]
-        return own(NoiseSchedule(scheduler_config), steps, start, noise.steps, **row.arguments)
-    return begin_scheduler(row.implementation, row.arguments, scheduler_config, steps, eta, start, noise)
+    entry = SAMPLERS[sampler]
+    if entry.implementation.startswith(_OWN_PREFIX):
+        own = _OWN[entry.implementation.removeprefix(_OWN_PREFIX)]
+        return own(NoiseSchedule(scheduler_config), steps, start, noise.steps, **entry.arguments)
+    return begin_scheduler(entry.implementation, entry.arguments, scheduler_config, steps, eta, start, noise)
 
 
 __all__ = ["Evaluation", "Loop", "Noise", "NoiseSchedule", "Sampling", "Start", "begin"]
