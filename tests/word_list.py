@@ -54,10 +54,6 @@ EXCEPTIONS = (
     Exempt("demo_model/captions.py", ".*", "the words that the demo model was trained with"),
     Exempt("*", r"\bpicture\\*: ", "a prompt, of which the colon is what matters"),
     Exempt("worker/engine/*", ".*", "to be swept"),
-    Exempt("shared/jobs/*", ".*", "to be swept"),
-    Exempt("shared/request/schemas.py", ".*", "to be swept"),
-    Exempt("docs/parameters.md", "^\\|", "to be swept: its tables come from shared/"),
-    Exempt("tests/shared/jobs/*", ".*", "to be swept"),
     Exempt("tests/worker/*", ".*", "to be swept"),
 )
 

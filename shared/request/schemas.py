@@ -65,7 +65,7 @@ class GenerateSchema(Schema):
 
     variant = Text(
         data_key="type", load_default=None, allow_none=True, validate=OneOf(REQUEST_TYPES),
-        metadata=_about("Worker variant wanted. A CPU worker serves both; null: whichever variant is free."),
+        metadata=_about("Requested worker variant. A CPU worker serves both; null: whichever variant is free."),
     )  # fmt: skip
     prompt = Text(
         load_default=None,
@@ -93,13 +93,13 @@ class GenerateSchema(Schema):
     seed = Seed(
         load_default=None, allow_none=True,
         metadata=_about(
-            f"Seed from 0 to {MAX_SEED}; picture k uses seed + k. null, false or -1: a random one, which is reported."
+            f"Seed from 0 to {MAX_SEED}; image k uses seed + k. null, false or -1: a random one, which is reported."
         ),
     )  # fmt: skip
     n_iter = WholeNumber(
-        load_default=1, validate=Range(1, 64), metadata=_about("Rows; each may run on another worker.")
+        load_default=1, validate=Range(1, 64), metadata=_about("Tasks of the job; each may run on another worker.")
     )
-    n_samples = WholeNumber(load_default=1, validate=Range(1, 64), metadata=_about("Pictures in each row."))
+    n_samples = WholeNumber(load_default=1, validate=Range(1, 64), metadata=_about("Images of each task."))
     height = WholeNumber(
         data_key="H", load_default=None, allow_none=True, validate=Range(MIN_SIZE),
         metadata=_about(
@@ -122,30 +122,30 @@ class GenerateSchema(Schema):
         data_key="f", load_default=None, allow_none=True,
         metadata=_about("Down-sampling factor; must be the model's (8) or null."),
     )  # fmt: skip
-    skip_grid = Flag(load_default=True, metadata=_about("false: also make one grid of all pictures."))
+    skip_grid = Flag(load_default=True, metadata=_about("false: also make one grid of all images."))
     n_rows = WholeNumber(
-        load_default=0, validate=Range(0, 64), metadata=_about("Pictures in a row of the grid; 0: n_samples.")
+        load_default=0, validate=Range(0, 64), metadata=_about("Images in a row of the grid; 0: n_samples.")
     )
     skip_save = Flag(
         load_default=False,
-        metadata=_about("false: keep the pictures in outdir for good; true: they go when the result expires."),
+        metadata=_about("false: keep the images in outdir for good; true: they are deleted when the result expires."),
     )
     outdir = Folder(load_default=None, allow_none=True, metadata=_about("Folder under the output root."))
     return_base64 = Flag(
-        load_default=False, metadata=_about("true: answer JSON with base64 pictures; false: the picture itself.")
+        load_default=False, metadata=_about("true: answer JSON with base64 images; false: the image itself.")
     )
     synchronous = Flag(
         data_key="synchronous_request", load_default=False,
         metadata=_about("true: wait and answer with the result itself."),
     )  # fmt: skip
-    format = Text(load_default="png", validate=OneOf(tuple(FORMATS)), metadata=_about("File format of the pictures."))
+    format = Text(load_default="png", validate=OneOf(tuple(FORMATS)), metadata=_about("File format of the images."))
     fixed_code = Flag(
         load_default=False,
-        metadata=_about("true: every picture of the request starts from the same noise, that of its seed."),
+        metadata=_about("true: every image of the request starts from the same noise, that of its seed."),
     )
     noise_seed = Seed(
         load_default=None, allow_none=True,
-        metadata=_about("Seed of the noise that every picture starts from. null: each picture's own seed."),
+        metadata=_about("Seed of the noise that every image starts from. null: each image's own seed."),
     )  # fmt: skip
     model = Text(data_key="ckpt", load_default=DEFAULT_ALIAS, metadata=_about("Model name or alias; see GET /models."))
     config = Text(
@@ -154,19 +154,19 @@ class GenerateSchema(Schema):
     )  # fmt: skip
     device = Text(
         load_default=None, allow_none=True, validate=OneOf(DEVICES),
-        metadata=_about("Wish: device to run on. null: the worker's own."),
+        metadata=_about("Requested option: device to run on. null: the worker's own."),
     )  # fmt: skip
     precision = Text(
         load_default=None, allow_none=True, validate=OneOf(PRECISIONS),
-        metadata=_about("Wish: arithmetic precision. null: the worker's own."),
+        metadata=_about("Requested option: arithmetic precision. null: the worker's own."),
     )  # fmt: skip
     unet_bs = WholeNumber(
         load_default=None, allow_none=True, validate=Range(1, 64),
-        metadata=_about("Wish: at most so many rows in one UNet call. null: the worker decides."),
+        metadata=_about("Requested option: most batch items in one forward pass. null: the worker decides."),
     )  # fmt: skip
     turbo = Flag(
         load_default=None, allow_none=True,
-        metadata=_about("Wish: keep all parts of the model on the device. null: the worker decides."),
+        metadata=_about("Requested option: keep all parts of the model on the device. null: the worker decides."),
     )  # fmt: skip
     prompt_file = PromptFileName(
         data_key="from-file", load_default=None, allow_none=True, folder=Path(), max_chars=0,
@@ -174,7 +174,7 @@ class GenerateSchema(Schema):
     )  # fmt: skip
     callback_url = CallbackAddress(
         load_default=None, allow_none=True,
-        metadata=_about("URL that is sent the answer of /status when the job has ended; see Calling back."),
+        metadata=_about("URL that gets the answer of /status when the job has ended; see docs/clients.md."),
     )  # fmt: skip
     plms = Flag(load_default=False, metadata=_about("Older way to ask for sampler plms."))
     laion400m = Flag(
@@ -255,7 +255,7 @@ class Img2ImgSchema(GenerateSchema):
 
     init_img = Base64Image(
         required=True, max_pixels=0,
-        metadata=_about("The picture to start from, as base64; data: prefix, line breaks, URL-safe: all are read."),
+        metadata=_about("The image to start from, as base64; data: prefix, line breaks, URL-safe: all are read."),
     )  # fmt: skip
     strength = Number(
         data_key="denoising_strength", load_default=0.75, validate=Range(0, 1, min_inclusive=False),
