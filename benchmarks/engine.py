@@ -63,7 +63,7 @@ class StockPipeline:
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
-            dtype=precision.unet,
+            dtype=precision.denoiser,
         ).to(device.name)
         sampler = SAMPLERS["ddim"]
         self._pipeline.scheduler = diffusers.DDIMScheduler.from_config(
@@ -249,7 +249,7 @@ def measure(
     results: dict[str, Any] = {"machine": report.machine(device.name, setting.threads)}
     results["setting"] = {
         "model": setting.model.name, "size": setting.size, "steps": setting.steps, "scale": 7.5, "sampler": "ddim",
-        "precision": precision.word, "dtype": str(precision.unet).removeprefix("torch."),
+        "precision": precision.word, "dtype": str(precision.denoiser).removeprefix("torch."),
         "engine_threads": {variable: os.environ[variable] for variable in SPINNING if variable in os.environ},
     }  # fmt: skip
     parts: dict[str, Callable[[], Any]] = {

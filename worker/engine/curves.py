@@ -122,7 +122,7 @@ def _kind(group: Group, threads: int) -> Kind:
         width=group.width,
         height=group.height,
         precision=group.precision.word,
-        dtype=str(group.precision.unet).removeprefix("torch."),
+        dtype=str(group.precision.denoiser).removeprefix("torch."),
         tokens=group.tokens,
         at_most=group.max_batch_size,
         threads=threads,

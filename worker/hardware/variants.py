@@ -16,8 +16,8 @@ _CPU = "cpu"
 class Profile:
     """One variant. `precision` and `max_batch_size` (in one forward pass) apply when a request asks for none.
 
-    `offload` keeps the parts in host memory while they are not at work; `turbo` in a request lets the UNet stay on the
-    device. `tiled_decoding` decodes large images in tiles: slower, with a lower peak.
+    `offload` keeps the parts in host memory while they are not at work; `turbo` in a request lets the denoiser stay on
+    the device. `tiled_decoding` decodes large images in tiles: slower, with a lower peak.
     """
 
     precision: str
@@ -40,17 +40,17 @@ def profile_for(variant: str, device: Device) -> Profile:
 
 @dataclass(frozen=True)
 class Precision:
-    """The word reported for a precision, and the types behind it: the UNet's, and that of the other parts."""
+    """The word reported for a precision, and the types behind it: the denoiser's, and that of the other parts."""
 
     word: str
-    unet: torch.dtype
+    denoiser: torch.dtype
     others: torch.dtype
 
 
 def choose_precision(asked_for: str | None, profile: Profile, device: Device) -> Precision:
     """What is used where that is asked for (None: the profile's own). 16 bits fall back to `full` where not faster.
 
-    On a CPU only the UNet is lowered: it is nearly all of the time, and the decoder shows bands in bfloat16.
+    On a CPU only the denoiser is lowered: it is nearly all of the time, and the decoder shows bands in bfloat16.
     """
     word, half = asked_for or profile.precision, device.half
     if word not in HALF_WORDS or half is None:

@@ -74,7 +74,7 @@ class CheckpointCache:
             if place is None:
                 raise ModelUnavailable(self._absence(model))
             try:
-                self._make_room(self._weights_of(model, place) * precision.unet.itemsize, in_use)
+                self._make_room(self._weights_of(model, place) * precision.denoiser.itemsize, in_use)
                 loaded = self._load(model, place, precision)
             except _BROKEN as broken:
                 log.exception("the model %s cannot be read from %s", model.name, place)
@@ -104,7 +104,7 @@ class CheckpointCache:
             return True
         place = model.place(self._settings.models_dir)
         try:
-            wanted = self._weights_of(model, place) * precision.unet.itemsize if place else 0
+            wanted = self._weights_of(model, place) * precision.denoiser.itemsize if place else 0
         except _BROKEN:
             return True
         return wanted + sum(other.size for other in set(in_use)) <= self._settings.model_memory

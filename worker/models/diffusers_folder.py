@@ -83,7 +83,7 @@ def read_folder(model: Model, folder: Path, precision: Precision) -> Parts:
         tokenizer.model_max_length = min(tokenizer.model_max_length, most)
     denoiser, kind = facts.denoiser
     return Parts(
-        denoiser=part(getattr(diffusers, kind), denoiser, precision.unet),
+        denoiser=part(getattr(diffusers, kind), denoiser, precision.denoiser),
         vae=part(diffusers.AutoencoderKL, _VAE, precision.others),
         text_encoders=text_encoders,
         tokenizers=tokenizers,

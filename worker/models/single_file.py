@@ -71,7 +71,7 @@ def read_single_file(model: Model, file: Path, precision: Precision) -> Parts:
     with _opened(file) as weights:
         _check_kind(model, weights)
         return Parts(
-            denoiser=_unet(layout, weights, precision.unet),
+            denoiser=_unet(layout, weights, precision.denoiser),
             vae=_vae(layout, weights, precision.others),
             text_encoders={"text_encoder": _text_encoder(model, layout, weights, precision.others)},
             tokenizers={"tokenizer": clip_tokenizer(**layout["tokenizer"])},

@@ -61,7 +61,7 @@ def test_an_option_that_is_honoured_gets_no_warning(asked: dict[str, Any], reque
 def test_low_precision_is_honoured_where_it_is_fast(request_for: Build) -> None:
     """Given a processor with bfloat16 arithmetic, when autocast is asked for, then the UNet runs in bfloat16."""
     options = resolve(request_for(precision="autocast").params, CPU, profile_for("cpu", CPU))
-    assert (options.precision.unet, options.precision.others) == (torch.bfloat16, torch.float32)
+    assert (options.precision.denoiser, options.precision.others) == (torch.bfloat16, torch.float32)
     assert options.used()["precision"] == "autocast"
     assert options.warnings == ()
 
@@ -82,8 +82,8 @@ def test_turbo_has_a_meaning_where_parts_are_offloaded(request_for: Build) -> No
 def test_a_gpu_computes_in_half_precision_unless_full_is_asked_for() -> None:
     """Given a GPU profile, when no precision is asked for, then float16; with `full`, float32."""
     standard = profile_for("standard", CUDA)
-    assert choose_precision(None, standard, CUDA).unet == torch.float16
-    assert choose_precision("full", standard, CUDA).unet == torch.float32
+    assert choose_precision(None, standard, CUDA).denoiser == torch.float16
+    assert choose_precision("full", standard, CUDA).denoiser == torch.float32
 
 
 def test_any_variant_on_a_cpu_is_the_cpu_profile() -> None:
