@@ -82,8 +82,8 @@ def broker(redis_url):
     client.close()
 
 
-def test_calls_are_messages_as_celery_sends_them(broker):
-    """Given calls to two tasks, when compared with what Celery itself sends, then only ids differ, and all are new."""
+def test_messages_are_as_celery_sends_them(broker):
+    """Given messages for two tasks, when compared with what Celery itself sends, then only the ids differ."""
     app, client, prefix = broker
     queue = TaskQueue(app, client, prefix)
     queue.notify("standard", 2)
@@ -102,8 +102,8 @@ def test_calls_are_messages_as_celery_sends_them(broker):
     assert messages[0] == messages[1] == messages[2]
 
 
-def test_a_call_is_one_round_trip_however_many_tasks(broker, monkeypatch):
-    """Given calls to 64 tasks, when they are sent, then all go at once."""
+def test_messages_are_one_round_trip_however_many_tasks(broker, monkeypatch):
+    """Given messages for 64 tasks, when they are sent, then all go at once."""
     app, client, prefix = broker
     queue = TaskQueue(app, client, prefix)
     queue.notify("any")
@@ -121,8 +121,8 @@ def test_a_call_is_one_round_trip_however_many_tasks(broker, monkeypatch):
     assert queue.messages_waiting("any") == 65
 
 
-def test_a_worker_understands_a_call(broker):
-    """Given a call, when taken from the queue by kombu, then it says which task to run for which variant."""
+def test_a_worker_understands_a_message(broker):
+    """Given a message, when taken from the queue by kombu, then it says which task to run for which variant."""
     app, client, prefix = broker
     TaskQueue(app, client, prefix).notify("any")
 

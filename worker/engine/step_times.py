@@ -27,7 +27,7 @@ _LATER_TO_GIVE_UP = 1.25
 # a larger batch that wins less than this is not worth waiting for
 _WORTHWHILE = 1.03
 
-# What trying costs is the time by which it makes the first in line later than the best known size would have. For
+# What trying costs is the time by which the first request ends later than with the best known size. For
 # sizes never tried: so many seconds, and a share of the time of all passes; and no pass may be much longer than usual
 _CREDIT_S = 2.0
 _SHARE_OF_TRIALS = 0.05

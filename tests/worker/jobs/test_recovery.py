@@ -74,8 +74,8 @@ def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, r
     app.close()
 
 
-def test_a_task_in_no_list_waits_again(redis_client: Any, redis_url: str, clock: Clock) -> None:
-    """Given a task that only its job's record knows of, when several look for a while, then one puts it into line."""
+def test_a_task_in_no_list_is_requeued(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given a task that only its job's record knows of, when several look for a while, then one of them requeues it."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
     jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
