@@ -12,6 +12,7 @@ from flask import Flask
 
 from api.app import create_app
 from api.http.errors import STATUS
+from api.metrics import exposition
 from api.services import build_services
 from client.local.launcher import example_curl
 from shared.errors import (
@@ -22,6 +23,7 @@ from shared.errors import (
     all_errors,
 )
 from shared.jobs.keys import Keys
+from shared.jobs.workers import WorkerCard
 from shared.settings import Settings
 from tests.doc_tables import PAGES, REPOSITORY, replaced
 
@@ -143,3 +145,11 @@ def test_every_key_of_a_job_is_described() -> None:
             places = list(inspect.signature(member).parameters)[1:]
             key, docstring = member(keys, *["<>"] * len(places)), member.__doc__
         assert described.get(key) == str(docstring).partition(":")[0].lower(), key
+
+
+def test_every_metric_is_described() -> None:
+    """Given what `/metrics` tells, then `docs/operating.md` lists each metric and no other."""
+    card = WorkerCard(name="w", variant="cpu", device="cpu", slots=1)
+    told = set(re.findall(r"^# TYPE (\w+)", exposition([card], 0).decode(), re.MULTILINE))
+    listed = {name.strip("`") for name, _, _ in _entries(DOCS / "operating.md", "Metrics") if "`" in name}
+    assert listed == told
