@@ -7,8 +7,8 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.responses.archive import archive
 from shared.jobs.records import Job
+from shared.jobs.result_stream import ResultStream
 from shared.jobs.status import main_image
-from shared.storage.result_stream import ResultStream
 from shared.storage.results import ResultStore, StoredFile
 
 MIME_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}

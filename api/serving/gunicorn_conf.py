@@ -50,6 +50,6 @@ def on_starting(server: Any) -> None:
         require_own_keys(_settings)
     except SettingsError as wrong:
         sys.exit(f"api: {wrong}")
-    looked = subprocess.run([sys.executable, "-m", "shared.redis.server"], stderr=subprocess.PIPE, text=True)
+    looked = subprocess.run([sys.executable, "-m", "api.serving.redis_check"], stderr=subprocess.PIPE, text=True)
     if looked.returncode:
         sys.exit(f"api: {looked.stderr.strip()}")

@@ -1,10 +1,6 @@
-"""What the Redis behind the queue must be; every program looks when it starts.
-
-`python -m shared.redis.server` looks once and ends with the reason where it cannot be used.
-"""
+"""What the Redis behind the queue must be; every program looks when it starts."""
 
 import logging
-import sys
 import threading
 from typing import Any
 
@@ -93,18 +89,3 @@ def too_old(version: str) -> str:
         f"Redis {version} is too old: the queue needs Redis {least} or newer, or any Valkey; "
         "install a newer one, or set REDIS_URL to another."
     )
-
-
-def _look() -> None:
-    from shared.queue import connect
-    from shared.settings import read_settings
-
-    try:
-        with connect(read_settings()) as client:
-            check_server(client)
-    except UnsuitableRedis as wrong:
-        sys.exit(str(wrong))
-
-
-if __name__ == "__main__":
-    _look()

@@ -23,11 +23,11 @@ import redis
 from shared.callback_hosts import CallbackHosts, CallbackUrl
 from shared.errors import Gone, NotFound, ResultMissing, ServiceError
 from shared.jobs.records import Job, State
+from shared.jobs.result_stream import ResultStream
 from shared.jobs.status import describe
 from shared.jobs.store import JobStore
 from shared.jobs.webhooks import DueCallback
 from shared.logs import about_job
-from shared.storage.result_stream import ResultStream
 from shared.storage.results import ResultStore
 
 log = logging.getLogger(__name__)
