@@ -13,6 +13,7 @@ import torch
 from shared.settings import OPENVINO, Settings
 from worker.acceleration import cpu
 from worker.acceleration.blocks import simplify_blocks
+from worker.acceleration.itemwise import compute_itemwise
 from worker.acceleration.openvino import converted, require_openvino
 from worker.acceleration.split_batch import RunBatch, SplitBatch, run_whole
 from worker.acceleration.text_projection import TextProjection
@@ -81,6 +82,8 @@ class Preparation:
         if large:
             cpu.speed_up_unet(denoiser)
         simplify_blocks(denoiser)
+        if self._device.kind == _CPU and denoiser.dtype == torch.bfloat16:
+            compute_itemwise(denoiser)
         if self._settings.torch_compile and self._profile.offload:
             log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the denoiser comes and goes")
         elif self._settings.torch_compile:
