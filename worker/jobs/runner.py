@@ -155,11 +155,9 @@ class TaskRunner:
             log.info("the task is done after %.1f s, attempt %d", time.monotonic() - started, claim.attempt)
             if last:
                 self._closing.close(claim)
-        except JobCancelled as reason:
+        except (JobCancelled, LeaseLost) as reason:
             log.info("the task is not continued: %s", reason)
-        except LeaseLost as reason:
-            log.info("the task is not continued: %s", reason)
-            return False
+            return isinstance(reason, JobCancelled)
         except WorkerStopping as stopping:
             return self._give_back(claim, stopping, counted=isinstance(stopping, WorkerFailed))
         except ModelUnavailable as error:
@@ -177,12 +175,9 @@ class TaskRunner:
         """Let another begin the task, and raise `reason`; else as `_carry_out`."""
         try:
             self._jobs.claims.release(claim, counted=counted)
-        except JobCancelled as ended:
-            log.info("the task is not given back: %s", ended)
-            return True
-        except LeaseLost as lost:
-            log.info("the task is not given back: %s", lost)
-            return False
+        except (JobCancelled, LeaseLost) as objection:
+            log.info("the task is not given back: %s", objection)
+            return isinstance(objection, JobCancelled)
         except redis.RedisError as away:
             log.warning("the task cannot be given back, its lease runs out by itself: %s", away)
         raise reason
@@ -232,11 +227,9 @@ class TaskRunner:
         log.warning("the job failed: %s", error)
         try:
             self._patiently(lambda: self._jobs.claims.fail(claim, error))
-        except JobCancelled as ended:
-            log.info("the failure changes nothing: %s", ended)
-        except LeaseLost as lost:
-            log.info("the failure changes nothing: %s", lost)
-            return False
+        except (JobCancelled, LeaseLost) as reason:
+            log.info("the failure changes nothing: %s", reason)
+            return isinstance(reason, JobCancelled)
         return True
 
 
