@@ -19,7 +19,8 @@ from shared.request.model import ImageRequest
 from shared.request.parameters import image_parameters
 from shared.storage.results import ResultStore
 from worker.engine import Denoised, DenoiseRequest, Ticket
-from worker.images.encode import encode, upscale
+from worker.images.encode import encode
+from worker.images.upscale import upscale
 from worker.jobs.closing import Closing
 from worker.jobs.denoiser import Denoiser
 from worker.jobs.inputs import InputImages

@@ -1,4 +1,4 @@
-"""Encoding, infotext, grids and enlarging."""
+"""Encoding and infotext."""
 
 import io
 import json
@@ -11,8 +11,8 @@ import piexif.helper
 import pytest
 from PIL import Image
 
-from shared.request.sizes import GridPlan
-from worker.images.encode import encode, grid, infotext, upscale
+from worker.images.encode import encode
+from worker.images.infotext import infotext
 
 PARAMETERS: dict[str, Any] = {
     "prompt": "a (red:1.2) cat, sitting",
@@ -98,26 +98,3 @@ def test_png_carries_its_parameters_as_json() -> None:
     with Image.open(io.BytesIO(encode(RED, "png", PARAMETERS))) as opened:
         opened.load()
         assert json.loads(opened.info["personal_diffusion"]) == PARAMETERS
-
-
-def test_grid_fills_rows_and_leaves_the_rest_black() -> None:
-    """Given three images, when two go in a row, then the third starts the second row and the last cell is black."""
-    colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
-    sheet = grid((Image.new("RGB", (8, 6), colour) for colour in colours), GridPlan(2, 2, 8, 6))
-    assert sheet.size == (16, 12)
-    corners = [sheet.getpixel(place) for place in ((0, 0), (8, 0), (0, 6), (8, 6))]
-    assert corners == [*colours, (0, 0, 0)]
-
-
-def test_grid_of_smaller_cells_has_whole_images() -> None:
-    """Given a plan of smaller cells, when the grid is made, then each image fills its own and no other."""
-    colours = [(250, 0, 0), (0, 250, 0)]
-    sheet = grid([Image.new("RGB", (80, 60), colour) for colour in colours], GridPlan(2, 1, 8, 6))
-    assert sheet.size == (16, 6)
-    assert [sheet.getpixel((x, 5)) for x in (0, 7, 8, 15)] == [colours[0], colours[0], colours[1], colours[1]]
-
-
-@pytest.mark.parametrize(("factor", "size"), [(1, (64, 48)), (2, (128, 96)), (1.5, (96, 72))])
-def test_upscale_multiplies_the_size(factor: float, size: tuple[int, int]) -> None:
-    """Given a factor, when an image is enlarged, then both sides grow by it."""
-    assert upscale(RED, factor).size == size

@@ -1,0 +1,58 @@
+"""The parameters of an image as text, as the A1111 web UI writes them and other programs read them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from shared.catalogue.samplers import SAMPLERS
+
+
+def infotext(parameters: Mapping[str, Any]) -> str:
+    """The parameters as the A1111 web UI writes them: prompt, `Negative prompt: ...`, then `Name: value, ...`."""
+    lines = [str(parameters.get("prompt") or "")]
+    if negative := parameters.get("negative_prompt"):
+        lines.append(f"Negative prompt: {negative}")
+    values = [(label, value(parameters)) for label, value in _INFOTEXT]
+    lines.append(", ".join(f"{label}: {_quoted(text)}" for label, text in values if text is not None))
+    # no NUL fits into a PNG's text, and a half of a surrogate pair into no encoding
+    return "\n".join(lines).replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _plain(name: str) -> Callable[[Mapping[str, Any]], str | None]:
+    def value(parameters: Mapping[str, Any]) -> str | None:
+        found = parameters.get(name)
+        if isinstance(found, float) and found.is_integer():
+            found = int(found)
+        return None if found is None else str(found)
+
+    return value
+
+
+def _sampler(parameters: Mapping[str, Any]) -> str | None:
+    name = parameters.get("sampler")
+    sampler = SAMPLERS.get(str(name))
+    return sampler.label if sampler else name
+
+
+def _size(parameters: Mapping[str, Any]) -> str | None:
+    width, height = parameters.get("W"), parameters.get("H")
+    return f"{width}x{height}" if width and height else None
+
+
+_INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
+    ("Steps", _plain("ddim_steps")),
+    ("Sampler", _sampler),
+    ("CFG scale", _plain("scale")),
+    ("Seed", _plain("seed")),
+    ("Noise seed", _plain("noise_seed")),
+    ("Size", _size),
+    ("Model", _plain("ckpt")),
+    ("Denoising strength", _plain("denoising_strength")),
+    ("Noise multiplier", _plain("noise_multiplier")),
+    ("Eta", _plain("ddim_eta")),
+)
+
+
+def _quoted(text: str) -> str:
+    """In quotation marks, as JSON, where the text holds what separates one value from the next."""
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
