@@ -1,6 +1,7 @@
 """Enlarging finished images."""
 
 import pytest
+from PIL import Image
 
 from worker.images.upscale import upscale
 
