@@ -1,6 +1,5 @@
 """The local service in one go: Redis, workers and the API, until somebody says stop."""
 
-import fcntl
 import http.client
 import json
 import shlex
@@ -12,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
 
 from client.local import embedded_redis
 from client.local.errors import LaunchError
@@ -230,11 +231,11 @@ def _is_ready(settings: Settings) -> bool:
 def _alone_in(state_dir: Path) -> Iterator[None]:
     """Hold the state folder: two launchers on one set of Redis files would ruin them."""
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (state_dir / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LaunchError(f"Another start is at work in {state_dir}; stop that one first.") from None
+    try:
+        held = FileLock(state_dir / "lock").acquire(blocking=False)
+    except Timeout:
+        raise LaunchError(f"Another start is at work in {state_dir}; stop that one first.") from None
+    with held:
         yield
 
 

@@ -106,6 +106,15 @@ def test_two_launchers_do_not_share_a_folder(tmp_path: Path) -> None:
             launcher.serve(launch)
 
 
+def test_a_start_that_has_ended_leaves_its_folder_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a start that could not go on, when another starts in its folder, then it comes as far as that one did."""
+    monkeypatch.setattr(embedded_redis, "find_server", lambda: None)
+    monkeypatch.setattr(embedded_redis, "too_old_on_the_path", lambda: "")
+    for _ in range(2):
+        with pytest.raises(LaunchError, match="No Redis here"):
+            launcher.serve(_launch(tmp_path))
+
+
 def test_a_bad_setting_is_one_line(tmp_path: Path) -> None:
     """Given a PORT that is no port, when serve is called, then one line names it and the exit status is not 0."""
     result = CliRunner().invoke(cli, ["serve", "--state-dir", str(tmp_path)], env={"PORT": "all of them"})
