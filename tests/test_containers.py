@@ -26,6 +26,8 @@ from shared.settings import Settings
 from shared.variants import QUEUES
 from shared.version import VERSION
 
+pytestmark = pytest.mark.programs
+
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -68,6 +68,7 @@ def test_gunicorn_listens_where_the_environment_says(monkeypatch):
     )
 
 
+@pytest.mark.programs
 def test_gunicorn_s_settings_bring_in_no_client_of_redis():
     """Given gunicorn's settings, when they are read, then nothing has taken the system's sockets before gevent did."""
     program = "import sys, api.serving.gunicorn_conf; sys.exit('redis' in sys.modules or 'kombu' in sys.modules)"

@@ -20,6 +20,8 @@ from shared.redis.address import RedisAddress
 from shared.settings import Settings
 from tests.client.servers import server_program
 
+pytestmark = pytest.mark.programs
+
 OTHER_USER = 65534
 
 

@@ -13,6 +13,8 @@ import pytest
 from client.local.errors import LaunchError
 from client.local.household import Household, Program
 
+pytestmark = pytest.mark.programs
+
 _SLEEP = "import time; time.sleep(60)"
 _FAIL = "import sys; sys.exit('model.safetensors: broken')"
 
@@ -100,9 +102,7 @@ def test_what_must_live_may_die_so_often(tmp_path: Path, household: Household, c
     assert [line for line in said if line == "Redis runs again."] == ["Redis runs again."] * 2
 
 
-def test_deaths_far_apart_are_not_in_a_task(
-    tmp_path: Path, household: Household, clock: Clock, said: list[str]
-) -> None:
+def test_deaths_far_apart_are_not_in_a_row(tmp_path: Path, household: Household, clock: Clock, said: list[str]) -> None:
     """Given a Redis that dies now and then, but lives longer than a minute each time, then it is started every time."""
     child = household.start(_program(tmp_path, _FAIL, name="Redis", most_deaths=2))
     for deaths in range(1, 4):

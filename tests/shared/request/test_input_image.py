@@ -246,6 +246,7 @@ def test_no_edit_of_a_file_raises_anything_but_value_error(data, edits):
     assert said.endswith(".")
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(to_text))
 def test_no_text_raises_anything_but_value_error(text):

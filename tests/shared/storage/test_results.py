@@ -191,6 +191,7 @@ def test_a_folder_on_another_machine_that_is_away_passes(store, monkeypatch, fai
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a file system of limited size")
+@pytest.mark.programs
 def test_a_disk_that_is_really_full(tmp_path):
     """Given a real file system without room, when an image is written and room is made, then it fails and works."""
     mount = tmp_path / "small"

@@ -114,6 +114,7 @@ def test_several_workers_fetch_a_model_once(hub: Hub, settings: Settings) -> Non
 HOLDER = "import sys, time, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print(flush=True)\n    time.sleep(600)"
 
 
+@pytest.mark.programs
 def test_a_download_of_a_worker_that_is_killed_is_taken_over(hub: Hub, settings: Settings) -> None:
     """Given another process that fetches the model, when it is killed, then who waited fetches it, and not before."""
     settings.models_dir.mkdir(parents=True, exist_ok=True)
