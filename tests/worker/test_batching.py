@@ -18,7 +18,6 @@ from shared.errors import InternalError, JobCancelled, OutOfMemory
 from shared.settings import Settings
 from tests.images import SAME, decibels
 from worker.engine import Denoised, DenoiseRequest, Engine, Ticket
-from worker.engine import engine as engine_module
 from worker.engine.step_times import StepTimes
 from worker.text.conditioning import TEXT
 
@@ -238,7 +237,7 @@ def test_a_request_that_breaks_a_call_fails_alone(
     bad_rows = threading.Event()
 
     def note_poison() -> None:
-        running = next(f for f in fresh._running if f.ticket is bad)
+        running = next(f for f in fresh._active.running if f.ticket is bad)
         device.poison = running.conditioning_items[1][TEXT][0]
         bad_rows.set()
 
@@ -259,7 +258,7 @@ def test_a_stream_for_one_model_does_not_starve_another(
 ) -> None:
     """Given memory for one model only and a stream for the first, when the second is asked for, then it is served, but
     not at once."""
-    monkeypatch.setattr(engine_module, "_MODEL_PATIENCE_S", 0.3)
+    monkeypatch.setattr("worker.engine.admission._MODEL_PATIENCE_S", 0.3)
     engine = Engine(replace(settings, model_memory=1), catalogue)
     engine.start()
     try:

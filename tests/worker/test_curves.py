@@ -14,7 +14,6 @@ import torch
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import Settings
 from worker.engine import CurveFiles, DenoiseRequest, Engine
-from worker.engine import engine as engine_module
 from worker.engine.batch import Predictions
 from worker.engine.curves import Curves
 from worker.engine.group import Group
@@ -150,9 +149,10 @@ class Clock:
                 predictions.add(running, torch.zeros(running.batch_items, 4, 8, 8))
             return predictions
 
-        monkeypatch.setattr(engine_module, "evaluate", evaluate)
+        for module in ("engine", "measurement"):
+            monkeypatch.setattr(f"worker.engine.{module}.evaluate", evaluate)
         monkeypatch.setattr("time.perf_counter", lambda: self.now)
-        monkeypatch.setattr("worker.engine.measuring.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("worker.engine.measurement.time.monotonic", lambda: self.now)
 
 
 @pytest.fixture

@@ -366,7 +366,7 @@ def test_unet_bs_bounds_the_rows_of_a_call(
 def two_threads(settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     """An engine in which whatever can share a call does, so that equal requests end together."""
     monkeypatch.setattr(StepTimes, "share", lambda _self, counts: len(counts))
-    monkeypatch.setattr("worker.engine.engine._ADMISSION_S", 60.0)
+    monkeypatch.setattr("worker.engine.admission._ADMISSION_S", 60.0)
     engine = Engine(dataclasses.replace(settings, torch_threads=2), catalogue)
     engine.start()
     yield engine
@@ -375,7 +375,7 @@ def two_threads(settings: Settings, catalogue: Catalogue, monkeypatch: pytest.Mo
 
 def together(engine: Engine, *requests: DenoiseRequest) -> list[Ticket]:
     """Submit so that all are there before the first is begun."""
-    with engine._changed:  # reentrant
+    with engine._inbox.changed:  # reentrant
         return [engine.submit(request, silent) for request in requests]
 
 
@@ -401,7 +401,7 @@ def test_large_images_are_decoded_one_after_the_other(
     two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given images that together are larger than memory was reckoned for, then none is decoded beside another."""
-    monkeypatch.setattr("worker.engine.engine._PIXELS_AT_ONCE", 2 * 64 * 64 - 1)
+    monkeypatch.setattr("worker.engine.decoding._PIXELS_AT_ONCE", 2 * 64 * 64 - 1)
     decode, at_work, most = RunningRequest.decode, [0], [0]
 
     def counted(running: RunningRequest) -> Image.Image:
@@ -462,7 +462,7 @@ def test_whatever_ends_the_thread_every_request_is_handed_back(
     """Given a device whose calls raise for ever, or an error where none is expected, when requests run, then each ends
     with an error that puts its row back, as one that counts where it was begun, the owner is told once, and new ones
     are refused in the same way."""
-    monkeypatch.setattr("worker.engine.engine._ADMISSION_S", 60.0)
+    monkeypatch.setattr("worker.engine.admission._ADMISSION_S", 60.0)
     told: list[BaseException] = []
     ended = threading.Event()
 
@@ -500,13 +500,13 @@ def test_what_was_not_begun_when_the_engine_failed_does_not_count(
     engine = Engine(settings, catalogue)
     monkeypatch.setattr("worker.engine.scheduler.Scheduler.order", lambda *_: 1 / 0)
     waiting: list[Ticket] = []
-    admit = engine._admit
+    admit = engine._admission.admit
 
     def admit_and_submit() -> None:
         admit()
         waiting.append(engine.submit(request_for(), silent))
 
-    monkeypatch.setattr(engine, "_admit", admit_and_submit)
+    monkeypatch.setattr(engine._admission, "admit", admit_and_submit)
     begun = engine.submit(request_for(), silent)
     engine.start()
     assert type(begun.outcome.exception(60)) is WorkerFailed
@@ -572,7 +572,7 @@ def test_one_that_is_cancelled_while_others_come_in_does_not_come_in(
     settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given requests that come in together, when one is cancelled while another is encoded, then its text is not."""
-    monkeypatch.setattr("worker.engine.engine._ADMISSION_S", 60.0)
+    monkeypatch.setattr("worker.engine.admission._ADMISSION_S", 60.0)
     encoded: list[str] = []
     tickets: list[Ticket] = []
 
@@ -586,7 +586,7 @@ def test_one_that_is_cancelled_while_others_come_in_does_not_come_in(
     engine = Engine(settings, catalogue)
     engine.start()
     try:
-        with engine._changed:  # reentrant
+        with engine._inbox.changed:  # reentrant
             tickets += [engine.submit(request_for(prompt=text), silent) for text in ("cat", "dog", "duck")]
         assert tickets[0].result(60).image
         assert tickets[1].result(60).image
@@ -600,7 +600,7 @@ def test_one_that_is_cancelled_while_others_come_in_does_not_come_in(
 def test_texts_are_taken_apart_by_those_who_ask(engine: Engine, request_for: Build) -> None:
     """Given a prompt, when it is submitted, then it has been parsed before the engine's thread looks at it."""
     parse_prompt.cache_clear()
-    with engine._changed:  # the engine's thread cannot see it yet
+    with engine._inbox.changed:  # the engine's thread cannot see it yet
         ticket = engine.submit(request_for(prompt="a (white:1.2) duck", negative_prompt="a blue [dog]"), silent)
         assert parse_prompt.cache_info().currsize == 2
     assert ticket.result(60).image

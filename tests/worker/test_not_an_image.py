@@ -110,7 +110,7 @@ def test_others_in_the_batch_are_untouched(
     engine.start()
     alone = [make(engine, request_for(noise_seed=seed)) for seed in (0, 2)]
     monkeypatch.setattr(RunningRequest, "guide", poisoned)
-    with engine._changed:  # reentrant: all are there before the first begins
+    with engine._inbox.changed:  # reentrant: all are there before the first begins
         tickets = [engine.submit(request_for(noise_seed=seed), silent) for seed in range(3)]
     with pytest.raises(NotAnImage):
         tickets[1].result(60)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from shared.errors import JobCancelled
+from shared.catalogue.samplers import SAMPLERS
+from shared.errors import InvalidRequest, JobCancelled
 from shared.jobs.signals import Objection
 from shared.request.sampling import SamplingParams
 
@@ -33,6 +34,24 @@ class DenoiseRequest:
     noise_seed: int
     step_seed: int
     init_image: Image.Image | None = None
+
+    def check(self, size_step: int) -> None:
+        """Raises InvalidRequest for what no sampler or model could do; the API has checked the rest.
+
+        Width and height must be multiples of `size_step` pixels.
+        """
+        params, wrong = self.params, dict[str, list[str]]()
+        if params.sampler not in SAMPLERS:
+            wrong["sampler"] = [f"No sampler is called '{params.sampler}'."]
+        for name, pixels in (("W", params.width), ("H", params.height)):
+            if pixels < size_step or pixels % size_step:
+                wrong[name] = [f"Must be a positive multiple of {size_step}."]
+        if params.steps < 1:
+            wrong["ddim_steps"] = ["Must be at least 1."]
+        if self.init_image is not None and self.init_image.size != (params.width, params.height):
+            wrong["init_img"] = ["Must have the size of the image that is asked for."]
+        if wrong:
+            raise InvalidRequest("The image cannot be made as asked.", wrong)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
 """Whose turn it is: short requests first, and a fixed share of the device for the oldest, so that none starves."""
 
 from collections.abc import Callable, Hashable, Sequence
+from itertools import accumulate
 from typing import Protocol, TypeVar
+
+from worker.engine.curves import Curves
+from worker.engine.running import RunningRequest
 
 # of the device's time, while something shorter is there as well
 _SHARE_OF_THE_OLDEST = 0.2
@@ -27,6 +31,19 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._owed = 0.0
+
+    def next_batch(self, running: Sequence[RunningRequest], curves: Curves, threads: int) -> list[RunningRequest]:
+        """Those of the running requests (oldest first) that share the next forward pass, at least one."""
+
+        def seconds(one: RunningRequest) -> float:
+            # what was never measured counts as nothing and so is tried soon
+            return curves.of(one.group, threads).seconds(one.batch_items) or 0.0
+
+        due = self.order(running, seconds)
+        if (at_most := due[0].max_batch_size) is not None:
+            fitting = sum(total <= at_most for total in accumulate(one.batch_items for one in due))
+            due = due[: max(1, fitting)]
+        return due[: curves.of(due[0].group, threads).share([one.batch_items for one in due])]
 
     def order(self, candidates: Sequence[C], seconds: Callable[[C], float]) -> list[C]:
         """The candidates (oldest first) that can share the next call, in the order in which they have a right to it.

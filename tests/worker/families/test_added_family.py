@@ -135,7 +135,7 @@ def engine(own_models: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 
 def images(engine: Engine, requests: list[DenoiseRequest]) -> list[Image.Image]:
     """Their images, from requests that come in together."""
-    with engine._changed:  # reentrant; the engine's thread sees all of them or none
+    with engine._inbox.changed:  # reentrant; the engine's thread sees all of them or none
         tickets = [engine.submit(request, lambda *_: None) for request in requests]
     return [ticket.result(120).image for ticket in tickets]
 

@@ -4,8 +4,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 
+from worker.engine.batch import evaluate
+from worker.engine.curves import Curves
 from worker.engine.request import DenoiseRequest
+from worker.engine.running import RunningRequest
 from worker.engine.step_times import SURE, WARM_UP, StepTimes
+from worker.hardware.devices import Device
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
@@ -36,3 +40,20 @@ class Measurement:
                 if time.monotonic() + (times.seconds(size) or self._pass_s) > end:
                     return
                 yield copies
+
+    def run(self, running: RunningRequest, curves: Curves, threads: int, device: Device) -> None:
+        """Run the request's forward pass in batches of several sizes, as if there were so many of it, and note them.
+
+        Raises what a pass of the request alone raises.
+        """
+        group = running.group
+        times = curves.of(group, threads)
+        for copies in self.batches(times, running.batch_items, running.options.max_batch_size):
+            started = time.perf_counter()
+            predictions = evaluate([running] * copies, device)
+            seconds = time.perf_counter() - started
+            if predictions.out_of_memory:
+                times.too_many(copies * running.batch_items)
+                return
+            predictions.of(running)
+            curves.note(group, threads, copies * running.batch_items, seconds, source="start")

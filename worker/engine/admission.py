@@ -1,0 +1,73 @@
+"""Which of the waiting requests come in, and when."""
+
+import time
+
+from worker.engine.active import ActiveRequests
+from worker.engine.failure import make_good, translated
+from worker.engine.inbox import Inbox
+from worker.engine.options import resolve
+from worker.engine.running import RunningRequest
+from worker.hardware.devices import Device
+from worker.hardware.variants import Precision, Profile
+from worker.models.cache import CheckpointCache
+
+# how long requests for models in memory may go before one whose model must be loaded in their place
+_MODEL_PATIENCE_S = 10.0
+# how long requests may come in before those that run make their next step
+_ADMISSION_S = 0.05
+
+
+class Admission:
+    """Takes requests out of the inbox and starts them. Used on the engine's thread alone."""
+
+    def __init__(
+        self, inbox: Inbox, active: ActiveRequests, cache: CheckpointCache, device: Device, profile: Profile
+    ) -> None:
+        self._inbox = inbox
+        self._active = active
+        self._cache = cache
+        self._device = device
+        self._profile = profile
+        self._owed_s = 0.0
+
+    def computed(self, seconds: float) -> None:
+        """The requests that run had the device for so long."""
+        self._owed_s -= seconds
+
+    def admit(self) -> None:
+        """Let waiting requests in: load their model, encode their prompt, start their sampler.
+
+        Those that run wait meanwhile, so only as many come in as are quick; after one that was not, the others
+        run for as long before the next comes. Encoding an image is long, so that none waits behind it.
+        """
+        running = self._active.running
+        if running and self._owed_s > 0:
+            return
+        encoded_image, started = False, time.perf_counter()
+        for ticket in self._inbox.waiting():
+            if running and time.perf_counter() - started >= _ADMISSION_S:
+                break
+            if ticket.request.init_image is not None and encoded_image:
+                continue
+            if ending := ticket.ending:
+                self._inbox.end(ticket, ending)
+                continue
+            options = resolve(ticket.request.params, self._device, self._profile)
+            if self._must_wait_for_room(ticket.request.params.model, options.precision):
+                if time.monotonic() - ticket.arrived > _MODEL_PATIENCE_S:
+                    break  # nobody overtakes it any more, so that the others' models fall free
+                continue
+            self._inbox.take(ticket)
+            try:
+                in_use = self._active.checkpoints()
+                checkpoint = self._cache.get(ticket.request.params.model, options.precision, in_use)
+                running.append(RunningRequest(ticket, checkpoint, options))
+            except Exception as error:
+                make_good(error, self._device)
+                ticket.outcome.set_exception(ticket.context.run(translated, error))
+            encoded_image = encoded_image or ticket.request.init_image is not None
+        self._owed_s = time.perf_counter() - started - _ADMISSION_S
+
+    def _must_wait_for_room(self, model: str, precision: Precision) -> bool:
+        in_use = self._active.checkpoints()
+        return bool(in_use) and not self._cache.has_room(model, precision, in_use)
