@@ -97,7 +97,7 @@ def test_velocity_leads_back_to_the_latents() -> None:
     assert torch.allclose(a.sqrt() * noisy[seen] - (1 - a).sqrt() * velocity[seen], latents[seen], atol=1e-4)
 
 
-def test_the_code_of_half_a_image_is_the_average_of_its_code() -> None:
+def test_the_code_of_half_an_image_is_the_average_of_its_code() -> None:
     """Mean colours of an image averaged down by two are the averages of its mean colours."""
     image = torch.rand(1, 3, 32, 32)
     smaller = torch.nn.functional.avg_pool2d(image, 2)

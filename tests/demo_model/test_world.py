@@ -27,7 +27,7 @@ def test_different_seeds_differ() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (128, 128), (72, 136), (256, 128), (512, 512)])
-def test_a_image_has_the_size_asked_for(width: int, height: int) -> None:
+def test_an_image_has_the_size_asked_for(width: int, height: int) -> None:
     """Any width and height are drawn, and the label map fits them."""
     scene = sample_scene(5)
     assert draw(scene, width, height).size == (width, height)

@@ -31,7 +31,7 @@ def until(what: Callable[[], Any], timeout_s: float = 60) -> Any:
     return found
 
 
-def test_a_image_in_two_parts_and_not_twice(service: Service) -> None:
+def test_an_image_in_two_parts_and_not_twice(service: Service) -> None:
     """Given a finished image, when fetched in two ranges and asked for again, then they fit, and 304."""
     link = service.wait(service.submit(**SMALL)).json()["Images"][0]
     whole = service.get(link, key=None)

@@ -127,7 +127,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
 
 
 @pytest.mark.usefixtures("redis_server")
-def test_from_the_start_to_a_image_and_back_to_nothing(launch: Callable[..., Launcher], tmp_path: Path) -> None:
+def test_from_the_start_to_an_image_and_back_to_nothing(launch: Callable[..., Launcher], tmp_path: Path) -> None:
     """Given a start, then the printed line draws an image as it stands; Ctrl-C ends every process; the next start
     still knows the image; and when that launcher is killed outright, its children go with it.
     """

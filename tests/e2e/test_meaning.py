@@ -68,7 +68,7 @@ def a_red_circle_at_the_left() -> tuple[Image.Image, str]:
     return image, base64.b64encode(data.getvalue()).decode()
 
 
-def test_little_strength_keeps_the_layout_of_a_image(service: Service) -> None:
+def test_little_strength_keeps_the_layout_of_an_image(service: Service) -> None:
     """Given an image, when it is redrawn at 0.35 under another prompt, then what it shows stays where it is."""
     image, text = a_red_circle_at_the_left()
     redrawn = drawn(service, "a blue square on the left", "/img2img", init_img=text, denoising_strength=0.35)

@@ -1,4 +1,4 @@
-"""Requests that share UNet calls: each gets the image that it would have got alone, whatever the others do."""
+"""Requests that share forward passes: each gets the image that it would have got alone, whatever the others do."""
 
 import math
 import random
@@ -33,7 +33,7 @@ def silent(_step: int, _steps: int) -> None:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The rows of every UNet call, as they happen."""
+    """The batch items of every forward pass, as they happen."""
     from diffusers import UNet2DConditionModel
 
     rows: list[int] = []
@@ -84,7 +84,7 @@ def alone(engine: Engine, requests: list[DenoiseRequest]) -> list[Denoised]:
         ),
     ],
 )
-def test_a_image_does_not_depend_on_who_shares_its_calls(
+def test_an_image_does_not_depend_on_who_shares_its_calls(
     seed: int,
     trained: bool,
     most_steps: int,

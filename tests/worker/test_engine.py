@@ -53,7 +53,7 @@ def image(value: int, width: int = 64, height: int = 64) -> Image.Image:
     return Image.new("RGB", (width, height), (value, 255 - value, 128))
 
 
-def test_a_image_has_the_size_asked_for(engine: Engine, request_for: Build) -> None:
+def test_an_image_has_the_size_asked_for(engine: Engine, request_for: Build) -> None:
     """Given sides that are odd in latents, when an image is made, then it is RGB and of that size."""
     done = make(engine, request_for(width=72, height=136, steps=1))
     assert (done.image.size, done.image.mode) == ((72, 136), "RGB")
@@ -119,7 +119,7 @@ def test_scale_one_is_no_guidance(engine: Engine, request_for: Build) -> None:
     assert (one == two).all()
 
 
-def test_a_image_to_start_from_matters_less_with_more_strength(engine: Engine, request_for: Build) -> None:
+def test_an_image_to_start_from_matters_less_with_more_strength(engine: Engine, request_for: Build) -> None:
     """Given two images, when strength grows, then the results depend on the image less."""
 
     def distance(strength: float) -> float:
@@ -195,7 +195,7 @@ def test_an_error_from_on_step_ends_the_request_within_that_step(
 def test_a_failing_listener_ends_only_its_own_request(
     engine: Engine, request_for: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Given a listener that breaks, when others are in flight, then it alone fails, without details in its message."""
+    """Given a listener that breaks, when others run beside it, then it alone fails, without details in its message."""
 
     def broken(_step: int, _steps: int) -> None:
         raise ZeroDivisionError("a secret detail")
@@ -339,10 +339,10 @@ def test_one_row_a_call_gives_the_same_image_as_two(engine: Engine, request_for:
     assert np.abs(pixels(one) - pixels(two)).max() <= 1
 
 
-def test_unet_bs_bounds_the_rows_of_a_call(
+def test_unet_bs_bounds_the_items_of_a_pass(
     settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given wishes for unet_bs, when the model is called, then no call has more rows, and no wish means the pair."""
+    """Given values of unet_bs, when the model is called, then no pass has more items, and None means the pair."""
     from diffusers import UNet2DConditionModel
 
     rows: list[int] = []
@@ -355,9 +355,9 @@ def test_unet_bs_bounds_the_rows_of_a_call(
     monkeypatch.setattr(UNet2DConditionModel, "__call__", counting)
     engine = Engine(settings, catalogue)
     engine.start()
-    for wish, scale, expected in ((1, 7.5, [1, 1]), (2, 7.5, [2]), (None, 7.5, [2]), (None, 1.0, [1])):
+    for at_most, scale, expected in ((1, 7.5, [1, 1]), (2, 7.5, [2]), (None, 7.5, [2]), (None, 1.0, [1])):
         rows.clear()
-        make(engine, request_for(unet_bs=wish, guidance_scale=scale, steps=1))
+        make(engine, request_for(unet_bs=at_most, guidance_scale=scale, steps=1))
         assert rows == expected
     engine.stop()
 
@@ -418,7 +418,7 @@ def test_large_images_are_decoded_one_after_the_other(
     assert most == [1]
 
 
-def test_a_image_that_cannot_be_decoded_fails_alone(
+def test_an_image_that_cannot_be_decoded_fails_alone(
     two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given images that are decoded together, when one of them fails, then it is tried alone, and others are well."""

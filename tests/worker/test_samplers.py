@@ -184,7 +184,7 @@ def test_ancestral_split_keeps_the_variance(sigma: float, target: float) -> None
     assert 0 < up <= target
 
 
-def test_a_image_is_changed_more_by_more_strength() -> None:
+def test_an_image_is_changed_more_by_more_strength() -> None:
     """Given an image of one value, when strength grows, then each sampler written here starts at a higher noise."""
     for sampler in OWN:
         first = []

@@ -133,7 +133,7 @@ class RunningRequest:
         """What `call` makes with the VAE; after running out of memory in tiles, which is reported as `done` so."""
         result, in_tiles = tiled_if_needed(self.checkpoint, call)
         if in_tiles:
-            self._warnings.append(f"memory: it did not suffice, so the picture was {done} in tiles.")
+            self._warnings.append(f"memory: it did not suffice, so the image was {done} in tiles.")
         return result
 
     @property

@@ -136,7 +136,7 @@ def test_a_bad_body_is_400_names_every_bad_field_and_leaves_nothing(world, asser
     assert world.stored_files() == []
 
 
-def test_a_image_with_line_breaks_and_a_data_prefix_is_taken(world, image_text):
+def test_an_image_with_line_breaks_and_a_data_prefix_is_taken(world, image_text):
     """Given base64 as some clients send it, when posted, then the job has an input image."""
     dressed = "data:image/png;base64," + "\r\n".join(image_text[n : n + 60] for n in range(0, len(image_text), 60))
 

@@ -191,7 +191,7 @@ def test_what_is_no_image_is_refused(data):
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_image_that_was_cut_off_is_refused(form, share):
+def test_an_image_that_was_cut_off_is_refused(form, share):
     """Given the first part of a file, when decoded, then it is refused: no grey half is drawn upon."""
     data = noise(form)
 

@@ -113,7 +113,7 @@ def test_a_prompt_alone_is_enough(generate):
     assert (request.prompt_file, params.negative_prompt, request.warnings) == (None, "", ())
 
 
-def test_a_prompt_and_a_image_are_enough_for_img2img(img2img):
+def test_a_prompt_and_an_image_are_enough_for_img2img(img2img):
     """Given only prompt and init_img, when loaded, then the image's own size is taken."""
     request, image = img2img()
 

@@ -154,7 +154,7 @@ def optimized(
     engine.stop()
 
 
-def test_the_parts_of_a_image_come_one_after_the_other(
+def test_the_parts_of_an_image_come_one_after_the_other(
     optimized: Engine, engine: Engine, moves: Journal, request_for: Build
 ) -> None:
     """Given the optimized variant, when an image is made, then each part comes once and goes, and the image is the

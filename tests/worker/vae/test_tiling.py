@@ -57,7 +57,7 @@ def fresh(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize("init_image", [None, Image.new("RGB", (96, 64), "teal")], ids=["txt2img", "img2img"])
-def test_a_image_that_does_not_fit_into_the_vae_is_made_in_tiles(
+def test_an_image_that_does_not_fit_into_the_vae_is_made_in_tiles(
     init_image: Image.Image | None, fresh: Engine, small_vae: SmallVae, request_for: Build
 ) -> None:
     """Given memory for small tiles only, when an image is made, then it succeeds, much the same, with a warning each
@@ -68,14 +68,14 @@ def test_a_image_that_does_not_fit_into_the_vae_is_made_in_tiles(
     tiled = fresh.submit(request, silent).result(60)
     done = ("decoded",) if init_image is None else ("encoded", "decoded")
     assert small_vae.refused == len(done)
-    assert tiled.warnings == tuple(f"memory: it did not suffice, so the picture was {how} in tiles." for how in done)
+    assert tiled.warnings == tuple(f"memory: it did not suffice, so the image was {how} in tiles." for how in done)
     assert decibels(whole.image, tiled.image) >= 15  # of a decoder with random weights, whose tiles hardly fit together
     small_vae.side = 1000
     again = fresh.submit(request, silent).result(60)
     assert (again.image.tobytes(), again.warnings) == (whole.image.tobytes(), ())
 
 
-def test_a_image_that_fits_not_even_in_tiles_fails_alone(
+def test_an_image_that_fits_not_even_in_tiles_fails_alone(
     fresh: Engine, small_vae: SmallVae, request_for: Build
 ) -> None:
     """Given memory for nothing, when an image is decoded, then it ends with OutOfMemory after two tries, and the next
