@@ -59,16 +59,16 @@ def worth(cores: list[int]) -> float:
 
 def _multiplied(cores: list[int]) -> list[float]:
     """Seconds of the same work on each core, all at once."""
-    workers = [
+    workers: list[Any] = [  # Popen's type does not know that the pipes are there
         subprocess.Popen([sys.executable, "-c", _MULTIPLY, str(core)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                          text=True)
         for core in cores
     ]  # fmt: skip
     for worker in workers:
-        worker.stdout.readline()  # type: ignore[union-attr]  # it is a pipe
+        worker.stdout.readline()
     for worker in workers:
-        worker.stdin.write("go\n")  # type: ignore[union-attr]
-        worker.stdin.flush()  # type: ignore[union-attr]
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
     return [float(worker.communicate()[0]) for worker in workers]
 
 

@@ -31,7 +31,7 @@ class NotedJobs(JobStore):
         self.reports: list[dict[str, Progress]] = []
         self.meanwhile: Callable[[], object] = lambda: None
         self._report = self.progress.report
-        self.progress.report = self._noted  # type: ignore[method-assign]
+        vars(self.progress)["report"] = self._noted
 
     def _noted(self, progress: Mapping[Claim, Progress]) -> dict[Claim, Objection]:
         self.meanwhile()

@@ -32,9 +32,9 @@ def register(redis_client: Any) -> WorkerRegister:
 
 @pytest.fixture
 def announcer(register: WorkerRegister) -> Announcer:
-    device = SimpleNamespace(name="cuda:0", free_memory=lambda: 123)
+    device: Any = SimpleNamespace(name="cuda:0", free_memory=lambda: 123)
     engine: Any = Lacking()
-    return Announcer("me", "standard", 4, device, load_catalogue("demo"), engine, register, Observations())  # type: ignore[arg-type]
+    return Announcer("me", "standard", 4, device, load_catalogue("demo"), engine, register, Observations())
 
 
 def test_the_card_says_what_is_here(announcer: Announcer, register: WorkerRegister) -> None:
