@@ -57,7 +57,6 @@ EXCEPTIONS = (
     Exempt("tests/api/responses/test_archive.py", '"pictures"', "the same key"),
     Exempt("demo_model/captions.py", ".*", "the words that the demo model was trained with"),
     Exempt("*", r"\bpicture\\*: ", "a prompt, of which the colon is what matters"),
-    Exempt("worker/engine/[es]*", ".*", "to be swept"),
 )
 
 

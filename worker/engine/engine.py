@@ -87,7 +87,7 @@ class Engine:
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """End what is waiting or in flight with `WorkerStopping`, then the thread; returns when it is gone."""
+        """End what waits or runs with `WorkerStopping`, then the thread; returns when it is gone."""
         self._inbox.close()
         if self._thread.is_alive():
             self._thread.join()

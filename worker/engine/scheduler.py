@@ -1,4 +1,4 @@
-"""Whose turn it is: short requests first, and a fixed share of the device for the oldest, so that none starves."""
+"""Which requests are next: short ones first, with a fixed share of the device for the oldest, so that none starves."""
 
 from collections.abc import Callable, Hashable, Sequence
 from itertools import accumulate
@@ -12,7 +12,7 @@ _SHARE_OF_THE_OLDEST = 0.2
 
 
 class Candidate(Protocol):
-    """What can be given a turn. `group` is equal for those that can share a UNet call."""
+    """What can be scheduled. `group` is equal for those that can share a forward pass."""
 
     @property
     def group(self) -> Hashable: ...
