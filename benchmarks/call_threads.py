@@ -1,7 +1,7 @@
 """What threads gain in a forward pass, and how they are best used: `python -m benchmarks.call_threads`.
 
-By image size and rows: one thread, all threads on each operation, the rows shared out among the threads. The ways
-take turns, medians are kept. `--model sd15` takes random weights in that layout, and many minutes.
+By image size and batch items: one thread, all threads on each operation, the items shared out among the threads. The
+ways take turns, medians are kept. `--model sd15` takes random weights in that layout, and many minutes.
 """
 
 import os
@@ -32,7 +32,7 @@ from worker.text.conditioning import TEXT
 
 _DEMO = "demo"
 _FACTS = FAMILY_FACTS["sd1"]
-# pixels a side, and rows; larger calls gain in any case, and take long
+# pixels a side, and batch items; larger batches gain in any case, and take long
 _SIZES = {
     _DEMO: [(side, rows) for side in (64, 128, 256, 512) for rows in (2, 4, 8, 16, 32) if side**2 * rows <= 2**21],
     "sd15": [(256, 2), (512, 2)],
@@ -69,7 +69,7 @@ def ways(unet: Any, threads: int) -> dict[str, Callable[..., Any]]:
 def seconds(
     forwards: dict[str, Callable[..., Any]], text: torch.Tensor, side: int, rows: int, rounds: int
 ) -> dict[str, float]:
-    """Median seconds of a call, by way."""
+    """Median seconds of a forward pass, by way."""
     latents = side // _FACTS.downsampling_factor
     sample, context = torch.randn(rows, _FACTS.latent_channels, latents, latents), text.repeat(rows, 1, 1)
     taken: dict[str, list[float]] = {way: [] for way in forwards}

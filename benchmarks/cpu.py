@@ -194,7 +194,7 @@ def _figures(runs: list[Run], stock: list[Run], peak: int, steps: int) -> dict[s
 
 
 def _at_usual_steps(run: Run, steps: int) -> float:
-    """Seconds for the usual number of steps: measured, or with the missing calls added."""
+    """Seconds for the usual number of steps: measured, or with the missing forward passes added."""
     return run.seconds + (_USUAL_STEPS - steps) * statistics.median(run.steps)
 
 

@@ -31,7 +31,7 @@ _TOP = 8
 
 
 def median_s(call: Callable[[], object], synchronise: Callable[[], None], rounds: int) -> float:
-    """Median seconds of a call, after one to warm up."""
+    """Median seconds of a forward pass, after one to warm up."""
     times = []
     for _ in range(rounds + 1):
         started = time.perf_counter()
@@ -63,15 +63,15 @@ def main(model: str, size: int, rounds: int, asked_for: str | None, name: str) -
     points = []
     table = Table("requests", "ms a request", "GFLOP/s", "of the peak", "most of the time in")
     for requests in (1, 2, 4, 8, 16, 32):
-        rows = 2 * requests
-        latents = torch.randn(rows, facts.latent_channels, side, side, **where)
-        timesteps = torch.full((rows,), 500.0, device=device.name)
-        context = checkpoint.project_text(torch.randn(rows, 77, unet.config.cross_attention_dim, **where))
+        items = 2 * requests
+        latents = torch.randn(items, facts.latent_channels, side, side, **where)
+        timesteps = torch.full((items,), 500.0, device=device.name)
+        context = checkpoint.project_text(torch.randn(items, 77, unet.config.cross_attention_dim, **where))
 
         def call(latents: Any = latents, timesteps: Any = timesteps, context: Any = context) -> object:
             return checkpoint.run_batch(partial(denoise, unet), latents, timesteps, {TEXT: context})
 
-        # counter and profiler see the operations of their own thread only: not those of rows that threads share out
+        # counter and profiler see the operations of their own thread only: not those of items that threads share out
         forward = partial(denoise, unet, latents, timesteps, {TEXT: context})
         with FlopCounterMode(display=False) as counter:
             forward()

@@ -32,19 +32,19 @@ def silent(_step: int, _steps: int) -> None:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The batch items of every forward pass, as they happen."""
     from diffusers import UNet2DConditionModel
 
-    rows: list[int] = []
+    items: list[int] = []
     call = UNet2DConditionModel.__call__
 
     def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        rows.append(len(sample))
+        items.append(len(sample))
         return call(unet, sample, *arguments, **named)
 
     monkeypatch.setattr(UNet2DConditionModel, "__call__", counting)
-    return rows
+    return items
 
 
 @pytest.fixture
@@ -84,42 +84,42 @@ def alone(engine: Engine, requests: list[DenoiseRequest]) -> list[Denoised]:
         ),
     ],
 )
-def test_an_image_does_not_depend_on_who_shares_its_calls(
+def test_an_image_does_not_depend_on_who_shares_its_passes(
     seed: int,
     trained: bool,
     most_steps: int,
     engine: Engine,
     fresh: Engine,
-    calls: list[int],
+    passes: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Given 32 requests of every kind that come at random moments, when they share calls, then each equals its solo
+    """Given 32 requests of every kind that come at random moments, when they share passes, then each equals its solo
     image."""
     # all that wait, whether it pays on this machine at this moment or not
-    monkeypatch.setattr(StepTimes, "share", lambda _, rows: len(rows))
+    monkeypatch.setattr(StepTimes, "share", lambda _, items: len(items))
     rng = random.Random(seed)
     models = ("demo",) if trained else ("tiny-sd1", "tiny-sd1", "tiny-sd2")
     sides = (64, 128, 192) if trained else (64, 96)
     requests = [random_request(rng, models, PROMPTS, sides, most_steps) for _ in range(32)]
     solo = alone(engine, requests)
-    assert max(calls) <= 2
-    calls.clear()
+    assert max(passes) <= 2
+    passes.clear()
     tickets = []
     for request in requests:
         tickets.append(fresh.submit(request, silent))
         time.sleep(rng.random() * 0.03)
     together = [ticket.result(300) for ticket in tickets]
-    assert max(calls) > 2, "nothing was shared"
+    assert max(passes) > 2, "nothing was shared"
     quality = [decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)]
     worst = min(range(32), key=lambda number: quality[number])
     assert quality[worst] >= SAME, requests[worst]
     assert [one.warnings for one in solo] == [two.warnings for two in together]
 
 
-def test_text_and_image_requests_share_a_call(engine: Engine, request_for: Build, calls: list[int]) -> None:
-    """Given equal sizes, when text to image and image to image wait together, then they run in the same calls."""
+def test_text_and_image_requests_share_a_pass(engine: Engine, request_for: Build, passes: list[int]) -> None:
+    """Given equal sizes, when text to image and image to image wait together, then they run in the same passes."""
     first, go_on = held_back(engine, request_for(steps=30))
-    calls.clear()
+    passes.clear()
     others = [
         engine.submit(request, silent)
         for _ in range(4)
@@ -132,18 +132,18 @@ def test_text_and_image_requests_share_a_call(engine: Engine, request_for: Build
     go_on.set()
     for ticket in [first, *others]:
         assert ticket.result(60).image
-    assert max(calls) >= 8
+    assert max(passes) >= 8
 
 
-def test_a_limit_on_rows_holds_in_company(engine: Engine, request_for: Build, calls: list[int]) -> None:
-    """Given requests with unet_bs 4, when many of them wait, then no call has more rows than that."""
+def test_a_limit_on_items_holds_in_a_mixed_batch(engine: Engine, request_for: Build, passes: list[int]) -> None:
+    """Given requests with unet_bs 4, when many of them wait, then no forward pass has more items than that."""
     first, go_on = held_back(engine, request_for(unet_bs=4, steps=30))
-    calls.clear()
+    passes.clear()
     others = [engine.submit(request_for(unet_bs=4, steps=20), silent) for _ in range(8)]
     go_on.set()
     for ticket in [first, *others]:
         ticket.result(60)
-    assert max(calls) == 4
+    assert max(passes) == 4
 
 
 def test_cancelling_one_of_a_batch_leaves_the_others_alone(engine: Engine, request_for: Build) -> None:
@@ -163,22 +163,22 @@ def test_cancelling_one_of_a_batch_leaves_the_others_alone(engine: Engine, reque
 
 
 class Limits:
-    """A device on which calls with more than `rows` rows run out of memory, and rows like `poison` break."""
+    """A device on which forward passes of more than `items` items run out of memory, and items like `poison` break."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from diffusers import UNet2DConditionModel
 
-        self.rows = 1000
+        self.items = 1000
         self.poison: torch.Tensor | None = None
         self.refused: list[int] = []
         call = UNet2DConditionModel.__call__
 
         def limited(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-            if len(sample) > self.rows:
+            if len(sample) > self.items:
                 self.refused.append(len(sample))
                 raise torch.OutOfMemoryError("CUDA out of memory")
             context = named["encoder_hidden_states"]
-            if self.poison is not None and any(torch.equal(row, self.poison) for row in context):
+            if self.poison is not None and any(torch.equal(item, self.poison) for item in context):
                 raise RuntimeError("a broken kernel")
             return call(unet, sample, *arguments, **named)
 
@@ -191,11 +191,11 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Limits:
 
 
 def test_a_batch_that_does_not_fit_is_split(fresh: Engine, request_for: Build, device: Limits) -> None:
-    """Given memory for 5 rows, when eight requests wait, then all succeed with their solo images, and the size that
+    """Given memory for 5 items, when eight requests wait, then all succeed with their solo images, and the size that
     failed is not tried again."""
     requests = [request_for(noise_seed=seed, steps=30) for seed in range(8)]
     solo = alone(fresh, requests)
-    device.rows = 5
+    device.items = 5
     first, go_on = held_back(fresh, request_for(steps=40))
     tickets = [fresh.submit(request, silent) for request in requests]
     go_on.set()
@@ -206,10 +206,10 @@ def test_a_batch_that_does_not_fit_is_split(fresh: Engine, request_for: Build, d
     assert len(device.refused) == len(set(device.refused))
 
 
-def test_a_request_that_fits_only_row_by_row_says_so(fresh: Engine, request_for: Build, device: Limits) -> None:
-    """Given memory for one row, when a guided request runs, then it is made row by row, with a warning."""
+def test_a_request_that_fits_only_item_by_item_says_so(fresh: Engine, request_for: Build, device: Limits) -> None:
+    """Given memory for one item, when a guided request runs, then it is made item by item, with a warning."""
     solo = fresh.submit(request_for(), silent).result(60)
-    device.rows = 1
+    device.items = 1
     done = fresh.submit(request_for(), silent).result(60)
     assert done.used["unet_bs"] == 1
     assert [warning.partition(":")[0] for warning in done.warnings] == ["unet_bs"]
@@ -218,10 +218,10 @@ def test_a_request_that_fits_only_row_by_row_says_so(fresh: Engine, request_for:
 
 def test_a_request_that_fits_nowhere_fails_alone(fresh: Engine, request_for: Build, device: Limits) -> None:
     """Given memory for nothing, when a request runs, then it alone ends with OutOfMemory and the next is served."""
-    device.rows = 0
+    device.items = 0
     with pytest.raises(OutOfMemory):
         fresh.submit(request_for(), silent).result(60)
-    device.rows = 2
+    device.items = 2
     assert fresh.submit(request_for(), silent).result(60).image
 
 

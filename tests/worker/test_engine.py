@@ -333,7 +333,7 @@ def test_impossible_requests_are_refused_at_the_door(
 
 
 def test_one_row_a_call_gives_the_same_image_as_two(engine: Engine, request_for: Build) -> None:
-    """Given unet_bs 1, when the guided pair runs as two calls, then it is reported, and the image stays the same."""
+    """Given unet_bs 1, when the guided pair runs as two passes, then it is reported, and the image stays the same."""
     one, two = make(engine, request_for(unet_bs=1)), make(engine, request_for(unet_bs=8))
     assert (one.used["unet_bs"], two.used["unet_bs"]) == (1, 2)
     assert np.abs(pixels(one) - pixels(two)).max() <= 1
@@ -345,26 +345,26 @@ def test_unet_bs_bounds_the_items_of_a_pass(
     """Given values of unet_bs, when the model is called, then no pass has more items, and None means the pair."""
     from diffusers import UNet2DConditionModel
 
-    rows: list[int] = []
+    items: list[int] = []
     call = UNet2DConditionModel.__call__
 
     def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        rows.append(len(sample))
+        items.append(len(sample))
         return call(unet, sample, *arguments, **named)
 
     monkeypatch.setattr(UNet2DConditionModel, "__call__", counting)
     engine = Engine(settings, catalogue)
     engine.start()
     for at_most, scale, expected in ((1, 7.5, [1, 1]), (2, 7.5, [2]), (None, 7.5, [2]), (None, 1.0, [1])):
-        rows.clear()
+        items.clear()
         make(engine, request_for(unet_bs=at_most, guidance_scale=scale, steps=1))
-        assert rows == expected
+        assert items == expected
     engine.stop()
 
 
 @pytest.fixture
 def two_threads(settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """An engine in which whatever can share a call does, so that equal requests end together."""
+    """An engine in which whatever can share a pass does, so that equal requests end together."""
     monkeypatch.setattr(StepTimes, "share", lambda _self, counts: len(counts))
     monkeypatch.setattr("worker.engine.admission._ADMISSION_S", 60.0)
     engine = Engine(dataclasses.replace(settings, torch_threads=2), catalogue)
@@ -382,7 +382,7 @@ def together(engine: Engine, *requests: DenoiseRequest) -> list[Ticket]:
 def test_images_that_are_done_together_are_decoded_together(
     two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given two threads, when requests end in the same call, then they are decoded two at a time, and right."""
+    """Given two threads, when requests end in the same pass, then they are decoded two at a time, and right."""
     requests = [request_for(noise_seed=seed) for seed in range(4)]
     solo = [pixels(make(two_threads, request)) for request in requests]
     met, decode = threading.Barrier(2), RunningRequest.decode
@@ -393,7 +393,7 @@ def test_images_that_are_done_together_are_decoded_together(
 
     monkeypatch.setattr(RunningRequest, "decode", decode_when_both_are_here)
     for one, ticket in zip(solo, together(two_threads, *requests), strict=True):
-        # more rows in a call, or fewer threads for a decoder, round differently
+        # more items in a pass, or fewer threads for a decoder, round differently
         assert abs(pixels(ticket.result(60)) - one).max() <= 1
 
 
@@ -459,8 +459,8 @@ def test_whatever_ends_the_thread_every_request_is_handed_back(
     settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch,
     failing: str, raised: BaseException,
 ) -> None:  # fmt: skip
-    """Given a device whose calls raise for ever, or an error where none is expected, when requests run, then each ends
-    with an error that puts its row back, as one that counts where it was begun, the owner is told once, and new ones
+    """Given a device whose kernels raise forever, or an error where none is expected, when requests run, then each ends
+    with an error that gives its task back, as one that counts where it was begun, the owner is told once, and new ones
     are refused in the same way."""
     monkeypatch.setattr("worker.engine.admission._ADMISSION_S", 60.0)
     told: list[BaseException] = []

@@ -116,7 +116,7 @@ def test_others_in_the_batch_are_untouched(
         tickets[1].result(60)
     for solo, ticket in zip(alone, (tickets[0], tickets[2]), strict=True):
         apart = np.asarray(solo.image).astype(int) - np.asarray(ticket.result(60).image)
-        assert abs(apart).max() <= 1  # more rows in a call round differently
+        assert abs(apart).max() <= 1  # more items in a pass round differently
     engine.stop()
 
 

@@ -110,7 +110,7 @@ def test_openvino_draws_what_torch_draws(
 
 @needs_openvino
 def test_a_batch_does_not_change_the_images_of_openvino(fast: Engine, request_for: Build) -> None:
-    """Given requests with other scales and seeds, when they share calls, then each gets the image it gets alone."""
+    """Given requests with other scales and seeds, when they share passes, then each gets the image it gets alone."""
     requests = [request_for(model="demo", noise_seed=seed, guidance_scale=1.0 + 3 * (seed % 3)) for seed in range(6)]
     solo = [fast.submit(request, lambda *_: None).result(120).image for request in requests]
     tickets = [fast.submit(request, lambda *_: None) for request in requests]

@@ -19,8 +19,8 @@ _PACKAGE = "openvino"
 _FILE = "unet.xml"
 _PARTIAL = ".partial"
 _LOOK_S = 0.5
-# rows, height and width of the latents, tokens. The sides are no multiples of a UNet's factor: what makes such sizes
-# come out right would not be in the trace otherwise, and it suits the others as well
+# batch items, height and width of the latents, tokens. The sides are no multiples of a UNet's factor: what makes such
+# sizes come out right would not be in the trace otherwise, and it suits the others as well
 _TRACED = (2, 9, 13, 77)
 _TRIED = (3, 16, 8, 154)
 # relative to the largest value; of a full-size UNet float32 was within 4e-6, and bfloat16 has 8 bits
@@ -124,7 +124,7 @@ def _convert(unet: Any, folder: Path | None) -> "OpenVinoUNet":
 
 
 def _graph(unet: Any) -> Any:
-    """OpenVINO's model of `unet`, for any number of rows, any size and any number of tokens."""
+    """OpenVINO's model of `unet`, for any number of batch items, any size and any number of tokens."""
     kinds, context = _openvino().Type.f32, unet.config.cross_attention_dim
     shapes = ([-1, unet.config.in_channels, -1, -1], [-1], [-1, -1, context])
     with warnings.catch_warnings():
@@ -137,12 +137,12 @@ def _graph(unet: Any) -> Any:
 
 def _inputs(unet: Any, sizes: tuple[int, int, int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Latents, timesteps and conditioning, float32, always the same."""
-    rows, height, width, tokens = sizes
+    items, height, width, tokens = sizes
     draw = torch.Generator().manual_seed(0)
     return (
-        torch.randn((rows, unet.config.in_channels, height, width), generator=draw),
-        torch.linspace(1, 999, rows),
-        torch.randn((rows, tokens, unet.config.cross_attention_dim), generator=draw),
+        torch.randn((items, unet.config.in_channels, height, width), generator=draw),
+        torch.linspace(1, 999, items),
+        torch.randn((items, tokens, unet.config.cross_attention_dim), generator=draw),
     )
 
 

@@ -46,7 +46,7 @@ class Scheduler:
         return due[: curves.of(due[0].group, threads).share([one.batch_items for one in due])]
 
     def order(self, candidates: Sequence[C], seconds: Callable[[C], float]) -> list[C]:
-        """The candidates (oldest first) that can share the next call, in the order in which they have a right to it.
+        """The candidates (oldest first) that can share the next forward pass, in the order of their right to it.
 
         `seconds` estimates one evaluation. The first is the one with the shortest time to go, or the oldest when its
         share is due; the others are those of its group, oldest first.
@@ -59,7 +59,7 @@ class Scheduler:
         return [first, *(other for other in candidates if other is not first and other.group == first.group)]
 
     def took(self, seconds: float, with_oldest: bool) -> None:
-        """The call took so long, and the oldest request was in it or not."""
+        """The forward pass took so long, and the oldest request was in it or not."""
         if with_oldest:
             self._owed = max(0.0, self._owed - seconds)
         else:

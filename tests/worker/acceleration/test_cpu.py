@@ -138,7 +138,7 @@ def test_a_large_model_in_full_precision_draws_what_the_stock_kernels_draw(
 
 
 def test_a_batch_does_not_change_the_images_of_a_large_model(fast: Engine, request_for: Build) -> None:
-    """Given a large model, when requests share calls, then each gets the image that it gets alone."""
+    """Given a large model, when requests share passes, then each gets the image that it gets alone."""
     requests = [request_for(model="layout-sd15", noise_seed=seed, steps=12) for seed in range(4)]
     solo = [fast.submit(request, lambda *_: None).result(120).image for request in requests]
     tickets = [fast.submit(request, lambda *_: None) for request in requests]

@@ -15,7 +15,7 @@ _WEIGHTS = 1_000_000
 
 
 class Unet(torch.nn.Module):
-    """Adds up what belongs to a row; notes the rows and threads of each call. `meet`: calls wait for one another."""
+    """Adds up what belongs to a item; notes the items and threads of each call. `meet`: calls wait for one another."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,18 +43,18 @@ def three_threads() -> Iterator[None]:
 
 
 def call(run: RunBatch, unet: Unet, timesteps: list[int]) -> torch.Tensor:
-    rows = len(timesteps)
-    text = torch.arange(rows * 6.0).view(rows, 2, 3)
-    pooled = torch.arange(rows * 5.0).view(rows, 5)
-    return run(unet.denoise, torch.zeros(rows, *_SIZE), torch.tensor(timesteps), {"text": text, "pooled": pooled})
+    items = len(timesteps)
+    text = torch.arange(items * 6.0).view(items, 2, 3)
+    pooled = torch.arange(items * 5.0).view(items, 5)
+    return run(unet.denoise, torch.zeros(items, *_SIZE), torch.tensor(timesteps), {"text": text, "pooled": pooled})
 
 
 def test_every_row_gets_what_belongs_to_it(three_threads: None) -> None:
-    """Given rows of every kind, when they are shared out unevenly, then each has its own result, in its place."""
+    """Given items of every kind, when they are shared out unevenly, then each has its own result, in its place."""
     unet, plain, run = Unet(), Unet(), SplitBatch(_WEIGHTS)
-    for rows in (1, 2, 5):
-        expected = call(run_whole, plain, list(range(rows)))
-        torch.testing.assert_close(call(run, unet, list(range(rows))), expected, rtol=0, atol=0)
+    for items in (1, 2, 5):
+        expected = call(run_whole, plain, list(range(items)))
+        torch.testing.assert_close(call(run, unet, list(range(items))), expected, rtol=0, atol=0)
     unet.meet = threading.Barrier(3)
     expected = call(run_whole, plain, list(range(7)))
     torch.testing.assert_close(call(run, unet, list(range(7))), expected, rtol=0, atol=0)
@@ -63,7 +63,7 @@ def test_every_row_gets_what_belongs_to_it(three_threads: None) -> None:
 
 
 def test_a_part_that_fails_fails_the_call_when_all_have_ended(three_threads: None) -> None:
-    """Given a row that cannot be computed, when it is called, then its error is raised; the next call is fine."""
+    """Given a item that cannot be computed, when it is called, then its error is raised; the next call is fine."""
     unet, run = Unet(), SplitBatch(_WEIGHTS)
     with pytest.raises(RuntimeError, match="out of memory"):
         call(run, unet, [1001, 1, 1, 1, 1, 1])
@@ -85,19 +85,19 @@ def test_a_model_that_is_put_away_leaves_at_once(three_threads: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("work", "rows", "threads", "wanted"),
+    ("work", "items", "threads", "wanted"),
     [
         (1, 2, 4, Sharing(parts=1, threads=1)),  # nothing to gain
         (10**10, 2, 2, Sharing(parts=2, threads=1)),
         (10**10, 16, 2, Sharing(parts=2, threads=1)),
-        (10**10, 1, 2, Sharing(parts=1, threads=1)),  # one row alone, too small for two threads
+        (10**10, 1, 2, Sharing(parts=1, threads=1)),  # one item alone, too small for two threads
         (10**12, 1, 4, Sharing(parts=1, threads=4)),
         (10**12, 2, 8, Sharing(parts=2, threads=4)),  # SD 1.x at 192 pixels
         (10**12, 3, 8, Sharing(parts=3, threads=2)),
         (10**12, 8, 1, Sharing(parts=1, threads=1)),
     ],
 )
-def test_as_many_parts_and_threads_as_pay(work: int, rows: int, threads: int, wanted: Sharing) -> None:
-    """Given a call's work and rows and the threads there are, when shared, then no more threads are used than pay."""
-    assert sharing(work, rows, threads) == wanted
+def test_as_many_parts_and_threads_as_pay(work: int, items: int, threads: int, wanted: Sharing) -> None:
+    """Given a call's work and items and the threads there are, when shared, then no more threads are used than pay."""
+    assert sharing(work, items, threads) == wanted
     assert wanted.parts * wanted.threads <= threads

@@ -14,7 +14,7 @@ from worker.acceleration.text_projection import TextProjection
 
 @pytest.mark.parametrize("name", ["demo", "layout-sd15", "layout-sd21v"])
 def test_a_text_that_was_projected_says_the_same(name: str, models_dir: Path, catalogue: Catalogue) -> None:
-    """Given two rows with texts of their own, when each text was projected before, then the result is the stock one."""
+    """Given two items with texts of their own, when each was projected before, then the result is the stock one."""
     model = catalogue.find(name)
     folder = model and model.place(models_dir)
     unet = UNet2DConditionModel.from_pretrained(str(folder), subfolder="unet").eval()
@@ -25,7 +25,7 @@ def test_a_text_that_was_projected_says_the_same(name: str, models_dir: Path, ca
         stock = unet(*inputs, text, return_dict=False)[0]
         simplify_blocks(unet)
         project = TextProjection(unet)
-        projected = torch.cat([project(row) for row in text.split(1)])
+        projected = torch.cat([project(item) for item in text.split(1)])
         assert projected.shape[:2] == text.shape[:2]
         assert projected.shape[2] != text.shape[2]
         torch.testing.assert_close(unet(*inputs, projected, return_dict=False)[0], stock, atol=1e-5, rtol=1e-5)

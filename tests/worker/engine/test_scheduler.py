@@ -1,4 +1,4 @@
-"""Whose turn it is, played through with a clock that only the calls move."""
+"""Which requests are next, played through with a clock that only forward passes move."""
 
 import statistics
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Wanted:
 
 
 def play(requests: list[Wanted], share: Callable[[list[Wanted]], int] = lambda _due: 1, until: float = 1e9) -> None:
-    """Run them all; a call that several share takes as long as its first alone."""
+    """Run them all; a pass that several share takes as long as its first alone."""
     scheduler, now = Scheduler(), 0.0
     left = sorted(requests, key=lambda request: request.arrives)
     while left and now < until:
@@ -71,7 +71,7 @@ def test_a_stream_of_short_requests_does_not_starve_a_long_one() -> None:
 
 
 def test_requests_of_one_group_share_and_keep_their_order() -> None:
-    """Given requests of two groups, when some share a call, then they are of one group, the older ones first."""
+    """Given requests of two groups, when some share a pass, then they are of one group, the older ones first."""
     scheduler = Scheduler()
     old, other, young, short = (
         Wanted(9, group="a"), Wanted(9, group="b"), Wanted(9, group="a"), Wanted(2, group="a")

@@ -18,7 +18,7 @@ def test_tasks_whose_messages_are_gone_get_new_ones(redis_client: Any, redis_url
     settings = Settings(redis_url=redis_url, key_prefix="t:")
     app = make_celery(settings)
     jobs, queue = JobStore(redis_client, "t:"), TaskQueue(app, redis_client, "t:")
-    jobs.accept("three rows", request_of(n_iter=3))
+    jobs.accept("three tasks", request_of(n_iter=3))
     queue.notify("any")
 
     recovery = Recovery(jobs, queue)

@@ -99,7 +99,7 @@ def test_the_percentage_is_that_of_the_bytes(settings: Settings) -> None:
 
 
 def test_several_workers_fetch_a_model_once(hub: Hub, settings: Settings) -> None:
-    """Given two workers of three rows each that want one model, when all fetch it, then every file was sent once."""
+    """Given two workers of three tasks each that want one model, when all fetch it, then every file was sent once."""
     workers = [Downloads(settings), Downloads(settings)]
     threads = [threading.Thread(target=worker.fetch, args=(MODEL, silent)) for worker in workers * 3]
     for thread in threads:

@@ -107,7 +107,7 @@ def test_a_model_that_is_gone_is_forgotten(offloader: Offloader, journal: Journa
 
 
 def test_the_variants_differ_in_where_the_parts_live() -> None:
-    """Given the profiles, then only the optimized one moves parts, decodes in tiles and runs rows one by one."""
+    """Given the profiles, then only the optimized one moves parts, decodes in tiles and runs batch items one by one."""
     assert PROFILES["optimized"] == Profile("autocast", offload=True, tiled_decoding=True, max_batch_size=1)
     for name in ("standard", "cpu"):
         assert PROFILES[name] == Profile("autocast", offload=False, tiled_decoding=False, max_batch_size=None)
