@@ -15,7 +15,7 @@ from worker.hardware.variants import PROFILES
 
 @pytest.mark.parametrize("items", [2, 3, 8, 32])
 def test_an_item_has_the_same_bits_in_any_batch(items: int) -> None:
-    """Given a linear layer with long sums, when several items share a call, then each has the bits it has alone."""
+    """Given a linear layer with long sums, when several items share a pass, then each has the bits it has alone."""
     torch.manual_seed(items)
     layer = torch.nn.Linear(768, 192).bfloat16()
     stock = torch.nn.Sequential(layer)
