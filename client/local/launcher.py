@@ -230,11 +230,13 @@ def _is_ready(settings: Settings) -> bool:
 @contextmanager
 def _alone_in(state_dir: Path) -> Iterator[None]:
     """Hold the state folder: two launchers on one set of Redis files would ruin them."""
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         held = FileLock(state_dir / "lock").acquire(blocking=False)
     except Timeout:
         raise LaunchError(f"Another start is at work in {state_dir}; stop that one first.") from None
+    except OSError as wrong:
+        raise LaunchError(f"{state_dir} cannot be written: {wrong.strerror}; choose another --state-dir.") from None
     with held:
         yield
 

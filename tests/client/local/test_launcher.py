@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,14 @@ def test_two_launchers_do_not_share_a_folder(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(LaunchError, match="Another start is at work"):
             launcher.serve(launch)
+
+
+def test_a_state_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    """Given a state folder that nothing can be written to, when a start takes it, then one line says so."""
+    (tmp_path / "file").touch()
+    launch = replace(_launch(tmp_path), state_dir=tmp_path / "file" / "state")
+    with pytest.raises(LaunchError, match=r"state cannot be written: .*; choose another --state-dir\.$"):
+        launcher.serve(launch)
 
 
 def test_a_start_that_has_ended_leaves_its_folder_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
