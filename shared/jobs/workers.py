@@ -55,7 +55,8 @@ class WorkerCard:
 
     def serves(self, variant: str) -> bool:
         """Whether this worker takes requests for that variant (`any`, `standard` or `optimized`)."""
-        return variant in VARIANTS[self.variant].serves
+        known = VARIANTS.get(self.variant)  # a newer worker may be of another
+        return known is not None and variant in known.serves
 
 
 class WorkerRegister:

@@ -91,3 +91,8 @@ def test_a_card_survives_json():
 def test_a_cpu_worker_serves_both_variants(worker, variant, serves):
     """Given a worker's variant, when a request wants one, then a CPU worker takes all and the others their own."""
     assert WorkerCard("w", worker, "cpu", 1).serves(variant) is serves
+
+
+def test_a_worker_of_an_unknown_variant_serves_nothing_here():
+    """Given the card of a newer worker, of a variant that is not known here, then it takes no request from here."""
+    assert not WorkerCard("w", "of tomorrow", "cpu", 1).serves("any")
