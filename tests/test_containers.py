@@ -219,6 +219,20 @@ def test_torch_is_the_same_everywhere() -> None:
     assert len(named) == 3
 
 
+def test_what_is_started_is_there() -> None:
+    """Given the modules that compose files, manifests and Dockerfiles start and ask, then each exists."""
+    texts = [(ROOT / name).read_text() for name in (BASE, DEVELOPMENT, *BUILDS, *DOCKERFILES)]
+    texts += [file.read_text() for file in (ROOT / "deploy/kubernetes").glob("*.yaml")]
+    # of ours alone: `python -m worker`, `[python, -m, worker.process.health]`, `python:api.x`, `api.wsgi:app`
+    of_ours = r"((?:api|worker)(?:\.\w+)*)\b"
+    ways = (rf'-m"?,? "?{of_ours}', rf"python:{of_ours}", rf'"{of_ours}:app"')
+    started = {module for text in texts for way in ways for module in re.findall(way, text)}
+    assert {"worker", "worker.process.health", "api.serving.gunicorn_conf", "api.wsgi"} <= started
+    for module in started:
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+
+
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_images_are_pinned_and_not_root(name: str) -> None:
     """Given a Dockerfile, then its base is a version by default, the same for both, and its last user is not root."""
