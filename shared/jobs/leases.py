@@ -1,4 +1,4 @@
-"""Leases: while a worker works on a task, its attempt has a lease, which every heartbeat and every step renews.
+"""Leases: while a worker works on a task, its attempt has a lease, which every heartbeat and every report renews.
 
 A task whose attempt has none is free: its worker died, or hangs.
 """

@@ -23,7 +23,7 @@ unset API_KEYS_FILE DEFAULT_MODEL KEY_PREFIX OUTPUT_URL OUTPUTS_VOLUME MODELS_VO
     BIND_ADDRESS WORKER_CPUS TORCH_THREADS DEVICE WORKER_GPUS COMPOSE_FILE COMPOSE_PROFILES
 PORT=$((20000 + RANDOM % 20000))
 while (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; do PORT=$((PORT + 1)); done
-# few rows in hand, so that enough stay in the queue
+# few tasks in hand, so that enough stay in the queue
 export WORKER_SLOTS=2
 export PORT IMAGE_TAG=$project API_KEYS=$key WORKER_MEMORY=4g WARM_UP_S=0 RETRY_WINDOW_S=0 VISIBILITY_TIMEOUT_S=8 WORKER_BEAT_S=1
 url=http://127.0.0.1:$PORT

@@ -82,14 +82,14 @@ class Preparation:
         if large:
             cpu.speed_up_unet(denoiser)
         simplify_blocks(denoiser)
-        if self._device.kind == _CPU and denoiser.dtype == torch.bfloat16:
-            compute_itemwise(denoiser)
         if self._settings.torch_compile and self._profile.offload:
             log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the denoiser comes and goes")
         elif self._settings.torch_compile:
             denoiser.compile()
         elif self._device.kind == _CPU:
-            # compiled code would be compiled anew for every batch size
+            # with either of these two, compiled code would be compiled anew for every batch size
+            if denoiser.dtype == torch.bfloat16:
+                compute_itemwise(denoiser)
             return Prepared(denoiser, TextProjection(denoiser), SplitBatch(weights), warnings)
         return Prepared(denoiser, warnings=warnings)
 

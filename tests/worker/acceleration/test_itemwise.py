@@ -35,11 +35,19 @@ def test_short_sums_stay_as_they_are() -> None:
     assert [type(layer) for layer in block] == [torch.nn.Linear, torch.nn.Conv2d]
 
 
-@pytest.mark.parametrize(("dtype", "itemwise"), [(torch.bfloat16, True), (torch.float32, False)])
-def test_only_16_bits_on_a_cpu_need_it(dtype: torch.dtype, itemwise: bool, tmp_path: Path) -> None:
-    """Given a denoiser on a CPU, when it is made ready, then it computes long sums itemwise in 16 bits alone."""
+@pytest.mark.parametrize(
+    ("dtype", "compiled", "itemwise"),
+    [(torch.bfloat16, False, True), (torch.float32, False, False), (torch.bfloat16, True, False)],
+)
+def test_only_16_bits_on_a_cpu_need_it(
+    dtype: torch.dtype, compiled: bool, itemwise: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a denoiser on a CPU, when it is made ready, then it computes long sums itemwise in 16 bits alone, and not
+    where it is compiled: that would be done anew for every batch size."""
     denoiser = torch.nn.Sequential(torch.nn.Linear(768, 192)).to(dtype)
     denoiser.dtype = dtype  # type: ignore[assignment]  # as diffusers' models tell theirs
-    settings = Settings(models_dir=tmp_path, default_model=load_catalogue("demo").default.name)
+    monkeypatch.setattr(denoiser, "compile", lambda: None)
+    default = load_catalogue("demo").default.name
+    settings = Settings(models_dir=tmp_path, default_model=default, torch_compile=compiled)
     Preparation(settings, Device("cpu"), PROFILES["cpu"]).prepare(denoiser, torch.nn.Identity(), "any", "files")
     assert isinstance(denoiser[0], ItemwiseLinear) is itemwise
