@@ -1,16 +1,23 @@
-"""How fast the service works: the cost of the tasks it did lately over the time in which it did any.
+"""How fast the service works: the cost of the tasks that ended lately, by the time in which it did any.
 
 Tasks overlap, on one worker and on several; time counts once, and time without work does not count. So the pace holds
 for as many workers as there were, sharing as well as they did, and needs to know nothing of either.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared.jobs.commits import Writes
 from shared.jobs.keys import Keys
 
-_TASKS_KEPT = 50
+# several times as many as run at once
+_TASKS_KEPT = 100
+
+
+class _Done(NamedTuple):
+    begun: float
+    ended: float
+    cost: float
 
 
 class Pace:
@@ -26,10 +33,20 @@ class Pace:
         writes.ltrim(self._key, 0, _TASKS_KEPT - 1)
 
     def per_second(self) -> float | None:
-        """Cost done in a second of work; None before the first task."""
-        tasks = [tuple(map(float, text.split(":"))) for text in self._redis.lrange(self._key, 0, -1)]
-        busy = _covered((begun, ended) for begun, ended, _ in tasks)
-        return sum(cost for _, _, cost in tasks) / busy if busy > 0 else None
+        """Cost done in a second of work; None before the first task.
+
+        Counts from the first end to the last: before the first end the service also worked at tasks that ended earlier,
+        and of which nothing is known. Where less time than the longest task took lies between the two, as after the
+        first batch, it counts from the first begin, and the pace is rather too low.
+        """
+        tasks = [_Done(*map(float, text.split(":"))) for text in self._redis.lrange(self._key, 0, -1)]
+        if not tasks:
+            return None
+        first, last = min(task.ended for task in tasks), max(task.ended for task in tasks)
+        if last - first >= max(task.ended - task.begun for task in tasks):
+            tasks = [task._replace(begun=max(task.begun, first)) for task in tasks if task.ended > first]
+        busy = _covered((task.begun, task.ended) for task in tasks)
+        return sum(task.cost for task in tasks) / busy if busy > 0 else None
 
 
 def _covered(intervals: Iterable[tuple[float, float]]) -> float:

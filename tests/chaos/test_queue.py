@@ -40,7 +40,8 @@ def test_the_eta_is_what_then_happens(make_service: ServiceFactory, scale: Scale
     count, least, most = scale((60, 0.33, 3.0), (150, 0.6, 1.67))
     service = make_service(workers=2)
     bodies = [TINY | {"H": side, "W": side, "ddim_steps": steps} for side, steps in ((64, 20), (128, 40), (64, 120))]
-    finished(service, [service.submit(**bodies[number % 3], seed=number) for number in range(24)])
+    # more than the pace is made of, so that it is the pace of workers that know their optimal batch size
+    finished(service, [service.submit(**bodies[number % 3], seed=number) for number in range(75)])
     jobs = [service.submit(**bodies[number % 3], seed=number) for number in range(count)]
     before = told(service, jobs)
     time.sleep(2)
