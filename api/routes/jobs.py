@@ -15,6 +15,7 @@ from shared.request.schemas import StatusQuery
 
 RECENT_COUNT = 10
 _PREVIEW = "Add what the job is becoming, a small JPEG in base64, while it runs"
+_RESULT = "false: always the state as JSON, with links to the images of a job that has ended, never the images"
 _IMAGE = {"description": "The image itself", "content": IMAGE_CONTENT}
 _UNCHANGED = {"description": "The client has it: its If-None-Match is the image's ETag"}
 _ZIP = {"description": "A zip", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
@@ -40,12 +41,17 @@ def jobs_blueprint(services: Services) -> Blueprint:
     @blp.alt_response(404, schema=ErrorAnswer)
     @blp.alt_response(410, schema=ErrorAnswer)
     @blp.alt_response(401, schema=ErrorAnswer)
-    @blp.doc(parameters=[{"in": "query", "name": "preview", "schema": {"type": "boolean"}, "description": _PREVIEW}])
+    @blp.doc(
+        parameters=[
+            {"in": "query", "name": name, "schema": {"type": "boolean"}, "description": description}
+            for name, description in (("preview", _PREVIEW), ("result", _RESULT))
+        ]
+    )
     def status(job_id: str) -> Response:
         """The state of a job; once it is done, its result."""
         query = load_query(status_query, request.args)
         job = find(job_id)
-        if job.state is State.SUCCESS:
+        if job.state is State.SUCCESS and query["result"]:
             return finished_answer(job, services.results)
         answer = describe(job, services.results)
         if query["preview"]:

@@ -295,6 +295,7 @@ def _size_problem(key: str, size: int, step: int, model: Model | None) -> dict[s
 
 
 class StatusQuery(Schema):
-    """`GET /status/<id>?preview=true`."""
+    """`GET /status/<id>?preview=true&result=false`."""
 
     preview = fields.Boolean(load_default=False)
+    result = fields.Boolean(load_default=True)

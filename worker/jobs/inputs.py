@@ -1,6 +1,5 @@
 """The images that tasks start from, each read and decoded once for all tasks of its job."""
 
-import io
 import threading
 from collections import OrderedDict
 
@@ -9,6 +8,7 @@ from PIL import Image
 from shared.errors import ResultMissing
 from shared.jobs.records import INPUT_NAME, Claim, expiring_folder, input_folder
 from worker.jobs.result_files import ResultFiles
+from worker.jobs.task_images import start_image
 
 _KEPT = 8
 
@@ -37,9 +37,7 @@ class InputImages:
         with self._lock:
             if known := self._kept.get(claim.job_id):
                 return known  # another task of the job was first
-            with Image.open(io.BytesIO(data)) as opened:
-                # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
-                image = opened.convert("RGB").resize((params.width, params.height), Image.Resampling.LANCZOS)
+            image = start_image(data, params)
             self._kept[claim.job_id] = image
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)

@@ -16,11 +16,8 @@ from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.redis.errors import suppress_passing
 from shared.request.model import ImageRequest
-from shared.request.parameters import image_parameters
 from shared.storage.results import ResultStore
-from worker.engine import Denoised, DenoiseRequest, Ticket
-from worker.images.encode import encode
-from worker.images.upscale import upscale
+from worker.engine import Denoised, Ticket
 from worker.jobs.closing import Closing
 from worker.jobs.denoiser import Denoiser
 from worker.jobs.inputs import InputImages
@@ -28,6 +25,7 @@ from worker.jobs.isolation import Isolation
 from worker.jobs.patience import Patience
 from worker.jobs.progress import Reporter
 from worker.jobs.result_files import ResultFiles
+from worker.jobs.task_images import denoise_request, image_file
 from worker.observations import Observations
 
 log = logging.getLogger(__name__)
@@ -205,7 +203,7 @@ class TaskRunner:
             try:
                 for sample in range(claim.request.n_samples):
                     on_preview = progress.show if sample == 0 else None
-                    request = _denoise_request(claim, sample, start)
+                    request = denoise_request(claim.request, claim.task, sample, start)
                     tickets.append(self._engine.submit(request, progress.of_sample(sample), on_preview))
                 return [ticket.result() for ticket in tickets]
             except BaseException:
@@ -215,13 +213,9 @@ class TaskRunner:
 
     def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
         request = claim.request
-        seed = request.seed_of(claim.task, sample)
-        image = upscale(finished.image, request.post_upscale)
-        parameters = image_parameters(request, claim.task, sample, finished.used, finished.warnings)
-        name = f"{claim.task * request.n_samples + sample:04d}-{seed}.{request.format}"
-        data = encode(image, request.format, parameters)
+        name, data = image_file(request, claim.task, sample, finished)
         self._files.write(claim, result_folder(claim.job_id, request), name, data)
-        return StoredImage(name=name, seed=seed)
+        return StoredImage(name=name, seed=request.seed_of(claim.task, sample))
 
     def _fail(self, claim: Claim, error: ServiceError) -> bool:
         """End the job with `error`; as `_carry_out`."""
@@ -232,14 +226,3 @@ class TaskRunner:
             log.info("the failure changes nothing: %s", reason)
             return isinstance(reason, JobCancelled)
         return True
-
-
-def _denoise_request(claim: Claim, sample: int, start: Image.Image | None) -> DenoiseRequest:
-    request = claim.request
-    return DenoiseRequest(
-        params=request.params,
-        prompt=request.prompt_of_task(claim.task),
-        noise_seed=request.noise_seed_of(claim.task, sample),
-        step_seed=request.seed_of(claim.task, sample),
-        init_image=start,
-    )

@@ -123,6 +123,18 @@ def test_the_size_counts_enlarging_the_result(world, image_text):
     assert status(world, job_id).json["Size"] == [128, 256]
 
 
+@pytest.mark.parametrize("return_base64", [True, False])
+def test_the_state_alone_can_be_asked_for(world, return_base64):
+    """Given a job that is done, when asked for without its result, then JSON has links to the images and no image."""
+    job_id = world.work(world.submit(return_base64=return_base64, n_samples=2, seed=5))
+
+    answer = world.client.get(f"/status/{job_id}?result=false").json
+
+    assert (answer["State"], answer["Seeds"]) == ("SUCCESS", [5, 6])
+    assert answer["Images"] == [f"/images/{job_id}/000{number}-{5 + number}.png" for number in range(2)]
+    assert not {"Image", "Grid"} & set(answer)
+
+
 @pytest.mark.parametrize("form", ["png", "jpg", "webp"])
 def test_a_successful_job_answers_the_image_itself(world, form):
     """Given return_base64 false, when the job is done, then the first image comes, its bytes fitting its label."""

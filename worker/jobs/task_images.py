@@ -1,0 +1,38 @@
+"""The images of one task, whoever asks for them: what is asked of the engine, and the files that are made of it."""
+
+import io
+
+from PIL import Image
+
+from shared.request.model import ImageRequest
+from shared.request.parameters import image_parameters
+from shared.request.sampling import SamplingParams
+from worker.engine import Denoised, DenoiseRequest
+from worker.images.encode import encode
+from worker.images.upscale import upscale
+
+
+def denoise_request(request: ImageRequest, task: int, sample: int, start: Image.Image | None) -> DenoiseRequest:
+    """What the engine is asked for one image of a task; `start` is the input image of an image to image."""
+    return DenoiseRequest(
+        params=request.params,
+        prompt=request.prompt_of_task(task),
+        noise_seed=request.noise_seed_of(task, sample),
+        step_seed=request.seed_of(task, sample),
+        init_image=start,
+    )
+
+
+def start_image(data: bytes, params: SamplingParams) -> Image.Image:
+    """The bytes of an input image as what is drawn on: (W, H) of `params`, RGB."""
+    with Image.open(io.BytesIO(data)) as opened:
+        # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
+        return opened.convert("RGB").resize((params.width, params.height), Image.Resampling.LANCZOS)
+
+
+def image_file(request: ImageRequest, task: int, sample: int, finished: Denoised) -> tuple[str, bytes]:
+    """(name, bytes) of the file of one finished image, with the parameters that it was drawn with inside."""
+    image = upscale(finished.image, request.post_upscale)
+    parameters = image_parameters(request, task, sample, finished.used, finished.warnings)
+    name = f"{task * request.n_samples + sample:04d}-{request.seed_of(task, sample)}.{request.format}"
+    return name, encode(image, request.format, parameters)
