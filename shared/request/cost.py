@@ -82,7 +82,8 @@ def text_cost(request: ImageRequest) -> int:
 
 def enlargement_cost(request: ImageRequest) -> int:
     """Pixel steps that images add beside their steps: reading the input once a task, enlarging every result."""
-    added = request.params.width * request.params.height * (request.post_upscale**2 - 1)
+    width, height = request.result_size
+    added = max(0, width * height - request.params.width * request.params.height)
     return request.tasks * request.input_pixels + request.image_count * added
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 
 from shared.callback_hosts import CallbackUrl
+from shared.catalogue.models import Model
 from shared.catalogue.samplers import canonical_name
 from shared.errors import CallbackRefused, InvalidRequest, TooCostly
 from shared.request.cost import job_cost, objection_to_text, text_cost
@@ -16,7 +17,15 @@ from shared.request.input_image import InputImage
 from shared.request.model import MAX_SEED, ImageRequest
 from shared.request.prompt_file import PromptFile
 from shared.request.schemas import FORMATS, GenerateSchema, Limits, choose_model
-from shared.request.sizes import grid_warnings, native_size, objection_to_result, size_from_input
+from shared.request.sizes import (
+    grid_warnings,
+    native_size,
+    objection_to_result,
+    output_warnings,
+    resizing_fields,
+    size_for_output,
+    size_from_input,
+)
 from shared.variants import ANY
 
 _MOST_HINTS = 20  # looking for a likeness is slow, and a hostile body can hold a million unknown fields
@@ -51,11 +60,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     if model is None:
         raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue)]})
     image: InputImage | None = values.get("init_img")
-    width, height = native_size(values["width"], values["height"], model)
-    if image:
-        enlarged = image.width * values["upscale"], image.height * values["upscale"]
-        width, height, about_size = size_from_input(values["width"], values["height"], enlarged, model)
-        warnings += about_size
+    width, height, about_size = _size(values, model)
     sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
     if sampler is None:
         raise InvalidRequest("No such sampler.", {"sampler": ["See GET /samplers."]})
@@ -76,17 +81,39 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "format": FORMATS[values["format"]],
         "prompt_file": prompt_file.name if prompt_file else None,
         "input_pixels": image.width * image.height if image else 0,
-        "warnings": warnings,
+        "warnings": (*warnings, *about_size, *_about_compression(values)),
     }
+    if (values["output_width"], values["output_height"]) == (width, height):
+        resolved |= {"output_width": None, "output_height": None}
     request = ImageRequest.of(values | resolved)
     if request.callback_url:
         objection = schema.limits.callback_hosts.objection(CallbackUrl.parse(request.callback_url))
         if objection:
             raise CallbackRefused("This callback_url cannot be used; see 'fields'.", {"callback_url": [objection]})
     if objection := objection_to_result(request):
-        raise InvalidRequest("The images would be too large to be stored.", {"post_upscale": [objection]})
+        fields = resizing_fields(request) or ["W", "H"]
+        raise InvalidRequest("The images would be too large to be stored.", {name: [objection] for name in fields})
     request = replace(request, warnings=(*request.warnings, *grid_warnings(request)))
     return _affordable(request, schema.limits), image
+
+
+def _size(values: Mapping[str, Any], model: Model) -> tuple[int, int, tuple[str, ...]]:
+    """(width, height) that is generated, and what is to be said about it."""
+    image: InputImage | None = values.get("init_img")
+    width, height, output = values["width"], values["height"], (values["output_width"], values["output_height"])
+    if output[0] and not width and not height:
+        drawn = size_for_output(output, model)
+        return *drawn, output_warnings(drawn, output, (image.width, image.height) if image else None, model)
+    if image:
+        enlarged = image.width * values["upscale"], image.height * values["upscale"]
+        return size_from_input(width, height, enlarged, model)
+    return *native_size(width, height, model), ()
+
+
+def _about_compression(values: Mapping[str, Any]) -> tuple[str, ...]:
+    if values["output_compression"] in (None, 100) or FORMATS[values["format"]] != "png":
+        return ()
+    return ("output_compression: a png loses nothing and has no quality; ask for jpg or webp.",)
 
 
 def _affordable(request: ImageRequest, limits: Limits) -> ImageRequest:
@@ -101,7 +128,7 @@ def _affordable(request: ImageRequest, limits: Limits) -> ImageRequest:
     request = replace(request, text_cost=text_cost(request))
     if (cost := job_cost(request)) > limits.max_cost:
         fields = ["ddim_steps", "H", "W", "n_iter", "n_samples"]
-        fields += ["post_upscale"] if request.post_upscale > 1 else []
+        fields += resizing_fields(request)
         fields += ["from-file" if request.prompt_file else "prompt"] if request.text_cost else []
         raise TooCostly(
             f"The request costs {cost} (steps x pixels x images, and what text and enlargement add); one job may "

@@ -17,11 +17,12 @@ _RECORD_KEYS = {"guidance_scale": "scale", "strength": "denoising_strength"}
 class ImageRequest:
     """Everything one job needs, with every default filled in.
 
-    `params` are what its images are drawn with, at their size before `post_upscale`. `prompts` holds one prompt, or the
-    lines of a prompt file. `seed` is a number even where the client wanted a random one: it was drawn on acceptance,
-    so that a task that runs twice gives the same image. `input_pixels` are those of the input image, and `text_cost` is
-    what the texts add to the job's cost, counted on acceptance (see `shared.request.cost`). `warnings` are what the API
-    already has to say about the request.
+    `params` are what its images are drawn with, at their size before `post_upscale`, or before they are resized to
+    `output_width` x `output_height` (both or none). `output_compression` is the quality of files that lose some, None
+    for the usual one. `prompts` holds one prompt, or the lines of a prompt file. `seed` is a number even where the
+    client wanted a random one: it was drawn on acceptance, so that a task that runs twice gives the same image.
+    `input_pixels` are those of the input image, and `text_cost` is what the texts add to the job's cost, counted on
+    acceptance (see `shared.request.cost`). `warnings` are what the API already has to say about the request.
     """
 
     kind: Kind
@@ -44,6 +45,9 @@ class ImageRequest:
     family: str = "sd1"
     upscale: int = 1
     post_upscale: int = 1
+    output_width: int | None = None
+    output_height: int | None = None
+    output_compression: int | None = None
     prompt_file: str | None = None
     callback_url: str | None = None
     input_pixels: int = 0
@@ -79,6 +83,8 @@ class ImageRequest:
     @property
     def result_size(self) -> tuple[int, int]:
         """(width, height) of the delivered images, in pixels."""
+        if self.output_width and self.output_height:
+            return self.output_width, self.output_height
         return self.params.width * self.post_upscale, self.params.height * self.post_upscale
 
     @property

@@ -139,6 +139,21 @@ class GenerateSchema(Schema):
         metadata=_about("true: wait and answer with the result itself."),
     )  # fmt: skip
     format = Text(load_default="png", validate=OneOf(tuple(FORMATS)), metadata=_about("File format of the images."))
+    output_width = WholeNumber(
+        load_default=None, allow_none=True, validate=Range(8),
+        metadata=_about(
+            "Width of the delivered images, with output_height: they are generated at W and H and resized (Lanczos). "
+            "Without W and H, at the largest size of that shape that the model can. null: as generated."
+        ),
+    )  # fmt: skip
+    output_height = WholeNumber(
+        load_default=None, allow_none=True, validate=Range(8),
+        metadata=_about("Height of the delivered images, with output_width."),
+    )  # fmt: skip
+    output_compression = WholeNumber(
+        load_default=None, allow_none=True, validate=Range(0, 100),
+        metadata=_about("Quality of jpg and webp files, 100 is the best. null: 95."),
+    )  # fmt: skip
     fixed_code = Flag(
         load_default=False,
         metadata=_about("true: every image of the request starts from the same noise, that of its seed."),
@@ -241,6 +256,15 @@ class GenerateSchema(Schema):
             and canonical_name(data.get("sampler", "plms")) != "plms"
         ):
             raise ValidationError("Is true, but sampler asks for another one; leave one of them out.", "plms")
+
+    @validates_schema(skip_on_field_errors=False)
+    def _says_one_output_size(self, data: Mapping[str, Any], **_: Any) -> None:
+        given = [side for side in ("output_width", "output_height") if data.get(side) is not None]
+        if len(given) == 1:
+            raise ValidationError("Give output_width and output_height, or none of them.", given[0])
+        if given and data.get("post_upscale", 1) != 1:
+            text = "Is another size than post_upscale asks for; leave one of them out."
+            raise ValidationError({side: [text] for side in given})
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _has_a_prompt(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:

@@ -46,9 +46,42 @@ def size_from_input(
     if not width and not height and max(enlarged) > longest:
         what = f"{enlarged[0]}x{enlarged[1]}"
         warnings.append(f"W, H: the image is {size}, not {what}: a side has at most {longest} of model '{model.name}'.")
-    if abs(math.log(result[0] / result[1] / shape)) > _BENT:
+    if _is_bent(result, enlarged):
         warnings.append(f"W, H: at {size} the shape of the input is not kept.")
     return *result, tuple(warnings)
+
+
+def size_for_output(output: tuple[int, int], model: Model) -> tuple[int, int]:
+    """(width, height) of the images that are resized to `output`: the largest of the same shape that the model draws.
+
+    No larger than `output`, but for a multiple of the family's `size_step` and the smallest size that is drawn.
+    """
+    step = model.facts.size_step
+    longest = model.max_size // step * step
+    shrink = min(1.0, longest / max(output))
+    return _allowed(output[0] * shrink, step, longest), _allowed(output[1] * shrink, step, longest)
+
+
+def output_warnings(
+    drawn: tuple[int, int], output: tuple[int, int], image: tuple[int, int] | None, model: Model
+) -> tuple[str, ...]:
+    """What is to be said where the size `drawn` was chosen for `output`; `image` is the size of an input image."""
+    said = []
+    if drawn != output:
+        step = model.facts.size_step
+        said.append(
+            f"output_width, output_height: the image is generated at {drawn[0]}x{drawn[1]} and resized to "
+            f"{output[0]}x{output[1]}, for a side is a multiple of {step} from {MIN_SIZE} to {model.max_size} of model "
+            f"'{model.name}'."
+        )
+    if _is_bent(drawn, output) or (image and _is_bent(drawn, image)):
+        what = "the input" if image and _is_bent(drawn, image) else f"{output[0]}x{output[1]}"
+        said.append(f"output_width, output_height: at {drawn[0]}x{drawn[1]} the shape of {what} is not kept.")
+    return tuple(said)
+
+
+def _is_bent(size: tuple[int, int], shape: tuple[int, int]) -> bool:
+    return abs(math.log(size[0] / size[1] / (shape[0] / shape[1]))) > _BENT
 
 
 def _allowed(side: float, step: int, longest: int) -> int:
@@ -57,7 +90,7 @@ def _allowed(side: float, step: int, longest: int) -> int:
 
 
 def objection_to_result(request: ImageRequest) -> str | None:
-    """Why an image of this request could not be stored, in a sentence for `post_upscale`; None when it could."""
+    """Why an image of this request could not be stored, in a sentence for `resizing_fields`; None when it could."""
     width, height = request.result_size
     longest = LONGEST_SIDES[request.format]
     if max(width, height) > longest:
@@ -67,6 +100,13 @@ def objection_to_result(request: ImageRequest) -> str | None:
     if width * height > MAX_OUTPUT_PIXELS:
         return f"Makes an image of {width}x{height} pixels; at most {MAX_OUTPUT_PIXELS} in all can be made."
     return None
+
+
+def resizing_fields(request: ImageRequest) -> list[str]:
+    """The fields, by their names on the wire, that make the delivered images larger than what is generated."""
+    if request.output_width:
+        return ["output_width", "output_height"]
+    return ["post_upscale"] if request.post_upscale > 1 else []
 
 
 @dataclass(frozen=True)

@@ -22,31 +22,33 @@ _COMMENT_LIMIT = 60_000  # a JPEG keeps its EXIF in one segment of 65,533 bytes
 _QUALITY = 95
 
 
-def encode(image: Image.Image, format: str, parameters: Mapping[str, Any]) -> bytes:
+def encode(image: Image.Image, format: str, parameters: Mapping[str, Any], quality: int | None = None) -> bytes:
     """The image as `png`, `jpg` or `webp`, with `parameters` (wire names) in its metadata; equal input, equal bytes.
+
+    `quality` is that of JPEG and WebP, from 0 to 100, None for 95; a PNG loses nothing.
 
     A PNG carries them as A1111 infotext in the chunk `parameters` and as JSON in `personal_diffusion`; JPEG and WebP
     carry the infotext as the EXIF user comment. Raises KeyError for another format.
     """
-    return _ENCODERS[format](image.convert("RGB"), parameters)
+    return _ENCODERS[format](image.convert("RGB"), parameters, _QUALITY if quality is None else quality)
 
 
-def _png(image: Image.Image, parameters: Mapping[str, Any]) -> bytes:
+def _png(image: Image.Image, parameters: Mapping[str, Any], _quality: int) -> bytes:
     chunks = PngInfo()
     chunks.add_text(PNG_TEXT, infotext(parameters))
     chunks.add_text(PNG_JSON, json.dumps(dict(parameters), sort_keys=True, default=str))
     return _saved(image, "PNG", pnginfo=chunks)
 
 
-def _jpg(image: Image.Image, parameters: Mapping[str, Any]) -> bytes:
-    return _saved(image, "JPEG", quality=_QUALITY, subsampling=0, exif=_exif(parameters))
+def _jpg(image: Image.Image, parameters: Mapping[str, Any], quality: int) -> bytes:
+    return _saved(image, "JPEG", quality=quality, subsampling=0, exif=_exif(parameters))
 
 
-def _webp(image: Image.Image, parameters: Mapping[str, Any]) -> bytes:
-    return _saved(image, "WEBP", quality=_QUALITY, exif=_exif(parameters))
+def _webp(image: Image.Image, parameters: Mapping[str, Any], quality: int) -> bytes:
+    return _saved(image, "WEBP", quality=quality, exif=_exif(parameters))
 
 
-_ENCODERS: Mapping[str, Callable[[Image.Image, Mapping[str, Any]], bytes]] = MappingProxyType({
+_ENCODERS: Mapping[str, Callable[[Image.Image, Mapping[str, Any], int], bytes]] = MappingProxyType({
     "png": _png,
     "jpg": _jpg,
     "webp": _webp,

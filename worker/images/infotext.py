@@ -39,6 +39,11 @@ def _size(parameters: Mapping[str, Any]) -> str | None:
     return f"{width}x{height}" if width and height else None
 
 
+def _output_size(parameters: Mapping[str, Any]) -> str | None:
+    width, height = parameters.get("output_width"), parameters.get("output_height")
+    return f"{width}x{height}" if width and height else None
+
+
 _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Steps", _plain("ddim_steps")),
     ("Sampler", _sampler),
@@ -50,6 +55,8 @@ _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Denoising strength", _plain("denoising_strength")),
     ("Noise multiplier", _plain("noise_multiplier")),
     ("Eta", _plain("ddim_eta")),
+    ("Postprocess upscale to", _output_size),
+    ("Postprocess upscaler", lambda parameters: "Lanczos" if _output_size(parameters) else None),
 )
 
 

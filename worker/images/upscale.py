@@ -1,10 +1,8 @@
-"""Finished images made larger."""
+"""Finished images at the size that was asked for."""
 
 from PIL import Image
 
 
-def upscale(image: Image.Image, factor: float) -> Image.Image:
-    """The image enlarged by `factor` in both directions with a Lanczos filter; 1 changes nothing."""
-    if factor == 1:
-        return image
-    return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The image at `size` (width, height) in pixels, by a Lanczos filter; unchanged where it has that size."""
+    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)

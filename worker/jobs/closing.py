@@ -43,7 +43,8 @@ class Closing:
         try:
             images = (self._read_image(claim, job.folder, stored.name) for stored in job.images)
             sheet = grid(images, plan_grid(request))
-            data = encode(sheet, request.format, wire_parameters(request, job.tasks[0].used, ()))
+            parameters = wire_parameters(request, job.tasks[0].used, ())
+            data = encode(sheet, request.format, parameters, request.output_compression)
             self._files.write(claim, job.folder, name, data)
         except (JobCancelled, LeaseLost, WorkerStopping):
             raise

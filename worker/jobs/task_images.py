@@ -9,7 +9,7 @@ from shared.request.parameters import image_parameters
 from shared.request.sampling import SamplingParams
 from worker.engine import Denoised, DenoiseRequest
 from worker.images.encode import encode
-from worker.images.upscale import upscale
+from worker.images.upscale import resized
 
 
 def denoise_request(request: ImageRequest, task: int, sample: int, start: Image.Image | None) -> DenoiseRequest:
@@ -32,7 +32,7 @@ def start_image(data: bytes, params: SamplingParams) -> Image.Image:
 
 def image_file(request: ImageRequest, task: int, sample: int, finished: Denoised) -> tuple[str, bytes]:
     """(name, bytes) of the file of one finished image, with the parameters that it was drawn with inside."""
-    image = upscale(finished.image, request.post_upscale)
+    image = resized(finished.image, request.result_size)
     parameters = image_parameters(request, task, sample, finished.used, finished.warnings)
     name = f"{task * request.n_samples + sample:04d}-{request.seed_of(task, sample)}.{request.format}"
-    return name, encode(image, request.format, parameters)
+    return name, encode(image, request.format, parameters, request.output_compression)

@@ -55,6 +55,13 @@ def test_enlargement_and_the_input_count(img2img):
     assert job_cost(request) == drawing + 2 * image.width * image.height + 4 * 15 * 64 * 64
 
 
+@pytest.mark.parametrize(("output", "added"), [(512, 512 * 512 - 64 * 64), (32, 0)])
+def test_an_output_size_costs_the_pixels_that_it_adds(generate, output, added):
+    """Given an output size, when counted, then enlarging adds its pixels, and making it smaller adds nothing."""
+    request = generate(W=64, H=64, output_width=output, output_height=output)
+    assert job_cost(request) == 20 * 64 * 64 + added
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [({}, set()), ({"prompt": "7" * 900}, {"prompt"}), ({"post_upscale": 4}, {"post_upscale"})],

@@ -23,7 +23,8 @@ NOT_A_NUMBER = [True, "7.5", NAN, INFINITY, -INFINITY, HUGE, [1.0], {}]
 NOT_A_FLAG = [0, 1, "true", "false", 1.0, [], {}]
 NOT_TEXT = [5, 1.5, True, ["a"], {"a": "b"}, "a\x00b", "a\x1bb", "\ud800", NAN]
 
-WHOLE_FIELDS = ["ddim_steps", "n_iter", "n_samples", "H", "W", "C", "f", "n_rows", "unet_bs"]
+WHOLE_FIELDS = ["ddim_steps", "n_iter", "n_samples", "H", "W", "C", "f", "n_rows", "unet_bs", "output_width",
+                "output_height", "output_compression"]  # fmt: skip
 NUMBER_FIELDS = ["scale", "ddim_eta"]
 FLAG_FIELDS = ["skip_grid", "skip_save", "return_base64", "synchronous_request", "fixed_code", "turbo", "plms"]
 TEXT_FIELDS = ["type", "prompt", "negative_prompt", "sampler", "format", "ckpt", "config", "device", "precision",
@@ -181,6 +182,7 @@ def test_bounds_hold_at_their_edges(generate, field, attribute, good, bad):
         ("denoising_strength", "strength", [0.0001, 0.5, 1, 1.0], [0, 0.0, -0.1, 1.0001, True, "0.5", NAN]),
         ("noise_multiplier", "noise_multiplier", [0, 1, 2], [-0.1, 2.1, False, "1", INFINITY]),
         ("upscale", "upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, []]),
+        ("output_compression", "output_compression", [0, 95, 100], [-1, 101]),
         ("post_upscale", "post_upscale", [1, 2, 3, 4, 4.0], [0, 5, -1, 1.5, "2", NAN, []]),
     ],
 )
@@ -721,3 +723,16 @@ def test_the_prompts_folder_itself_may_be_a_link(limits, generate, tmp_path):
     request, _ = load_request(GenerateSchema(linked), {"from-file": "animals.txt"})
 
     assert request.prompts == ("a duck",)
+
+
+@pytest.mark.parametrize(("fields", "said"), [
+    ({"format": "png", "output_compression": 50}, 1),
+    ({"format": "png", "output_compression": 100}, 0),
+    ({"format": "webp", "output_compression": 50}, 0),
+])  # fmt: skip
+def test_a_quality_that_a_png_does_not_have_is_told(generate, fields, said):
+    """Given output_compression, when loaded, then a png says that it has none, unless the best is asked for."""
+    warnings = generate(fields).warnings
+
+    assert len(warnings) == said
+    assert all(warning.startswith("output_compression: ") for warning in warnings)

@@ -62,6 +62,74 @@ def test_text_to_image_keeps_the_native_size_for_the_other_side(generate):
     assert (request.params.width, request.params.height, request.warnings) == (256, 128, ())
 
 
+@pytest.mark.parametrize(
+    ("output", "drawn", "told"),
+    [
+        ((1024, 1024), (512, 512), ["resized to 1024x1024"]),
+        ((1792, 1024), (512, 296), ["resized"]),
+        ((1024, 1536), (344, 512), ["resized"]),
+        ((768, 512), (512, 344), ["resized"]),
+        ((500, 300), (504, 304), ["resized"]),
+        ((32, 32), (64, 64), ["resized"]),
+        ((4096, 128), (512, 64), ["resized", "shape"]),
+        # what the model can draw is drawn, and nothing is resized
+        ((512, 256), (512, 256), []),
+        ((64, 72), (64, 72), []),
+    ],
+)
+def test_an_output_size_is_drawn_as_large_as_the_model_can(generate, output, drawn, told):
+    """Given an output size alone, when loaded, then the largest size of its shape is drawn, and it is told."""
+    request = generate(output_width=output[0], output_height=output[1])
+
+    assert (request.params.width, request.params.height) == drawn
+    assert request.result_size == output
+    assert (request.output_width is None) == (drawn == output)
+    assert len(request.warnings) == len(told), request.warnings
+    for warning, words in zip(request.warnings, told, strict=True):
+        assert warning.startswith("output_width, output_height: ")
+        assert words in warning
+
+
+def test_an_output_size_the_model_can_draw_is_the_same_request_as_its_sides(generate):
+    """Given a size as output size and as W and H, when loaded, then the requests are equal."""
+    assert generate(output_width=256, output_height=64, seed=1) == generate(W=256, H=64, seed=1)
+
+
+def test_sides_that_are_asked_for_are_drawn_whatever_the_output_size(generate, img2img):
+    """Given W and H beside an output size, when loaded, then these are drawn and nothing needs to be told."""
+    for request in (
+        generate(W=64, H=64, output_width=128, output_height=128),
+        img2img(W=64, H=64, output_width=128, output_height=128)[0],
+    ):
+        assert (request.params.width, request.params.height, request.result_size) == (64, 64, (128, 128))
+        assert request.warnings == ()
+
+
+def test_an_input_of_another_shape_than_the_output_is_told_of(img2img):
+    """Given an input of 96x64 and a square output size, when loaded, then the warning says whose shape is not kept."""
+    request, _ = img2img(output_width=256, output_height=256)
+
+    assert (request.params.width, request.params.height) == (256, 256)
+    assert "the shape of the input is not kept" in request.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"output_width": 512}, {"output_width"}),
+        ({"output_height": 512}, {"output_height"}),
+        ({"output_width": 512, "output_height": 512, "post_upscale": 2}, {"output_width", "output_height"}),
+        ({"output_width": 20000, "output_height": 20000}, {"output_width", "output_height"}),
+        ({"output_width": 17000, "output_height": 64, "format": "webp"}, {"output_width", "output_height"}),
+    ],
+)
+def test_an_output_size_that_cannot_be_is_refused_by_its_fields(img2img, fields, named):
+    """Given half an output size, two ways to enlarge, or more than a file holds, when loaded, then 400 names them."""
+    with pytest.raises(InvalidRequest) as caught:
+        img2img(**fields)
+    assert set(caught.value.fields) == named
+
+
 def test_a_grid_that_fits_is_of_full_size(generate):
     """Given few images, when the grid is planned, then its cells are as large as they and nothing is told."""
     request = generate(n_samples=3, n_iter=2, n_rows=2, skip_grid=False, W=64, H=128)

@@ -98,3 +98,18 @@ def test_png_carries_its_parameters_as_json() -> None:
     with Image.open(io.BytesIO(encode(RED, "png", PARAMETERS))) as opened:
         opened.load()
         assert json.loads(opened.info["personal_diffusion"]) == PARAMETERS
+
+
+@pytest.mark.parametrize("format", ["jpg", "webp"])
+def test_quality_sets_how_much_a_file_loses(format: str) -> None:
+    """Given a quality, when an image is encoded, then a lower one makes a smaller file, and none means 95."""
+    noise = Image.effect_noise((64, 48), 80).convert("RGB")
+    sizes = [len(encode(noise, format, PARAMETERS, quality)) for quality in (0, 50, 95)]
+    assert sizes[0] < sizes[1] < sizes[2] == len(encode(noise, format, PARAMETERS))
+
+
+def test_infotext_names_the_size_that_an_image_was_resized_to() -> None:
+    """Given output_width and output_height, when infotext is written, then it names both sizes and the filter."""
+    read = parse_infotext(infotext(PARAMETERS | {"output_width": 1024, "output_height": 768}))
+    assert read["Size"] == "64x48"
+    assert (read["Postprocess upscale to"], read["Postprocess upscaler"]) == ("1024x768", "Lanczos")

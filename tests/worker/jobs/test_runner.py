@@ -35,6 +35,25 @@ def test_tasks_make_the_images_of_their_seeds(runner: TaskRunner, jobs: JobStore
     assert job.tasks[0].warnings == ("a warning",)
 
 
+def test_images_are_stored_at_the_size_and_quality_asked_for(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore
+) -> None:
+    """Given an output size and a quality, when a task runs, then its images have that size and say so."""
+    sizes = {}
+    for quality in (5, 95):
+        jobs.accept(
+            f"j{quality}",
+            request_of(format="jpg", output_width=150, output_height=100, output_compression=quality),
+        )
+        assert runner.run(TaskRef(f"j{quality}", 0))
+        [image] = jobs.get(f"j{quality}").images
+        data = results.read("kept/" + f"j{quality}", image.name)
+        sizes[quality] = len(data)
+        with Image.open(io.BytesIO(data)) as opened:
+            assert opened.size == (150, 100)
+    assert sizes[5] < sizes[95]
+
+
 def test_waits_and_the_storing_of_images_are_counted(jobs: JobStore, results: ResultStore, engine: FakeEngine) -> None:
     """Given a job of 2 tasks of 2, when both are run, then it has waited once, and each of four images was stored."""
     observations = Observations()
