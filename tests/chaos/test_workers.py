@@ -252,14 +252,17 @@ def test_cancelling_at_any_moment_ends_the_job(make_service: ServiceFactory, sca
         steps = client.hvals(f"{service.key_prefix}steps:{job_id}")
         return max((int(text.split("/")[0]) for text in steps), default=0)
 
+    def ended(job_id: str) -> list[Event]:
+        over = ("the task is done", "the task is not continued")
+        return [event for event in events(service) if event.job_id == job_id and event.text.startswith(over)]
+
+    def begun(job_id: str) -> list[Event]:
+        return [event for event in events(service) if event.job_id == job_id and event.begins]
+
     def at_rest(job_id: str) -> int:
-        """The last step that is told of a job; a report of one that was on its way may still come."""
-        for _ in range(100):
-            before = step(job_id)
-            time.sleep(0.25)  # more than from one report to the next
-            if step(job_id) == before:
-                return before
-        raise AssertionError(f"{job_id} goes on")
+        """The last step that is told of a job, once every worker that began it has let go of it."""
+        until(lambda: len(ended(job_id)) == len(begun(job_id)), 60, f"{job_id} goes on")
+        return step(job_id)
 
     chance = random.Random(5)
     body = lasting(service, 6.0)  # longer than four pauses of the longest kind, alone on its worker
@@ -276,11 +279,7 @@ def test_cancelling_at_any_moment_ends_the_job(make_service: ServiceFactory, sca
             late.append(rested[job_id] - at_cancel)
             assert service.get(f"/status/{job_id}").json()["State"] == "REVOKED"
     service.wait(service.submit(prompt="a tree", H=64, W=64, ddim_steps=2))
-    began = [event for event in events(service) if event.begins]
-    ended = [
-        event for event in events(service) if event.text.startswith(("the task is done", "the task is not continued"))
-    ]
-    assert len(ended) == len(began), "no task goes on, and none is stuck"
+    assert all(len(ended(job_id)) == len(begun(job_id)) for job_id in rested), "no task goes on, and none is stuck"
     assert {job_id: step(job_id) for job_id in rested} == rested, "a step came later"
     assert service.get("/ready").json()["waiting"] == 0
     client.close()
