@@ -47,7 +47,7 @@ def catalogue_blueprint(services: Services) -> Blueprint:
     @blp.route("/samplers")
     @blp.doc(
         responses={
-            "200": {"description": "Every sampler: label, aliases, whether it uses eta, model evaluations a step"}
+            "200": {"description": "Every sampler: label, note, aliases, whether it uses eta, model evaluations a step"}
         }
     )
     def samplers() -> Response:
@@ -58,6 +58,7 @@ def catalogue_blueprint(services: Services) -> Blueprint:
                 {
                     "name": name,
                     "label": sampler.label,
+                    "note": sampler.note,
                     "aliases": list(sampler.aliases),
                     "uses_eta": sampler.uses_eta,
                     "evaluations_per_step": sampler.evaluations_per_step,

@@ -15,7 +15,8 @@ class Sampler:
 
     `implementation` is a diffusers scheduler class, or `own:<name>` for a generator in `worker/samplers/`.
     `uses_eta` tells whether `ddim_eta` changes the image. `evaluations_per_step` is how often a step asks the model
-    (the last step may ask less, the first of plms once more); None where the sampler itself decides.
+    (the last step may ask less, the first of plms once more); None where the sampler itself decides. `note` tells a
+    person when to choose it.
     """
 
     label: str
@@ -24,6 +25,7 @@ class Sampler:
     uses_eta: bool = False
     evaluations_per_step: int | None = 1
     aliases: tuple[str, ...] = ()
+    note: str = ""
 
 
 _KARRAS: Mapping[str, object] = _frozen(use_karras_sigmas=True)
@@ -31,30 +33,81 @@ _DPMPP_2M = {"algorithm_type": "dpmsolver++", "solver_order": 2}
 
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     "ddim": Sampler(
-        "DDIM", "DDIMScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), uses_eta=True
+        "DDIM", "DDIMScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), uses_eta=True,
+        note="Steady: more steps refine the same image. A good first choice.",
     ),
-    "plms": Sampler("PLMS", "PNDMScheduler", _frozen(skip_prk_steps=True, set_alpha_to_one=False)),
-    "k_euler": Sampler("Euler", "EulerDiscreteScheduler"),
+    "plms": Sampler(
+        "PLMS", "PNDMScheduler", _frozen(skip_prk_steps=True, set_alpha_to_one=False),
+        note="An older multistep method; wants many steps.",
+    ),
+    "k_euler": Sampler(
+        "Euler", "EulerDiscreteScheduler",
+        note="The simplest and among the quickest; good from 20 steps on.",
+    ),
     "k_euler_a": Sampler(
-        "Euler a", "EulerAncestralDiscreteScheduler", aliases=("k_euler_ancestral",)
+        "Euler a", "EulerAncestralDiscreteScheduler", aliases=("k_euler_ancestral",),
+        note="Fresh noise in every step: lively, and another image with every number of steps.",
     ),
-    "k_lms": Sampler("LMS", "LMSDiscreteScheduler"),
-    "k_lms_ka": Sampler("LMS Karras", "LMSDiscreteScheduler", _KARRAS),
-    "k_heun": Sampler("Heun", "HeunDiscreteScheduler", evaluations_per_step=2),
-    "k_dpm_2": Sampler("DPM2", "KDPM2DiscreteScheduler", evaluations_per_step=2),
-    "k_dpm_2_ka": Sampler("DPM2 Karras", "KDPM2DiscreteScheduler", _KARRAS, evaluations_per_step=2),
-    "k_dpm_2_a": Sampler("DPM2 a", "KDPM2AncestralDiscreteScheduler", evaluations_per_step=2),
-    "k_dpm_2_a_ka": Sampler("DPM2 a Karras", "KDPM2AncestralDiscreteScheduler", _KARRAS, evaluations_per_step=2),
-    "k_dpmpp_2m": Sampler("DPM++ 2M", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M)),
+    "k_lms": Sampler(
+        "LMS", "LMSDiscreteScheduler",
+        note="Multistep; wants many steps.",
+    ),
+    "k_lms_ka": Sampler(
+        "LMS Karras", "LMSDiscreteScheduler", _KARRAS,
+        note="LMS with small steps at the end; wants fewer.",
+    ),
+    "k_heun": Sampler(
+        "Heun", "HeunDiscreteScheduler", evaluations_per_step=2,
+        note="More exact than Euler, for twice the work.",
+    ),
+    "k_dpm_2": Sampler(
+        "DPM2", "KDPM2DiscreteScheduler", evaluations_per_step=2,
+        note="Exact, for twice the work.",
+    ),
+    "k_dpm_2_ka": Sampler(
+        "DPM2 Karras", "KDPM2DiscreteScheduler", _KARRAS, evaluations_per_step=2,
+        note="DPM2 with small steps at the end.",
+    ),
+    "k_dpm_2_a": Sampler(
+        "DPM2 a", "KDPM2AncestralDiscreteScheduler", evaluations_per_step=2,
+        note="DPM2 with fresh noise: varied, for twice the work.",
+    ),
+    "k_dpm_2_a_ka": Sampler(
+        "DPM2 a Karras", "KDPM2AncestralDiscreteScheduler", _KARRAS, evaluations_per_step=2,
+        note="DPM2 a with small steps at the end; wants fewer.",
+    ),
+    "k_dpmpp_2m": Sampler(
+        "DPM++ 2M", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M),
+        note="Converges in few steps; a favourite for every day.",
+    ),
     "k_dpmpp_2m_ka": Sampler(
-        "DPM++ 2M Karras", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M, use_karras_sigmas=True)
+        "DPM++ 2M Karras", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M, use_karras_sigmas=True),
+        note="DPM++ 2M with small steps at the end: crisp at 20.",
     ),
-    "k_dpmpp_sde": Sampler("DPM++ SDE", "DPMSolverSDEScheduler", evaluations_per_step=2),
-    "k_dpmpp_sde_ka": Sampler("DPM++ SDE Karras", "DPMSolverSDEScheduler", _KARRAS, evaluations_per_step=2),
-    "k_dpmpp_2s_a": Sampler("DPM++ 2S a", "own:dpmpp_2s_ancestral", aliases=("dpm2s_a",), evaluations_per_step=2),
-    "k_dpmpp_2s_a_ka": Sampler("DPM++ 2S a Karras", "own:dpmpp_2s_ancestral", _KARRAS, evaluations_per_step=2),
-    "k_dpm_fast": Sampler("DPM fast", "own:dpm_fast"),
-    "k_dpm_ad": Sampler("DPM adaptive", "own:dpm_adaptive", evaluations_per_step=None),
+    "k_dpmpp_sde": Sampler(
+        "DPM++ SDE", "DPMSolverSDEScheduler", evaluations_per_step=2,
+        note="Fresh noise and fine detail, for twice the work.",
+    ),
+    "k_dpmpp_sde_ka": Sampler(
+        "DPM++ SDE Karras", "DPMSolverSDEScheduler", _KARRAS, evaluations_per_step=2,
+        note="DPM++ SDE with small steps at the end.",
+    ),
+    "k_dpmpp_2s_a": Sampler(
+        "DPM++ 2S a", "own:dpmpp_2s_ancestral", aliases=("dpm2s_a",), evaluations_per_step=2,
+        note="Fresh noise, varied images, for twice the work.",
+    ),
+    "k_dpmpp_2s_a_ka": Sampler(
+        "DPM++ 2S a Karras", "own:dpmpp_2s_ancestral", _KARRAS, evaluations_per_step=2,
+        note="DPM++ 2S a with small steps at the end.",
+    ),
+    "k_dpm_fast": Sampler(
+        "DPM fast", "own:dpm_fast",
+        note="Made for few steps, but wants about 50 under strong guidance.",
+    ),
+    "k_dpm_ad": Sampler(
+        "DPM adaptive", "own:dpm_adaptive", evaluations_per_step=None,
+        note="Chooses its own steps, whatever number is asked for: slow and exact.",
+    ),
 })  # fmt: skip
 
 DEFAULT_SAMPLER = "ddim"

@@ -83,6 +83,10 @@ class Seed(WholeNumber):
 class EnlargeFactor(WholeNumber):
     """How many times to enlarge: false is 1, true is 2, or a whole number from 1 to 4."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata |= {"minimum": 1, "maximum": 4}  # as the API document says it of a number
+
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
         if isinstance(value, bool):
             return 2 if value else 1

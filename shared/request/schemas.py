@@ -30,6 +30,7 @@ from shared.request.fields import (
 from shared.request.input_image import DecodeImage, decode_image
 from shared.request.model import MAX_SEED, Kind
 from shared.request.sizes import MIN_SIZE
+from shared.request.titles import TITLES
 from shared.variants import REQUEST_TYPES
 
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
@@ -206,7 +207,9 @@ class GenerateSchema(Schema):
         self.limits = limits
         self.fields["prompt"].validate = Length(max=limits.max_prompt_chars)
         self.fields["negative_prompt"].validate = Length(max=limits.max_prompt_chars)
-        for field in self.fields.values():
+        for name, field in self.fields.items():
+            if title := TITLES.get(name):
+                field.metadata["title"] = title
             field.allow_none = field.allow_none or not field.required
             # marshmallow collected the validators before the limits were known
             if field.validate is not None:

@@ -4,6 +4,7 @@ import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.titles import TITLES
 
 PATHS = [
     "/generate",
@@ -64,6 +65,19 @@ def test_the_document_tells_bounds_and_choices(document):
     assert (properties["ddim_steps"]["minimum"], properties["ddim_steps"]["maximum"]) == (1, 999)
     assert "k_euler_ancestral" in properties["sampler"]["enum"]
     assert properties["scale"]["default"] == 7.5
+
+
+def test_the_document_tells_how_a_form_calls_what_it_shows(document):
+    """Given parameters for people and for programs, when the document is read, then the first have a title."""
+    schema = document["paths"]["/img2img"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    properties = resolve(document, schema)["properties"]
+
+    titles = {name: about["title"] for name, about in properties.items() if "title" in about}
+
+    assert len(titles) == len(TITLES), "a title names a field that is not there"
+    assert titles["scale"] == "Guidance scale"
+    assert not {"api_key", "return_base64", "callback_url"} & set(titles)
+    assert (properties["upscale"]["minimum"], properties["upscale"]["maximum"]) == (1, 4)
 
 
 @pytest.mark.parametrize(

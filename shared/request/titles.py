@@ -1,0 +1,28 @@
+"""What a form calls the parameters that it shows a person. One that has no title here is for programs."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+TITLES: Mapping[str, str] = MappingProxyType({
+    "prompt": "Prompt",
+    "negative_prompt": "Negative prompt",
+    "model": "Model",
+    "sampler": "Sampler",
+    "steps": "Steps",
+    "guidance_scale": "Guidance scale",
+    "eta": "Fresh noise in each step",
+    "width": "Width",
+    "height": "Height",
+    "n_iter": "Images",
+    "seed": "Seed",
+    "noise_seed": "Seed of the noise alone",
+    "fixed_code": "Start all images from the same noise",
+    "init_img": "Start from an image",
+    "strength": "Strength",
+    "noise_multiplier": "Noise multiplier",
+    "upscale": "Enlarge the input first",
+    "post_upscale": "Enlarge the result",
+    "format": "File format",
+    "skip_save": "Delete the images from the server when the result expires",
+})  # fmt: skip
+"""By the name that the code has for the field."""
