@@ -85,7 +85,7 @@ class EnlargeFactor(WholeNumber):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.metadata |= {"minimum": 1, "maximum": 4}  # as the API document says it of a number
+        self.metadata = {**self.metadata, "minimum": 1, "maximum": 4}  # as the API document says it of a number
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
         if isinstance(value, bool):

@@ -209,7 +209,7 @@ class GenerateSchema(Schema):
         self.fields["negative_prompt"].validate = Length(max=limits.max_prompt_chars)
         for name, field in self.fields.items():
             if title := TITLES.get(name):
-                field.metadata["title"] = title
+                field.metadata = {**field.metadata, "title": title}
             field.allow_none = field.allow_none or not field.required
             # marshmallow collected the validators before the limits were known
             if field.validate is not None:
