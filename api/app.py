@@ -58,6 +58,8 @@ def create_app(services: Services) -> Flask:
     refuse_foreign_pages(app, services.settings)
     harden(app)
     allow_origins(app, services.settings.cors_origins)
-    if not services.settings.api_keys:
+    if services.settings.open_access:
+        log.warning("OPEN_ACCESS is set: nobody needs a key here")
+    elif not services.settings.api_keys:
         log.warning("API_KEYS is not set: the public dummy key %s opens this server", DUMMY_API_KEY)
     return app

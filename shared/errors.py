@@ -4,6 +4,7 @@ ServiceError
 ├── RequestError               the caller can mend it
 │   ├── InvalidRequest         a field is missing, unknown, of the wrong type or out of bounds
 │   ├── MalformedJson          the body is not a JSON object
+│   ├── MalformedForm          the body is not a form in parts
 │   ├── NotHttp                what came is no HTTP request, or its body breaks off
 │   ├── NotJson                the body is not declared as JSON
 │   ├── BodyTooLarge           the body is over the limit
@@ -24,6 +25,7 @@ ServiceError
 │       ├── QueueFull          as many jobs wait as may
 │       ├── TooManyJobs        the key has as many unfinished jobs as it may
 │       ├── TooManyRequests    the key asks more often than it may
+│       ├── TooManyWaiting     as many clients wait for their images as may
 │       ├── TooManyConnections the address has as many open as it may, or none is left for an idle one
 │       └── TooManyWrongKeys   wrong keys came from the address, more than may
 ├── ServiceUnavailable         Redis is away
@@ -70,6 +72,10 @@ class InvalidRequest(RequestError):
 
 class MalformedJson(RequestError):
     code = "malformed_json"
+
+
+class MalformedForm(RequestError):
+    code = "malformed_form"
 
 
 class NotHttp(RequestError):
@@ -154,6 +160,10 @@ class TooManyJobs(TryLater):
 
 class TooManyRequests(TryLater):
     code = "too_many_requests"
+
+
+class TooManyWaiting(TryLater):
+    code = "too_many_waiting"
 
 
 class TooManyConnections(TryLater):

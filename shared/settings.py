@@ -49,6 +49,8 @@ class Settings:
     private_results: bool = False
     allowed_hosts: tuple[str, ...] = ()
     allow_dummy_key: bool = False
+    open_access: bool = False
+    allow_open_access: bool = False
     bind_address: str = ""
 
     # what may be asked for
@@ -148,6 +150,8 @@ def read_settings() -> Settings:
             private_results=env.bool("PRIVATE_RESULTS", default.private_results),
             allowed_hosts=_host_names(env),
             allow_dummy_key=env.bool("ALLOW_DUMMY_KEY", default.allow_dummy_key),
+            open_access=env.bool("OPEN_ACCESS", default.open_access),
+            allow_open_access=env.bool("ALLOW_OPEN_ACCESS", default.allow_open_access),
             bind_address=env.str("BIND_ADDRESS", default.bind_address),
             default_model=env.str("DEFAULT_MODEL", default.default_model),
             allow_downloads=env.bool("ALLOW_DOWNLOADS", default.allow_downloads),

@@ -1,12 +1,14 @@
-"""Who may ask: a key in X-API-Key, as a bearer token, or in the body, which is read last and within bounds."""
+"""Who may ask: a key in a header, or in the body, which is read last and within bounds."""
 
+import base64
+import binascii
 import hashlib
 import hmac
 import logging
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from flask import Request, g
 
 from api.http.addresses import client_network
-from api.http.body import Bodies
+from api.http.body import Bodies, Body
 from shared.errors import TooManyWrongKeys, Unauthorized
 from shared.settings import Settings
 
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 _WINDOW_S = 60.0
 _MOST_ADDRESSES = 10_000
 _MOST_OWNERS = 100
+_ANYBODY = "open"  # who shows no key, with OPEN_ACCESS
 
 
 @dataclass(frozen=True)
@@ -41,30 +44,43 @@ class Door:
         self._keys = [(key.encode(), hashlib.sha256(key.encode()).hexdigest()[:16]) for key in settings.accepted_keys]
         self._wrong = WrongKeys(settings.wrong_keys_per_minute, clock)
         self._bodies = Bodies(settings.body_memory)
+        self._is_open = settings.open_access
 
     @contextmanager
-    def enter(self, request: Request, *, body_needed: bool = False) -> Iterator[Caller]:
-        """Within it the body counts as held. A key in a header is judged before the body is read, and alone decides.
+    def enter(self, request: Request, *, body_needed: bool = False, forms: bool = False) -> Iterator[Caller]:
+        """Within it the body counts as held. A key in a header is judged before the body is read, and alone decides;
+        but the password of a proxy's own (Basic) may stand there too, and then a key in the body decides.
 
         Raises Unauthorized, TooManyWrongKeys, and what reading the body raises; without `body_needed` one that is not
-        JSON is none.
+        JSON is none, and with `forms` it may be a form in parts.
         """
-        texts = [text for text in (request.headers.get("X-API-Key"), _bearer(request)) if text]
-        owner = self._judge(request, texts) if texts else None
+        texts, password = _keys_in_headers(request), _password(request)
+        owner = self._owner([*texts, *password])
+        if self._is_open:
+            g.owner = owner
+        elif texts or owner is not None:
+            owner = self._judge(request, owner)
         with self._bodies.held(known=owner is not None) as room:
-            body = room.read_object(request) if body_needed else room.read_object_if_any(request)
+            body = _read(room, request, needed=body_needed, forms=forms)
             if owner is None:
                 key = body.get("api_key")
-                if not key:
+                keys = [key] if isinstance(key, str) else []
+                if self._is_open:
+                    owner = g.owner = self._owner(keys) or _ANYBODY
+                elif not key and not password:
                     raise Unauthorized(
                         "A key is needed: send api_key in the body, X-API-Key, or Authorization: Bearer."
                     )
-                owner = self._judge(request, [key] if isinstance(key, str) else [])
+                else:
+                    owner = self._judge(request, self._owner(keys))
             yield Caller(owner, body)
 
-    def _judge(self, request: Request, texts: list[str]) -> str:
+    def _owner(self, texts: Sequence[str]) -> str | None:
+        """Whose key is among the texts; None: nobody's."""
         right = [owner for key, owner in self._keys if any(_same(text, key) for text in texts)]
-        owner = right[0] if right else None
+        return right[0] if right else None
+
+    def _judge(self, request: Request, owner: str | None) -> str:
         self._wrong.judge(request.remote_addr or "", owner)
         if owner is None:
             raise Unauthorized("This key is not accepted.")
@@ -118,9 +134,34 @@ class WrongKeys:
         )
 
 
-def _bearer(request: Request) -> str | None:
+def _read(room: Body, request: Request, *, needed: bool, forms: bool) -> dict[str, Any]:
+    if not needed:
+        return room.read_object_if_any(request)
+    return room.read_form(request) if forms else room.read_object(request)
+
+
+def _keys_in_headers(request: Request) -> list[str]:
+    """What stands where only a key of ours can stand; clients without settings send these headers empty."""
+    scheme, token = _authorization(request)
+    bearer = token if scheme == "bearer" else ""
+    return [key for key in (request.headers.get("X-API-Key"), request.headers.get("api-key"), bearer) if key]
+
+
+def _password(request: Request) -> list[str]:
+    """The password of `Authorization: Basic`, whatever the user is; none where it is empty or nothing of the kind."""
+    scheme, token = _authorization(request)
+    if scheme != "basic":
+        return []
+    try:
+        _, _, password = base64.b64decode(token, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return []
+    return [password] if password else []
+
+
+def _authorization(request: Request) -> tuple[str, str]:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    return scheme.lower(), token.strip()
 
 
 def _same(given: str, key: bytes) -> bool:

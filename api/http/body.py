@@ -1,17 +1,31 @@
-"""A request body as JSON: within a budget, and strict where a lenient reader would lose a parameter without a word."""
+"""A request body as JSON, or as a form in parts: within a budget, and strict where a lenient reader would lose a
+parameter without a word."""
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import MultiPartParser
 
-from shared.errors import BodiesFull, BodyTooLarge, EncodedBody, InvalidRequest, MalformedJson, NotJson
+from shared.errors import (
+    BodiesFull,
+    BodyTooLarge,
+    EncodedBody,
+    InvalidRequest,
+    MalformedForm,
+    MalformedJson,
+    NotJson,
+)
 
 # counted by the marks that separate them, and prompts have commas too
 _MOST_PARTS = 100_000
+_MOST_FORM_PARTS = 100
 _PIECE = 64 * 1024
+_FORM = "multipart/form-data"
 
 
 class _DuplicateKey(ValueError):
@@ -72,10 +86,19 @@ class Body:
         """
         if not request.is_json:
             raise NotJson("Send the body as JSON, with the header Content-Type: application/json.")
-        encoding = request.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in ("", "identity"):
-            raise EncodedBody("The body is compressed, which is not understood here; send it without Content-Encoding.")
+        _refuse_encoding(request)
         return _parsed(self._read(request))
+
+    def read_form(self, request: Request) -> dict[str, Any]:
+        """The body as a dict: JSON, or a form in parts (`multipart/form-data`).
+
+        Of a form a text is a `str`, a file its `bytes`, and files of one name are a list. Raises MalformedForm, and
+        what `read_object` raises, InvalidRequest for a text whose name stands twice.
+        """
+        if request.mimetype != _FORM:
+            return self.read_object(request)
+        _refuse_encoding(request)
+        return _form(self._read(request), request.mimetype_params.get("boundary", ""))
 
     def read_object_if_any(self, request: Request) -> dict[str, Any]:
         """The body of a request that needs none: empty where there is none or it is not JSON. Raises as the above."""
@@ -94,6 +117,45 @@ class Body:
             # a body sent without its length is cut off at the limit without a word
             raise BodyTooLarge("The body is over this server's limit; send a smaller image.")
         return bytes(data)
+
+
+def _refuse_encoding(request: Request) -> None:
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        raise EncodedBody("The body is compressed, which is not understood here; send it without Content-Encoding.")
+
+
+def _form(data: bytes, boundary: str) -> dict[str, Any]:
+    if not boundary:
+        raise MalformedForm("The form has no boundary: let your client write the header Content-Type by itself.")
+    parser = MultiPartParser(_in_memory, max_form_memory_size=len(data), max_form_parts=_MOST_FORM_PARTS)
+    try:
+        texts, files = parser.parse(io.BytesIO(data), boundary.encode("latin-1", "replace"), len(data))
+    except RequestEntityTooLarge:
+        raise MalformedForm(f"The form has more than {_MOST_FORM_PARTS} parts.") from None
+    except (ValueError, KeyError):
+        raise MalformedForm("The form is malformed: its parts are not as its boundary and their heads say.") from None
+    if None in texts or None in files:
+        raise MalformedForm("The form has a part without a name.")
+    found: dict[str, Any] = {}
+    for name, values in texts.lists():
+        if len(values) > 1 or name in files:
+            raise InvalidRequest("The body names a field twice.", {name: ["Stands more than once."]})
+        found[name] = values[0]
+    for name, parts in files.lists():
+        contents = [part.stream.read() for part in parts]
+        found[name] = contents if len(contents) > 1 else contents[0]
+    return found
+
+
+def _in_memory(
+    total_content_length: int | None,
+    content_type: str | None,
+    filename: str | None,
+    content_length: int | None = None,
+) -> IO[bytes]:
+    """Where a file of a form goes: it is held already, and counted."""
+    return io.BytesIO()
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

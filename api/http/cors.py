@@ -8,12 +8,12 @@ from flask_cors import CORS
 
 ANY = "*"
 _MAY_SEND = (
-    "Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Range", "X-API-Key",
-    "X-Request-Id",
+    "Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Range", "Last-Event-ID", "Range",
+    "X-API-Key", "X-Request-Id", "api-key", re.compile(r"x-stainless-[a-z-]+", re.IGNORECASE),
 )  # fmt: skip
 _MAY_READ = (
     "Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Idempotency-Replayed", "Location", "Retry-After",
-    "X-Request-Id", "X-Seed", "X-Task-Id",
+    "X-Request-Id", "X-Seed", "X-Should-Retry", "X-Task-Id",
 )  # fmt: skip
 _PREFLIGHT_KEPT_S = 600
 
@@ -29,7 +29,7 @@ def allow_origins(app: Flask, origins: Sequence[str]) -> None:
         app,
         # a string with brackets, as in http://[::1]:8080, would be taken for a regular expression
         origins=ANY if ANY in origins else [re.compile(rf"{re.escape(origin)}\Z") for origin in origins],
-        methods=["GET", "POST"],
+        methods=["GET", "POST", "DELETE"],
         allow_headers=_MAY_SEND,
         expose_headers=_MAY_READ,
         max_age=_PREFLIGHT_KEPT_S,

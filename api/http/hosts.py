@@ -1,8 +1,9 @@
-"""Whose web pages may talk to a service that the public dummy key opens.
+"""Whose web pages may talk to a service that needs no key of the operator's own.
 
 A page can learn the key from the README. Its browser calls it foreign by its Origin; but a page whose name was rebound
 to this machine's address is of the same origin for its browser, and betrays itself by the Host alone. With keys of the
-operator's own neither knows one, and nothing is checked.
+operator's own neither knows one. But a browser that was asked for a password (Basic) sends it along with whatever any
+page posts, so there the origin counts all the same.
 """
 
 import ipaddress
@@ -20,19 +21,21 @@ _PORTS = {"http": ":80", "https": ":443"}
 
 
 def refuse_foreign_pages(app: Flask, settings: Settings) -> None:
-    """While no API_KEYS are set, answer only under names that nobody can rebind, and to no page of another origin."""
-    if settings.api_keys:
-        return
+    """Without API_KEYS or with OPEN_ACCESS, answer only under names that nobody can rebind, and to no page of another
+    origin; else let no such page use the password that a browser keeps."""
+    is_open = settings.open_access or not settings.api_keys
     names = {"localhost", settings.host.lower(), *settings.allowed_hosts}
 
     @app.before_request
     def check() -> None:
         host, origin = request.headers.get("Host"), request.headers.get("Origin")
+        if not is_open and not request.headers.get("Authorization", "").lower().startswith("basic "):
+            return
         # without any it was no browser
-        if host and not _is_ours(host, names):
+        if is_open and host and not _is_ours(host, names):
             raise HostNotAllowed(
                 "This service does not go by that name: ask for localhost or its address, or list the name in "
-                "ALLOWED_HOSTS, or set API_KEYS."
+                "ALLOWED_HOSTS, or set API_KEYS without OPEN_ACCESS."
             )
         if origin is None or {origin, ANY} & set(settings.cors_origins):
             return

@@ -30,3 +30,13 @@ def test_in_a_container_the_published_address_counts():
     """Given HOST everywhere, as in a container, then BIND_ADDRESS decides, and is named."""
     with pytest.raises(SettingsError, match=r"BIND_ADDRESS=0\.0\.0\.0"):
         require_own_keys(Settings(host="0.0.0.0", bind_address="0.0.0.0"))  # noqa: S104
+
+
+@pytest.mark.parametrize("host", EVERYWHERE)
+def test_a_service_that_needs_no_key_stays_on_this_machine(host):
+    """Given OPEN_ACCESS and an address that others reach, then only force starts it, whatever keys are set."""
+    for keys in ((), ("one",)):
+        with pytest.raises(SettingsError, match=r"OPEN_ACCESS.*ALLOW_OPEN_ACCESS=true"):
+            require_own_keys(Settings(host=host, open_access=True, api_keys=keys, allow_dummy_key=True))
+        require_own_keys(Settings(host=host, open_access=True, api_keys=keys, allow_open_access=True))
+    require_own_keys(Settings(host="127.0.0.1", open_access=True))

@@ -90,3 +90,29 @@ def test_who_sets_keys_needs_none_of_it(world):
     strange = {"Host": "evil.example", "Origin": PAGE}
     assert client.get("/recent", headers=strange | {"X-API-Key": "one"}).status_code == 200
     assert client.get("/recent", headers=strange | KEY).status_code == 401
+
+
+def test_with_open_access_foreign_pages_are_refused_though_keys_are_set(world, assert_error):
+    """Given OPEN_ACCESS and API_KEYS, when a foreign page or a rebound name posts without a key, then nothing is
+    queued."""
+    client = world.another_client(open_access=True, api_keys=("one",))
+
+    assert_error(ask(client, "POST", "/generate", Origin=PAGE), 403, "origin_not_allowed")
+    assert_error(ask(client, "POST", "/generate", Host="evil.example"), 421, "host_not_allowed")
+    assert_error(client.post("/cancel/x", headers={"Origin": "null"}), 403, "origin_not_allowed")
+    assert world.queue.messages == []
+
+
+def test_a_foreign_page_cannot_use_the_password_that_a_browser_keeps(world, assert_error):
+    """Given API_KEYS, when a browser adds its kept password to the post of a foreign page, then 403; our own page and
+    programs are answered."""
+    client = world.another_client(api_keys=("one",), allowed_hosts=())
+    kept = {"Authorization": "Basic dXNlcjpvbmU=", "Host": "images.lan"}
+
+    def post(**headers):
+        return client.post("/generate", headers=kept | headers, json={"prompt": "a cat"})
+
+    assert_error(post(Origin=PAGE), 403, "origin_not_allowed")
+    assert world.queue.messages == []
+    assert post(Origin="http://images.lan").status_code == 202
+    assert post().status_code == 202
