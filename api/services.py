@@ -7,6 +7,7 @@ from pathlib import Path
 
 from api.decoding.image_decoder import ImageDecoder
 from api.http.auth import Door
+from api.http.places import Places
 from api.http.rate_limit import RateLimit
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import Catalogue, catalogue_for
@@ -42,6 +43,11 @@ class Services:
     def door(self) -> Door:
         """Who gets in, with what this process remembers of it."""
         return Door(self.settings)
+
+    @cached_property
+    def waiting_places(self) -> Places:
+        """For clients that wait for their images."""
+        return Places(self.settings.sync_waiters)
 
     @property
     def limits(self) -> Limits:

@@ -1,16 +1,17 @@
 """The native dialect: POST /generate and /img2img, as clients of this service have always sent them."""
 
+from contextlib import suppress
 from typing import Any
 
-from flask import Response, g, jsonify, request
+from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
 from api.responses.images import IMAGE_CONTENT, finished_answer
 from api.responses.schemas import AcceptedAnswer, ErrorAnswer
 from api.services import Services
 from api.submission.submit import accepted_body, take
-from api.submission.waiting import Waiters
-from shared.errors import JobCancelled
+from api.submission.waiting import wait_for_end
+from shared.errors import JobCancelled, TooManyWaiting
 from shared.jobs.records import State
 from shared.jobs.status import status_link
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
@@ -21,14 +22,14 @@ _RESULT = {"description": "With synchronous_request: the result itself", "conten
 def native_blueprint(services: Services) -> Blueprint:
     """The blueprint over these services."""
     blp = Blueprint("native", __name__, description="Text to image, image to image")
-    waiters = Waiters(services.settings.sync_waiters)
     generate_schema, img2img_schema = GenerateSchema(services.limits), Img2ImgSchema(services.limits)
 
     def answer_request(schema: GenerateSchema) -> Response:
         taken = take(services, request, schema)  # no body or image is held while a client waits
-        g.job_id = taken.job_id
         if taken.request.synchronous:
-            job = waiters.wait(services, taken.job_id, services.settings.sync_timeout_s)
+            job = None
+            with suppress(TooManyWaiting), services.waiting_places.take():
+                job = wait_for_end(services, taken.job_id)
             if job and job.state is State.SUCCESS:
                 return finished_answer(job, services.results)
             if job:

@@ -13,6 +13,7 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 HEADER = "X-Request-Id"
+JOB_HEADER = "X-Task-Id"
 _SANE = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
 # asked again and again by programs that wait: as long as nothing is wrong, of interest to nobody
 _POLLS = ("/status/", "/health", "/ready", "/metrics")
@@ -36,6 +37,8 @@ def keep_trail(app: Flask, settings: Settings) -> None:
     def end(response: Response) -> Response:
         if "request_id" in g:
             response.headers[HEADER] = g.request_id
+        if "job_id" in g:
+            response.headers.setdefault(JOB_HEADER, g.job_id)
         return response
 
     @app.teardown_request

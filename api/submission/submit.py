@@ -1,19 +1,21 @@
 """From a request to a queued job, the same for every dialect."""
 
+import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import redis
-from flask import Request
+from flask import Request, g
 
+from api.http.auth import Caller
 from api.services import Services
-from api.submission.idempotency import submission_of
-from shared.errors import Gone, ModelUnavailable, NotFound, ServiceUnavailable, VariantUnavailable
+from api.submission.idempotency import Recognise, native_submission
+from shared.errors import Gone, ModelUnavailable, NotFound, ServiceError, ServiceUnavailable, VariantUnavailable
 from shared.jobs.records import INPUT_NAME, Job, State, input_folder, new_job_id
-from shared.jobs.submissions import Submission
+from shared.jobs.submissions import Submission, Try
 from shared.logs import about_job
 from shared.request.input_image import InputImage
 from shared.request.intake import load_request
@@ -22,30 +24,87 @@ from shared.request.schemas import GenerateSchema
 
 log = logging.getLogger(__name__)
 
+Translate = Callable[[Caller], Mapping[str, Any]]
+"""What a dialect knows: the body of its caller as the fields of the native dialect, by their names on the wire."""
+
 
 @dataclass(frozen=True)
 class Taken:
-    """The job that a request became, and whether it had become that before."""
+    """The job that a request became, whose it is, and whether the request had become that before."""
 
     job_id: str
     request: ImageRequest
     replayed: bool
+    owner: str
 
 
-def take(services: Services, http_request: Request, schema: GenerateSchema) -> Taken:
-    """Let the caller in, read the body by `schema`, and submit what it asks for.
+def as_it_is(caller: Caller) -> Mapping[str, Any]:
+    """The translation of the native dialect: none."""
+    return caller.body
 
-    Raises what the door, the rate limit, the schema and `submit` raise.
+
+def take(
+    services: Services,
+    http_request: Request,
+    schema: GenerateSchema,
+    *,
+    translate: Translate = as_it_is,
+    recognise: Recognise = native_submission,
+    forms: bool = False,
+    admitted: Callable[[], None] = lambda: None,
+) -> Taken:
+    """Let the caller in, read the body, translate it, validate it by `schema`, and submit what it asks for.
+
+    With `forms` the body may be a form in parts. `admitted()` is called once the caller is let in, before anything is
+    queued. Raises what these, the door, the rate limit, the schema and `submit` raise. The schema's errors have native
+    names; see `renamed`.
     """
-    with services.door.enter(http_request, body_needed=True) as caller:
-        submission = submission_of(services.settings, http_request, caller.body, caller.owner)
+    with services.door.enter(http_request, body_needed=True, forms=forms) as caller:
+        admitted()
+        recognised = recognise(services.settings, http_request, caller)
         # first of all: what was accepted once is not refused to a client that asks again
-        if submission and (job := submitted_before(services, submission)):
-            return Taken(job.id, job.request, replayed=True)
-        services.rate.check(caller.owner)
-        wanted, image = load_request(schema, caller.body)
-        job_id, replayed = submit(services, wanted, image, caller.owner, submission)
-        return Taken(job_id, wanted, replayed)
+        job_id, earlier = _earlier(services, recognised)
+        if earlier is None:
+            services.rate.check(caller.owner)
+            wanted, image = load_request(schema, translate(caller))
+            submission = recognised if isinstance(recognised, Submission) else None
+            job_id, replayed = submit(services, wanted, image, caller.owner, submission, job_id)
+        else:
+            wanted, replayed = earlier.request, True
+    g.job_id = job_id
+    return Taken(job_id, wanted, replayed, caller.owner)
+
+
+def renamed(error: ServiceError, names: Mapping[str, str]) -> ServiceError:
+    """The same error about fields as a dialect calls them: `names` has its name for each native one that differs."""
+    told = copy.copy(error)
+    told.fields = {names.get(name, name): texts for name, texts in error.fields.items()}
+    return told
+
+
+def _earlier(services: Services, recognised: Submission | Try | None) -> tuple[str, Job | None]:
+    """The job that was submitted before, and its id; else the id of the one to be."""
+    job_id = new_job_id()
+    if isinstance(recognised, Submission):
+        job = submitted_before(services, recognised)
+        return (job.id, job) if job else (job_id, None)
+    if isinstance(recognised, Try):
+        return _joined(services, recognised, job_id)
+    return job_id, None
+
+
+def _joined(services: Services, attempt: Try, job_id: str) -> tuple[str, Job | None]:
+    earlier = services.submissions.join(attempt, job_id, services.jobs.clock())
+    if earlier == job_id:
+        return job_id, None
+    try:
+        job = services.jobs.get(earlier)
+    except NotFound:
+        return earlier, None  # refused, or not accepted yet: whoever comes first submits it
+    if job.state not in (State.FAILURE, State.REVOKED):
+        return earlier, job
+    services.submissions.forget(attempt, earlier)
+    return services.submissions.join(attempt, job_id, services.jobs.clock()), None
 
 
 def submitted_before(services: Services, submission: Submission) -> Job | None:
@@ -70,8 +129,11 @@ def submit(
     image: InputImage | None,
     owner: str,
     submission: Submission | None = None,
+    job_id: str = "",
 ) -> tuple[str, bool]:
     """Store the input image, accept the job, notify workers; gives the job's id, and whether it was there before.
+
+    A new job gets the id `job_id`; "": a new one.
 
     With a `submission` that was made before, that one's job is given and nothing is queued. Raises VariantUnavailable
     and ModelUnavailable when workers are here and none serves the type or has the model, KeyReused, QueueFull,
@@ -79,7 +141,7 @@ def submit(
     itself. An input image that is left expires.
     """
     _require_worker(services, request)
-    job_id = new_job_id()
+    job_id = job_id or new_job_id()
     if submission:
         earlier = services.submissions.claim(submission, job_id)
         if earlier != job_id:

@@ -2,7 +2,8 @@
 
 A client that heard no answer cannot know whether its request was accepted. With an `Idempotency-Key` it may ask again
 as often as it likes; and an identical request with an explicit seed is taken for a retry for a few seconds, because
-it would only draw the same images again.
+it would only draw the same images again. Some clients mark their retries, and name nothing else: there a retry
+stands for an earlier equal request, and equal requests without the mark stay separate.
 """
 
 import hashlib
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import KeyReused
+from shared.jobs.scripts import script
+
+_TRIES_KEPT = 100
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,20 @@ class Submission:
     again_after_failure: bool
 
 
+@dataclass(frozen=True)
+class Try:
+    """A request of a client that counts its tries, `count` of them before this one; equal ones have the same `name`."""
+
+    name: str
+    count: int
+    ttl_s: int
+
+
 def fingerprint(path: str, body: Mapping[str, Any]) -> str:
     """Equal for requests that ask for the same: every field counts, except the key."""
     asked = {name: value for name, value in body.items() if name != "api_key"}
-    return hashlib.sha256(f"{path}\n{json.dumps(asked, sort_keys=True)}".encode()).hexdigest()
+    text = json.dumps(asked, sort_keys=True, default=lambda file: hashlib.sha256(file).hexdigest())
+    return hashlib.sha256(f"{path}\n{text}".encode()).hexdigest()
 
 
 class Submissions:
@@ -39,6 +53,8 @@ class Submissions:
     def __init__(self, client: Any, prefix: str) -> None:
         self._redis = client
         self._prefix = f"{prefix}submission:"
+        self._tries = f"{prefix}tries:"
+        self._join = client.register_script(script("join_retry"))
 
     def find(self, submission: Submission) -> str | None:
         """The job that this submission stands for, if it was made before. Raises KeyReused as `claim` does."""
@@ -78,3 +94,15 @@ class Submissions:
                 return now
             self._redis.set(key, value, px=int(submission.ttl_s * 1000))
         return job_id
+
+    def join(self, attempt: Try, job_id: str, now: float) -> str:
+        """The job that this try stands for: `job_id` for a first one, an earlier one's for a retry of it.
+
+        `now` is in seconds since the epoch.
+        """
+        arguments = [attempt.count, job_id, now, attempt.ttl_s, _TRIES_KEPT]
+        return str(self._join(keys=[self._tries + attempt.name], args=arguments))
+
+    def forget(self, attempt: Try, job_id: str) -> None:
+        """No try stands for that job any more."""
+        self._redis.zrem(self._tries + attempt.name, job_id)

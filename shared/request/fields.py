@@ -156,7 +156,8 @@ class PromptFileName(Text):
 
 
 class Base64Image(fields.String):
-    """An image as base64 text, in whatever dress; loads as an `InputImage`, which `decode` makes of its bytes."""
+    """An image as base64 text, in whatever dress, or as the bytes of a file; loads as an `InputImage`, which `decode`
+    makes of its bytes."""
 
     def __init__(self, *, max_pixels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -166,9 +167,11 @@ class Base64Image(fields.String):
     def _deserialize(  # type: ignore[override]  # an image comes out of the text
         self, value: Any, *args: Any, **kwargs: Any
     ) -> InputImage:
-        if not isinstance(value, str):
+        if not isinstance(value, str | bytes):
             raise ValidationError("Must be an image as base64 text.")
         try:
+            if isinstance(value, bytes):
+                return self.decode(value, self.max_pixels)
             return decode_input_image(value, self.max_pixels, self.decode)
         except ValueError as wrong:
             raise ValidationError(str(wrong)) from None

@@ -5,8 +5,17 @@ import base64
 import pytest
 import redis
 
-from api.submission.waiting import Waiters
-from shared.errors import AttemptsExhausted, DeadlineExceeded, InternalError, JobCancelled, OutOfMemory
+from api.http.places import Places
+from api.submission.waiting import wait_for_end
+from shared.errors import (
+    AttemptsExhausted,
+    DeadlineExceeded,
+    InternalError,
+    JobCancelled,
+    NotFound,
+    OutOfMemory,
+    TooManyWaiting,
+)
 from shared.jobs.records import State
 from shared.jobs.store import JobStore
 
@@ -84,18 +93,20 @@ def test_past_the_cap_of_waiters_the_answer_is_202_at_once(world):
 
 def test_a_place_is_given_back_after_waiting(world):
     """Given one place, when waits end by success, by time and by an error, then the next one still gets it."""
-    services, waiters = world.services, Waiters(1)
+    services, places = world.services, Places(1)
     job_id = world.work(world.submit())
 
-    def sees_success():
-        job = waiters.wait(services, job_id, 30)
-        return job is not None and job.state is State.SUCCESS
+    def wait(job_id, timeout_s):
+        with places.take():
+            return wait_for_end(services, job_id, timeout_s)
 
-    assert sees_success()
-    assert waiters.wait(services, job_id, 0) is None
-    with pytest.raises(Exception, match="no job with this id"):
-        waiters.wait(services, "never", 30)
-    assert sees_success()
+    assert wait(job_id, 30).state is State.SUCCESS
+    assert wait(job_id, 0) is None
+    with pytest.raises(NotFound):
+        wait("never", 30)
+    with places.take(), pytest.raises(TooManyWaiting), places.take():
+        pass
+    assert wait(job_id, 30).state is State.SUCCESS
 
 
 def test_a_moment_without_redis_does_not_end_the_wait(world, patient, monkeypatch):
