@@ -7,6 +7,7 @@ from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.dialects.native import native_blueprint
+from api.document import describe_keys, spec_options
 from api.http.access_log import keep_trail
 from api.http.cors import allow_origins
 from api.http.errors import register_error_handlers
@@ -14,6 +15,7 @@ from api.http.headers import harden
 from api.http.hosts import refuse_foreign_pages
 from api.responses.schemas import ErrorAnswer
 from api.routes.catalogue import catalogue_blueprint
+from api.routes.docs import docs_blueprint
 from api.routes.jobs import jobs_blueprint
 from api.routes.ops import ops_blueprint
 from api.services import Services
@@ -40,8 +42,6 @@ def create_app(services: Services) -> Flask:
         API_TITLE="Personal Diffusion",
         API_VERSION=VERSION,
         OPENAPI_VERSION="3.0.3",
-        OPENAPI_URL_PREFIX="/",
-        OPENAPI_JSON_PATH="openapi.json",
     )
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     app.extensions["stopping"] = services.stopping
@@ -50,9 +50,11 @@ def create_app(services: Services) -> Flask:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
             app.wsgi_app, x_for=services.settings.proxy_count, x_proto=0, x_host=0
         )
-    api = _Api(app)
+    api = _Api(app, spec_kwargs=spec_options())
+    describe_keys(api.spec, services.settings)
     for blueprint in (native_blueprint, jobs_blueprint, catalogue_blueprint, ops_blueprint):
         api.register_blueprint(blueprint(services))
+    api.register_blueprint(docs_blueprint(api.spec.to_dict))
     register_error_handlers(app)
     keep_trail(app, services.settings)
     refuse_foreign_pages(app, services.settings)

@@ -9,19 +9,14 @@ from typing import Any
 
 from marshmallow import missing
 
+from api.document import EXAMPLE_IMAGE
 from api.services import build_services
 from shared.request.schemas import SCHEMAS, GenerateSchema, Limits
 from shared.settings import DUMMY_API_KEY, Settings
 
 TEMPLATES_DIR = Path(__file__).with_name("templates")
-# a red disc on white, 64x64 pixels
-_DISC = (
-    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABAAQMAAACQp+OdAAAABlBMVEX////MIiK/pbueAAAAeklEQVR42sXQsQ3CUAyE4e8Z"
-    "CipgBDYhbMQIb7SMkBEYIQUFBYopokiJ9BqqXHXy/bZOZm9dRgSe53lQMitB0M1I5khw5URw4zhvYSGDQqKsowJ1Ay8moGtG"
-    "f5kJ+kbU6qOSBD3T9uCLL8HIh+DNQDDRc4D7Y/W6ffUD0qUYfORLWBoAAAAASUVORK5CYII="
-)
 # what has no default, or one that would not show how it is used
-_EXAMPLES = {"prompt": "a red circle on a white background", "init_img": _DISC, "api_key": DUMMY_API_KEY}
+_EXAMPLES = {"prompt": "a red circle on a white background", "init_img": EXAMPLE_IMAGE, "api_key": DUMMY_API_KEY}
 
 
 def template(schema: GenerateSchema) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import Any
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
+from api.document import EXAMPLE_IMAGE, IDEMPOTENCY_KEY, KEY, SUBMITTING, WAITING, json_answer, refusals
 from api.responses.images import IMAGE_CONTENT, finished_answer
-from api.responses.schemas import AcceptedAnswer, ErrorAnswer
+from api.responses.schemas import AcceptedAnswer, StatusAnswer
 from api.services import Services
 from api.submission.submit import accepted_body, take
 from api.submission.waiting import wait_for_end
@@ -16,7 +17,31 @@ from shared.jobs.records import State
 from shared.jobs.status import status_link
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
-_RESULT = {"description": "With synchronous_request: the result itself", "content": IMAGE_CONTENT}
+_RESULT = json_answer("With synchronous_request: the result itself; JSON with return_base64", StatusAnswer)
+_RESULT["content"] |= IMAGE_CONTENT
+_ACCEPTED = json_answer("The job is queued", AcceptedAnswer) | {
+    "links": {
+        name: {"operationId": f"jobs_{name}", "parameters": {"job_id": "$response.body#/task_id"}}
+        for name in ("status", "cancel", "download")
+    }
+}
+_PROMPT = {"prompt": "a blue star on a white background", "seed": 7}
+_EXAMPLES = {
+    "generate": {
+        "queue": {"summary": "Queue a job", "value": _PROMPT},
+        "wait": {"summary": "Wait for the image", "value": _PROMPT | {"synchronous_request": True}},
+        "several": {
+            "summary": "Four images and a grid, as JSON with base64",
+            "value": _PROMPT | {"n_samples": 4, "skip_grid": False, "return_base64": True},
+        },
+    },
+    "img2img": {
+        "queue": {
+            "summary": "Redraw an image",
+            "value": _PROMPT | {"init_img": EXAMPLE_IMAGE, "denoising_strength": 0.6},
+        },
+    },
+}
 
 
 def native_blueprint(services: Services) -> Blueprint:
@@ -43,22 +68,21 @@ def native_blueprint(services: Services) -> Blueprint:
         return response
 
     def takes(schema: GenerateSchema) -> Any:
+        content = {"schema": schema, "examples": _EXAMPLES[schema.kind]}
         return blp.doc(
-            requestBody={"required": True, "content": {"application/json": {"schema": schema}}},
-            responses={"200": _RESULT},
+            security=KEY,
+            parameters=[IDEMPOTENCY_KEY],
+            requestBody={"required": True, "content": {"application/json": content}},
+            responses=refusals(*SUBMITTING, *WAITING) | {"200": _RESULT, "202": _ACCEPTED},
         )
 
     @blp.route("/generate", methods=["POST"])
-    @blp.alt_response(202, schema=AcceptedAnswer)
-    @blp.alt_response(400, schema=ErrorAnswer)
     @takes(generate_schema)
     def generate() -> Response:
         """Draw images from a prompt."""
         return answer_request(generate_schema)
 
     @blp.route("/img2img", methods=["POST"])
-    @blp.alt_response(202, schema=AcceptedAnswer)
-    @blp.alt_response(400, schema=ErrorAnswer)
     @takes(img2img_schema)
     def img2img() -> Response:
         """Redraw an image after a prompt."""

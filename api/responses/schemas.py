@@ -6,11 +6,11 @@ from marshmallow import Schema, fields
 class ErrorAnswer(Schema):
     """Every error of every endpoint."""
 
-    error = fields.String(metadata={"description": "A sentence for a person."})
-    code = fields.String(metadata={"description": "A stable word for a program."})
+    error = fields.String(metadata={"description": "A sentence for a person.", "example": "This key is not accepted."})
+    code = fields.String(metadata={"description": "A stable word for a program.", "example": "unauthorized"})
     fields_ = fields.Dict(
         keys=fields.String(), values=fields.List(fields.String()), data_key="fields",
-        metadata={"description": "What is wrong with which field."},
+        metadata={"description": "What is wrong with which field.", "example": {}},
     )  # fmt: skip
 
 
@@ -55,3 +55,99 @@ class RecentAnswer(Schema):
 
     Recent_finished_images = fields.List(fields.String(), metadata={"description": "Status links."})
     Images = fields.List(fields.String(), metadata={"description": "A link to each job's grid or first image."})
+
+
+class ModelAnswer(Schema):
+    """One model of the catalogue."""
+
+    name = fields.String()
+    label = fields.String()
+    aliases = fields.List(fields.String())
+    family = fields.String()
+    configs = fields.List(fields.String(), metadata={"description": "Inference yamls that `config` can name."})
+    native_size = fields.Integer(metadata={"description": "Pixels a side that it was trained at."})
+    min_size = fields.Integer()
+    max_size = fields.Integer()
+    size_step = fields.Integer(metadata={"description": "Both sides are multiples of it."})
+    available = fields.Boolean(metadata={"description": "Whether a live worker has it."})
+    available_on = fields.List(fields.String(), metadata={"description": "Names of workers."})
+    warm = fields.Boolean(metadata={"description": "Whether a live worker has it in memory."})
+    warm_on = fields.List(fields.String(), metadata={"description": "Names of workers."})
+    why_not = fields.String(allow_none=True, metadata={"description": "Why no worker has it; null when one has."})
+
+
+class ModelsAnswer(Schema):
+    """What `ckpt` can be."""
+
+    default = fields.String()
+    models = fields.List(fields.Nested(ModelAnswer))
+
+
+class SamplerAnswer(Schema):
+    """One sampler of the catalogue."""
+
+    name = fields.String()
+    label = fields.String()
+    note = fields.String(metadata={"description": "What it is good for."})
+    aliases = fields.List(fields.String())
+    uses_eta = fields.Boolean(metadata={"description": "Whether `ddim_eta` changes what it does."})
+    evaluations_per_step = fields.Integer(
+        allow_none=True, metadata={"description": "Model evaluations a step; null: its own choice."}
+    )
+
+
+class SamplersAnswer(Schema):
+    """What `sampler` can be."""
+
+    default = fields.String()
+    samplers = fields.List(fields.Nested(SamplerAnswer))
+
+
+class HealthAnswer(Schema):
+    """The API process answers."""
+
+    status = fields.String(metadata={"enum": ["ok"]})
+
+
+class ReadyWorkerAnswer(Schema):
+    """What /ready tells of a live worker."""
+
+    name = fields.String()
+    variant = fields.String()
+    device = fields.String()
+    load_ = fields.Float(data_key="load", metadata={"description": "0 is idle, 1 is full."})
+
+
+class ReadyAnswer(Schema):
+    """Whether Redis answers and a worker lives."""
+
+    ready = fields.Boolean()
+    redis = fields.Boolean()
+    workers = fields.List(fields.Nested(ReadyWorkerAnswer))
+    waiting = fields.Integer(allow_none=True, metadata={"description": "Jobs of which no task has begun."})
+
+
+class WorkerAnswer(Schema):
+    """One live worker."""
+
+    name = fields.String()
+    variant = fields.String()
+    serves = fields.List(fields.String(), metadata={"description": "What `type` it serves."})
+    device = fields.String()
+    rows = fields.Integer(metadata={"description": "Tasks in hand."})
+    room = fields.Integer(metadata={"description": "Tasks that it would take at most now."})
+    load_ = fields.Float(data_key="load", metadata={"description": "0 is idle, 1 is full."})
+    slots = fields.Integer()
+    free_memory = fields.Integer(allow_none=True, metadata={"description": "Bytes on its device; null: not known."})
+    warm_models = fields.List(fields.String())
+    available_models = fields.List(fields.String())
+    missing_models = fields.Dict(
+        keys=fields.String(), values=fields.String(), metadata={"description": "Why it cannot serve each."}
+    )
+    optimal_batch_sizes = fields.List(fields.Dict(), metadata={"description": "By model and size, as measured."})
+
+
+class WorkersAnswer(Schema):
+    """Every live worker."""
+
+    workers = fields.List(fields.Nested(WorkerAnswer))

@@ -5,11 +5,19 @@ from collections.abc import Sequence
 from flask import Response, jsonify
 from flask_smorest import Blueprint
 
+from api.document import NO_KEY, json_answer, refusals
+from api.responses.schemas import ModelsAnswer, SamplersAnswer
 from api.services import Services
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
+from shared.errors import ServiceUnavailable
 from shared.jobs.workers import WorkerCard
 from shared.request.sizes import MIN_SIZE
+
+_MODELS = json_answer("Every model: names, sizes, which workers have it or why none has", ModelsAnswer)
+_SAMPLERS = json_answer(
+    "Every sampler: label, note, aliases, whether it uses eta, model evaluations a step", SamplersAnswer
+)
 
 
 def catalogue_blueprint(services: Services) -> Blueprint:
@@ -17,9 +25,9 @@ def catalogue_blueprint(services: Services) -> Blueprint:
     blp = Blueprint("catalogue", __name__, description="What can be asked for")
 
     @blp.route("/models")
-    @blp.doc(responses={"200": {"description": "Every model: names, sizes, which workers have it or why none has"}})
+    @blp.doc(security=NO_KEY, responses=refusals(ServiceUnavailable) | {"200": _MODELS})
     def models() -> Response:
-        """What `ckpt` can be."""
+        """The models: what ckpt can be."""
         cards = services.workers.live()
         return jsonify(
             default=services.catalogue.default.name,
@@ -45,13 +53,9 @@ def catalogue_blueprint(services: Services) -> Blueprint:
         )
 
     @blp.route("/samplers")
-    @blp.doc(
-        responses={
-            "200": {"description": "Every sampler: label, note, aliases, whether it uses eta, model evaluations a step"}
-        }
-    )
+    @blp.doc(security=NO_KEY, responses={"200": _SAMPLERS})
     def samplers() -> Response:
-        """What `sampler` can be."""
+        """The samplers: what sampler can be."""
         return jsonify(
             default=DEFAULT_SAMPLER,
             samplers=[

@@ -3,10 +3,11 @@
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
+from api.document import IMAGE_NAME, JOB_ID, KEY, KEY_IF_PRIVATE, READING, WITH_KEY, json_answer, refusals
 from api.responses.images import IMAGE_CONTENT, archive_answer, finished_answer, image_answer
 from api.responses.schemas import ErrorAnswer, RecentAnswer, StatusAnswer
 from api.services import Services
-from shared.errors import NotFound
+from shared.errors import InvalidRequest, NotFinished, NotFound, ResultMissing, StoreUnavailable
 from shared.jobs.records import Job, State
 from shared.jobs.status import describe, image_link, main_image, status_link
 from shared.jobs.store import NO_SUCH_JOB
@@ -14,10 +15,24 @@ from shared.request.intake import load_query
 from shared.request.schemas import StatusQuery
 
 RECENT_COUNT = 10
-_PREVIEW = "Add what the job is becoming, a small JPEG in base64, while it runs"
-_RESULT = "false: always the state as JSON, with links to the images of a job that has ended, never the images"
+_STATUS_PARAMETERS = [
+    {"in": "query", "name": name, "schema": {"type": "boolean"}, "example": example, "description": description}
+    for name, example, description in (
+        ("preview", True, "Add what the job is becoming, a small JPEG in base64, while it runs"),
+        (
+            "result",
+            True,
+            "false: always the state as JSON, with links to the images of a job that has ended, never the images",
+        ),
+    )
+]
+_STATE = json_answer("The state; once it is done the result, with return_base64 as JSON, else the image", StatusAnswer)
+_STATE["content"] |= IMAGE_CONTENT
+_STOPPED = json_answer("The state that the job has now", StatusAnswer)
+_RECENT = json_answer("The last ten, newest first", RecentAnswer)
 _IMAGE = {"description": "The image itself", "content": IMAGE_CONTENT}
 _UNCHANGED = {"description": "The client has it: its If-None-Match is the image's ETag"}
+_NO_SUCH_RANGE = json_answer("The image has no such range", ErrorAnswer)
 _ZIP = {"description": "A zip", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -36,16 +51,11 @@ def jobs_blueprint(services: Services) -> Blueprint:
             raise NotFound(NO_SUCH_JOB)
         return job
 
-    @blp.route("/status/<job_id>")
-    @blp.alt_response(200, schema=StatusAnswer)
-    @blp.alt_response(404, schema=ErrorAnswer)
-    @blp.alt_response(410, schema=ErrorAnswer)
-    @blp.alt_response(401, schema=ErrorAnswer)
+    @blp.route("/status/<job_id>", parameters=[JOB_ID])
     @blp.doc(
-        parameters=[
-            {"in": "query", "name": name, "schema": {"type": "boolean"}, "description": description}
-            for name, description in (("preview", _PREVIEW), ("result", _RESULT))
-        ]
+        security=KEY_IF_PRIVATE,
+        parameters=_STATUS_PARAMETERS,
+        responses=refusals(InvalidRequest, *READING, ResultMissing, StoreUnavailable) | {"200": _STATE},
     )
     def status(job_id: str) -> Response:
         """The state of a job; once it is done, its result."""
@@ -58,10 +68,8 @@ def jobs_blueprint(services: Services) -> Blueprint:
             answer["Preview"] = services.jobs.progress.preview(job_id) if job.state is State.PROGRESS else None
         return jsonify(answer)
 
-    @blp.route("/cancel/<job_id>", methods=["POST"])
-    @blp.alt_response(200, schema=StatusAnswer)
-    @blp.alt_response(401, schema=ErrorAnswer)
-    @blp.alt_response(404, schema=ErrorAnswer)
+    @blp.route("/cancel/<job_id>", methods=["POST"], parameters=[JOB_ID])
+    @blp.doc(security=KEY_IF_PRIVATE, responses=refusals(*READING) | {"200": _STOPPED})
     def cancel(job_id: str) -> Response:
         """Stop a job that waits or runs; one that has ended stays as it is."""
         if services.settings.private_results:
@@ -70,8 +78,7 @@ def jobs_blueprint(services: Services) -> Blueprint:
         return jsonify(describe(services.jobs.get(job_id), services.results))
 
     @blp.route("/recent")
-    @blp.alt_response(200, schema=RecentAnswer)
-    @blp.alt_response(401, schema=ErrorAnswer)
+    @blp.doc(security=KEY, responses=refusals(*WITH_KEY) | {"200": _RECENT})
     def recent() -> Response:
         """The last ten successful jobs of the key."""
         with services.door.enter(request) as caller:
@@ -81,12 +88,12 @@ def jobs_blueprint(services: Services) -> Blueprint:
             Images=[image_link(job, main_image(job), services.results) for job in jobs],
         )
 
-    @blp.route("/images/<job_id>/<name>")
-    @blp.alt_response(401, schema=ErrorAnswer)
-    @blp.alt_response(404, schema=ErrorAnswer)
-    @blp.alt_response(410, schema=ErrorAnswer)
-    @blp.alt_response(416, schema=ErrorAnswer)
-    @blp.doc(responses={"200": _IMAGE, "206": _IMAGE | {"description": "The range of it"}, "304": _UNCHANGED})
+    @blp.route("/images/<job_id>/<name>", parameters=[JOB_ID, IMAGE_NAME])
+    @blp.doc(
+        security=KEY_IF_PRIVATE,
+        responses=refusals(*READING, ResultMissing, StoreUnavailable)
+        | {"200": _IMAGE, "206": _IMAGE | {"description": "The range of it"}, "304": _UNCHANGED, "416": _NO_SUCH_RANGE},
+    )
     def image(job_id: str, name: str) -> Response:
         """One stored image."""
         job = find(job_id)
@@ -94,12 +101,11 @@ def jobs_blueprint(services: Services) -> Blueprint:
             raise NotFound("This job has no image of that name.")
         return image_answer(job, name, services.results, request)
 
-    @blp.route("/download/<job_id>")
-    @blp.alt_response(401, schema=ErrorAnswer)
-    @blp.alt_response(404, schema=ErrorAnswer)
-    @blp.alt_response(409, schema=ErrorAnswer)
-    @blp.alt_response(410, schema=ErrorAnswer)
-    @blp.doc(responses={"200": _ZIP})
+    @blp.route("/download/<job_id>", parameters=[JOB_ID])
+    @blp.doc(
+        security=KEY_IF_PRIVATE,
+        responses=refusals(*READING, NotFinished, ResultMissing, StoreUnavailable) | {"200": _ZIP},
+    )
     def download(job_id: str) -> Response:
         """All images of a job that has ended, its grid, prompts and parameters, as a zip."""
         return archive_answer(find(job_id), services.results)

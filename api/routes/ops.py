@@ -4,10 +4,14 @@ import redis
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
+from api.document import KEY, NO_KEY, WITH_KEY, json_answer, refusals
 from api.metrics import MEDIA_TYPE, exposition
-from api.responses.schemas import ErrorAnswer
+from api.responses.schemas import HealthAnswer, ReadyAnswer, WorkersAnswer
 from api.services import Services
 from shared.variants import REQUEST_TYPES
+
+_WORKERS = json_answer("Every live worker: device, models, load, memory, optimal batch sizes", WorkersAnswer)
+_METRICS = {"description": "Text for Prometheus", "content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
 def ops_blueprint(services: Services) -> Blueprint:
@@ -15,13 +19,19 @@ def ops_blueprint(services: Services) -> Blueprint:
     blp = Blueprint("ops", __name__, description="What is here, and whether it works")
 
     @blp.route("/health")
-    @blp.doc(responses={"200": {"description": "The API process answers"}})
+    @blp.doc(security=NO_KEY, responses={"200": json_answer("The API process answers", HealthAnswer)})
     def health() -> Response:
         """Whether this process lives; asks nobody else."""
         return jsonify(status="ok")
 
     @blp.route("/ready")
-    @blp.doc(responses={"200": {"description": "Jobs are taken and done"}, "503": {"description": "They are not"}})
+    @blp.doc(
+        security=NO_KEY,
+        responses={
+            "200": json_answer("Jobs are taken and done", ReadyAnswer),
+            "503": json_answer("They are not: Redis is away, or no worker lives", ReadyAnswer),
+        },
+    )
     def ready() -> Response:
         """Whether Redis answers and at least one worker lives."""
         try:
@@ -40,8 +50,7 @@ def ops_blueprint(services: Services) -> Blueprint:
         return response
 
     @blp.route("/workers")
-    @blp.alt_response(401, schema=ErrorAnswer)
-    @blp.doc(responses={"200": {"description": "Every live worker: device, models, load, memory, optimal batch sizes"}})
+    @blp.doc(security=KEY, responses=refusals(*WITH_KEY) | {"200": _WORKERS})
     def workers() -> Response:
         """The live workers: those that sent a heartbeat within the last three intervals."""
         with services.door.enter(request):
@@ -68,7 +77,7 @@ def ops_blueprint(services: Services) -> Blueprint:
         )
 
     @blp.route("/metrics")
-    @blp.doc(responses={"200": {"description": "Text for Prometheus", "content": {"text/plain": {}}}})
+    @blp.doc(security=NO_KEY, responses={"200": _METRICS})
     def metrics() -> Response:
         """Queue and workers in numbers, for Prometheus."""
         try:

@@ -1,28 +1,30 @@
-"""The API document against the standard and against the schemas."""
+"""The API document against the standard, against the schemas, and against the application that it describes."""
+
+import re
 
 import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
+from api.document import EXAMPLE_IMAGE_NAME, EXAMPLE_JOB_ID
+from shared.jobs.workers import WorkerCard
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
 from shared.request.titles import TITLES
-
-PATHS = [
-    "/generate",
-    "/img2img",
-    "/status/{job_id}",
-    "/cancel/{job_id}",
-    "/recent",
-    "/images/{job_id}/{name}",
-    "/health",
-    "/ready",
-    "/models",
-    "/samplers",
-]
+from shared.settings import DUMMY_API_KEY
+from tests.api.documented import METHODS, examples, objections
 
 
 @pytest.fixture
 def document(client):
     return client.get("/openapi.json").get_json()
+
+
+def operations(document):
+    return {
+        (path, method): operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
 
 
 def resolve(document, schema):
@@ -34,13 +36,99 @@ def test_the_document_is_valid_openapi(document):
     assert [error.message for error in OpenAPIV30SpecValidator(document).iter_errors()] == []
 
 
-def test_the_document_has_every_address(document):
-    """Given the document, when its paths are listed, then every endpoint is there with a summary."""
-    assert set(PATHS) <= set(document["paths"])
-    for path in PATHS:
-        for method, operation in document["paths"][path].items():
-            if method != "parameters":
-                assert operation.get("summary"), path
+def test_the_document_has_every_route(world, document):
+    """Given the routes of the application, when the document is read, then it has each, and no other."""
+    routes = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in world.app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    assert {(path, method) for path, method in operations(document) if method not in ("head", "options")} == routes
+
+
+def test_every_operation_is_described(document):
+    """Given the operations, then each has a summary, an id of its own, a tag, whether it needs a key, and answers."""
+    found = operations(document)
+    for place, operation in found.items():
+        assert operation.get("summary"), place
+        assert operation["tags"], place
+        assert "security" in operation, place
+        assert any(status.startswith("2") for status in operation["responses"]), place
+    assert len({operation["operationId"] for operation in found.values()}) == len(found)
+
+
+def test_the_document_says_how_keys_are_sent(world, document):
+    """Given what needs a key, then each way to send one is a scheme of the document, and 401 is among the answers."""
+    schemes = document["components"]["securitySchemes"]
+    for place, operation in operations(document).items():
+        assert {name for way in operation["security"] for name in way} <= set(schemes), place
+        if operation["security"]:
+            assert "401" in operation["responses"], place
+
+
+def test_what_needs_a_key_is_said(world, document):
+    """Given an operation, when it is asked without a key, then 401 comes exactly where the document asks for one."""
+    for example in examples(document):
+        asked = example.request({})
+        asked["headers"] = {name: value for name, value in asked["headers"].items() if name != "Authorization"}
+        answer = world.client.open(**asked)
+        needs_key = bool(example.operation["security"]) and {} not in example.operation["security"]
+        assert (answer.status_code == 401) == needs_key, (str(example), answer.status_code)
+
+
+def test_the_public_key_is_told_only_while_it_opens_the_service(world, document):
+    """Given a service without API_KEYS and one with, then the document tells the public key in the first alone."""
+    assert document["components"]["securitySchemes"]["key"]["x-default-key"] == DUMMY_API_KEY
+    other = world.another_client(api_keys=("own",)).get("/openapi.json")
+    assert DUMMY_API_KEY not in other.text
+
+
+def test_everything_has_an_example(document):
+    """Given the operations, then every request body and every parameter has an example."""
+    for example in examples(document):
+        for parameter in example.parameters:
+            assert "example" in parameter, (str(example), parameter["name"])
+        assert ("requestBody" in example.operation) == (example.media_type is not None), str(example)
+
+
+def test_every_example_works(world, document):
+    """Given each example, with a real job in the place of the example's, when it is sent, then it is accepted, and its
+    answer is of a kind and a shape that the document tells."""
+    world.services.workers.announce(
+        WorkerCard(name="w", variant="cpu", device="cpu", slots=1, available_models=("demo",))
+    )
+    client = world.another_client(sync_timeout_s=20.0)
+    world.play_worker(world.work)
+    for number, example in enumerate(examples(document)):
+        job_id = world.submit(seed=7)
+        asked = example.request({EXAMPLE_JOB_ID: job_id, EXAMPLE_IMAGE_NAME: EXAMPLE_IMAGE_NAME})
+        if example.operation["security"]:
+            asked["headers"]["X-API-Key"] = DUMMY_API_KEY
+        if "Idempotency-Key" in asked["headers"]:
+            asked["headers"]["Idempotency-Key"] = f"example {number}"
+
+        answer = client.open(**asked)
+
+        assert 200 <= answer.status_code < 300, (str(example), answer.text)
+        content = example.operation["responses"][str(answer.status_code)].get("content", {})
+        assert answer.mimetype in content, (str(example), answer.mimetype)
+        if answer.mimetype == "application/json":
+            assert objections(document, content["application/json"]["schema"], answer.json) == [], str(example)
+
+
+def test_errors_have_the_shape_that_the_document_tells(world, document, assert_error):
+    """Given errors of several kinds, when they come, then their status and shape are those of the document."""
+    cases = {
+        ("/generate", "post"): world.post(H=65),
+        ("/status/{job_id}", "get"): world.client.get(f"/status/{EXAMPLE_JOB_ID}"),
+        ("/recent", "get"): world.client.get("/recent", headers={"X-API-Key": "wrong"}),
+        ("/docs/{name}", "get"): world.client.get("/docs/nothing.js"),
+    }
+    for (path, method), answer in cases.items():
+        told = document["paths"][path][method]["responses"][str(answer.status_code)]
+        assert_error(answer, answer.status_code)
+        assert answer.json["code"] in told["description"], path
+        assert objections(document, told["content"]["application/json"]["schema"], answer.json) == [], path
 
 
 @pytest.mark.parametrize(("path", "schema_class"), [("/generate", GenerateSchema), ("/img2img", Img2ImgSchema)])
@@ -82,8 +170,9 @@ def test_the_document_tells_how_a_form_calls_what_it_shows(document):
 
 @pytest.mark.parametrize(
     ("path", "method", "statuses"),
-    [("/generate", "post", {"200", "202", "400"}), ("/img2img", "post", {"200", "202", "400"}),
-     ("/status/{job_id}", "get", {"200", "404", "410"}), ("/recent", "get", {"200", "401"})],
+    [("/generate", "post", {"200", "202", "400", "401", "409", "413", "415", "422", "429", "503"}),
+     ("/img2img", "post", {"200", "202", "400", "401", "409", "413", "415", "422", "429", "503"}),
+     ("/status/{job_id}", "get", {"200", "401", "404", "410"}), ("/recent", "get", {"200", "401"})],
 )  # fmt: skip
 def test_the_document_tells_the_answers(document, path, method, statuses):
     """Given an endpoint, when the document is read, then its answers are listed."""
