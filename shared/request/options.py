@@ -1,0 +1,99 @@
+"""The parameters of a request as options of a command line: read off the schema, so that they are listed once.
+
+An option has the parameter's longer name and that of the wire (`--steps, --ddim-steps`); `_` and `-` are the same with
+`NORMALISED` as the command's `context_settings`. An option that is not given is None, and the service's default holds.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+from marshmallow import fields
+from marshmallow.validate import OneOf
+
+from shared.request.fields import Base64Image, Flag
+from shared.request.model import Kind
+from shared.request.schemas import SCHEMAS
+
+NORMALISED = {"token_normalize_func": lambda token: token.replace("_", "-")}
+# the key has a place of its own, and how an answer travels is not for whoever types a command
+_NOT_TYPED = ("api_key", "synchronous", "return_base64")
+_SHORT = {"model": "-m"}
+_MOST_SHOWN = 6
+
+
+class Suggested(click.ParamType[str]):
+    """Text for which some values are known. Others pass: a service may be newer than this table."""
+
+    name = "text"
+
+    def __init__(self, values: Collection[str]) -> None:
+        self.values = tuple(values)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return f"[{'|'.join(self.values)}]" if len(self.values) <= _MOST_SHOWN else None
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(value) for value in self.values if value.startswith(incomplete)]
+
+
+class JsonValue(click.ParamType[Any]):
+    """JSON, or text where it is none."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            return value
+
+
+def schema_options(
+    kind: Kind, without: Collection[str] = (), environment: Mapping[str, str] | None = None
+) -> list[click.Option]:
+    """One option for each parameter of `kind`, in the order of the schema, named as the code names it.
+
+    `without` are parameters that the command takes otherwise. `environment` names variables that stand for options.
+    """
+    declared = SCHEMAS[kind]._declared_fields
+    variables = environment or {}
+    return [
+        _option(name, field, variables.get(name))
+        for name, field in declared.items()
+        if name not in _NOT_TYPED and name not in without
+    ]
+
+
+def _option(name: str, field: fields.Field[Any], variable: str | None) -> click.Option:
+    names = dict.fromkeys((name.replace("_", "-"), (field.data_key or name).replace("_", "-")))
+    if isinstance(field, Flag):
+        flags = [f"--{each}/--no-{each}" for each in names]
+        return click.Option([name, *flags], default=None, help=_help(field), envvar=variable, show_envvar=True)
+    flags = [_SHORT[name]] if name in _SHORT else []
+    flags += [f"--{each}" for each in names]
+    return click.Option([name, *flags], type=_type(field), help=_help(field), envvar=variable, show_envvar=True)
+
+
+def _type(field: fields.Field[Any]) -> click.ParamType[Any]:
+    match field:
+        case Base64Image():
+            return click.Path(exists=True, dir_okay=False, path_type=Path)
+        case fields.Integer():
+            return click.INT
+        case fields.Float():
+            return click.FLOAT
+        case fields.String():
+            known = [each for each in field.validators if isinstance(each, OneOf)]
+            return Suggested(tuple(map(str, known[0].choices))) if known else click.STRING
+    return JsonValue()
+
+
+def _help(field: fields.Field[Any]) -> str:
+    text = str(field.metadata.get("description", ""))
+    default = field.load_default
+    told = default not in (None, "", False, True) and isinstance(default, str | int | float)
+    return f"{text}  [default: {default}]" if told else text
