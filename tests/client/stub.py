@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -70,6 +71,13 @@ DONE = state("SUCCESS", Progress=1.0, Step=20)
 FAILED = state("FAILURE", Error={"error": "The device cannot hold it.", "code": "out_of_memory"})
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is nothing to tell; anything else is a fault of the stub."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as the base class types it
+
+
 class Stub:
     """The service. `seen` holds (method, path, headers, body) of every request; `replies[path]` come first."""
 
@@ -96,7 +104,7 @@ class Stub:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
