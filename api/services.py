@@ -11,11 +11,14 @@ from api.http.places import Places
 from api.http.rate_limit import RateLimit
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import Catalogue, catalogue_for
+from shared.jobs.chosen_models import ChosenModels
 from shared.jobs.store import JobStore
 from shared.jobs.submissions import Submissions
 from shared.jobs.workers import WorkerRegister
 from shared.queue import TaskQueue, connect, make_celery
+from shared.request.image_text import ReadImageText, read_image_text
 from shared.request.input_image import DecodeImage, decode_image
+from shared.request.resizing import ResizeImage, resize_image
 from shared.request.schemas import Limits
 from shared.settings import Settings
 from shared.storage.results import ResultStore
@@ -34,8 +37,10 @@ class Services:
     workers: WorkerRegister
     submissions: Submissions
     rate: RateLimit
-    #: In this process unless told otherwise, as in tests.
+    #: These three in this process unless told otherwise, as in tests.
     decode_image: DecodeImage = decode_image
+    resize_image: ResizeImage = resize_image
+    read_image_text: ReadImageText = read_image_text
     #: Set when this process is to end: whoever waits for an image is sent to `/status` instead.
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -43,6 +48,11 @@ class Services:
     def door(self) -> Door:
         """Who gets in, with what this process remembers of it."""
         return Door(self.settings)
+
+    @cached_property
+    def chosen_models(self) -> ChosenModels:
+        """The models that keys have chosen for what they ask next."""
+        return ChosenModels(self.jobs.redis, self.jobs.prefix)
 
     @cached_property
     def waiting_places(self) -> Places:
@@ -66,6 +76,7 @@ class Services:
 def build_services(settings: Settings) -> Services:
     """The real collaborators; nothing connects before the first request."""
     client = connect(settings)
+    decoder = ImageDecoder.from_settings(settings)
     return Services(
         settings=settings,
         catalogue=catalogue_for(settings),
@@ -75,5 +86,7 @@ def build_services(settings: Settings) -> Services:
         workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s, cache_s=_WORKERS_KNOWN_FOR_S),
         submissions=Submissions(client, settings.key_prefix),
         rate=RateLimit(settings),
-        decode_image=ImageDecoder.from_settings(settings),
+        decode_image=decoder,
+        resize_image=decoder.resize,
+        read_image_text=decoder.read_text,
     )

@@ -1,21 +1,26 @@
-"""Decodes the images that clients send in processes of their own, which a hostile image can only take with it.
+"""Works on the images that clients send in processes of their own, which a hostile image can only take with it.
 
 Nothing here blocks the server: under gevent, sockets, queues and processes wait cooperatively.
 """
 
+import json
 import logging
 import queue
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from api.decoding.process import OUTCOME, READY, TASK, outcome_size, read_outcome
 from shared.errors import ServiceUnavailable
+from shared.request.image_text import ImageText
 from shared.request.input_image import InputImage
+from shared.request.resizing import Resizing
 from shared.settings import Settings, bare_environment
 
 log = logging.getLogger(__name__)
@@ -51,6 +56,17 @@ class ImageDecoder:
 
     def __call__(self, data: bytes, max_pixels: int) -> InputImage:
         """As `shared.request.input_image.decode_image`; raises ServiceUnavailable when no process is free in time."""
+        return self._carry_out({"do": "decode"}, data, max_pixels)
+
+    def resize(self, data: bytes, max_pixels: int, resizing: Resizing) -> InputImage:
+        """As `shared.request.resizing.resize_image`; raises ServiceUnavailable likewise."""
+        return self._carry_out({"do": "resize", **asdict(resizing)}, data, max_pixels)
+
+    def read_text(self, data: bytes, max_pixels: int) -> ImageText:
+        """As `shared.request.image_text.read_image_text`; raises ServiceUnavailable likewise."""
+        return ImageText.from_json(self._carry_out({"do": "read_text"}, data, max_pixels).png.decode())
+
+    def _carry_out(self, order: Mapping[str, Any], data: bytes, max_pixels: int) -> InputImage:
         try:
             process = self._places.get(timeout=self._timeout_s)
         except queue.Empty:
@@ -58,11 +74,11 @@ class ImageDecoder:
         try:
             if process:
                 try:
-                    return self._decode(process, data, max_pixels)
+                    return self._given_to(process, order, data, max_pixels)
                 except _Died:
                     process = None  # perhaps before this image came: another process has to die of it as well
             process = _Process(self._command)
-            return self._decode(process, data, max_pixels)
+            return self._given_to(process, order, data, max_pixels)
         except _Died:
             process = None
             raise ValueError("Cannot be read: its decoder died of it; save it anew, then send it.") from None
@@ -72,10 +88,10 @@ class ImageDecoder:
         finally:
             self._places.put(process if process and process.alive else None)
 
-    def _decode(self, process: "_Process", data: bytes, max_pixels: int) -> InputImage:
+    def _given_to(self, process: "_Process", order: Mapping[str, Any], data: bytes, max_pixels: int) -> InputImage:
         """Raises ValueError when it is no image; after any other exception the process is gone."""
         try:
-            return process.decode(data, max_pixels, time.monotonic() + self._timeout_s)
+            return process.carry_out(order, data, max_pixels, time.monotonic() + self._timeout_s)
         except ValueError:
             raise
         except BaseException as failed:
@@ -129,10 +145,11 @@ class _Process:
         self._process.wait()
         self._socket.close()
 
-    def decode(self, data: bytes, max_pixels: int, deadline: float) -> InputImage:
+    def carry_out(self, order: Mapping[str, Any], data: bytes, max_pixels: int, deadline: float) -> InputImage:
         """Raises ValueError when it is no image, TimeoutError after `deadline`, OSError or EOFError when it died."""
         self._limit(deadline)
-        self._socket.sendall(TASK.pack(len(data), max_pixels))
+        text = json.dumps(order).encode()
+        self._socket.sendall(TASK.pack(len(text), len(data), max_pixels) + text)
         self._socket.sendall(data)
         head = self._receive(OUTCOME.size, deadline)
         return read_outcome(head, self._receive(outcome_size(head), deadline))

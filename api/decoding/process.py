@@ -1,13 +1,15 @@
-"""A process that decodes images for the API: `python -m api.decoding.process <seconds> <bytes>`, a socket for its
+"""A process that works on images for the API: `python -m api.decoding.process <seconds> <bytes>`, a socket for its
 stdin.
 
 It knows no key and no address, writes no file, takes at most so many bytes of address space and, for one image, so many
 seconds of processor time. It lives as long as the other end of its socket.
 
-A task is `TASK` (the length of the file, the most pixels) and the file; an outcome is `OUTCOME` (whether it is an
-image, a length, width, height) and the PNG, or else the sentence that says why not. `READY` comes first of all.
+A task is `TASK` (the lengths of the order and of the file, the most pixels), the order and the file; an order is JSON,
+`{"do": ...}` with one of `ORDERS` and what that needs. An outcome is `OUTCOME` (whether it went well, a length, width,
+height) and the PNG or the text, or else the sentence that says why not. `READY` comes first of all.
 """
 
+import json
 import math
 import os
 import resource
@@ -17,13 +19,34 @@ import socket
 import struct
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
 
+from shared.request.image_text import read_image_text
 from shared.request.input_image import InputImage, decode_image
+from shared.request.resizing import Resizing, resize_image
 
 READY = b"\x01"
-TASK = struct.Struct(">QQ")
+TASK = struct.Struct(">QQQ")
 OUTCOME = struct.Struct(">?QII")
+
+
+def _resize(data: bytes, max_pixels: int, **how: Any) -> InputImage:
+    return resize_image(data, max_pixels, Resizing(**how))
+
+
+def _read_text(data: bytes, max_pixels: int) -> InputImage:
+    return InputImage(read_image_text(data, max_pixels).to_json().encode(), 0, 0)
+
+
+ORDERS: Mapping[str, Callable[..., InputImage]] = MappingProxyType({
+    "decode": decode_image,
+    "resize": _resize,
+    "read_text": _read_text,
+})  # fmt: skip
+"""What can be done with the bytes of a file; each raises ValueError with a sentence for the client."""
 
 
 def main(seconds: int, max_bytes: int) -> None:
@@ -37,11 +60,12 @@ def main(seconds: int, max_bytes: int) -> None:
     api.sendall(READY)
     with api.makefile("rb") as tasks:
         while head := tasks.read(TASK.size):
-            length, max_pixels = TASK.unpack(head)
+            order_length, length, max_pixels = TASK.unpack(head)
+            order = json.loads(tasks.read(order_length))
             data = tasks.read(length)
             _allow(seconds)
             try:
-                image = decode_image(data, max_pixels)
+                image = ORDERS[order.pop("do")](data, max_pixels, **order)
                 outcome = OUTCOME.pack(True, len(image.png), image.width, image.height) + image.png
             except ValueError as refused:
                 sentence = str(refused).encode()
@@ -56,7 +80,7 @@ def outcome_size(head: bytes) -> int:
 
 
 def read_outcome(head: bytes, rest: bytes) -> InputImage:
-    """The image of an outcome; raises ValueError with the sentence of one that is none."""
+    """What came of a task; raises ValueError with the sentence of one that failed."""
     good, _, width, height = OUTCOME.unpack(head)
     if not good:
         raise ValueError(rest.decode())

@@ -216,6 +216,11 @@ class Backlog:
         """Ask in the caller's pipeline for a job's place among the waiting ones, from 0; None: it does not wait."""
         pipe.zrank(self._keys.waiting, job_id)
 
+    def owned_jobs(self, owner: str) -> list[tuple[str, bool]]:
+        """The owner's jobs that have not ended, and whether a task of each was begun; those due first come first."""
+        jobs = list(self._redis.zrange(self._keys.owned(owner), 0, -1))
+        return list(zip(jobs, map(bool, self._redis.smismember(self._keys.begun, jobs)), strict=True)) if jobs else []
+
     def open_jobs(self, first: int, count: int) -> list[str]:
         """`count` of the jobs that have not ended, those that are overdue first come first."""
         return list(self._redis.zrange(self._keys.open, first, first + count - 1))

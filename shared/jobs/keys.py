@@ -38,6 +38,10 @@ class Keys:
         """List: the owner's jobs that succeeded, newest first."""
         return f"{self.prefix}recent:{owner}"
 
+    def chosen_model(self, owner: str) -> str:
+        """String: the model that the owner has chosen for requests that name none."""
+        return f"{self.prefix}chosen_model:{owner}"
+
     # ---- the queue of tasks
 
     def tasks(self, variant: str) -> str:

@@ -230,6 +230,13 @@ class JobStore:
                 break
         return jobs
 
+    def open_of(self, owner: str) -> list[str]:
+        """The jobs of `owner` that have not ended: those that a worker has begun, then those that wait, as they are
+        due.
+        """
+        owned = self.backlog.owned_jobs(owner)
+        return [job_id for job_id, _ in sorted(owned, key=lambda job: not job[1])]
+
     def waiting(self) -> int:
         """How many jobs wait for a worker."""
         return self.backlog.jobs_waiting()

@@ -18,7 +18,8 @@ _DATA_URL = re.compile(r"data:[^,]{0,200},", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?:|blob:|[a-z][a-z0-9+.\-]{0,20}://", re.IGNORECASE)
 _NOT_BASE64 = re.compile(rf"[^A-Za-z0-9+/_\-={string.whitespace}]|=(?=[^={string.whitespace}])")
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+"""What is read, as Pillow calls it; nothing else is even looked at."""
 _MIN_SIDE = 8
 # a progressive JPEG has about ten; each costs a pass over all pixels, however empty it is
 _MOST_SCANS = 100
@@ -54,7 +55,7 @@ def decode_image(data: bytes, max_pixels: int) -> InputImage:
         with warnings.catch_warnings():
             # Pillow warns of large images and of odd metadata; our own limit decides
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(image, max_pixels)
                 image.load()
                 _check_size(image, max_pixels)
@@ -76,10 +77,11 @@ def decode_input_image(text: str, max_pixels: int, decode: DecodeImage = decode_
     A `data:` prefix, white space, the URL-safe alphabet and missing padding are tolerated. Raises ValueError with a
     sentence for the client.
     """
-    return decode(_bytes_of(text), max_pixels)
+    return decode(image_bytes(text), max_pixels)
 
 
-def _bytes_of(text: str) -> bytes:
+def image_bytes(text: str) -> bytes:
+    """The bytes that base64 `text` stands for, as `decode_input_image` reads it. Raises ValueError likewise."""
     text = text.lstrip()
     if _ADDRESS.match(text):
         raise ValueError("Is an address, and an address is not fetched; send the image itself as base64 text.")

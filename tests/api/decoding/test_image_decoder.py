@@ -15,7 +15,9 @@ from PIL import Image
 
 from api.decoding.image_decoder import ImageDecoder
 from shared.errors import ServiceUnavailable
+from shared.request.image_text import read_image_text
 from shared.request.input_image import decode_image
+from shared.request.resizing import Resizing, resize_image
 
 pytestmark = pytest.mark.programs
 
@@ -76,6 +78,17 @@ def test_it_gives_what_decoding_here_gives(decoder: Callable[..., ImageDecoder])
         with pytest.raises(ValueError, match=r".\.$") as here:
             decode_image(data, PIXELS)
         assert str(there.value) == str(here.value)
+    assert len(children()) == 1
+
+
+def test_it_resizes_and_reads_as_it_would_be_done_here(decoder: Callable[..., ImageDecoder]) -> None:
+    """Given orders to resize and to read texts, when done elsewhere, then the outcome is that of this process."""
+    elsewhere = decoder()
+    how = Resizing(width=50, height=50, fit="crop", filter="nearest")
+    assert elsewhere.resize(GOOD, PIXELS, how) == resize_image(GOOD, PIXELS, how)
+    assert elsewhere.read_text(GOOD, PIXELS) == read_image_text(GOOD, PIXELS)
+    with pytest.raises(ValueError, match=r"pixels.*\.$"):
+        elsewhere.resize(GOOD, PIXELS, Resizing(factor=1000))
     assert len(children()) == 1
 
 

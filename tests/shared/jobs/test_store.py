@@ -331,3 +331,20 @@ def test_an_error_without_its_class_is_still_told(jobs, create):
     jobs.claims.fail(jobs.claims.claim("one", 0), newer)
 
     assert (jobs.get("one").error.code, jobs.get("one").error.message) == ("internal_error", "Something new.")
+
+
+# ---- open jobs of an owner
+
+
+def test_open_jobs_are_the_owners_and_those_at_work_come_first(jobs, create, finish):
+    """Given jobs of two owners, some begun, some done, when asked, then the owner's open ones, the begun first."""
+    create("waits", owner="ann")
+    create("works", owner="ann")
+    finish(create("done", owner="ann"))
+    create("other", owner="bob")
+    assert jobs.claims.claim("works", 0)
+
+    assert jobs.open_of("ann") == ["works", "waits"]
+    assert jobs.open_of("nobody") == []
+    jobs.cancel("works")
+    assert jobs.open_of("ann") == ["waits"]
