@@ -109,6 +109,7 @@ def test_eta_counts_where_a_sampler_has_one():
 def test_a_model_is_that_of_the_request_or_of_the_key():
     """Given a chosen model, when the request names another in whatever way, then that one counts; else the chosen."""
     chosen = CATALOGUE.find("sd21")
+    assert chosen
     for settings, model in (
         ({}, "sd21"),
         (None, "sd21"),
