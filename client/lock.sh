@@ -22,7 +22,7 @@ lock() {
     echo "$file: $(grep -cE '^[a-z0-9]' "$file") libraries"
 }
 
-lock client/requirements-dev.txt api worker client embedded s3 dev
+lock client/requirements-dev.txt api worker client embedded mcp s3 dev
 lock client/requirements-run.txt api worker client
 # apart, because there are machines without a wheel of it
 lock client/requirements-embedded.txt embedded

@@ -14,7 +14,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = {
-    "client/requirements-dev.txt": ("api", "worker", "client", "embedded", "s3", "dev"),
+    "client/requirements-dev.txt": ("api", "worker", "client", "embedded", "mcp", "s3", "dev"),
     "client/requirements-run.txt": ("api", "worker", "client"),
     "client/requirements-embedded.txt": ("embedded",),
     "api/requirements.txt": ("api", "s3"),
