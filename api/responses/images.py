@@ -7,7 +7,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.responses.archive import archive
 from shared.jobs.records import Job
-from shared.jobs.result_stream import ResultStream
+from shared.jobs.result_stream import result_stream
 from shared.jobs.status import main_image
 from shared.storage.results import ResultStore, StoredFile
 
@@ -23,7 +23,7 @@ def finished_answer(job: Job, results: ResultStore) -> Response:
     Raises ResultMissing.
     """
     if job.request.return_base64:
-        stream = ResultStream(job, results, lambda answer: jsonify(answer).get_data())
+        stream = result_stream(job, results, lambda answer: jsonify(answer).get_data())
         response = Response(iter(stream), mimetype="application/json")
         response.content_length = stream.length
         return response

@@ -23,7 +23,7 @@ import redis
 from shared.callback_hosts import CallbackHosts, CallbackUrl
 from shared.errors import Gone, NotFound, ResultMissing, ServiceError
 from shared.jobs.records import Job, State
-from shared.jobs.result_stream import ResultStream
+from shared.jobs.result_stream import result_stream
 from shared.jobs.status import describe
 from shared.jobs.store import JobStore
 from shared.jobs.webhooks import DueCallback
@@ -121,7 +121,7 @@ class CallbackSender:
         """What GET /status says, with the images in base64 where the request asked for that: its length, its pieces."""
         if job.state is State.SUCCESS and job.request.return_base64:
             with suppress(ResultMissing):
-                stream = ResultStream(job, self._results, _dumps)
+                stream = result_stream(job, self._results, _dumps)
                 return stream.length, stream
         text = _dumps(describe(job, self._results))
         return len(text), [text]
