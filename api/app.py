@@ -7,6 +7,8 @@ from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api.dialects.native import native_blueprint
+from api.dialects.openai.blueprint import openai_blueprint
+from api.dialects.openai.errors import openai_error
 from api.document import describe_keys, spec_options
 from api.http.access_log import keep_trail
 from api.http.cors import allow_origins
@@ -52,10 +54,10 @@ def create_app(services: Services) -> Flask:
         )
     api = _Api(app, spec_kwargs=spec_options())
     describe_keys(api.spec, services.settings)
-    for blueprint in (native_blueprint, jobs_blueprint, catalogue_blueprint, ops_blueprint):
+    for blueprint in (native_blueprint, openai_blueprint, jobs_blueprint, catalogue_blueprint, ops_blueprint):
         api.register_blueprint(blueprint(services))
     api.register_blueprint(docs_blueprint(api.spec.to_dict))
-    register_error_handlers(app)
+    register_error_handlers(app, {"/v1/": openai_error})
     keep_trail(app, services.settings)
     refuse_foreign_pages(app, services.settings)
     harden(app)

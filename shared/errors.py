@@ -14,6 +14,7 @@ ServiceError
 │   ├── HostNotAllowed         asked for under a name that is none of ours, while the public key is in force
 │   ├── OriginNotAllowed       asked by a page of another origin, while the public key is in force
 │   ├── NotFound               no such job, image or page
+│   │   └── ModelNotFound      no model has that name (said by the dialect of OpenAI alone)
 │   ├── Gone                   the result has expired
 │   ├── NotFinished            the job has not ended, and only then there is what was asked for
 │   ├── KeyReused              an Idempotency-Key came with another request than before
@@ -30,6 +31,7 @@ ServiceError
 │       └── TooManyWrongKeys   wrong keys came from the address, more than may
 ├── ServiceUnavailable         Redis is away
 │   ├── StoreUnavailable       the result store is away; it passes by itself
+│   ├── StillWorking           the job that a client waits for has not ended in time; it goes on
 │   ├── BodiesFull             as many bytes of bodies are held as may be
 │   └── RedisFull              Redis answers, and has no memory left for what is to be kept
 └── JobError                   a job was accepted and could not be finished
@@ -114,6 +116,10 @@ class NotFound(RequestError):
     code = "not_found"
 
 
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+
+
 class Gone(RequestError):
     code = "gone"
 
@@ -176,6 +182,10 @@ class TooManyWrongKeys(TryLater):
 
 class ServiceUnavailable(ServiceError):
     code = "service_unavailable"
+
+
+class StillWorking(ServiceUnavailable):
+    code = "still_working"
 
 
 class StoreUnavailable(ServiceUnavailable):

@@ -36,7 +36,7 @@ def keep_trail(app: Flask, settings: Settings) -> None:
     @app.after_request
     def end(response: Response) -> Response:
         if "request_id" in g:
-            response.headers[HEADER] = g.request_id
+            response.headers.setdefault(HEADER, g.request_id)
         if "job_id" in g:
             response.headers.setdefault(JOB_HEADER, g.job_id)
         return response

@@ -1,10 +1,11 @@
-"""Errors to HTTP, in one place and in one shape: `{"error", "code", "fields"}`."""
+"""Errors to HTTP, in one place and in one shape: `{"error", "code", "fields"}`; a dialect may restate its own."""
 
 import logging
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import redis
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, current_app, jsonify, request
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException, RequestedRangeNotSatisfiable
 
@@ -14,6 +15,9 @@ from shared.errors import ServiceError
 from shared.redis.errors import as_service_error
 
 log = logging.getLogger(__name__)
+
+Restate = Callable[[ServiceError, Response], None]
+"""Gives the answer to an error, which is complete, the shape that a dialect's clients read."""
 
 STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.ServiceError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -30,6 +34,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.HostNotAllowed: HTTPStatus.MISDIRECTED_REQUEST,
     errors.OriginNotAllowed: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.ModelNotFound: HTTPStatus.NOT_FOUND,
     errors.Gone: HTTPStatus.GONE,
     errors.NotFinished: HTTPStatus.CONFLICT,
     errors.KeyReused: HTTPStatus.CONFLICT,
@@ -46,6 +51,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.TooManyWrongKeys: HTTPStatus.TOO_MANY_REQUESTS,
     errors.ServiceUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StillWorking: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BodiesFull: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RedisFull: HTTPStatus.SERVICE_UNAVAILABLE,
     # what a job died of, told to a client that waited for it
@@ -69,7 +75,15 @@ _FOREIGN: dict[int, ServiceError] = {
 
 
 def error_response(error: ServiceError, status: int | None = None) -> Response:
-    """The one answer that every error gets."""
+    """The one answer that every error gets, as the dialect says it whose address was asked."""
+    response = _native_response(error, status)
+    for prefix, restate in current_app.extensions["restated_errors"].items():
+        if request.path.startswith(prefix):
+            restate(error, response)
+    return response
+
+
+def _native_response(error: ServiceError, status: int | None) -> Response:
     response = jsonify(error=error.message, code=error.code, fields=error.fields)
     response.status_code = STATUS[type(error)] if status is None else status
     if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -82,8 +96,12 @@ def error_response(error: ServiceError, status: int | None = None) -> Response:
     return response
 
 
-def register_error_handlers(app: Flask) -> None:
-    """Translate every exception that can leave a view; a stack trace goes to the log only."""
+def register_error_handlers(app: Flask, restated: Mapping[str, Restate]) -> None:
+    """Translate every exception that can leave a view; a stack trace goes to the log only.
+
+    `restated` has the shapes of dialects by what their addresses begin with.
+    """
+    app.extensions["restated_errors"] = restated
 
     @app.errorhandler(ServiceError)
     def ours(error: ServiceError) -> Response:

@@ -45,12 +45,17 @@ def describe(job: Job, results: ResultStore) -> dict[str, Any]:
             "Images": [image_link(job, image.name, results) for image in job.images],
             "Grid_image": image_link(job, job.grid, results) if job.grid else None,
             "Download": f"/download/{job.id}",
-            "Parameters": wire_parameters(job.request, used, _warnings(job)),
+            "Parameters": wire_parameters(job.request, used, _said_of_tasks(job)),
         }
     return answer
 
 
-def _warnings(job: Job) -> list[str]:
+def warnings_of(job: Job) -> list[str]:
+    """Everything that is to be said to whoever gets the images of a job, each sentence once."""
+    return list(dict.fromkeys((*job.request.warnings, *_said_of_tasks(job))))
+
+
+def _said_of_tasks(job: Job) -> list[str]:
     """What the workers have to say about the job's tasks, and about its grid where there is none."""
     said = [warning for each in job.tasks for warning in each.warnings]
     if job.state is State.SUCCESS and not job.request.skip_grid and job.grid is None:

@@ -19,7 +19,7 @@ def test_every_error_has_a_status():
 @pytest.mark.parametrize("kind", all_errors())
 def test_every_error_has_the_one_shape(world, assert_error, kind):
     """Given any error with fields, when answered, then shape, status and code are the table's."""
-    with world.app.app_context():
+    with world.app.test_request_context("/generate"):
         answer = error_response(kind("A sentence.", {"H": ["wrong"]}))
         told = assert_error(answer, STATUS[kind], kind.code)
 

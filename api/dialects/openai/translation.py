@@ -1,0 +1,169 @@
+"""A body of OpenAI's dialect as the fields of the native one."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from api.dialects.openai.answering import FOREIGN_MODELS
+from api.dialects.openai.input_images import first_image
+from api.dialects.openai.operations import Operation
+from api.dialects.openai.parameters import (
+    BACKGROUNDS,
+    FIDELITY_STRENGTHS,
+    HOW_IT_TRAVELS,
+    MOST_IMAGES,
+    NATIVE_NAMES,
+    QUALITY_STEPS,
+    REFUSED,
+    TAGS,
+    WITHOUT_EFFECT,
+)
+from api.dialects.openai.problems import Problems
+from shared.catalogue.models import Catalogue
+from shared.errors import ModelNotFound
+from shared.request.schemas import choose_model
+
+_SIZE = re.compile(r"([0-9]{1,5})[xX]([0-9]{1,5})")
+_SMALLEST_SIDE = 8
+# these are looked at one by one; every other field has a native one, or none
+_SPECIAL = ("model", "size", "width", "height", "quality", "input_fidelity", "background", "seed", "sampler",
+            "sampler_name", "image", "image[]", "images")  # fmt: skip
+_NO_VALUE = (None, "")
+_EMPTY = ("", b"")
+
+
+@dataclass
+class Translation:
+    """`fields` by their native names, and for each native name the client's own."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    problems: Problems = field(default_factory=Problems)
+
+    def put(self, native: str, given: str, value: Any) -> None:
+        """Take a value for a native field; two names of one field must not contradict each other."""
+        if native not in self.fields:
+            self.fields[native], self.names[native] = value, given
+        elif self.fields[native] != value:
+            first = self.names[native]
+            self.problems.add(given, f"Says another value than {first}, which means the same; leave one of them out.")
+
+    def suggest(self, native: str, given: str, value: Any) -> None:
+        """Take a value unless there is one: what is asked for by its own name goes before."""
+        if native not in self.fields:
+            self.fields[native], self.names[native] = value, given
+
+
+def translated(body: Mapping[str, Any], operation: Operation, catalogue: Catalogue) -> Translation:
+    """The native fields of a body. Raises InvalidRequest by the client's names, and ModelNotFound."""
+    result = Translation()
+    _model(result, body.get("model"), catalogue)
+    for given, value in body.items():
+        if value is None or given in (*_SPECIAL, *HOW_IT_TRAVELS, *WITHOUT_EFFECT, *TAGS):
+            continue
+        if given in REFUSED:
+            if value in _EMPTY:
+                continue
+            result.problems.add(given, REFUSED[given])
+        else:
+            result.put(NATIVE_NAMES.get(given, given), given, value)
+    _prompt(result, operation)
+    _count(result, body.get("n"))
+    _size(result, body)
+    _seed(result, body.get("seed"))
+    _sampler(result, body)
+    _choice(result, "background", body.get("background"), BACKGROUNDS)
+    _quality(result, body.get("quality"))
+    if operation.takes_image:
+        _fidelity(result, body.get("input_fidelity"))
+        image = first_image(body, result.problems)
+        if image is not None:
+            result.put("init_img", "image", image)
+        elif "init_img" not in result.fields:
+            result.problems.add("image", "Missing: send the image to start from.")
+        result.names.setdefault("init_img", "image")
+    else:
+        for given in ("image", "image[]", "images", "input_fidelity"):
+            if body.get(given) not in _NO_VALUE:
+                result.problems.add(given, "Is of /v1/images/edits; leave it out.")
+    result.problems.raise_if_any()
+    return result
+
+
+def _model(result: Translation, model: Any, catalogue: Catalogue) -> None:
+    if model in _NO_VALUE or (isinstance(model, str) and FOREIGN_MODELS.fullmatch(model)):
+        return
+    known = catalogue.find(model) if isinstance(model, str) else None
+    if known is None:
+        raise ModelNotFound("There is no such model here.", {"model": [choose_model(catalogue)]})
+    result.put("ckpt", "model", model)
+
+
+def _prompt(result: Translation, operation: Operation) -> None:
+    prompt = result.fields.get("prompt")
+    if not operation.needs_prompt:
+        result.suggest("prompt", "prompt", "")
+    elif not result.fields.get("from-file") and (prompt is None or (isinstance(prompt, str) and not prompt.strip())):
+        result.problems.add("prompt", "Missing: say what to draw.")
+
+
+def _count(result: Translation, n: Any) -> None:
+    if isinstance(n, int) and not isinstance(n, bool) and not 1 <= n <= MOST_IMAGES:
+        result.problems.add("n", f"Must be from 1 to {MOST_IMAGES}.")
+
+
+def _size(result: Translation, body: Mapping[str, Any]) -> None:
+    """`size`, or `width` and `height`: what is delivered, whatever the model can draw."""
+    width, height = body.get("width"), body.get("height")
+    if (width is None) != (height is None):
+        result.problems.add("height" if height is None else "width", "Missing: give width and height, or none of them.")
+    elif width is not None:
+        result.put("output_width", "width", width)
+        result.put("output_height", "height", height)
+    size = body.get("size")
+    if size in (*_NO_VALUE, "auto"):
+        return
+    found = _SIZE.fullmatch(size) if isinstance(size, str) else None
+    sides = [int(side) for side in found.groups()] if found else []
+    if not sides or min(sides) < _SMALLEST_SIDE:
+        result.problems.add("size", f"Must be auto, or width and height such as 512x512, of {_SMALLEST_SIDE} at least.")
+        return
+    result.put("output_width", "size", sides[0])
+    result.put("output_height", "size", sides[1])
+
+
+def _seed(result: Translation, seed: Any) -> None:
+    if isinstance(seed, list):
+        if len(seed) != 1:
+            result.problems.add("seed", "Must be one seed: the next image has the next higher one.")
+            return
+        seed = seed[0]
+    if seed is not None:
+        result.put("seed", "seed", seed)
+
+
+def _sampler(result: Translation, body: Mapping[str, Any]) -> None:
+    for given in ("sampler", "sampler_name"):
+        if (name := body.get(given)) not in _NO_VALUE:
+            result.put("sampler", given, name)
+
+
+def _choice(result: Translation, given: str, value: Any, choices: tuple[str, ...]) -> bool:
+    """Whether there is a value; one that is none of the choices is a problem."""
+    if value in _NO_VALUE:
+        return False
+    if value in choices:
+        return True
+    result.problems.add(given, f"Must be one of: {', '.join(choices)}.")
+    return False
+
+
+def _quality(result: Translation, quality: Any) -> None:
+    if _choice(result, "quality", quality, tuple(QUALITY_STEPS)) and (steps := QUALITY_STEPS[quality]):
+        result.suggest("ddim_steps", "quality", steps)
+
+
+def _fidelity(result: Translation, fidelity: Any) -> None:
+    if _choice(result, "input_fidelity", fidelity, tuple(FIDELITY_STRENGTHS)):
+        result.suggest("denoising_strength", "input_fidelity", FIDELITY_STRENGTHS[fidelity])
