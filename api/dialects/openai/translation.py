@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.dialects.a1111.names import wire_sampler
 from api.dialects.openai.answering import FOREIGN_MODELS
 from api.dialects.openai.input_images import first_image
 from api.dialects.openai.operations import Operation
@@ -21,14 +22,15 @@ from api.dialects.openai.parameters import (
 )
 from api.dialects.openai.problems import Problems
 from shared.catalogue.models import Catalogue
-from shared.errors import ModelNotFound
+from shared.catalogue.samplers import DEFAULT_SAMPLER, wire_names
+from shared.errors import InvalidRequest, ModelNotFound, NotFound
 from shared.request.schemas import choose_model
 
 _SIZE = re.compile(r"([0-9]{1,5})[xX]([0-9]{1,5})")
 _SMALLEST_SIDE = 8
 # these are looked at one by one; every other field has a native one, or none
 _SPECIAL = ("model", "size", "width", "height", "quality", "input_fidelity", "background", "seed", "sampler",
-            "sampler_name", "image", "image[]", "images")  # fmt: skip
+            "sampler_name", "scheduler", "image", "image[]", "images")  # fmt: skip
 _NO_VALUE = (None, "")
 _EMPTY = ("", b"")
 
@@ -144,9 +146,23 @@ def _seed(result: Translation, seed: Any) -> None:
 
 
 def _sampler(result: Translation, body: Mapping[str, Any]) -> None:
-    for given in ("sampler", "sampler_name"):
-        if (name := body.get(given)) not in _NO_VALUE:
-            result.put("sampler", given, name)
+    """Our own names of samplers, and those of A1111, of which a schedule is a part or stands beside it."""
+    scheduler = body.get("scheduler")
+    given = next((name for name in ("sampler", "sampler_name") if body.get(name) not in _NO_VALUE), "sampler")
+    name = DEFAULT_SAMPLER if body.get(given) in _NO_VALUE else body[given]
+    if not isinstance(scheduler, str | None):
+        result.problems.add("scheduler", "Must be text.")
+    elif not isinstance(name, str):
+        result.problems.add(given, "Must be text.")
+    elif name != DEFAULT_SAMPLER or scheduler:
+        try:
+            result.put("sampler", given, wire_sampler(name, scheduler))
+        except InvalidRequest as wrong:
+            result.problems.add("scheduler", wrong.fields["scheduler"][0])
+        except NotFound:
+            result.problems.add(given, f"Must be one of: {', '.join(wire_names())}.")
+    if all(body.get(name) not in _NO_VALUE for name in ("sampler", "sampler_name")):
+        result.problems.add("sampler_name", "Means the same as sampler; leave one of them out.")
 
 
 def _choice(result: Translation, given: str, value: Any, choices: tuple[str, ...]) -> bool:
