@@ -11,8 +11,8 @@ from PIL import Image
 from client import flows
 from client.bodies import ImageSource, body_of, image_text, opened
 from client.connections import Address, Connection
-from client.files import write_file
 from client.wire import Event, JobStatus
+from shared.files import write_file
 from shared.settings import DUMMY_API_KEY
 
 LOCAL = "http://127.0.0.1:5001"

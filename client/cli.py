@@ -1,92 +1,90 @@
-"""The command line of Personal Diffusion."""
+"""The command line of Personal Diffusion: `pdiff`, or `python -m client`."""
 
+import importlib
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.status import Status
 
-from client.local import launcher
-from client.local.errors import LaunchError
-from client.local.household import Say
-from shared.settings import SettingsError, read_settings
+from client.errors import ClientError, Refused
 from shared.version import VERSION
 
+# in the order in which the help lists them; each is imported only when it is needed
+COMMANDS = (
+    "generate", "img2img", "jobs", "models", "samplers", "batch", "rerun", "keys", "txt2img", "grid", "serve",
+    "completion",
+)  # fmt: skip
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
-@click.group()
+
+class CommandLine(click.Group):
+    """Imports a command when it is called, and ends with one line and one of four statuses, whatever goes wrong."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(importlib.import_module(f"client.commands.{cmd_name}"), cmd_name)
+        return found
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, and leave the process: 0, 1 failed, 2 used wrongly, 130 interrupted."""
+
+        def run() -> Any:
+            return super(CommandLine, self).main(
+                args, prog_name, complete_var, standalone_mode=False, windows_expand_args=windows_expand_args, **extra
+            )
+
+        if not standalone_mode:
+            return run()
+        try:
+            status = run()
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _leave_the_pipe()
+        except click.Abort as ended:
+            _tell(str(ended.__cause__ or ""))
+            sys.exit(FAILED if isinstance(ended.__cause__, EOFError) else INTERRUPTED)
+        except click.ClickException as wrong:
+            wrong.show()
+            sys.exit(wrong.exit_code)
+        except ClientError as wrong:
+            _tell(str(wrong))
+            sys.exit(USAGE if isinstance(wrong, Refused) and wrong.code == "invalid_request" else FAILED)
+        except OSError as wrong:
+            _tell(f"{wrong.filename}: {wrong.strerror}." if wrong.filename else f"{wrong.strerror or wrong}.")
+            sys.exit(FAILED)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _tell(sentence: str) -> None:
+    """One line on standard error; nowhere, if nobody reads that."""
+    with suppress(OSError):
+        if sentence:
+            click.echo("pdiff: " + " ".join(sentence.split()), err=True)
+
+
+def _leave_the_pipe() -> NoReturn:
+    """Whoever read our output has enough of it; Python would complain while it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(FAILED)
+
+
+@click.command(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(VERSION, prog_name="personal-diffusion")
 def cli() -> None:
     """Personal Diffusion: a queued Stable Diffusion service of your own."""
-
-
-@cli.command()
-@click.option(
-    "--redis-url", envvar="REDIS_URL", default=None, help="Use this Redis [REDIS_URL]; without it, one of our own runs."
-)
-@click.option(
-    "--state-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(".run"), show_default=True,
-    help="Folder of the logs and of our own Redis' data.",
-)  # fmt: skip
-def serve(redis_url: str | None, state_dir: Path) -> None:
-    """Run Redis, workers and the API on this machine until Ctrl-C. The settings are environment variables."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    try:
-        settings = read_settings()
-    except SettingsError as wrong:
-        raise click.ClickException(str(wrong)) from None
-    with _progress_of(console) as progress, _stop_signals() as stops:
-        launch = launcher.Launch(
-            settings=settings,
-            redis_url=redis_url or None,
-            state_dir=state_dir,
-            environment=os.environ,  # handed on to the programs, not read
-            say=console.print,
-            progress=progress,
-            stops=lambda: len(stops),
-        )
-        try:
-            launcher.serve(launch)
-        except LaunchError as wrong:
-            progress("")
-            raise click.ClickException(str(wrong)) from None
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """The signals that asked for the end so far; they end nothing by themselves."""
-    seen: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _progress_of(console: Console) -> Iterator[Say]:
-    """Shows what is going on: a spinner on a terminal, a line each elsewhere; "" ends the spinner."""
-    status = Status("", console=console)
-
-    def show(text: str) -> None:
-        if not text:
-            status.stop()
-        elif console.is_terminal:
-            status.update(f"{text} ...")
-            status.start()
-        else:
-            console.print(f"{text} ...")
-
-    try:
-        yield show
-    finally:
-        status.stop()

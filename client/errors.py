@@ -4,7 +4,8 @@ ClientError
 ├── ServerAway       nobody answers at the address
 ├── BadAnswer        what answers is not this service, or broke off
 ├── Refused          the service said no, and why
-├── NotAnImageFile   a file of this machine is no image
+├── NotAnImageFile   what should be an image is none
+├── LocalError       something on this machine: a file, a folder, a terminal
 └── JobEnded         a job was accepted and gave no images
     ├── JobFailed
     └── JobCancelled
@@ -26,6 +27,10 @@ class BadAnswer(ClientError):
 
 
 class NotAnImageFile(ClientError):
+    pass
+
+
+class LocalError(ClientError):
     pass
 
 
@@ -58,3 +63,7 @@ class JobFailed(JobEnded):
 
 class JobCancelled(JobEnded):
     pass
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C at a moment at which there is something to tell: `str()` is what goes on without us."""

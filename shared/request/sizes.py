@@ -125,10 +125,15 @@ class GridPlan:
 
 def plan_grid(request: ImageRequest) -> GridPlan:
     """The grid of all images of a request: at their full size where the format and the memory allow, else smaller."""
-    columns = min(request.grid_columns, request.image_count)
-    rows = math.ceil(request.image_count / columns)
-    width, height = request.result_size
-    longest = LONGEST_SIDES[request.format]
+    return plan_cells(request.image_count, request.grid_columns, request.result_size, request.format)
+
+
+def plan_cells(images: int, columns: int, size: tuple[int, int], format: str) -> GridPlan:
+    """The grid of so many images of one size, (width, height) in pixels, with at most `columns` in a row."""
+    columns = min(columns, images)
+    rows = math.ceil(images / columns)
+    width, height = size
+    longest = LONGEST_SIDES[format]
     scale = min(
         1.0, longest / (columns * width), longest / (rows * height),
         math.sqrt(MAX_OUTPUT_PIXELS / (columns * width * rows * height)),

@@ -9,10 +9,10 @@ from shared.errors import JobCancelled
 from shared.jobs.records import Claim
 from shared.jobs.signals import LeaseLost, WorkerStopping
 from shared.jobs.store import JobStore
+from shared.request.grid import grid
 from shared.request.parameters import wire_parameters
 from shared.request.sizes import plan_grid
 from worker.images.encode import encode
-from worker.images.grid import grid
 from worker.jobs.patience import Patience
 from worker.jobs.result_files import ResultFiles
 

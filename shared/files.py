@@ -1,4 +1,4 @@
-"""Files as this package writes them: whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import os
 from pathlib import Path

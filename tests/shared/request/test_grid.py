@@ -2,8 +2,8 @@
 
 from PIL import Image
 
+from shared.request.grid import grid
 from shared.request.sizes import GridPlan
-from worker.images.grid import grid
 
 
 def test_grid_fills_rows_and_leaves_the_rest_black() -> None:

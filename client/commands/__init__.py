@@ -1,0 +1,1 @@
+"""The commands of `pdiff`, one file each; `client/cli.py` lists them."""

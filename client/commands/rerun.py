@@ -1,0 +1,42 @@
+"""`pdiff rerun image.png`: draw an image again from the parameters that it carries."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from client.drawing import delivery_options, draw, taken
+from client.server import server_options, with_client
+from shared.request.options import NORMALISED, schema_options
+
+
+@click.command(
+    context_settings=NORMALISED,
+    params=[
+        click.Argument(["image"], type=click.Path(path_type=Path)),
+        *delivery_options(),
+        *server_options(),
+        *schema_options("img2img"),
+    ],
+    epilog="Example: pdiff rerun mars.png --steps 50",
+)
+@with_client
+def rerun(client: Any, image: Path, init_img: Path | None, **values: Any) -> None:
+    """Draw IMAGE again; options that are given replace what it was drawn with."""
+    from client.bodies import body_of
+    from client.outputs import format_of
+    from client.receipts import read_receipt
+
+    delivery = taken(values)
+    kind, receipt = read_receipt(image)
+    if kind == "img2img" and init_img is None:
+        raise click.UsageError(f"{image} was drawn from another image: say from which with --init-img.")
+    if format_of(delivery.output, None):
+        receipt.pop("format", None)
+    changes = body_of("img2img", {name: value for name, value in values.items() if value is not None})
+    parameters = receipt | changes
+
+    def submit(checked: Any) -> Any:
+        return client.generate(**checked) if init_img is None else client.img2img(init_img, **checked)
+
+    draw(client, submit, parameters, delivery)
