@@ -1,23 +1,28 @@
-"""The model catalogue: reads and checks `models.toml`."""
+"""The model catalogue: what `models.toml` has, and what a scan of the models' folders found."""
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
 
+from shared.catalogue.entry_values import names_of, value_of, word_of
 from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
+from shared.catalogue.layouts import LAYOUTS
+from shared.catalogue.recognition import PREDICTIONS
+from shared.catalogue.weights_file import SINGLE_FILES
 from shared.settings import Settings
 from shared.text_files import NotUtf8, read_text_file
 
-T = TypeVar("T")
 CATALOGUE_FILE = Path(__file__).with_name("models.toml")
 OWN_CATALOGUE = "models.toml"
 """The name of a file under MODELS_DIR with the operator's own entries."""
 REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_ALIAS = "default"
-SINGLE_FILES = (".safetensors", ".ckpt")
-"""How the names of checkpoints in the original layout end, everything in one file."""
+PLAIN, AVERAGED = "plain", "ema"
+MEASURED = "measured"
+"""As the prediction type of a file that does not tell it: the worker finds out when it loads it."""
+SHORT_HASH = 10
+"""So many digits of the SHA-256 the A1111 web UI calls the hash of a model."""
 _BUNDLED, _LOCAL, _HUB = "bundled:", "local:", "hub:"
 _SOURCES = (_BUNDLED, _LOCAL, _HUB)
 
@@ -29,6 +34,11 @@ class Model:
     `source` is `bundled:<folder of this repository>`, `local:<file or folder, from MODELS_DIR>` or
     `hub:<owner>/<name>`. `files` are names under which the checkpoint is published as a single file; the first of
     `configs` says in which layout such a file is. Sizes are in pixels a side.
+
+    `prediction` is "" where the layout or the file tells it. `weights` says which are used where a file has both the
+    plain ones and their average over the training (`ema`). The others a scan fills in: `path` where it lies, `shown`
+    how an operator knows that place, `sha256` once it is known, and `why_not` what keeps it from being drawn with, ""
+    where nothing does.
     """
 
     name: str
@@ -40,6 +50,25 @@ class Model:
     native_size: int
     max_size: int
     files: tuple[str, ...] = ()
+    prediction: str = ""
+    weights: str = PLAIN
+    path: Path | None = None
+    shown: str = ""
+    size_bytes: int = 0
+    sha256: str = ""
+    dtype: str = ""
+    why_not: str = ""
+
+    @property
+    def short_hash(self) -> str:
+        """What the A1111 web UI calls the model's hash; "" until it is known."""
+        return self.sha256[:SHORT_HASH]
+
+    @property
+    def title(self) -> str:
+        """The file with its hash, as the A1111 web UI lists it."""
+        file = self.shown.partition("/")[2] or self.name
+        return f"{file} [{self.short_hash}]" if self.sha256 else file
 
     @property
     def facts(self) -> FamilyFacts:
@@ -52,6 +81,8 @@ class Model:
 
     def place(self, models_dir: Path) -> Path | None:
         """Where this model's weights are: a folder in the diffusers layout, or a single file; None when nowhere."""
+        if self.path is not None:
+            return self.path if _is_model(self.path) else None
         return next((path for path in self._candidates(models_dir) if _is_model(path)), None)
 
     def _candidates(self, models_dir: Path) -> Iterator[Path]:
@@ -79,36 +110,93 @@ def _is_model(path: Path) -> bool:
     return (path / "model_index.json").is_file() or (path.suffix in SINGLE_FILES and path.is_file())
 
 
-class Catalogue:
-    """All models, found by name or alias; `default` stands for the operator's choice.
+@dataclass(frozen=True)
+class OtherFile:
+    """A file of weights that is no model to ask for by `ckpt`: a LoRA, a VAE, an upscaler and so on.
 
-    Raises ValueError when the file is contradictory or `default` names no model.
+    `sentence` says what it is, after its name.
     """
 
-    def __init__(self, models: Mapping[str, Model], default: str) -> None:
-        self._models = dict(models)
-        self._names: dict[str, str] = {}
-        for model in self._models.values():
+    name: str
+    kind: str
+    family: str
+    shown: str
+    size_bytes: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a catalogue has: models by name, which model each name or alias means, and the other files."""
+
+    models: Mapping[str, Model]
+    names: Mapping[str, str]
+    others: Sequence[OtherFile] = ()
+
+    @classmethod
+    def of(cls, models: Mapping[str, Model], others: Sequence[OtherFile] = ()) -> "Contents":
+        """Raises ValueError where a name means two models."""
+        names: dict[str, str] = {}
+        for model in models.values():
             for name in (model.name, *model.aliases, *model.files):
-                if name == DEFAULT_ALIAS or self._names.setdefault(name, model.name) != model.name:
+                if name == DEFAULT_ALIAS or names.setdefault(name, model.name) != model.name:
                     raise ValueError(f"models.toml: the name '{name}' is used twice or reserved")
-        if default not in self._names:
-            raise ValueError(f"DEFAULT_MODEL: no model is called '{default}'; choose one of {', '.join(self._models)}")
-        self.default = self._models[self._names[default]]
+        for model in models.values():
+            if model.sha256:
+                # a hash never takes the name of another model
+                for name in (model.short_hash, model.sha256, model.title):
+                    names.setdefault(name, model.name)
+        return cls(models, names, others)
+
+
+class Catalogue:
+    """All models, found by name, alias or hash; `default` stands for the operator's choice.
+
+    Raises ValueError when the models are contradictory or `default` names none. Safe to use from many threads.
+    """
+
+    def __init__(self, models: Mapping[str, Model], default: str, others: Sequence[OtherFile] = ()) -> None:
+        self._contents = Contents.of(models, others)
+        self.default_name = default
+        if default not in self._contents.names:
+            raise ValueError(f"DEFAULT_MODEL: no model is called '{default}'; choose one of {some_of(list(models))}")
+
+    def replace(self, contents: Contents) -> None:
+        """Have these from now on."""
+        self._contents = contents
+
+    def contents(self) -> Contents:
+        """What is there now."""
+        return self._contents
 
     def __iter__(self) -> Iterator[Model]:
-        return iter(self._models.values())
+        return iter(self.contents().models.values())
+
+    @property
+    def others(self) -> Sequence[OtherFile]:
+        """Files of other kinds that lie among the models."""
+        return self.contents().others
+
+    @property
+    def default(self) -> Model:
+        """The operator's choice; while it is away, the first model, so that what all have in common is known."""
+        return self.find(DEFAULT_ALIAS) or next(iter(self))
 
     def find(self, name: str) -> Model | None:
-        """The model of that name or alias, or None."""
-        if name == DEFAULT_ALIAS:
-            return self.default
-        canonical = self._names.get(name)
-        return self._models[canonical] if canonical else None
+        """The model of that name, alias or hash, or None."""
+        contents = self.contents()
+        canonical = contents.names.get(self.default_name if name == DEFAULT_ALIAS else name)
+        return contents.models[canonical] if canonical else None
 
     def choices(self) -> list[str]:
         """Every name a request may use."""
-        return [DEFAULT_ALIAS, *self._names]
+        return [DEFAULT_ALIAS, *self.contents().names]
+
+
+def some_of(names: Sequence[str], most: int = 30) -> str:
+    """The names with commas between, and of many the first ones."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def catalogue_for(settings: Settings) -> Catalogue:
@@ -116,6 +204,11 @@ def catalogue_for(settings: Settings) -> Catalogue:
 
     An entry in MODELS_DIR goes in the place of ours of the same name. Raises ValueError naming what is wrong.
     """
+    return Catalogue(entries_for(settings), settings.default_model)
+
+
+def entries_for(settings: Settings) -> dict[str, Model]:
+    """The entries that `catalogue_for` has, by name; raises ValueError as it does."""
     models = _read_file(CATALOGUE_FILE)
     own = settings.models_dir / OWN_CATALOGUE
     if own.is_file():
@@ -127,7 +220,7 @@ def catalogue_for(settings: Settings) -> Catalogue:
                 f"MODEL_SOURCES: '{override}' is not like sd15=hub:owner/name or sd15=local:file.safetensors"
             )
         models[name] = replace(models[name], source=source)
-    return Catalogue(models, settings.default_model)
+    return models
 
 
 def load_catalogue(default: str, file: Path = CATALOGUE_FILE) -> Catalogue:
@@ -146,23 +239,28 @@ def _read_file(file: Path) -> dict[str, Model]:
     for name, entry in entries.items():
         if not isinstance(entry, dict):
             raise ValueError(f"models.toml: '{name}' stands outside of any [model]")
-        family = _read(name, entry, "family", str)
+        family = value_of(name, entry, "family", str)
         if family not in FAMILY_FACTS:
             raise ValueError(f"models.toml: [{name}] family must be one of {', '.join(FAMILY_FACTS)}")
         facts = FAMILY_FACTS[family]
         model = Model(
             name=name,
-            label=_read(name, entry, "label", str),
-            aliases=_read_names(name, entry, "aliases"),
-            source=_read(name, entry, "source", str),
+            label=value_of(name, entry, "label", str),
+            aliases=names_of(name, entry, "aliases"),
+            source=value_of(name, entry, "source", str),
             family=family,
-            configs=_read_names(name, entry, "configs"),
-            native_size=_read(name, {"native_size": facts.native_size} | entry, "native_size", int),
-            max_size=_read(name, entry, "max_size", int),
-            files=_read_names(name, entry, "files") if "files" in entry else (),
+            configs=names_of(name, entry, "configs"),
+            native_size=value_of(name, {"native_size": facts.native_size} | entry, "native_size", int),
+            max_size=value_of(name, entry, "max_size", int),
+            files=names_of(name, entry, "files") if "files" in entry else (),
+            prediction=word_of(name, entry, "prediction", PREDICTIONS),
+            weights=word_of(name, entry, "weights", (PLAIN, AVERAGED)) or PLAIN,
         )
         if not model.configs:
             raise ValueError(f"models.toml: [{name}] configs must name at least one file")
+        layouts = [config for config, layout in LAYOUTS.items() if layout.family == family]
+        if layouts and model.configs[0] not in layouts:
+            raise ValueError(f"models.toml: [{name}] configs must begin with one of {', '.join(layouts)}")
         if not model.source.startswith(_SOURCES):
             raise ValueError(f"models.toml: [{name}] source must start with {', '.join(_SOURCES)}")
         if not all(name.endswith(SINGLE_FILES) for name in model.files):
@@ -173,19 +271,3 @@ def _read_file(file: Path) -> dict[str, Model]:
             )
         models[name] = model
     return models
-
-
-def _read(name: str, entry: Mapping[str, Any], key: str, kind: type[T]) -> T:
-    if key not in entry:
-        raise ValueError(f"models.toml: [{name}] lacks '{key}'")
-    value = entry[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"models.toml: [{name}] {key} must be of type {kind.__name__}, not {value!r}")
-    return value
-
-
-def _read_names(name: str, entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    names = _read(name, entry, key, list)
-    if not all(isinstance(each, str) for each in names):
-        raise ValueError(f"models.toml: [{name}] {key} must be a list of names")
-    return tuple(names)

@@ -10,7 +10,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from shared.catalogue.folder import check_folder
 from shared.catalogue.models import Catalogue, Model
+from shared.catalogue.tensors import NotUsable
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
 from worker.acceleration.prepare import Preparation
@@ -20,7 +22,7 @@ from worker.models.checkpoint import Checkpoint
 from worker.models.diffusers_folder import read_folder, weights_in_folder
 from worker.models.download import Downloads
 from worker.models.offload import Offloader
-from worker.models.single_file import NotUsable, read_single_file, weights_in_file
+from worker.models.single_file import read_single_file, weights_in_file
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +126,7 @@ class CheckpointCache:
             project_text=prepared.project_text,
             run_batch=prepared.run_batch,
             offloader=self._offloader,
-            warnings=prepared.warnings,
+            warnings=(*prepared.warnings, *parts.remarks),
         )
 
     def _weights_of(self, model: Model, place: Path) -> int:
@@ -156,6 +158,8 @@ class CheckpointCache:
 
     def _absence(self, model: Model) -> str:
         name = model.name
+        if lacking := self._lacking(model):
+            return lacking
         if model.local_source:
             return (
                 f"The weights of the model '{name}' are not here: {self._shown(Path(model.local_source))} is missing;"
@@ -166,6 +170,17 @@ class CheckpointCache:
             f"The weights of the model '{name}' are not here: put them into MODELS_DIR as {name}.safetensors or"
             f" {name}.ckpt, or in the diffusers layout as the folder MODELS_DIR/{name}{fetch}."
         )
+
+    def _lacking(self, model: Model) -> str | None:
+        """What the folder lacks that is meant as this model's; None without one."""
+        here = self._settings.models_dir
+        for place in (here / model.local_source if model.local_source else None, here / model.name):
+            if place is not None and place.is_dir():
+                try:
+                    check_folder(place, model.family, model.facts)
+                except NotUsable as lacking:
+                    return f"The model '{model.name}' cannot be used: {self._shown(place)} {lacking}."
+        return None
 
     def _shown(self, place: Path) -> str:
         """The path as an operator knows it, without the machine's own folders."""

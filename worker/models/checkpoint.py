@@ -21,7 +21,8 @@ from worker.models.offload import Offloader
 class Parts:
     """What a model is made of: the diffusers and transformers classes, in evaluation mode.
 
-    Text encoders and tokenizers are under the names of their folders in the diffusers layout.
+    Text encoders and tokenizers are under the names of their folders in the diffusers layout. `remarks` are what every
+    result of the model must say.
     """
 
     denoiser: Any
@@ -29,6 +30,7 @@ class Parts:
     text_encoders: Mapping[str, Any]
     tokenizers: Mapping[str, Any]
     scheduler_config: Mapping[str, Any]
+    remarks: tuple[str, ...] = ()
 
     @property
     def modules(self) -> Sequence[torch.nn.Module]:

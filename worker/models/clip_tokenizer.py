@@ -16,11 +16,17 @@ _CONTEXT = 77
 
 
 def clip_tokenizer(pad_token: str) -> Any:
-    """A `CLIPTokenizer` with CLIP's own ids."""
+    """A `CLIPTokenizer` with CLIP's own ids.
+
+    `pad_token` is only what is padded with: in a text it means what it means to CLIP, as in the code of Stability AI.
+    """
     from transformers import CLIPTokenizer
 
     vocabulary, merges = _vocabulary()
-    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), pad_token=pad_token, model_max_length=_CONTEXT)
+    tokenizer = CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), model_max_length=_CONTEXT)
+    # given before, it would be a mark of its own wherever it stands: "!" would be the padding of 2.x
+    tokenizer.pad_token = pad_token
+    return tokenizer
 
 
 @cache

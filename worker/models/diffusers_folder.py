@@ -1,7 +1,6 @@
 """Models in the diffusers layout: a folder with one folder a part, which of them the facts of the family tell."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,9 @@ from typing import Any
 import torch
 
 from shared.catalogue.families import FamilyFacts
+from shared.catalogue.folder import check_folder, require_weights, weights_files
 from shared.catalogue.models import Model
+from shared.catalogue.weights_file import read_header
 from shared.text_files import read_text_file
 from worker.hardware.variants import Precision
 from worker.models.checkpoint import Parts
@@ -28,7 +29,8 @@ def _weights(facts: FamilyFacts) -> Mapping[str, str]:
 def hub_files(facts: FamilyFacts) -> tuple[str, ...]:
     """The files of a model on the hub that are needed, as patterns.
 
-    Names are exact, so that neither pickles nor the second and third copy of the weights are fetched.
+    Names are exact but for the numbers of shards, so that neither pickles nor the second and third copy of the weights
+    are fetched.
     """
     weights = _weights(facts)
     return (
@@ -36,15 +38,22 @@ def hub_files(facts: FamilyFacts) -> tuple[str, ...]:
         "scheduler/scheduler_config.json",
         *(f"{tokenizer}/*" for tokenizer in facts.tokenizers),
         *(f"{part}/config.json" for part in weights),
-        *(f"{part}/{stem}.safetensors" for part, stem in weights.items()),
+        *(
+            f"{part}/{stem}{ending}"
+            for part, stem in weights.items()
+            for ending in (".safetensors", ".safetensors.index.json", "-?????-of-?????.safetensors")
+        ),
     )
 
 
 def read_folder(model: Model, folder: Path, precision: Precision) -> Parts:
     """Read `folder` as the checkpoint of `model` into host memory: safetensors only, a pickle is never opened.
 
-    What is missing or broken raises OSError, ValueError, KeyError or SafetensorError.
+    Weights in one file or in shards, plain or as the variant fp16. Raises NotUsable, saying what it is, for a model
+    that asks for what the engine does not give; what is missing or broken otherwise raises OSError, ValueError,
+    KeyError or SafetensorError.
     """
+    check_folder(folder, model.family, model.facts)
     # imported here: they take seconds, and only a worker that is about to load a model needs them
     import diffusers
     import transformers
@@ -52,17 +61,15 @@ def read_folder(model: Model, folder: Path, precision: Precision) -> Parts:
 
     disable_progress_bar()
     facts = model.facts
-    files = _weights(facts)
 
     def part(kind: Any, name: str, dtype: torch.dtype) -> Any:
-        variant = None if (folder / name / f"{files[name]}.safetensors").is_file() else "fp16"
         loaded, report = kind.from_pretrained(
             str(folder),
             subfolder=name,
             use_safetensors=True,
             local_files_only=True,
             dtype=dtype,
-            variant=variant,
+            variant=require_weights(folder, name),
             output_loading_info=True,
         )
         if missing := report["missing_keys"]:
@@ -92,15 +99,10 @@ def read_folder(model: Model, folder: Path, precision: Precision) -> Parts:
 
 
 def weights_in_folder(model: Model, folder: Path) -> int:
-    """The number of weights of `model` in a folder, from the headers of its safetensors files.
-
-    Header: https://huggingface.co/docs/safetensors, 8 bytes of length, then JSON with a shape for every tensor.
-    """
-    total = 0
-    for name in _weights(model.facts):
-        for file in sorted((folder / name).glob("*.safetensors"))[:1]:
-            with file.open("rb") as stream:
-                length = int.from_bytes(stream.read(8), "little")
-                header = json.loads(stream.read(min(length, file.stat().st_size)))
-            total += sum(math.prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
-    return total
+    """The number of weights of `model` in a folder, from the headers of its files; raises NotUsable."""
+    return sum(
+        tensor.count
+        for part in _weights(model.facts)
+        for file in weights_files(folder, part)
+        for tensor in read_header(file).tensors.values()
+    )

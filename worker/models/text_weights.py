@@ -1,8 +1,8 @@
-"""How single-file checkpoints of the original layout name the weights of a text encoder, by family."""
+"""How single-file checkpoints of the original layout name the weights of a text encoder: by library, not by family."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 import torch
 
@@ -17,7 +17,7 @@ class OriginalText:
     """How a single-file checkpoint keeps its text encoder.
 
     The names of its weights begin with `prefix`; `convert` gives them the names of transformers' `CLIPTextModel`, of
-    layers that are used alone.
+    layers that are used alone, without `text_model.` before them.
     """
 
     prefix: str
@@ -25,28 +25,19 @@ class OriginalText:
 
 
 def _from_clip(weights: Weights) -> Weights:
-    from diffusers.loaders.single_file_utils import convert_ldm_clip_checkpoint
-
-    converted: Weights = convert_ldm_clip_checkpoint(weights)
-    return converted
+    """The names of transformers, in which some files leave out what all have in common."""
+    return {name.removeprefix(_CLIP).removeprefix("text_model."): weight for name, weight in weights.items()}
 
 
 def _from_open_clip(weights: Weights) -> Weights:
-    """OpenCLIP's names as transformers', the three attention matrices apart, without the last layer.
-
-    Stable Diffusion 2.x means the next-to-last layer. The published diffusers encoder simply ends there (23 layers),
-    and so does what is made here of an original file (24 layers), so that the last hidden state is the right one.
-    """
+    """OpenCLIP's names as transformers', the three attention matrices apart, without the last layer."""
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
     # the converter only asks the model for its width, to part the matrices
     embeddings = weights.get(f"{_OPEN_CLIP}positional_embedding", torch.empty(0, 0))
     sized = SimpleNamespace(config=SimpleNamespace(hidden_size=embeddings.shape[1]))
     converted: Weights = convert_open_clip_checkpoint(sized, weights, prefix=_OPEN_CLIP)
-    return converted
+    return {name.removeprefix("text_model."): weight for name, weight in converted.items()}
 
 
-ORIGINAL_TEXTS: Mapping[str, OriginalText] = MappingProxyType({
-    "sd1": OriginalText(_CLIP, _from_clip),
-    "sd2": OriginalText(_OPEN_CLIP, _from_open_clip),
-})  # fmt: skip
+ORIGINAL_TEXTS: Sequence[OriginalText] = (OriginalText(_CLIP, _from_clip), OriginalText(_OPEN_CLIP, _from_open_clip))

@@ -155,3 +155,36 @@ def test_a_pickle_is_never_opened(own_models: Settings, catalogue: Catalogue, tm
     with pytest.raises(ModelUnavailable):
         cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
     assert not trap.exists()
+
+
+@pytest.mark.parametrize("variant", [None, "fp16"])
+def test_shards_are_loaded_as_one_part(own_models: Settings, catalogue: Catalogue, variant: str | None) -> None:
+    """Given parts in shards with an index, as diffusers saves them, when loaded, then every weight is there."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    folder = own_models.models_dir / "tiny-sd1"
+    expected = cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+    for part, kind in (("unet", UNet2DConditionModel), ("text_encoder", CLIPTextModel)):
+        loaded = kind.from_pretrained(folder, subfolder=part)
+        shutil.rmtree(folder / part)
+        loaded.save_pretrained(folder / part, max_shard_size="20KB", variant=variant)
+        assert len(list((folder / part).glob("*.safetensors"))) > 1
+    sharded = cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+    for one, two in zip(expected.parts.modules, sharded.parts.modules, strict=True):
+        theirs = two.state_dict()
+        assert all(torch.equal(weight, theirs[name]) for name, weight in one.state_dict().items())
+    assert weights_in_folder(sharded.model, folder) * 4 == pytest.approx(expected.size, rel=0.01)
+
+
+@pytest.mark.parametrize(("part", "changes"), [("unet", {"in_channels": 9}), ("vae", {"shift_factor": 0.1})])
+def test_a_folder_of_another_kind_is_unavailable(
+    own_models: Settings, catalogue: Catalogue, part: str, changes: dict[str, float]
+) -> None:
+    """Given a folder that asks for what the engine does not give, when loaded, then the error says what it is."""
+    file = own_models.models_dir / "tiny-sd1" / part / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(
+        ModelUnavailable, match=r"MODELS_DIR/tiny-sd1 (is a variant with 9|has the VAE of another).*put a"
+    ):
+        cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())

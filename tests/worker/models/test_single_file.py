@@ -147,17 +147,29 @@ def test_the_size_is_known_before_loading(world: World) -> None:
         assert promised * 4 == pytest.approx(loaded.size, rel=0.01)
 
 
-def test_averaged_weights_are_preferred(world: World) -> None:
-    """Given a file with an average over the training beside its last step, when loaded, then the average is used."""
+@pytest.mark.parametrize("chosen", ["plain", "ema"])
+def test_the_entry_chooses_plain_or_averaged_weights(world: World, chosen: str) -> None:
+    """Given a file with an average over the training beside its last step, when loaded, then the plain weights are
+    used, as by the A1111 web UI and diffusers, and the average where the entry says so."""
     both = dict(world.weights["v1"])
     for name, weight in world.weights["v1"].items():
         if name.startswith("model."):
-            both["model_ema." + name.removeprefix("model.").replace(".", "")] = weight
-            both[name] = torch.zeros_like(weight)
+            average = "model_ema." + name.removeprefix("model.").replace(".", "")
+            kept, other = (average, name) if chosen == "ema" else (name, average)
+            both[kept], both[other] = weight, torch.zeros_like(weight)
     save_file(both, world.settings.models_dir / "spoilt.safetensors")
-    cache = world.cache()
-    averaged, plain = cache.get("spoilt", FULL, ()), cache.get("v1", FULL, ())
-    assert torch.equal(averaged.parts.denoiser.conv_in.weight, plain.parts.denoiser.conv_in.weight)
+    models = {"spoilt": replace(entry("spoilt", "v1"), weights=chosen)}
+    cache = CheckpointCache(world.settings, Catalogue(models, "spoilt"), CPU, PROFILE)
+    loaded, expected = cache.get("spoilt", FULL, ()), world.cache().get("v1", FULL, ())
+    assert torch.equal(loaded.parts.denoiser.conv_in.weight, expected.parts.denoiser.conv_in.weight)
+
+
+def test_averaged_weights_that_are_not_there_are_said(world: World) -> None:
+    """Given a file without an average, when its entry asks for one, then the error says what to take out."""
+    models = {"v1": replace(entry("v1", "v1"), weights="ema")}
+    cache = CheckpointCache(world.settings, Catalogue(models, "v1"), CPU, PROFILE)
+    with pytest.raises(ModelUnavailable, match=r'has no averaged weights: take weights = "ema" out of its entry'):
+        cache.get("v1", FULL, ())
 
 
 def test_an_older_pickle_with_traces_of_its_training_is_read(world: World) -> None:

@@ -1,0 +1,251 @@
+"""The tensors of a file that `torch.save` wrote, in either of its two formats, without running anything in it.
+
+The newer format is a zip archive with a pickle and one file for each storage; the older one is five pickles in a row
+with the storages behind them.
+"""
+
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from shared.catalogue.pickled_data import ForbiddenName, read_pickle
+from shared.catalogue.tensors import ITEM_BYTES, Header, NotUsable, StoredTensor
+
+MOST_PICKLE_BYTES = 16 * 1024 * 1024
+_PICKLE = "data.pkl"
+_MAGIC = 0x1950A86A20F9469CFC6C
+_MOST_NAMES, _MOST_DEPTH = 200_000, 4
+_CUT = "is cut short or no checkpoint: fetch it again"
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_STORAGES: Mapping[str, str] = {
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
+    "ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": "uint8",
+}  # fmt: skip
+# what published checkpoints of training runs mention beside their weights, and nobody needs
+_INERT = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    "numpy.dtype", "numpy.ndarray", "_codecs.encode", "torch.device", "torch.Tensor", "torch.nn.parameter.Parameter",
+    *(f"{builtins}.{name}" for builtins in ("builtins", "__builtin__") for name in ("set", "frozenset", "dict")),
+)  # fmt: skip
+
+
+def read_pickled_header(file: Path) -> Header:
+    """Raises NotUsable, and OSError where the file cannot be read."""
+    return _read(file)[0]
+
+
+def storage_places(file: Path) -> Mapping[str, int]:
+    """Where in the file each storage begins, in bytes. Raises NotUsable, and OSError where it cannot be read."""
+    return _read(file)[1]()
+
+
+_Places = Callable[[], Mapping[str, int]]
+
+
+def _read(file: Path) -> tuple[Header, _Places]:
+    try:
+        if zipfile.is_zipfile(file):
+            return _read_archive(file)
+        with file.open("rb") as stream:
+            return _read_older(stream)
+    except ForbiddenName as name:
+        raise NotUsable(
+            f"was refused, because opening it would run code ({str(name)[:100]}): get the model as .safetensors"
+        ) from name
+    except NotUsable:
+        raise
+    except OSError:
+        raise
+    except Exception as broken:  # a broken pickle or archive raises a dozen kinds
+        raise NotUsable(_CUT) from broken
+
+
+def _read_archive(file: Path) -> tuple[Header, _Places]:
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        name = next(each for each in entries if each == _PICKLE or each.endswith(f"/{_PICKLE}"))
+        root = name.removesuffix(_PICKLE)
+        size = entries[name].file_size
+        if size > MOST_PICKLE_BYTES:
+            raise NotUsable(f"lists more than {MOST_PICKLE_BYTES >> 20} MiB of names: get the model as .safetensors")
+        with archive.open(name) as stream:
+            text = stream.read(size)
+    parts = {
+        key.removeprefix(f"{root}data/"): entry for key, entry in entries.items() if key.startswith(f"{root}data/")
+    }
+    names = _Names({key: entry.file_size for key, entry in parts.items()})
+    found = read_pickle(BytesIO(text), names.known, names.storage)
+
+    def places() -> Mapping[str, int]:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in parts.values()):
+            raise NotUsable("is compressed: get the model as .safetensors")
+        with file.open("rb") as stream:
+            return {key: _data_begin(stream, entry.header_offset) for key, entry in parts.items()}
+
+    return _header(found), places
+
+
+def _data_begin(stream: BinaryIO, header_offset: int) -> int:
+    """Where the bytes of an archive's entry begin, behind a header of its own (PKWARE's APPNOTE, 4.3.7)."""
+    stream.seek(header_offset)
+    *_, name_length, extra_length = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
+    return header_offset + _LOCAL_HEADER.size + int(name_length) + int(extra_length)
+
+
+def _read_older(stream: BinaryIO) -> tuple[Header, _Places]:
+    bounded: Any = _Bounded(stream, MOST_PICKLE_BYTES)
+    names = _Names(None)
+
+    def next_pickle() -> Any:
+        return read_pickle(bounded, names.known, names.storage)
+
+    if next_pickle() != _MAGIC:
+        raise NotUsable(_CUT)
+    next_pickle(), next_pickle()  # version, and what machine it was
+    found = next_pickle()
+    keys = next_pickle()
+    size = stream.seek(0, 2)
+    # each storage behind the number of its items
+    places, place = {}, bounded.position
+    for key in keys:
+        places[key] = place + 8
+        place += 8 + names.bytes_of[key]
+    if place > size:
+        raise NotUsable(_CUT)
+    return _header(found), lambda: places
+
+
+class _Bounded:
+    """A stream of which no more than so many bytes can be read."""
+
+    def __init__(self, stream: BinaryIO, most: int) -> None:
+        self._stream = stream
+        self._left = most
+        self.position = 0
+
+    def read(self, count: int) -> bytes:
+        return self._took(self._stream.read(min(count, self._left)))
+
+    def readline(self) -> bytes:
+        return self._took(self._stream.readline(self._left))
+
+    def tell(self) -> int:
+        return self.position
+
+    def _took(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        self.position += len(data)
+        return data
+
+
+class _Inert:
+    """Stands in for what is not needed: takes anything, does nothing."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+
+class _Names:
+    """What stands in for torch's own names in a pickle."""
+
+    def __init__(self, sizes: Mapping[str, int] | None) -> None:
+        """`sizes`: bytes of each storage, where the archive tells."""
+        self._sizes = sizes
+        self.bytes_of: dict[str, int] = {}
+        self.known: Mapping[str, Callable[..., Any]] = {
+            **dict.fromkeys(_INERT, _Inert),
+            **{f"torch.{name}": _named(dtype) for name, dtype in _STORAGES.items()},
+            **{f"torch.storage.{name}": _named(dtype) for name, dtype in _STORAGES.items()},
+            **{f"torch.{dtype}": _named(dtype) for dtype in ITEM_BYTES},
+            "collections.OrderedDict": lambda *_: {},
+            "collections.defaultdict": lambda *_: {},
+            "torch.Size": lambda items=(): tuple(items),
+            "torch._utils._rebuild_tensor": self._tensor,
+            "torch._utils._rebuild_tensor_v2": self._tensor,
+            "torch._utils._rebuild_tensor_v3": self._typed_tensor,
+            "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+            "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
+            "torch._tensor._rebuild_from_type_v2": lambda function, _kind, arguments, *_: function(*arguments),
+        }
+
+    def storage(self, identifier: Any) -> tuple[str, str]:
+        """What a persistent id stands for: (type, name) of a storage."""
+        kind, of_type, key, _, count, *_ = identifier
+        dtype = of_type.dtype
+        size = int(count) * ITEM_BYTES[dtype]
+        if kind != "storage" or not isinstance(key, str):
+            raise ValueError("no storage")
+        if self._sizes is not None and self._sizes.get(key, -1) < size:
+            raise NotUsable(_CUT)
+        self.bytes_of[key] = size
+        return dtype, key
+
+    def _tensor(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> StoredTensor:
+        dtype, key = storage
+        return self._stored(dtype, key, offset, shape, strides)
+
+    def _typed_tensor(
+        self,
+        storage: tuple[str, str],
+        offset: int,
+        shape: Any,
+        strides: Any,
+        _grad: Any,
+        _hooks: Any,
+        of_type: Any,
+        *_: Any,
+    ) -> StoredTensor:
+        return self._stored(of_type.dtype, storage[1], offset, shape, strides)
+
+    def _stored(self, dtype: str, key: str, offset: int, shape: Any, strides: Any) -> StoredTensor:
+        shape, strides = tuple(map(int, shape)), tuple(map(int, strides))
+        last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
+        if min((offset, *shape, *strides)) < 0 or (
+            0 not in shape and (last + 1) * ITEM_BYTES[dtype] > self.bytes_of[key]
+        ):
+            raise NotUsable(_CUT)
+        return StoredTensor(dtype, shape, offset * ITEM_BYTES[dtype], key, strides)
+
+
+class _Typed:
+    """Stands in for a class of storages or a type of numbers. It cannot be called to any effect."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+    def __call__(self, *_: Any) -> "_Typed":
+        return self
+
+
+def _named(dtype: str) -> _Typed:
+    return _Typed(dtype)
+
+
+def _header(found: Any) -> Header:
+    """The tensors of what was saved, those of nested dictionaries as `outer.inner`."""
+    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"] | {key: each for key, each in found.items() if isinstance(each, int | str)}
+    if not isinstance(found, dict):
+        raise NotUsable("holds no weights by name: get the model as .safetensors")
+    tensors: dict[str, StoredTensor] = {}
+    metadata: dict[str, str] = {}
+    for number, (name, value) in enumerate(_flat(found, "", _MOST_DEPTH)):
+        if number > _MOST_NAMES:
+            raise NotUsable("lists more names than any model has: get another file")
+        if isinstance(value, StoredTensor):
+            tensors[name] = value
+        elif isinstance(value, str | int) and len(str(value)) <= 100:
+            metadata[name] = str(value)
+    return Header(tensors, metadata)
+
+
+def _flat(found: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for key, value in found.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, dict) and depth:
+            yield from _flat(value, f"{prefix}{key}.", depth - 1)
