@@ -38,9 +38,10 @@ format: $(VENV)/.ready-dev  ## write the code the way `make lint` wants it
 	@$(BIN)/ruff format
 	@$(BIN)/ruff check --fix
 
-tables: $(VENV)/.ready-dev  ## bring the tables of docs/ and the templates of requests up to date
+tables: $(VENV)/.ready-dev  ## bring the tables of docs/, the templates of requests and the Postman collection up to date
 	@$(BIN)/python -m tests.doc_tables
 	@$(BIN)/python -m api.request_templates
+	@$(BIN)/python -m tests.postman_collection
 
 lock: $(VENV)/.ready-dev  ## renew the lists of exact versions that everything is installed from
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
