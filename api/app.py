@@ -6,6 +6,11 @@ from flask import Flask
 from flask_smorest import Api
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from api.dialects.a1111.agent_scheduler import PREFIX as AGENT_SCHEDULER
+from api.dialects.a1111.agent_scheduler import agent_scheduler_blueprint
+from api.dialects.a1111.blueprint import PREFIX as A1111
+from api.dialects.a1111.blueprint import a1111_blueprint
+from api.dialects.a1111.errors import a1111_error
 from api.dialects.native import native_blueprint
 from api.dialects.openai.blueprint import openai_blueprint
 from api.dialects.openai.errors import openai_error
@@ -57,7 +62,7 @@ def create_app(services: Services) -> Flask:
     for blueprint in (native_blueprint, openai_blueprint, jobs_blueprint, catalogue_blueprint, ops_blueprint):
         api.register_blueprint(blueprint(services))
     api.register_blueprint(docs_blueprint(api.spec.to_dict))
-    register_error_handlers(app, {"/v1/": openai_error})
+    register_error_handlers(app, {"/v1/": openai_error, A1111: a1111_error, AGENT_SCHEDULER: a1111_error})
     keep_trail(app, services.settings)
     refuse_foreign_pages(app, services.settings)
     harden(app)

@@ -64,6 +64,12 @@ def read_image_text(data: bytes, max_pixels: int) -> ImageText:
         raise ValueError("Is not a readable PNG, JPEG, WebP, GIF or BMP image (broken or cut off?).") from None
 
 
+def stored_infotext(data: bytes) -> str:
+    """The infotext in the bytes of an image that was made here; "" where there is none. No pixel is decoded."""
+    with Image.open(io.BytesIO(data)) as image:
+        return _of_chunks(image).infotext if image.format == "PNG" else _comment(image)
+
+
 class _TooLarge(ValueError):
     pass
 

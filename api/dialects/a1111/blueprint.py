@@ -1,0 +1,152 @@
+"""The views of `/sdapi/v1`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
+
+from api.dialects.a1111.drawing import Drawing
+from api.dialects.a1111.extras import batch_images, single_image
+from api.dialects.a1111.lists import LISTINGS, WITHOUT_EFFECT, Listing
+from api.dialects.a1111.options import options_of, set_options
+from api.dialects.a1111.png_info import png_info
+from api.dialects.a1111.progress import interrupt, progress_of, skip
+from api.dialects.a1111.schemas import (
+    DRAWING_ENDS,
+    IMAGES,
+    NULL,
+    OBJECT,
+    READING_ENDS,
+    SENDING_ENDS,
+    A1111ErrorAnswer,
+    body_example,
+    described,
+    img2img_example,
+    inline_answer,
+    txt2img_example,
+)
+from api.document import EXAMPLE_IMAGE, IDEMPOTENCY_KEY, KEY, refusals
+from api.services import Services
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
+
+PREFIX = "/sdapi/v1"
+_SKIP_IMAGE = {
+    "in": "query", "name": "skip_current_image", "schema": {"type": "boolean"}, "example": True,
+    "description": "true: without a preview of the image.",
+}  # fmt: skip
+
+
+def a1111_blueprint(services: Services) -> Blueprint:
+    """The blueprint over these services."""
+    blp = Blueprint("a1111", __name__, url_prefix=PREFIX, description="Images as clients of the A1111 web UI ask")
+    generate_schema, img2img_schema = GenerateSchema(services.limits), Img2ImgSchema(services.limits)
+
+    def draws(example: Mapping[str, Any]) -> Any:
+        return blp.doc(
+            security=KEY,
+            parameters=[IDEMPOTENCY_KEY],
+            requestBody=body_example(example),
+            responses=refusals(*DRAWING_ENDS, schema=A1111ErrorAnswer) | {"200": IMAGES},
+        )
+
+    def reads(schema: Mapping[str, Any], **more: Any) -> Any:
+        answers = refusals(*READING_ENDS, schema=A1111ErrorAnswer) | {"200": inline_answer(schema)}
+        return blp.doc(security=KEY, responses=answers, **more)
+
+    def sends(example: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
+        answers = refusals(*SENDING_ENDS, schema=A1111ErrorAnswer) | {"200": inline_answer(schema)}
+        return blp.doc(security=KEY, requestBody=body_example(example), responses=answers)
+
+    def with_body(act: Callable[[Services, Mapping[str, Any]], Any]) -> Response:
+        """What `act` makes of the body; it counts as a request of the key."""
+        with services.door.enter(request, body_needed=True) as caller:
+            services.rate.check(caller.owner)
+            return jsonify(act(services, caller.body))
+
+    def by_owner(act: Callable[[Services, str], Any]) -> Response:
+        with services.door.enter(request) as caller:
+            return jsonify(act(services, caller.owner))
+
+    @blp.route("/txt2img", methods=["POST"])
+    @draws(txt2img_example())
+    def txt2img() -> Response:
+        """Draw images from a prompt (A1111)."""
+        return Drawing(services, generate_schema).wait(request)
+
+    @blp.route("/img2img", methods=["POST"])
+    @draws(img2img_example())
+    def img2img() -> Response:
+        """Redraw an image after a prompt (A1111)."""
+        return Drawing(services, img2img_schema).wait(request)
+
+    @blp.route("/progress")
+    @reads(OBJECT, parameters=[_SKIP_IMAGE])
+    def progress() -> Response:
+        """How far the jobs of the key are (A1111)."""
+        with_image = request.args.get("skip_current_image", "").lower() not in ("true", "1")
+        return by_owner(lambda services, owner: progress_of(services, owner, with_image=with_image))
+
+    @blp.route("/interrupt", methods=["POST"])
+    @reads(OBJECT)
+    def stop_all() -> Response:
+        """Stop the jobs of the key that clients wait for (A1111)."""
+        return by_owner(lambda services, owner: interrupt(services, owner) or {})
+
+    @blp.route("/skip", methods=["POST"])
+    @reads(OBJECT)
+    def stop_one() -> Response:
+        """Stop the job of the key that is at work (A1111)."""
+        return by_owner(lambda services, owner: skip(services, owner) or {})
+
+    @blp.route("/options")
+    @reads(OBJECT)
+    def options() -> Response:
+        """The options of the key: its model, and what is the same for all (A1111)."""
+        return by_owner(options_of)
+
+    @blp.route("/options", methods=["POST"])
+    @sends({"sd_model_checkpoint": "demo"}, NULL)
+    def choose() -> Response:
+        """Choose the model of the key, for requests that name none (A1111)."""
+        with services.door.enter(request, body_needed=True) as caller:
+            set_options(services, caller.owner, caller.body)
+            return jsonify(None)
+
+    @blp.route("/png-info", methods=["POST"])
+    @sends({"image": EXAMPLE_IMAGE}, OBJECT)
+    def info() -> Response:
+        """Read the parameters in an image (A1111)."""
+        return with_body(png_info)
+
+    @blp.route("/extra-single-image", methods=["POST"])
+    @sends({"image": EXAMPLE_IMAGE, "upscaler_1": "Lanczos", "upscaling_resize": 2}, OBJECT)
+    def resize_one() -> Response:
+        """Resize an image (A1111)."""
+        return with_body(single_image)
+
+    @blp.route("/extra-batch-images", methods=["POST"])
+    @sends({"imageList": [{"data": EXAMPLE_IMAGE, "name": "red"}], "upscaler_1": "Nearest"}, OBJECT)
+    def resize_many() -> Response:
+        """Resize images (A1111)."""
+        return with_body(batch_images)
+
+    def list_view(listing: Listing) -> Callable[[], Response]:
+        def view() -> Response:
+            with services.door.enter(request):
+                return jsonify(listing.answer(services))
+
+        return described(view, listing.path, listing.summary)
+
+    def idle_view(path: str, summary: str) -> Callable[[], Response]:
+        def view() -> Response:
+            with services.door.enter(request):
+                return jsonify(None)
+
+        return described(view, path, summary)
+
+    for listing in LISTINGS:
+        blp.route(f"/{listing.path}")(reads(listing.schema)(list_view(listing)))
+    for path, summary in WITHOUT_EFFECT.items():
+        blp.route(f"/{path}", methods=["POST"])(reads(NULL)(idle_view(path, summary)))
+    return blp

@@ -1,0 +1,98 @@
+"""A1111's extras: images that are made larger or smaller, and nothing is drawn."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from api.services import Services
+from shared.errors import InvalidRequest
+from shared.request.input_image import InputImage, image_bytes
+from shared.request.resizing import Filter, Resizing
+
+UPSCALERS: Mapping[str, Filter | None] = {"None": None, "Lanczos": "lanczos", "Nearest": "nearest"}
+"""A1111's names of the ways to resize; None leaves an image as it is."""
+_BY_FACTOR, _TO_SIZE = 0, 1
+_DEFAULT_FACTOR, _DEFAULT_SIDE = 2, 512
+_RESTORERS = ("gfpgan_visibility", "codeformer_visibility")
+
+
+def single_image(services: Services, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What `POST extra-single-image` answers. Raises InvalidRequest, ServiceUnavailable."""
+    resizing = _resizing(body)
+    image = _resized(services, "image", body.get("image"), resizing, services.settings.max_input_pixels)
+    return {"html_info": _told(resizing), "image": base64.b64encode(image.png).decode()}
+
+
+def batch_images(services: Services, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What `POST extra-batch-images` answers; all results together have as many pixels as one image may have.
+
+    Raises likewise.
+    """
+    resizing = _resizing(body)
+    listed = body.get("imageList")
+    if not isinstance(listed, list) or not all(isinstance(each, Mapping) for each in listed) or not listed:
+        raise _invalid("imageList", "Must be a list of objects with an image as base64 text in data.")
+    most = services.settings.max_images_per_job
+    if len(listed) > most:
+        raise _invalid("imageList", f"Has {len(listed)} images; at most {most} may be sent at once.")
+    left, images = services.settings.max_input_pixels, []
+    for number, each in enumerate(listed):
+        image = _resized(services, f"imageList.{number}.data", each.get("data"), resizing, left)
+        left -= image.width * image.height
+        images.append(base64.b64encode(image.png).decode())
+    return {"html_info": _told(resizing), "images": images}
+
+
+def _resizing(body: Mapping[str, Any]) -> Resizing:
+    """What the body asks for, of any image; factor 1 leaves it as it is."""
+    for name in _RESTORERS:
+        if body.get(name):
+            raise _invalid(name, "Faces are not restored here; leave it 0.")
+    if body.get("extras_upscaler_2_visibility") and _upscaler(body, "upscaler_2"):
+        raise _invalid("upscaler_2", "Two results are not blended here; leave extras_upscaler_2_visibility 0.")
+    chosen = _upscaler(body, "upscaler_1")
+    if chosen is None:
+        return Resizing(factor=1.0)
+    mode = body.get("resize_mode", _BY_FACTOR)
+    if mode == _BY_FACTOR:
+        return Resizing(factor=_number(body, "upscaling_resize", _DEFAULT_FACTOR), filter=chosen)
+    if mode == _TO_SIZE:
+        width, height = (int(_number(body, f"upscaling_resize_{side}", _DEFAULT_SIDE)) for side in ("w", "h"))
+        return Resizing(width, height, fit="crop" if body.get("upscaling_crop", True) else "cover", filter=chosen)
+    raise _invalid("resize_mode", "Must be 0 (by a factor) or 1 (to a size).")
+
+
+def _upscaler(body: Mapping[str, Any], field: str) -> Filter | None:
+    name = body.get(field) or "None"
+    known = {each.casefold(): filter_name for each, filter_name in UPSCALERS.items()}
+    if not isinstance(name, str) or name.casefold() not in known:
+        raise _invalid(field, f"Must be one of {', '.join(UPSCALERS)}.")
+    return known[name.casefold()]
+
+
+def _number(body: Mapping[str, Any], field: str, default: float) -> float:
+    value = body.get(field, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e5:  # NaN is not either
+        raise _invalid(field, "Must be a number above 0.")
+    return float(value)
+
+
+def _resized(services: Services, field: str, text: Any, resizing: Resizing, most: int) -> InputImage:
+    if not isinstance(text, str) or not text:
+        raise _invalid(field, "Must be an image as base64 text.")
+    try:
+        return services.resize_image(image_bytes(text), most, resizing)
+    except ValueError as wrong:
+        raise _invalid(field, str(wrong)) from None
+
+
+def _told(resizing: Resizing) -> str:
+    names = {filter_name: name for name, filter_name in UPSCALERS.items()}
+    if resizing.factor == 1:
+        return "<p>Not resized.</p>"
+    to = f"by {resizing.factor:g}" if resizing.factor else f"to {resizing.width}x{resizing.height}"
+    return f"<p>Resized {to} with {names[resizing.filter]}.</p>"
+
+
+def _invalid(field: str, text: str) -> InvalidRequest:
+    return InvalidRequest("The request has a field that cannot be used.", {field: [text]})

@@ -1,0 +1,51 @@
+"""The image that an `img2img` starts from, in the shape of the image that is asked for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.dialects.a1111.parameters import size_asked
+from api.services import Services
+from shared.errors import InvalidRequest
+from shared.request.input_image import image_bytes
+from shared.request.resizing import Fit, Resizing
+
+_FIELD = "init_images"
+NOT_FOUND = "Init image not found"
+_STRETCH, _LATENT = 0, 3
+_FITS: Mapping[int, Fit] = {1: "crop", 2: "fill"}
+
+
+def init_image(body: Mapping[str, Any], services: Services) -> str | bytes:
+    """The image as the schema takes it. Raises InvalidRequest when there is none, or more than one."""
+    images = body.get(_FIELD)
+    images = [images] if isinstance(images, str) else images
+    if not isinstance(images, list) or not images or not images[0]:
+        raise InvalidRequest(f"{NOT_FOUND}.", {_FIELD: ["Must be a list with an image as base64 text."]})
+    if len(images) > 1:
+        raise InvalidRequest("Only one image can be drawn on.", {_FIELD: [f"Has {len(images)} images; send one."]})
+    image = images[0]
+    if not isinstance(image, str):
+        raise InvalidRequest("The image cannot be read.", {_FIELD: ["Must be an image as base64 text."]})
+    fit, size = _fit(body), size_asked(body)
+    if fit is None or size is None:
+        return image
+    limit = services.settings.max_input_pixels
+    try:
+        return services.resize_image(image_bytes(image), limit, Resizing(*size, fit=fit)).png
+    except ValueError as wrong:
+        raise InvalidRequest("The image cannot be used.", {_FIELD: [str(wrong)]}) from None
+
+
+def _fit(body: Mapping[str, Any]) -> Fit | None:
+    """How the image is brought into shape; None: stretched, as it is by itself."""
+    mode = body.get("resize_mode")
+    if mode is None or (mode == _STRETCH and not isinstance(mode, bool)):
+        return None
+    fit = _FITS.get(mode) if isinstance(mode, int) and not isinstance(mode, bool) else None
+    if fit is None:
+        text = "Resizing latents is not supported; " if mode == _LATENT else ""
+        raise InvalidRequest(
+            "The image cannot be brought into shape.",
+            {"resize_mode": [f"{text}Must be 0 (stretch), 1 (crop) or 2 (fill)."]},
+        )
+    return fit

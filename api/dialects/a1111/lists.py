@@ -1,0 +1,85 @@
+"""The lists that A1111's clients fill their menus from, and what they ask to be read anew."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.dialects.a1111.extras import UPSCALERS
+from api.dialects.a1111.names import checkpoint_entry, sampler_list, scheduler_list
+from api.services import Services
+from shared.catalogue.models import Model
+
+_OBJECT = {"type": "object"}
+_OBJECTS = {"type": "array", "items": _OBJECT}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One list: its address, what it is, and what it answers, in the shape `schema`."""
+
+    path: str
+    summary: str
+    answer: Callable[[Services], Any]
+    schema: dict[str, Any]
+
+
+def _none(path: str, what: str) -> Listing:
+    return Listing(path, f"{what}: none are here (A1111).", lambda _: [], _OBJECTS)
+
+
+LISTINGS: Sequence[Listing] = (
+    Listing(
+        "sd-models", "The models that can be drawn with now (A1111).", lambda services: _models(services), _OBJECTS
+    ),
+    Listing("samplers", "The samplers (A1111).", lambda _: sampler_list(), _OBJECTS),
+    Listing("schedulers", "The samplers' schedules (A1111).", lambda _: scheduler_list(), _OBJECTS),
+    Listing("upscalers", "How images can be enlarged (A1111).", lambda _: _upscalers(), _OBJECTS),
+    Listing("embeddings", "Embeddings: none are here (A1111).", lambda _: {"loaded": {}, "skipped": {}}, _OBJECT),
+    Listing("scripts", "Scripts: none are here (A1111).", lambda _: {"txt2img": [], "img2img": []}, _OBJECT),
+    Listing("cmd-flags", "Flags of the program: none (A1111).", lambda _: {}, _OBJECT),
+    Listing("memory", "The memory of the machine that answers (A1111).", lambda _: _memory(), _OBJECT),
+    _none("latent-upscale-modes", "Ways to enlarge latents"),
+    _none("sd-vae", "VAEs beside those of the models"),
+    _none("loras", "LoRAs"),
+    _none("hypernetworks", "Hypernetworks"),
+    _none("face-restorers", "Restorers of faces"),
+    _none("realesrgan-models", "Upscalers of that kind"),
+    _none("prompt-styles", "Styles"),
+    _none("extensions", "Extensions"),
+    _none("script-info", "Scripts, and what they take"),
+)
+WITHOUT_EFFECT = {
+    "refresh-checkpoints": "Read the models anew: that is done all the time (A1111).",
+    "refresh-vae": "Read the VAEs anew: there are none (A1111).",
+    "refresh-loras": "Read the LoRAs anew: there are none (A1111).",
+    "refresh-embeddings": "Read the embeddings anew: there are none (A1111).",
+    "unload-checkpoint": "Free the device: workers do so by themselves (A1111).",
+    "reload-checkpoint": "Load the model again: workers do so by themselves (A1111).",
+}
+"""What may be posted and changes nothing."""
+
+
+def available_models(services: Services) -> list[Model]:
+    """The models of the catalogue that a live worker has; while none lives, all of them."""
+    cards = services.workers.live()
+    here = {name for card in cards for name in card.available_models}
+    return [model for model in services.catalogue if model.name in here or not here]
+
+
+def _models(services: Services) -> list[dict[str, Any]]:
+    return [checkpoint_entry(model) for model in available_models(services)]
+
+
+def _upscalers() -> list[dict[str, Any]]:
+    return [
+        {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": 4.0} for name in UPSCALERS
+    ]
+
+
+def _memory() -> dict[str, Any]:
+    """In bytes, where the system tells; of a worker's device nothing is known here."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = os.sysconf("SC_PHYS_PAGES") * page
+    free = os.sysconf("SC_AVPHYS_PAGES") * page if "SC_AVPHYS_PAGES" in os.sysconf_names else 0
+    return {"ram": {"free": free, "used": total - free, "total": total}, "cuda": {}}
