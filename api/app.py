@@ -60,16 +60,12 @@ def create_app(services: Services) -> Flask:
     api = _Api(app, spec_kwargs=spec_options())
     describe_keys(api.spec, services.settings)
     for blueprint in (
-        native_blueprint,
-        a1111_blueprint,
-        agent_scheduler_blueprint,
-        jobs_blueprint,
-        catalogue_blueprint,
-        ops_blueprint,
-    ):
+        native_blueprint, openai_blueprint, a1111_blueprint, agent_scheduler_blueprint, jobs_blueprint,
+        catalogue_blueprint, ops_blueprint,
+    ):  # fmt: skip
         api.register_blueprint(blueprint(services))
     api.register_blueprint(docs_blueprint(api.spec.to_dict))
-    register_error_handlers(app, {A1111: a1111_error, AGENT_SCHEDULER: a1111_error})
+    register_error_handlers(app, {"/v1/": openai_error, A1111: a1111_error, AGENT_SCHEDULER: a1111_error})
     keep_trail(app, services.settings)
     refuse_foreign_pages(app, services.settings)
     harden(app)
