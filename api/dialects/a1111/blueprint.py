@@ -91,13 +91,13 @@ def a1111_blueprint(services: Services) -> Blueprint:
     @reads(OBJECT)
     def stop_all() -> Response:
         """Stop the jobs of the key that clients wait for (A1111)."""
-        return by_owner(lambda services, owner: interrupt(services, owner) or {})
+        return by_owner(interrupt)
 
     @blp.route("/skip", methods=["POST"])
     @reads(OBJECT)
     def stop_one() -> Response:
         """Stop the job of the key that is at work (A1111)."""
-        return by_owner(lambda services, owner: skip(services, owner) or {})
+        return by_owner(skip)
 
     @blp.route("/options")
     @reads(OBJECT)

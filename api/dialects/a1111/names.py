@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from shared.catalogue.models import DEFAULT_ALIAS, SINGLE_FILES, Catalogue, Model
+from shared.catalogue.models import DEFAULT_ALIAS, Catalogue, Model
 from shared.catalogue.samplers import SAMPLERS, canonical_name
+from shared.catalogue.weights_file import SINGLE_FILES
 from shared.errors import InvalidRequest, NotFound
 
 KARRAS = "Karras"

@@ -43,21 +43,23 @@ def _answer(job: Job | None, count: int) -> dict[str, Any]:
     }
 
 
-def interrupt(services: Services, owner: str) -> None:
-    """Stop all jobs of the key that a client waits for; what is only queued has a cancel of its own."""
+def interrupt(services: Services, owner: str) -> dict[str, Any]:
+    """Stop all jobs of the key that a client waits for; what is only queued has a cancel of its own. Gives {}."""
     for job_id in services.jobs.open_of(owner):
         with suppress(NotFound, Gone):
             if services.jobs.get(job_id).request.synchronous:
                 services.jobs.cancel(job_id)
+    return {}
 
 
-def skip(services: Services, owner: str) -> None:
-    """Stop the job of the key that is at work, or is the next one, where a client waits for it."""
+def skip(services: Services, owner: str) -> dict[str, Any]:
+    """Stop one job of the key that a client waits for: the one at work, or else the next one. Gives {}."""
     for job_id in services.jobs.open_of(owner):
         with suppress(NotFound, Gone):
             if services.jobs.get(job_id).request.synchronous:
                 services.jobs.cancel(job_id)
-                return
+                break
+    return {}
 
 
 def _open_job(services: Services, jobs: list[str]) -> Job | None:
