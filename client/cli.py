@@ -15,7 +15,7 @@ from shared.version import VERSION
 # in the order in which the help lists them; each is imported only when it is needed
 COMMANDS = (
     "generate", "img2img", "jobs", "models", "samplers", "batch", "rerun", "keys", "txt2img", "grid", "serve",
-    "completion",
+    "mcp", "completion",
 )  # fmt: skip
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 

@@ -21,15 +21,21 @@ def server_options() -> list[click.Option]:
     ]  # fmt: skip
 
 
+def key_for(server: str, key: str | None) -> str:
+    """The key to show: the one that was given, else the one that is kept for this server, else the public one."""
+    from shared.settings import DUMMY_API_KEY
+
+    return key or KeyStore(own_folder()).key_for(server) or DUMMY_API_KEY
+
+
 def with_client(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command with the server's options a `Client` as its first argument, which is closed behind it."""
 
     @wraps(command)
     def run(server: str, key: str | None, **values: Any) -> Any:
         from client.api import Client  # imports the HTTP library, which help and completion do without
-        from shared.settings import DUMMY_API_KEY
 
-        with Client(server, key or KeyStore(own_folder()).key_for(server) or DUMMY_API_KEY) as client:
+        with Client(server, key_for(server, key)) as client:
             return command(client, **values)
 
     return run
