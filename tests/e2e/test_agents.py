@@ -42,10 +42,10 @@ def image_of(result: CallToolResult) -> Image.Image:
 def test_an_agent_draws_edits_and_looks(service: Service) -> None:
     """Given the agent server and a running service, when an agent generates an image, edits it by its job's id, and
     looks around, then it gets images of the size and seed that it asked for, and is told of progress meanwhile."""
-    progress: list[float] = []
+    amounts: list[float] = []
 
-    async def note(amount: float, total: float | None, message: str | None) -> None:
-        progress.append(amount)
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        amounts.append(progress)
 
     async def use() -> dict[str, Any]:
         async with agent(service) as client:
@@ -81,8 +81,8 @@ def test_an_agent_draws_edits_and_looks(service: Service) -> None:
     assert "- demo: " in text_of(told["models"])
     assert image_of(told["state"]).info == drawn.info
     assert told["stopped"].structured_content["state"] == "SUCCESS"
-    assert progress
-    assert progress == sorted(set(progress))
+    assert amounts
+    assert amounts == sorted(set(amounts))
 
 
 def test_an_agent_is_told_what_is_wrong(service: Service) -> None:
