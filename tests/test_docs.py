@@ -129,7 +129,8 @@ def test_named_paths_exist(page: Path) -> None:
     """Given the files, folders and modules of the repository that a page names, then these exist."""
     code = re.findall(r"`([^`\n]+)`", page.read_text())
     paths = {path for each in code for path in _PATH.findall(each)}
-    paths |= {f"{name.replace('.', '/')}.py" for each in code for name in _MODULE.findall(each)}
+    modules = {name.replace(".", "/") for each in code for name in _MODULE.findall(each)}
+    paths |= {f"{module}/__main__.py" if (REPOSITORY / module).is_dir() else f"{module}.py" for module in modules}
     assert {path for path in paths if not list(REPOSITORY.glob(path))} == set()
 
 

@@ -5,7 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
 from benchmarks import report
+from benchmarks.rivals.__main__ import main as measure_rivals
+from benchmarks.rivals.sides import FLASK, LIBRARIES, LITSERVE
 from tests.e2e.service import REPOSITORY, clean_environment
 
 
@@ -25,3 +30,33 @@ def test_http_measures_every_kind_of_request(redis_server: Path) -> None:
     for sides in found["measured"].values():
         assert sides.keys() == {"this commit"}
         assert sides["this commit"]["per_second"]["median"] > 0
+
+
+def test_rivals_says_how_to_install_what_it_compares_with(redis_server: Path, tmp_path: Path) -> None:
+    """Given no LitServe, when the rivals are to be measured, then the error is the command that installs it."""
+    done = CliRunner().invoke(measure_rivals, ["--libraries", str(tmp_path)])
+    assert done.exit_code == 1
+    assert f"pip install --target {tmp_path} 'litserve" in done.output
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not (LIBRARIES / "litserve").is_dir(), reason="docs/performance.md says how to install LitServe")
+def test_rivals_measures_every_side(redis_server: Path) -> None:
+    """Given our service and both rivals, when measured in short, then all have made images, and the same ones."""
+    written = report.RESULTS / "rivals_tried.json"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.rivals", "--quick", "--name", written.stem],
+            cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = json.loads(written.read_text())
+    finally:
+        written.unlink(missing_ok=True)
+    assert found["measured"].keys() == {"2 equal", "2 mixed", "1 alone"}
+    for rivals in found["measured"].values():
+        assert rivals.keys() == {LITSERVE, FLASK}
+        for figures in rivals.values():
+            assert len(figures["sides"]) == 2
+            assert all(side["images_per_second"]["median"] > 0 for side in figures["sides"].values())
+    assert all(alike is None or alike > 30 for alike in found["same_request_psnr_db"].values())

@@ -1,0 +1,1 @@
+"""Our service against servers with the stock pipeline, over HTTP: `python -m benchmarks.rivals`."""
