@@ -1,4 +1,4 @@
-"""Post every example of this folder to a running service and store the image under the same name.
+"""Draw every example of this folder with a running service and store the image under the same name.
 
 `python readme_examples/regenerate.py [http://127.0.0.1:5001] [key]`. An `img2img_*.json` names its input image in
 this folder instead of holding it, so that the examples stay readable.
@@ -10,10 +10,11 @@ import logging
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
+
+from client import Client
+from shared.settings import DUMMY_API_KEY
 
 FOLDER = Path(__file__).parent
-DUMMY_KEY = "lksalsdfjliadfds"
 log = logging.getLogger("readme_examples")
 
 
@@ -31,16 +32,14 @@ def request_of(file: Path) -> tuple[str, dict[str, Any]]:
     return "/img2img", body | {"init_img": base64.b64encode(image).decode()}
 
 
-def main(service: str = "http://127.0.0.1:5001", key: str = DUMMY_KEY) -> None:
-    """Draw all examples."""
-    for file in examples():
-        path, body = request_of(file)
-        headers = {"Content-Type": "application/json", "X-API-Key": key}
-        request = Request(service + path, json.dumps(body).encode(), headers)  # noqa: S310 - the operator's own address
-        with urlopen(request, timeout=300) as answer:  # noqa: S310
-            image = answer.read()
-        file.with_suffix(f".{body.get('format', 'png')}").write_bytes(image)
-        log.info("%s: %d bytes", file.stem, len(image))
+def main(service: str = "http://127.0.0.1:5001", key: str = DUMMY_API_KEY) -> None:
+    """Draw all examples: the grid where one was asked for, else the first image."""
+    with Client(service, key) as client:
+        for file in examples():
+            job = client.submit(*request_of(file)).wait()
+            name, data = job.grid_file or job.files[0]
+            file.with_suffix(Path(name).suffix).write_bytes(data)
+            log.info("%s: %d bytes", file.stem, len(data))
 
 
 if __name__ == "__main__":
