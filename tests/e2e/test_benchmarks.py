@@ -60,3 +60,19 @@ def test_rivals_measures_every_side(redis_server: Path) -> None:
             assert len(figures["sides"]) == 2
             assert all(side["images_per_second"]["median"] > 0 for side in figures["sides"].values())
     assert all(alike is None or alike > 30 for alike in found["same_request_psnr_db"].values())
+
+
+@pytest.mark.slow
+def test_host_work_measures_what_the_engine_does_between_passes() -> None:
+    """Given the engine of this commit and a denoiser that computes nothing, when measured, then steps cost the host."""
+    side = REPOSITORY / "benchmarks" / "host_work_side.py"
+    done = subprocess.run(
+        [sys.executable, "-P", str(side), "12", "1", "2"],
+        cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() == {"1 ddim", "2 ddim", "2 mixed"}
+    for figures in found.values():
+        assert figures["steps"] > 0
+        assert figures["outside_ms"] > 0
