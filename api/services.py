@@ -6,9 +6,11 @@ from functools import cached_property
 from pathlib import Path
 
 from api.decoding.image_decoder import ImageDecoder
+from api.decoding.thumbnail import make_thumbnail
 from api.http.auth import Door
 from api.http.places import Places
 from api.http.rate_limit import RateLimit
+from api.responses.thumbnails import MakeThumbnail, Thumbnails
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import Catalogue, catalogue_for
 from shared.jobs.chosen_models import ChosenModels
@@ -41,6 +43,7 @@ class Services:
     decode_image: DecodeImage = decode_image
     resize_image: ResizeImage = resize_image
     read_image_text: ReadImageText = read_image_text
+    make_thumbnail: MakeThumbnail = make_thumbnail
     #: Set when this process is to end: whoever waits for an image is sent to `/status` instead.
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -58,6 +61,11 @@ class Services:
     def waiting_places(self) -> Places:
         """For clients that wait for their images."""
         return Places(self.settings.sync_waiters)
+
+    @cached_property
+    def thumbnails(self) -> Thumbnails:
+        """Small versions of stored images, with those that this process made of late."""
+        return Thumbnails(self.make_thumbnail)
 
     @property
     def limits(self) -> Limits:
@@ -89,4 +97,5 @@ def build_services(settings: Settings) -> Services:
         decode_image=decoder,
         resize_image=decoder.resize,
         read_image_text=decoder.read_text,
+        make_thumbnail=decoder.thumbnail,
     )

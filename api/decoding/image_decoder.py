@@ -66,6 +66,10 @@ class ImageDecoder:
         """As `shared.request.image_text.read_image_text`; raises ServiceUnavailable likewise."""
         return ImageText.from_json(self._carry_out({"do": "read_text"}, data, max_pixels).png.decode())
 
+    def thumbnail(self, data: bytes, width: int) -> bytes:
+        """As `api.decoding.thumbnail.make_thumbnail`; raises ServiceUnavailable likewise."""
+        return self._carry_out({"do": "thumbnail", "width": width}, data, 0).png
+
     def _carry_out(self, order: Mapping[str, Any], data: bytes, max_pixels: int) -> InputImage:
         try:
             process = self._places.get(timeout=self._timeout_s)

@@ -6,7 +6,7 @@ seconds of processor time. It lives as long as the other end of its socket.
 
 A task is `TASK` (the lengths of the order and of the file, the most pixels), the order and the file; an order is JSON,
 `{"do": ...}` with one of `ORDERS` and what that needs. An outcome is `OUTCOME` (whether it went well, a length, width,
-height) and the PNG or the text, or else the sentence that says why not. `READY` comes first of all.
+height) and the PNG, the thumbnail or the text, or else the sentence that says why not. `READY` comes first of all.
 """
 
 import json
@@ -24,6 +24,7 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
+from api.decoding.thumbnail import make_thumbnail
 from shared.request.image_text import read_image_text
 from shared.request.input_image import InputImage, decode_image
 from shared.request.resizing import Resizing, resize_image
@@ -41,10 +42,15 @@ def _read_text(data: bytes, max_pixels: int) -> InputImage:
     return InputImage(read_image_text(data, max_pixels).to_json().encode(), 0, 0)
 
 
+def _thumbnail(data: bytes, _max_pixels: int, width: int) -> InputImage:
+    return InputImage(make_thumbnail(data, width), 0, 0)
+
+
 ORDERS: Mapping[str, Callable[..., InputImage]] = MappingProxyType({
     "decode": decode_image,
     "resize": _resize,
     "read_text": _read_text,
+    "thumbnail": _thumbnail,
 })  # fmt: skip
 """What can be done with the bytes of a file; each raises ValueError with a sentence for the client."""
 

@@ -6,6 +6,7 @@ from flask import Request, Response, jsonify
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.responses.archive import archive
+from api.responses.thumbnails import Thumbnails
 from shared.jobs.records import Job
 from shared.jobs.result_stream import result_stream
 from shared.jobs.status import main_image
@@ -41,15 +42,9 @@ def image_answer(job: Job, name: str, results: ResultStore, request: Request) ->
     A range is read alone, and nothing for a 304. Raises ResultMissing, and RequestedRangeNotSatisfiable (416).
     """
     file = results.look_at(job.folder, name)
-    response = Response(mimetype=MIME_TYPES[job.request.format])
-    response.set_etag(file.tag)
+    response = _unchanging(file.tag, MIME_TYPES[job.request.format], request)
     response.accept_ranges = "bytes"
-    # an image never changes; but whoever has its address may see it, so that no proxy may keep it for others
-    response.cache_control.private = True
-    response.cache_control.max_age = _YEAR_S
-    response.cache_control.immutable = True
-    if request.if_none_match.contains_weak(file.tag):
-        response.status_code = HTTPStatus.NOT_MODIFIED
+    if response.status_code == HTTPStatus.NOT_MODIFIED:
         return response
     part = _part(request, file)
     if part:
@@ -62,11 +57,42 @@ def image_answer(job: Job, name: str, results: ResultStore, request: Request) ->
     return response
 
 
+def thumbnail_answer(
+    job: Job, name: str, width: int, results: ResultStore, thumbnails: Thumbnails, request: Request
+) -> Response:
+    """One stored image, at most `width` pixels wide, as WebP; one that cannot be made smaller is answered as it is.
+
+    Raises ResultMissing, and ServiceUnavailable while too many are being made.
+    """
+    file = results.look_at(job.folder, name)
+    response = _unchanging(f"{file.tag}-{width}", MIME_TYPES["webp"], request)
+    if response.status_code == HTTPStatus.NOT_MODIFIED:
+        return response
+    try:
+        response.data = thumbnails.get(job, name, width, file, results)
+    except ValueError:
+        return image_answer(job, name, results, request)
+    return response
+
+
 def archive_answer(job: Job, results: ResultStore) -> Response:
     """All of a job that has ended as a zip, sent as it is made. Raises NotFinished, NotFound and ResultMissing."""
     response = Response(archive(job, results), mimetype="application/zip")
     response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.zip"'
     response.cache_control.private = True
+    return response
+
+
+def _unchanging(tag: str, mime_type: str, request: Request) -> Response:
+    """An answer without its bytes yet, or 304 where the client has them."""
+    response = Response(mimetype=mime_type)
+    response.set_etag(tag)
+    # an image never changes; but whoever has its address may see it, so that no proxy may keep it for others
+    response.cache_control.private = True
+    response.cache_control.max_age = _YEAR_S
+    response.cache_control.immutable = True
+    if request.if_none_match.contains_weak(tag):
+        response.status_code = HTTPStatus.NOT_MODIFIED
     return response
 
 

@@ -4,7 +4,7 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
 from api.document import IMAGE_NAME, JOB_ID, KEY, KEY_IF_PRIVATE, READING, WITH_KEY, json_answer, refusals
-from api.responses.images import IMAGE_CONTENT, archive_answer, finished_answer, image_answer
+from api.responses.images import IMAGE_CONTENT, archive_answer, finished_answer, image_answer, thumbnail_answer
 from api.responses.schemas import ErrorAnswer, RecentAnswer, StatusAnswer
 from api.services import Services
 from shared.errors import InvalidRequest, NotFinished, NotFound, ResultMissing, StoreUnavailable
@@ -12,7 +12,7 @@ from shared.jobs.records import Job, State
 from shared.jobs.status import describe, image_link, main_image, status_link
 from shared.jobs.store import NO_SUCH_JOB
 from shared.request.intake import load_query
-from shared.request.schemas import StatusQuery
+from shared.request.schemas import THUMBNAIL_WIDTHS, ImageQuery, StatusQuery
 
 RECENT_COUNT = 10
 _STATUS_PARAMETERS = [
@@ -30,6 +30,13 @@ _STATE = json_answer("The state; once it is done the result, with return_base64 
 _STATE["content"] |= IMAGE_CONTENT
 _STOPPED = json_answer("The state that the job has now", StatusAnswer)
 _RECENT = json_answer("The last ten, newest first", RecentAnswer)
+_WIDTH = {
+    "in": "query",
+    "name": "width",
+    "schema": {"type": "integer", "enum": list(THUMBNAIL_WIDTHS)},
+    "example": 384,
+    "description": "For lists: WebP of at most so many pixels in width",
+}
 _IMAGE = {"description": "The image itself", "content": IMAGE_CONTENT}
 _UNCHANGED = {"description": "The client has it: its If-None-Match is the image's ETag"}
 _NO_SUCH_RANGE = json_answer("The image has no such range", ErrorAnswer)
@@ -39,7 +46,7 @@ _ZIP = {"description": "A zip", "content": {"application/zip": {"schema": {"type
 def jobs_blueprint(services: Services) -> Blueprint:
     """The blueprint over these services."""
     blp = Blueprint("jobs", __name__, description="What requests have become, whatever dialect they came in")
-    status_query = StatusQuery()
+    status_query, image_query = StatusQuery(), ImageQuery()
 
     def find(job_id: str) -> Job:
         """A job that whoever asks may see: with PRIVATE_RESULTS only by its own key, and 404 by any other."""
@@ -90,15 +97,19 @@ def jobs_blueprint(services: Services) -> Blueprint:
 
     @blp.route("/images/<job_id>/<name>", parameters=[JOB_ID, IMAGE_NAME])
     @blp.doc(
+        parameters=[_WIDTH],
         security=KEY_IF_PRIVATE,
-        responses=refusals(*READING, ResultMissing, StoreUnavailable)
+        responses=refusals(*READING, InvalidRequest, ResultMissing, StoreUnavailable)
         | {"200": _IMAGE, "206": _IMAGE | {"description": "The range of it"}, "304": _UNCHANGED, "416": _NO_SUCH_RANGE},
     )
     def image(job_id: str, name: str) -> Response:
-        """One stored image."""
+        """One stored image, or with `width` a small version of it."""
+        width = load_query(image_query, request.args)["width"]
         job = find(job_id)
         if name not in {stored.name for stored in job.images} | {job.grid}:
             raise NotFound("This job has no image of that name.")
+        if width:
+            return thumbnail_answer(job, name, width, services.results, services.thumbnails, request)
         return image_answer(job, name, services.results, request)
 
     @blp.route("/download/<job_id>", parameters=[JOB_ID])

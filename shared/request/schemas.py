@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, pre_load, validates_schema
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
 from shared.callback_hosts import NO_HOSTS, CallbackHosts
@@ -36,6 +36,8 @@ from shared.variants import REQUEST_TYPES
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
 DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
 PRECISIONS = ("autocast", "mixed", "full")
+#: Few, so that little is made and kept: a tile of a gallery, the same on a dense screen, and a large one.
+THUMBNAIL_WIDTHS = (192, 384, 768)
 
 
 @dataclass(frozen=True)
@@ -326,3 +328,12 @@ class StatusQuery(Schema):
 
     preview = fields.Boolean(load_default=False)
     result = fields.Boolean(load_default=True)
+
+
+class ImageQuery(Schema):
+    """`GET /images/<id>/<name>?width=384`."""
+
+    class Meta:
+        unknown = EXCLUDE  # programs add marks of their own to the addresses of images
+
+    width = fields.Integer(load_default=None, validate=OneOf(THUMBNAIL_WIDTHS))

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from api.decoding.image_decoder import ImageDecoder
+from api.decoding.thumbnail import make_thumbnail
 from shared.errors import ServiceUnavailable
 from shared.request.image_text import read_image_text
 from shared.request.input_image import decode_image
@@ -89,6 +90,22 @@ def test_it_resizes_and_reads_as_it_would_be_done_here(decoder: Callable[..., Im
     assert elsewhere.read_text(GOOD, PIXELS) == read_image_text(GOOD, PIXELS)
     with pytest.raises(ValueError, match=r"pixels.*\.$"):
         elsewhere.resize(GOOD, PIXELS, Resizing(factor=1000))
+    assert len(children()) == 1
+
+
+def test_it_makes_thumbnails_too(decoder: Callable[..., ImageDecoder]) -> None:
+    """Given images and no image, when a thumbnail is wanted, then it is what is made here, small, by the process."""
+    elsewhere = decoder()
+    for form in ("PNG", "JPEG", "WEBP"):
+        data = encoded((600, 300), form)
+        small = elsewhere.thumbnail(data, 192)
+        assert small == make_thumbnail(data, 192)
+        with Image.open(io.BytesIO(small)) as image:
+            assert (image.format, image.size) == ("WEBP", (192, 96))
+    with Image.open(io.BytesIO(elsewhere.thumbnail(encoded((64, 64)), 192))) as image:
+        assert image.size == (64, 64), "nothing is enlarged"
+    with pytest.raises(ValueError, match="cannot be read"):
+        elsewhere.thumbnail(b"no image", 192)
     assert len(children()) == 1
 
 
