@@ -25,6 +25,7 @@ from api.routes.catalogue import catalogue_blueprint
 from api.routes.docs import docs_blueprint
 from api.routes.jobs import jobs_blueprint
 from api.routes.ops import ops_blueprint
+from api.routes.pages import pages_blueprint
 from api.services import Services
 from shared.open_access import require_own_keys
 from shared.settings import DUMMY_API_KEY
@@ -61,7 +62,7 @@ def create_app(services: Services) -> Flask:
     describe_keys(api.spec, services.settings)
     for blueprint in (
         native_blueprint, openai_blueprint, a1111_blueprint, agent_scheduler_blueprint, jobs_blueprint,
-        catalogue_blueprint, ops_blueprint,
+        catalogue_blueprint, ops_blueprint, pages_blueprint,
     ):  # fmt: skip
         api.register_blueprint(blueprint(services))
     api.register_blueprint(docs_blueprint(api.spec.to_dict))

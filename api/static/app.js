@@ -1,0 +1,133 @@
+// Puts the page together: what it begins with, what concerns all of it, and where its parts stand.
+import { hasKey, loadCatalogue, useKey } from "./api.js";
+import { draw, Form } from "./form.js";
+import { Gallery, restoreGallery } from "./gallery.js";
+import { importRecent, restore } from "./jobs.js";
+import { parametersIn } from "./metadata.js";
+import { Queue, Stage, titleOf } from "./queue.js";
+import { imageIn, takeSource } from "./source.js";
+import { get, notify, set, useStore } from "./store.js";
+import { restoreForm, useParameters } from "./values.js";
+import { Comparison, Viewer } from "./viewer.js";
+import { html, render, useEffect, useRef } from "./vendor/preact-htm.js";
+
+const LISTS_KEPT_MS = 30000;
+
+function App() {
+    return html`
+    <a class="skip" href="#field-prompt">To the prompt</a>
+    <header class="head"><h1>Personal Diffusion</h1><${Connection} /><nav><a href="/docs">API</a><button class="quiet" onClick=${() => set({ asksForKey: true })}>Key</button></nav></header>
+    <main><div class="panel"><${Form} /></div><div class="view"><${Stage} /><${Queue} /><${Gallery} /></div></main>
+    <${Viewer} /><${Comparison} /><${KeyDialog} /><${Notice} />
+    <div class="unseen" role="status" aria-live="polite"><${Announcement} /></div>`;
+}
+
+function Connection() {
+    const away = useStore((state) => state.away);
+    return html`<p class="connection" role="status">${away && "The server is away. Trying again …"}</p>`;
+}
+
+function Announcement() {
+    return useStore((state) => state.announcement) || null;
+}
+
+function Notice() {
+    const notice = useStore((state) => state.notice);
+    const close = () => set({ notice: null });
+    useEffect(() => {
+        if (!notice) return undefined;
+        const timer = setTimeout(close, notice.actions.length ? 15000 : 6000);
+        return () => clearTimeout(timer);
+    }, [notice]);
+    return html`<div class="notice-place" role="status">${
+        notice &&
+        html`<div class="notice" key=${notice.at}><span>${notice.text}</span>
+    ${notice.actions.map(
+        ({ label, act }) =>
+            html`<button class="quiet" onClick=${() => {
+                close();
+                act();
+            }}>${label}</button>`,
+    )}
+    <button class="quiet" aria-label="Close" onClick=${close}>×</button></div>`
+    }</div>`;
+}
+
+function KeyDialog() {
+    const asks = useStore((state) => state.asksForKey);
+    const element = useRef(null);
+    useEffect(() => (asks ? !element.current.open && element.current.showModal() : element.current.close()), [asks]);
+    const take = (event) => {
+        event.preventDefault();
+        useKey(event.target.key.value.trim(), event.target.remember.checked);
+        event.target.key.value = "";
+        begin();
+    };
+    return html`<dialog ref=${element} class="key" aria-labelledby="key-title" onClose=${() => set({ asksForKey: false })}><form onSubmit=${take}>
+    <h2 id="key-title">Key</h2><p class="hint">Whoever runs this service gives it to you. It is sent to this service alone.</p>
+    <div class="field"><label for="key">Key</label><input id="key" name="key" type="password" autocomplete="off" /></div>
+    <label class="flag"><input type="checkbox" name="remember" />Remember it in this browser</label>
+    <div class="actions"><button class="main small">Use it</button><button type="button" class="quiet" onClick=${() => set({ asksForKey: false })}>Not now</button></div>
+  </form></dialog>`;
+}
+
+async function begin() {
+    try {
+        set({ catalogue: await loadCatalogue(), loadError: null });
+        if (hasKey()) await importRecent();
+    } catch (error) {
+        if (!get().catalogue) {
+            set({ loadError: error.message });
+            setTimeout(begin, 3000);
+        }
+    }
+}
+
+async function refreshLists() {
+    if (!document.hidden && get().catalogue && !get().away)
+        await loadCatalogue().then(
+            (catalogue) => set({ catalogue }),
+            () => {},
+        );
+}
+
+// A dropped image fills the form with what it was made with; one that does not tell is a start.
+async function takeDropped(file) {
+    const found = get().catalogue && (await parametersIn(await file.arrayBuffer(), get().catalogue));
+    if (!found) {
+        await takeSource(file);
+        notify("The image does not tell what it was made with. It is the start of the next one.");
+        return;
+    }
+    useParameters(found.parameters);
+    const unknown = found.unknown.length ? ` Not known here: ${found.unknown.join(", ")}.` : "";
+    notify(`The form has the parameters of the image.${unknown}`, [
+        { label: "Draw it again", act: draw },
+        { label: "Start from it", act: () => takeSource(file) },
+    ]);
+}
+
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+    event.preventDefault();
+    const file = imageIn(event.dataTransfer);
+    if (file) takeDropped(file);
+});
+addEventListener("paste", (event) => {
+    const file = imageIn(event.clipboardData);
+    if (file) takeSource(file);
+});
+
+set({ open: [], done: [], notice: null });
+restoreForm();
+restoreGallery();
+restore();
+render(html`<${App} />`, document.querySelector("#app"));
+begin();
+setInterval(refreshLists, LISTS_KEPT_MS);
+
+const follows = () => {
+    const title = titleOf(get().open);
+    if (document.title !== title) document.title = title;
+};
+setInterval(follows, 500);

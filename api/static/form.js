@@ -1,0 +1,112 @@
+// The form: prompt first, what most want beside it, the rest behind one switch. All of it comes from the service's schema.
+import { ModelField, SamplerField, SeedField, SizeField } from "./choices.js";
+import { Field, TextArea } from "./fields.js";
+import { submit } from "./jobs.js";
+import { SourceField } from "./source.js";
+import { get, kept, notify, set, useStore } from "./store.js";
+import { bodyOf, kindOf, setValue } from "./values.js";
+import { html } from "./vendor/preact-htm.js";
+
+// these have a place of their own
+const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter"];
+const SPECIAL = {
+    sampler: SamplerField,
+    seed: SeedField,
+    negative_prompt: ({ about }) =>
+        html`<${TextArea} name="negative_prompt" about=${about} rows="2" placeholder="what to keep away from" />`,
+};
+
+const ONE_COLUMN = "(max-width: 900px)";
+
+export async function draw() {
+    const state = get();
+    if (state.sending || !state.catalogue) return;
+    set({ sending: true, errors: {} });
+    try {
+        await submit(kindOf(state), bodyOf(state));
+    if (matchMedia(ONE_COLUMN).matches) document.querySelector(".stage")?.scrollIntoView({ behavior: "smooth" });
+    } catch (error) {
+        refuse(error);
+    } finally {
+        set({ sending: false });
+    }
+}
+
+// Puts what is wrong beside its field; what has no field here is said at the button.
+function refuse(error) {
+    const { fields } = get().catalogue;
+    const shown = ([name]) => fields[kindOf(get())][name]?.title;
+    const entries = Object.entries(error.fields || {});
+    const others = entries.filter((entry) => !shown(entry)).map(([name, texts]) => `${name}: ${texts.join(" ")}`);
+    const marked = entries.filter(shown);
+  const whole = marked.length && !others.length ? "Look at what is marked above." : error.message;
+  set({ errors: { ...Object.fromEntries(marked), "": [whole, ...others] } });
+    const [first] = entries.find(shown) || [];
+    if (first && !FIRST.includes(first)) set({ more: true });
+    setTimeout(() => document.querySelector(first ? `#field-${first}` : "#draw")?.focus());
+}
+
+export function Form() {
+    const catalogue = useStore((state) => state.catalogue);
+    const source = useStore((state) => state.source);
+    const failed = useStore((state) => state.loadError);
+    if (!catalogue) return html`<p class="hint" role="status">${failed || "Asking the server what it can do …"}</p>`;
+    const fields = catalogue.fields[kindOf({ source })];
+    const send = (event) => {
+        event.preventDefault();
+        draw();
+    };
+    const keys = (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send(event);
+    };
+    return html`<form onSubmit=${send} onKeyDown=${keys} novalidate aria-label="What to draw">
+    <${TextArea} name="prompt" about=${fields.prompt} rows="4" placeholder="a red circle on a blue background" autofocus />
+    <${Notation} />
+    <${SourceField} fields=${catalogue.fields.img2img} />
+    <${SizeField} fields=${fields} />
+    <${ModelField} about=${fields.ckpt} />
+    <div class="inline"><${Field} name="n_iter" about=${fields.n_iter} /></div>
+    <${More} fields=${fields} />
+    <${Send} />
+  </form>`;
+}
+
+function Send() {
+    const sending = useStore((state) => state.sending);
+    const wrong = useStore((state) => state.errors[""]);
+    return html`<div class="send">
+    ${wrong && html`<div class="error" role="alert">${wrong.map((text) => html`<p>${text}</p>`)}</div>`}
+    <button id="draw" class="main" disabled=${sending}>${sending ? "Sending …" : "Draw"}<kbd aria-hidden="true">Ctrl ↵</kbd></button>
+  </div>`;
+}
+
+function Notation() {
+    return html`<details class="aside"><summary>Weights in a prompt</summary>
+    <p><code>(word)</code> counts 1.1 times, <code>(word:1.3)</code> 1.3 times, <code>[word]</code> less. <code>a cat:0.25 a duck:0.75</code> blends two prompts.</p></details>`;
+}
+
+function More({ fields }) {
+    const open = useStore((state) => state.more);
+    const sampler = useStore((state) => state.values.sampler || state.catalogue.defaultSampler);
+    const { samplers } = get().catalogue;
+    const usesEta = samplers.find((each) => each.name === sampler || each.aliases.includes(sampler))?.uses_eta;
+    const names = Object.keys(fields).filter(
+        (name) => fields[name].title && !FIRST.includes(name) && (name !== "ddim_eta" || usesEta),
+    );
+    const toggle = (event) => {
+        kept.write("more", event.target.open);
+        set({ more: event.target.open });
+    };
+    return html`<details class="more" open=${open} onToggle=${toggle}><summary>More settings</summary>
+    ${names.map((name) => html`<${SPECIAL[name] || Field} key=${name} name=${name} about=${fields[name]} />`)}
+    <button type="button" class="quiet" onClick=${reset}>Back to the defaults</button>
+  </details>`;
+}
+
+function reset() {
+    const before = get().values;
+    for (const name of Object.keys(before)) if (name !== "prompt") setValue(name);
+    notify("Everything but the prompt has its default.", [
+        { label: "Undo", act: () => Object.entries(before).forEach(([name, value]) => setValue(name, value)) },
+    ]);
+}

@@ -1,0 +1,67 @@
+// The image to start from: dropped, pasted or chosen, and how far to leave it.
+import { Labelled } from "./fields.js";
+import { notify, useStore } from "./store.js";
+import { setSource, setValue, sourceFrom, valueOf } from "./values.js";
+import { html, useState } from "./vendor/preact-htm.js";
+
+export async function takeSource(file) {
+    try {
+        await sourceFrom(file, file.name || "pasted image");
+    } catch (error) {
+        notify(error.message);
+    }
+}
+
+export const imageIn = (transfer) => [...(transfer?.files || [])].find((file) => file.type.startsWith("image/"));
+
+export function SourceField({ fields }) {
+    const source = useStore((state) => state.source);
+    const errors = useStore((state) => state.errors.init_img);
+    const [over, setOver] = useState(false);
+    const drop = (event) => {
+        event.preventDefault();
+        event.stopPropagation(); // elsewhere on the page a dropped image is read for its parameters
+        setOver(false);
+        const file = imageIn(event.dataTransfer);
+        if (file) takeSource(file);
+        else notify("That is not an image.");
+    };
+    const hover = (event) => {
+        event.preventDefault();
+        setOver(true);
+    };
+    return html`<div class=${`field source ${over ? "over" : ""}`} data-field="init_img" onDrop=${drop} onDragOver=${hover} onDragLeave=${() => setOver(false)}>
+    ${
+        source
+            ? html`<${Chosen} source=${source} fields=${fields} />`
+            : html`<label class="choose">
+      <input type="file" accept="image/*" onChange=${(event) => event.target.files[0] && takeSource(event.target.files[0])} />
+      <span><strong>${fields.init_img.title}</strong> drop it here, paste it, or choose a file</span></label>`
+    }
+    ${errors && html`<p class="error">${errors.join(" ")}</p>`}
+  </div>`;
+}
+
+function Chosen({ source, fields }) {
+    const name = "denoising_strength";
+    const strength = useStore((state) => valueOf(state.values, fields, name));
+    return html`<div class="chosen">
+    <img src=${source.data} alt=${`The image to start from: ${source.name}`} />
+    <div class="about"><span>${source.width} × ${source.height}</span>
+      <button type="button" class="quiet" onClick=${() => setSource(null)}>Remove</button></div>
+  </div>
+  <${Labelled} name=${name} title=${fields[name].title} beside=${html`<output for=${`field-${name}`}>${strength}</output>`} control=${(
+      props,
+  ) => html`
+    <input type="range" min="0.05" max="1" step="0.05" value=${strength} aria-valuetext=${`${strength}, ${inWords(strength)}`} onInput=${(event) => setValue(name, Number(event.target.value))} ...${props} />
+    <div class="ends" aria-hidden="true"><span>keeps the image</span><span>starts anew</span></div>`} />`;
+}
+
+const inWords = (strength) =>
+    strength < 0.35
+        ? "keeps the image"
+        : strength < 0.7
+          ? "changes it"
+          : strength < 1
+            ? "keeps the outlines"
+            : "starts anew";

@@ -1,0 +1,72 @@
+// What the form holds: only what differs from the service's defaults, by the names of the wire.
+import { get, kept, set } from "./store.js";
+
+const FORM = "form";
+const SOURCE = "source";
+
+export function restoreForm() {
+    set({ values: kept.read(FORM, {}), source: kept.read(SOURCE), errors: {} });
+}
+
+export function setValues(change) {
+    const values = { ...get().values };
+    const errors = { ...get().errors };
+    for (const [name, value] of Object.entries(change)) {
+        delete errors[name];
+        if (value === undefined || value === null || value === "" || value === fieldOf(name)?.default)
+            delete values[name];
+        else values[name] = value;
+    }
+    kept.write(FORM, values);
+    set({ values, errors });
+}
+
+export const setValue = (name, value) => setValues({ [name]: value });
+export const valueOf = (values, fields, name) => values[name] ?? fields[name]?.default ?? null;
+
+// The image to start from: its address as data, its size, its name. A large one is not kept over a reload.
+export function setSource(source) {
+    if (!source || !kept.write(SOURCE, source)) kept.remove(SOURCE);
+    const { init_img: _, ...errors } = get().errors;
+    set({ source, errors });
+}
+
+export async function sourceFrom(blob, name) {
+    const data = await new Promise((resolve, reject) => {
+        const reader = new FileReader();
+        reader.onload = () => resolve(reader.result);
+        reader.onerror = () => reject(new Error("The file cannot be read."));
+        reader.readAsDataURL(blob);
+    });
+    const image = new Image();
+    image.src = data;
+    await image.decode().catch(() => {
+        throw new Error("This is not an image that a browser can show.");
+    });
+    setSource({ data, name, width: image.naturalWidth, height: image.naturalHeight });
+}
+
+export const kindOf = ({ source }) => (source ? "img2img" : "generate");
+const fieldOf = (name) => get().catalogue?.fields.img2img[name];
+
+// The body of a request for what the form says now; the key goes in a header.
+export function bodyOf({ values, source, catalogue }) {
+    const fields = catalogue.fields[kindOf({ source })];
+    const body = Object.fromEntries(Object.entries(values).filter(([name]) => name in fields));
+    return { prompt: "", ...body, ...(source && { init_img: source.data }) };
+}
+
+// Fills the form with what an image was made with; what is not told has its default.
+export function useParameters(parameters) {
+    const { fields } = get().catalogue;
+    const told = Object.entries(parameters).filter(([name]) => fields.img2img[name]?.title && name !== "init_img");
+    const cleared = Object.fromEntries(Object.keys(get().values).map((name) => [name, undefined]));
+    setValues({ ...cleared, ...Object.fromEntries(told), n_iter: undefined });
+}
+
+export const modelOf = ({ catalogue, values }) => {
+    const wanted = values.ckpt && values.ckpt !== "default" ? values.ckpt : catalogue.defaultModel;
+    return (
+        catalogue.models.find((model) => model.name === wanted || model.aliases.includes(wanted)) || catalogue.models[0]
+    );
+};

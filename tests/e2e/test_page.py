@@ -1,0 +1,365 @@
+"""The page in a real browser, against real processes: drawing, watching, keeping, and who can use it."""
+
+import io
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.e2e.browser import MISSING, chromium, draw, find_chromium
+from tests.e2e.service import Service
+
+expect.set_options(timeout=60_000)  # a loaded machine takes its time
+OpenPage = Callable[..., Page]
+# of whom nobody is to be shut out; `page.evaluate` is not bound by the page's policy
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium: skip with a clear word where there is none, but fail in CI."""
+    if find_chromium() is None:
+        if os.environ.get("CI"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def open_page(browser: Browser, service: Service) -> Iterator[OpenPage]:
+    """Open the page as a person does for the first time; `url` and whatever a browser context takes."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def open_(url: str = service.url, **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+        page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+        page.goto(url)
+        page.locator("#draw").wait_for()
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert faults == [], "the page has no errors, and never meets its policy"
+
+
+def set_more(page: Page, **values: object) -> None:
+    """Open what stands behind the switch, and fill fields by their wire names."""
+    if page.locator(".more[open]").count() == 0:
+        page.get_by_text("More settings").click()
+    for name, value in values.items():
+        page.locator(f"#field-{name}").fill(str(value))
+
+
+def newest_prompt(page: Page) -> Any:
+    return page.locator(".stage .caption .prompt")
+
+
+def drop(page: Page, data: bytes, name: str, target: str = "main") -> None:
+    """Let a file fall onto the page."""
+    transfer = page.evaluate_handle(
+        """([bytes, name]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([Uint8Array.from(bytes)], name, { type: "image/png" }));
+            return transfer;
+        }""",
+        [list(data), name],
+    )
+    page.dispatch_event(target, "drop", {"dataTransfer": transfer})
+
+
+def png(**texts: str) -> bytes:
+    chunks = PngInfo()
+    for keyword, text in texts.items():
+        chunks.add_itxt(keyword, text)
+    out = io.BytesIO()
+    Image.new("RGB", (96, 64), "teal").save(out, "PNG", pnginfo=chunks)
+    return out.getvalue()
+
+
+def shut_out(page: Page) -> list[str]:
+    """What axe-core finds serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found if each["impact"] in SERIOUS]
+
+
+def test_drawing_is_watched_kept_and_found_again(open_page: OpenPage, service: Service) -> None:
+    """Given a prompt, when Ctrl+Enter draws it, then previews come, the title counts, the image fades in, and after a
+    reload it is in the gallery, found by its words."""
+    page = open_page()
+    prompt = "a red circle <img src=x onerror=alert(1)>"
+    set_more(page, ddim_steps=60, W=256, H=256, seed=11)
+    titles: list[str] = []
+    page.expose_function("titled", lambda title: titles.append(title))
+    page.evaluate(
+        "() => new MutationObserver(() => titled(document.title))"
+        ".observe(document.querySelector('title'), { childList: true })"
+    )
+
+    draw(page, prompt)
+
+    expect(page.locator(".stage .preview")).to_be_visible()
+    expect(page.locator(".stage [role=progressbar]")).to_have_attribute("aria-valuetext", re.compile("Step .* of 60"))
+    image = page.locator(".stage .final")
+    expect(image).to_be_visible()
+    expect(page.locator(".stage .preview")).to_have_count(0)
+    expect(page.locator(".stage .state")).to_have_text(re.compile(r"Done in [\d.]+ s · seed 11"))
+    expect(page.locator(".unseen[role=status]")).to_have_text(re.compile("Done"))
+    expect(page).to_have_title("Personal Diffusion")
+    assert any(re.match(r"\d+ % ", title) for title in titles), titles
+
+    page.reload()
+    expect(newest_prompt(page)).to_have_text(prompt)
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(prompt)
+    expect(page.locator("#field-seed")).to_have_value("11")
+    page.get_by_role("searchbox").fill("onerror 11")
+    expect(page.locator(".tile")).to_have_count(1)
+    page.get_by_role("searchbox").fill("words that nobody wrote")
+    expect(page.locator(".tile")).to_have_count(0)
+
+
+def test_jobs_are_cancelled_one_and_all(open_page: OpenPage) -> None:
+    """Given three long jobs, when one is cancelled and then the rest, then each leaves the queue, and it is said."""
+    page = open_page()
+    set_more(page, ddim_steps=999)
+    for prompt in ("the first", "the second", "the third"):
+        draw(page, prompt)
+    expect(page.locator(".queue .job")).to_have_count(3)
+
+    page.get_by_role("button", name="Cancel: the second").click()
+    expect(page.locator(".queue .job")).to_have_count(2)
+    assert "the second" not in page.locator(".queue").inner_text()
+
+    page.reload()
+    expect(page.locator(".queue .job")).to_have_count(2)
+    page.get_by_role("button", name="Cancel all mine").click()
+    expect(page.locator(".queue")).to_have_count(0)
+    expect(page.locator(".unseen[role=status]")).to_have_text("Cancelled.")
+
+
+def test_what_is_wrong_stands_beside_its_field(open_page: OpenPage) -> None:
+    """Given a value out of bounds, when it is sent, then its field says so, is focused, and is right once mended."""
+    page = open_page()
+    set_more(page, ddim_steps=5000)
+    draw(page, "a blue star")
+
+    steps = page.locator("#field-ddim_steps")
+    expect(page.locator("#ddim_steps-error")).to_have_text(re.compile("999"))
+    expect(steps).to_be_focused()
+    expect(steps).to_have_attribute("aria-invalid", "true")
+    assert "ddim_steps-error" in (steps.get_attribute("aria-describedby") or "")
+    assert shut_out(page) == []
+
+    steps.fill("3")
+    expect(page.locator("#ddim_steps-error")).to_have_count(0)
+    page.locator("#draw").click()
+    expect(page.locator(".stage .final")).to_be_visible()
+
+
+def test_the_form_is_the_services_own(open_page: OpenPage, service: Service) -> None:
+    """Given the lists of the service, then the form has them: titles, sizes, models with why not, notes."""
+    page = open_page()
+    set_more(page)
+    samplers = service.get("/samplers").json()["samplers"]
+    models = service.get("/models").json()["models"]
+
+    page.locator("#field-sampler").select_option(label=samplers[2]["label"])
+    expect(page.locator("#sampler-hint")).to_have_text(samplers[2]["note"])
+    expect(page.locator("#field-ddim_eta")).to_have_count(0)  # this sampler does not use it
+    assert page.locator("#field-ckpt option").count() == len(models)
+    absent = next(model for model in models if not model["available"])
+    expect(page.locator(f"#field-ckpt option[value={absent['name']}]")).to_be_disabled()
+    page.get_by_text("cannot be chosen").click()
+    expect(page.get_by_text(absent["why_not"]).first).to_be_visible()
+    page.get_by_label("3:2").check(force=True)
+    expect(page.locator("#field-W")).to_have_value("160")
+    expect(page.locator("#field-H")).to_have_value("104")
+    page.get_by_role("button", name="Swap width and height").click()
+    expect(page.get_by_label("2:3")).to_be_checked()
+
+
+def test_an_image_is_used_again_by_keyboard_alone(open_page: OpenPage, service: Service) -> None:
+    """Given two images, when only keys are pressed, then one is seen large, the next follows, its parameters go into
+    the form, the focus comes back, and the requests it is shown as do what they say."""
+    page = open_page()
+    set_more(page, ddim_steps=4, seed=21)
+    for prompt in ("a house", "a tree"):
+        draw(page, prompt)
+    expect(page.locator(".tile", has_text="a tree")).to_be_visible()
+    expect(page.locator(".tile", has_text="a house")).to_be_visible()
+    set_more(page, ddim_steps=9, seed=99)
+
+    page.locator(".tile .open").first.focus()
+    page.keyboard.press("Enter")
+    first = page.locator(".viewer h2")
+    expect(first).to_be_visible()
+    before = first.inner_text()
+    page.keyboard.press("ArrowRight")
+    expect(first).not_to_have_text(before)
+    assert shut_out(page) == []
+    page.locator("#request-way").select_option("curl")
+    written = page.locator(".requests code").inner_text()
+    page.locator("#request-way").select_option("curl-openai")
+    expect(page.locator(".requests code")).to_contain_text("/v1/images/generations")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Use all").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#field-seed")).to_have_value("21")
+    expect(page.locator("#field-ddim_steps")).to_have_value("4")
+    expect(page.locator(".tile .open").first).to_be_focused()
+
+    done = subprocess.run(["bash", "-c", written.replace("-o image.png", "")], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    with Image.open(io.BytesIO(done.stdout)) as image:
+        assert "Seed: 21" in image.text["parameters"]  # type: ignore[attr-defined]  # of PNG alone
+
+
+def test_a_dropped_image_fills_the_form(open_page: OpenPage) -> None:
+    """Given an image of ours, of another program, and a plain one, when each is dropped, then the form has what it was
+    made with, and the last is the start of the next image."""
+    page = open_page()
+    prompt = page.get_by_label("Prompt", exact=True)
+    drop(page, png(personal_diffusion='{"prompt": "ours", "seed": 5, "ddim_steps": 7, "sampler": "k_heun"}'), "a.png")
+    expect(prompt).to_have_value("ours")
+    set_more(page)
+    expect(page.locator("#field-ddim_steps")).to_have_value("7")
+    expect(page.locator("#field-sampler")).to_have_value("k_heun")
+
+    infotext = (
+        "a cat,\nsitting (très beau)\nNegative prompt: a dog\nSteps: 25, Sampler: DPM++ 2M, Schedule type: Karras, "
+        'CFG scale: 6.5, Seed: 77, Size: 256x192, Model: elsewhere, Lora hashes: "x: 1, y: 2", Version: v1.10.1'
+    )
+    drop(page, png(parameters=infotext), "b.png")
+    expect(prompt).to_have_value("a cat,\nsitting (très beau)")
+    found = {"negative_prompt": "a dog", "ddim_steps": "25", "sampler": "k_dpmpp_2m_ka", "scale": "6.5", "seed": "77"}
+    for name, value in (found | {"W": "256", "H": "192"}).items():
+        expect(page.locator(f"#field-{name}")).to_have_value(value)
+    expect(page.locator(".notice")).to_contain_text("Not known here: elsewhere")
+
+    drop(page, png(), "c.png")
+    expect(page.locator(".chosen")).to_contain_text("96 × 64")
+    strength = page.get_by_label("Strength")
+    strength.fill("0.2")
+    expect(strength).to_have_attribute("aria-valuetext", re.compile("keeps the image"))
+    set_more(page, ddim_steps=5)
+    page.get_by_label("as the input").check(force=True)
+    page.locator("#draw").click()
+    expect(page.locator(".stage .final")).to_be_visible()
+    page.get_by_role("button", name="Details").click()
+    expect(page.locator(".viewer .parameters").first).to_contain_text("Strength0.2")
+
+    page.keyboard.press("Escape")
+    drop(page, b"no image at all", "d.png", ".source")
+    expect(page.locator(".notice")).to_contain_text("not an image")
+
+
+def test_two_hundred_images_are_thumbnails(open_page: OpenPage, service: Service) -> None:
+    """Given a gallery of 200, when it is scrolled to its end, then all come, none of them at full size."""
+    job_id = service.submit(prompt="a star", ddim_steps=2)
+    service.wait(job_id)
+    done = service.get(f"/status/{job_id}?result=false").json()
+    name = done["Images"][0].rpartition("/")[2]
+    page = open_page()
+    page.evaluate(
+        """([id, name, parameters]) => {
+            for (let at = 0; at < 200; at += 1) {
+                const images = [{ name, seed: at }];
+                const job = { id, created: at, state: "SUCCESS", images, parameters };
+                localStorage.setItem(`job:${at}`, JSON.stringify(job));
+            }
+        }""",
+        [job_id, name, done["Parameters"]],
+    )
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    tiles = page.locator(".tile")
+    expect(tiles.first).to_be_visible()
+    assert tiles.count() < 200, "those far below are not made yet"
+    for _ in range(3):
+        page.mouse.wheel(0, 20_000)
+        page.locator(".gallery .tiles li:last-child").scroll_into_view_if_needed()
+    expect(page.locator(".gallery .tiles li:nth-child(200)")).to_be_attached()
+
+    images = [url for url in asked if "/images/" in url]
+    full = [url for url in images if "width=" not in url]
+    assert len(full) <= 2, "only the newest is shown large, the one kept here and then the one from /recent"
+    assert len(images) > len(full)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_for_everybody_on_a_phone_too(open_page: OpenPage, service: Service, scheme: str) -> None:
+    """Given 360 pixels and either scheme, when used, then nothing sticks out, and axe-core finds nothing serious."""
+    page = open_page(viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True, is_mobile=True)
+    set_more(page, ddim_steps=2)
+    draw(page, "a green square, " * 20)
+    expect(page.locator(".tile").first).to_be_visible()
+    expect(page.locator(".stage .final")).to_be_in_viewport()
+
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert shut_out(page) == []
+    page.locator(".tile .open").first.tap()
+    expect(page.locator(".viewer")).to_be_visible()
+    assert page.evaluate("document.querySelector('.viewer').scrollWidth") <= 360
+    assert shut_out(page) == []
+    page.get_by_role("button", name="Close").first.tap()
+    for at in (0, 1):
+        page.locator(".pick input").nth(at).check(force=True)
+    page.get_by_role("button", name="Side by side").tap()
+    expect(page.locator(".comparison img")).to_have_count(2)
+    assert shut_out(page) == []
+
+
+def test_a_server_that_is_away_is_waited_for(open_page: OpenPage) -> None:
+    """Given a server that does not answer, when something is asked, then the page says so, and goes on when it is
+    back."""
+    page = open_page()
+    page.route("**/*", lambda route: route.abort())
+    draw(page, "a boat")
+    expect(page.locator(".connection")).to_have_text(re.compile("away"))
+    expect(page.locator(".send .error")).to_have_text(re.compile("cannot be reached"))
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a boat")
+
+    page.unroute("**/*")
+    expect(page.locator(".connection")).to_be_empty()
+    page.locator("#draw").click()
+    expect(page.locator(".stage .final")).to_be_visible()
+
+
+def test_a_key_is_asked_for_and_kept_on_request_alone(open_page: OpenPage, service: Service) -> None:
+    """Given a service with a key of its own and private results, when one draws, then the page asks for the key, shows
+    the image with it, and knows it after a reload only if it was told to."""
+    api = service.start_api(API_KEYS="sesame", PRIVATE_RESULTS="true")
+    try:
+        page = open_page(api.url)
+        set_more(page, ddim_steps=2)
+        draw(page, "a yellow triangle")
+        key = page.get_by_role("textbox", name="Key")
+        for remembered in (False, True):
+            expect(key).to_be_visible()
+            key.fill("sesame")
+            page.get_by_label("Remember it in this browser").set_checked(remembered)
+            page.get_by_role("button", name="Use it").click()
+            page.locator("#draw").click()
+            expect(page.locator(".stage .final")).to_have_attribute("src", re.compile("^blob:"))
+            expect(page.locator(".tile img").first).to_have_attribute("src", re.compile("^blob:"))
+            assert ("sesame" in str(page.context.storage_state())) is remembered
+            page.reload()
+            page.locator("#draw:enabled").click()
+        expect(page.locator(".stage .caption .state")).to_have_text(re.compile("Done in"))
+    finally:
+        service.stop(api.child)
