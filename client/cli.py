@@ -5,11 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from client.errors import ClientError, Refused
+from client.errors import CannotBeSent, ClientError, Refused
 from shared.version import VERSION
 
 # in the order in which the help lists them; each is imported only when it is needed
@@ -50,6 +51,7 @@ class CommandLine(click.Group):
 
         if not standalone_mode:
             return run()
+        _open_what_is_closed()
         try:
             status = run()
             sys.stdout.flush()
@@ -63,11 +65,21 @@ class CommandLine(click.Group):
             sys.exit(wrong.exit_code)
         except ClientError as wrong:
             _tell(str(wrong))
-            sys.exit(USAGE if isinstance(wrong, Refused) and wrong.code == "invalid_request" else FAILED)
+            is_usage = isinstance(wrong, CannotBeSent) or (
+                isinstance(wrong, Refused) and wrong.code == "invalid_request"
+            )
+            sys.exit(USAGE if is_usage else FAILED)
         except OSError as wrong:
             _tell(f"{wrong.filename}: {wrong.strerror}." if wrong.filename else f"{wrong.strerror or wrong}.")
             sys.exit(FAILED)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_what_is_closed() -> None:
+    """Print to nowhere where a shell has closed standard output or error (`>&-`): Python has None for it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
 
 
 def _tell(sentence: str) -> None:
@@ -84,7 +96,15 @@ def _leave_the_pipe() -> NoReturn:
     sys.exit(FAILED)
 
 
-@click.command(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_SETTINGS = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    # PDIFF_GENERATE_MODEL=sd15 stands for `pdiff generate --model sd15`, and so on
+    "auto_envvar_prefix": "PDIFF",
+}
+
+
+@click.command(cls=CommandLine, context_settings=_SETTINGS)
 @click.version_option(VERSION, prog_name="personal-diffusion")
 def cli() -> None:
     """Personal Diffusion: a queued Stable Diffusion service of your own."""

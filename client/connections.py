@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from client.errors import BadAnswer, ClientError, ServerAway
+from client.errors import BadAnswer, CannotBeSent, ClientError, ServerAway
 from client.flows import Flow, Listen, NextEvent, Patience, Pause, Step, Told
 from client.wire import Answer, Event, Send
 from shared.version import VERSION
@@ -44,15 +44,19 @@ class Address:
         return self._url
 
     def request(self, client: httpx2.Client | httpx2.AsyncClient, step: Send | Listen) -> httpx2.Request:
-        """The request of a step; the key goes to the service alone, and nowhere a link leads to."""
+        """The request of a step; the key goes to the service, and nowhere a link leads to. Raises CannotBeSent."""
         own = step.path.startswith("/")
         method, body = (step.method, step.body) if isinstance(step, Send) else ("GET", None)
         wait_s = _ANSWER_S if isinstance(step, Send) else _SILENCE_S
-        return client.build_request(
-            method, f"{self}{step.path}" if own else step.path, json=body,
-            headers=dict(step.headers) | (self._headers if own else {}),
-            timeout=httpx2.Timeout(wait_s, connect=_CONNECT_S),
-        )  # fmt: skip
+        try:
+            return client.build_request(
+                method, f"{self}{step.path}" if own else step.path, json=body,
+                headers=dict(step.headers) | (self._headers if own else {}),
+                timeout=httpx2.Timeout(wait_s, connect=_CONNECT_S),
+            )  # fmt: skip
+        except (UnicodeError, ValueError) as wrong:
+            what = "text that is no Unicode" if isinstance(wrong, UnicodeError) else "a number that JSON does not have"
+            raise CannotBeSent(f"A parameter has {what}; nothing was sent.") from None
 
     def problem(self, error: httpx2.HTTPError | httpx2.InvalidURL) -> ClientError:
         """What a failure of the connection means for a person."""

@@ -4,6 +4,7 @@ ClientError
 ├── ServerAway       nobody answers at the address
 ├── BadAnswer        what answers is not this service, or broke off
 ├── Refused          the service said no, and why
+├── CannotBeSent     a parameter has a value that no request can carry
 ├── NotAnImageFile   what should be an image is none
 ├── LocalError       something on this machine: a file, a folder, a terminal
 └── JobEnded         a job was accepted and gave no images
@@ -23,6 +24,10 @@ class ServerAway(ClientError):
 
 
 class BadAnswer(ClientError):
+    pass
+
+
+class CannotBeSent(ClientError):
     pass
 
 

@@ -144,7 +144,7 @@ def follow(job_id: str, patience: Patience, previews: bool = False) -> Flow[JobS
     known = yield from status(job_id, patience)
     after, pause = "", _FIRST_PAUSE_S
     while not known.ended:
-        heard = yield from _listen(job_id, after)
+        heard = yield from _listen(job_id, after, previews)
         if heard is None:
             return (yield from _look(job_id, patience, previews))
         if heard == after:  # the stream ended without a word
@@ -156,10 +156,11 @@ def follow(job_id: str, patience: Patience, previews: bool = False) -> Flow[JobS
     return known
 
 
-def _listen(job_id: str, after: str) -> Flow[str | None]:
+def _listen(job_id: str, after: str, previews: bool) -> Flow[str | None]:
     """Yield what a stream of events tells; gives the id of the last event, and None where there is no such stream."""
     with suppress(ServerAway):
-        opened: Answer = yield Listen(f"/events/{job_id}", {"Last-Event-ID": after} if after else {})
+        query = "?previews=true" if previews else ""
+        opened: Answer = yield Listen(f"/events/{job_id}{query}", {"Last-Event-ID": after} if after else {})
         if opened.content_type != "text/event-stream":
             return None
         while told := (yield NextEvent()):

@@ -56,7 +56,7 @@ def list_jobs(client: Any, most: int, as_json: bool) -> None:
     known = {entry.id: entry.prompt for entry in Journal(own_folder()).latest(client.url, most)}
     for job in client.recent():
         known.setdefault(job.id, "")
-    found = [(_state(client, job_id), prompt) for job_id, prompt in known.items()]
+    found = [(_state(client, job_id), prompt) for job_id, prompt in list(known.items())[:most]]
     if as_json:
         click.echo(json.dumps([dict(status.raw) for status, _ in found]))
         return

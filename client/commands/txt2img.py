@@ -15,6 +15,7 @@ from client.server import server_options, with_client
 from shared.request.model import MAX_SEED
 from shared.request.options import NORMALISED, schema_options
 from shared.request.sample_folder import SampleFolder
+from shared.text_files import NotUtf8, lines_of, read_text_file
 
 _OWN = ("prompt", "outdir", "prompt_file", "init_img")
 # what those scripts do when nothing is said; the size is the model's own here
@@ -45,10 +46,8 @@ def txt2img(
     skip_grid, skip_save = bool(parameters.pop("skip_grid", False)), bool(parameters.pop("skip_save", False))
     prompts = [prompt]
     if from_file:
-        prompts = [line for line in from_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        prompts = _prompts(from_file)
         parameters |= {"n_rows": parameters.get("n_rows") or parameters["n_samples"], "n_samples": 1}
-        if not prompts:
-            raise LocalError(f"{from_file} has no prompt in it.")
     if "model" in parameters:
         parameters["model"] = PurePath(parameters["model"]).name
     folder = SampleFolder(outdir or Path("outputs") / ("img2img-samples" if init_img else "txt2img-samples"))
@@ -71,6 +70,17 @@ def txt2img(
     except KeyboardInterrupt:
         ids = " ".join(job.id for job in jobs)
         raise Interrupted(f"interrupted; what was submitted goes on: `pdiff jobs cancel {ids}` ends it.") from None
+
+
+def _prompts(file: Path) -> list[str]:
+    """The lines of a file that have text. Raises LocalError where there are none."""
+    try:
+        prompts = [line for line in lines_of(read_text_file(file)) if line.strip()]
+    except NotUtf8 as wrong:
+        raise LocalError(f"{file} {wrong}.") from None
+    if not prompts:
+        raise LocalError(f"{file} has no prompt in it.")
+    return prompts
 
 
 def _sheet(images: Sequence[Any], columns: int) -> bytes:

@@ -102,6 +102,15 @@ def test_a_lost_answer_makes_no_second_job(client: Client, stub: Stub, loss: Rep
     assert len(set(keys)) == 1
 
 
+def test_a_service_that_restarts_is_waited_for(client: Client, stub: Stub) -> None:
+    """Given connections that break and a 503 while a job is waited for, then the wait goes on to the images."""
+    job = client.generate("a cat")
+    stub.replies["/status"].extend([Reply(drop=True), Reply.error(503, "service_unavailable"), Reply(drop=True)])
+    stub.replies["/events"].append(Reply(drop=True))
+    stub.replies["/images"].append(Reply(drop=True))
+    assert len(job.images) == 1
+
+
 def test_two_requests_are_two_jobs(client: Client) -> None:
     """Given the same request twice, then there are two jobs; with the same key of the caller's, one."""
     assert client.generate("a cat").id != client.generate("a cat").id

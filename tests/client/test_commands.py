@@ -1,7 +1,10 @@
 """The command line against a stand-in for the service: what it prints, writes and sends, and how it ends."""
 
 import json
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,6 +89,8 @@ def test_nothing_but_the_image_goes_to_stdout(run: Run) -> None:
         (["generate", "a cat", "--stepps", "3"], "--steps"),
         (["gnerate"], "No such command"),
         (["jobs", "get", "../x y"], "is no id of a job"),
+        (["generate", "a cat", "--scale", "nan"], "a number that JSON does not have"),
+        (["generate", "a \udcff", "-o", "cat.png"], "text that is no Unicode"),
     ],
 )
 def test_wrong_usage_ends_with_2_before_anything_is_sent(run: Run, stub: Stub, arguments: list[str], said: str) -> None:
@@ -385,6 +390,25 @@ def test_a_batch_is_read_before_it_is_begun(run: Run, stub: Stub) -> None:
         done = run("batch", "-", input=text)
         assert (done.exit_code, said in done.stderr) == (2, True)
     assert stub.seen == []
+
+
+def test_an_option_is_set_once_by_its_variable(run: Run, stub: Stub) -> None:
+    """Given PDIFF_GENERATE_MODEL, then it stands for the option, and the option goes before it."""
+    run("generate", "a cat", env={"PDIFF_GENERATE_MODEL": "sd15"})
+    run("generate", "a cat", "-m", "demo", env={"PDIFF_GENERATE_MODEL": "sd15"})
+    assert [body["ckpt"] for body in stub.posts()] == ["sd15", "demo"]
+
+
+@pytest.mark.parametrize(("closed", "printed"), [(">&-", ""), ("2>&-", "cat.png\n")])
+def test_a_shell_may_close_its_streams(stub: Stub, tmp_path: Path, closed: str, printed: str) -> None:
+    """Given standard output or error that are closed, then the image is drawn all the same, without a trace."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m client generate 'a cat' -o cat.png {closed}"], cwd=tmp_path,
+        env=os.environ | {"PDIFF_SERVER": stub.url, "PDIFF_KEY": KEY, "XDG_CONFIG_HOME": str(tmp_path / "config")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+    assert (tmp_path / "cat.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_no_service_is_needed_for_help_and_completion(run: Run) -> None:

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from client import Client
+from client.wire import Event
 from shared.settings import DUMMY_API_KEY, Settings
 from tests.e2e.service import REPOSITORY, Service, clean_environment
 from tests.images import SAME, decibels
@@ -43,14 +44,17 @@ def environment(service: Service, tmp_path: Path) -> Mapping[str, str]:
 
 
 def test_the_client_follows_a_job_to_its_images(service: Service) -> None:
-    """Given the real service, when a job is waited for, then its progress is told, and images and seeds are there."""
+    """Given the real service, when a job is waited for, then its events tell all, and images and seeds are there."""
     with Client(service.url, DUMMY_API_KEY) as client:
-        kinds = []
-        job = client.generate("a red circle on a blue background", steps=30, seed=7, n_samples=2)
-        job.wait(lambda event: kinds.append(event.kind))
-        assert kinds[-1] == "done"
+        told = list[Event]()
+        job = client.generate("a red circle on a blue background", steps=60, seed=7, n_samples=2)
+        job.wait(told.append, previews=True)
+        assert {event.kind for event in told} >= {"progress", "preview", "done"}
+        assert told[-1].kind == "done"
+        (preview,) = {event.preview[:3] for event in told if event.preview}
+        assert preview == b"\xff\xd8\xff"
         assert (job.seeds, [image.size for image in job.images]) == ((7, 8), [(128, 128), (128, 128)])
-        assert job.parameters["ddim_steps"] == 30
+        assert job.parameters["ddim_steps"] == 60
         assert client.generate("a cat", steps=900, n_samples=8).cancel().state == "REVOKED"
 
 
