@@ -23,6 +23,7 @@ from api.http.hosts import refuse_foreign_pages
 from api.responses.schemas import ErrorAnswer
 from api.routes.catalogue import catalogue_blueprint
 from api.routes.docs import docs_blueprint
+from api.routes.events import events_blueprint
 from api.routes.jobs import jobs_blueprint
 from api.routes.ops import ops_blueprint
 from api.routes.pages import pages_blueprint
@@ -62,7 +63,7 @@ def create_app(services: Services) -> Flask:
     describe_keys(api.spec, services.settings)
     for blueprint in (
         native_blueprint, openai_blueprint, a1111_blueprint, agent_scheduler_blueprint, jobs_blueprint,
-        catalogue_blueprint, ops_blueprint, pages_blueprint,
+        events_blueprint, catalogue_blueprint, ops_blueprint, pages_blueprint,
     ):  # fmt: skip
         api.register_blueprint(blueprint(services))
     api.register_blueprint(docs_blueprint(api.spec.to_dict))

@@ -1,12 +1,14 @@
 """What the views work with: built once a process, handed to the factory, replaced by fakes in tests."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from api.decoding.image_decoder import ImageDecoder
 from api.decoding.thumbnail import make_thumbnail
+from api.events.reader import LOOK_S, EventReader
 from api.http.auth import Door
 from api.http.places import Places
 from api.http.rate_limit import RateLimit
@@ -14,6 +16,8 @@ from api.responses.thumbnails import MakeThumbnail, Thumbnails
 from shared.callback_hosts import CallbackHosts
 from shared.catalogue.models import Catalogue, catalogue_for
 from shared.jobs.chosen_models import ChosenModels
+from shared.jobs.events import EventLog
+from shared.jobs.keys import Keys
 from shared.jobs.store import JobStore
 from shared.jobs.submissions import Submissions
 from shared.jobs.workers import WorkerRegister
@@ -45,7 +49,7 @@ class Services:
     read_image_text: ReadImageText = read_image_text
     make_thumbnail: MakeThumbnail = make_thumbnail
     #: Set when this process is to end: whoever waits for an image is sent to `/status` instead.
-    stopping: threading.Event = field(default_factory=threading.Event)
+    stopping: "Stopping" = field(default_factory=lambda: Stopping())
 
     @cached_property
     def door(self) -> Door:
@@ -67,6 +71,19 @@ class Services:
         """Small versions of stored images, with those that this process made of late."""
         return Thumbnails(self.make_thumbnail)
 
+    @cached_property
+    def listening_places(self) -> Places:
+        """For clients that listen to events."""
+        return Places(self.settings.event_listeners)
+
+    @cached_property
+    def events(self) -> EventReader:
+        """What happens to jobs, for all who wait or listen in this process."""
+        client = connect(self.settings, waits_s=LOOK_S)
+        reader = EventReader(EventLog(client, Keys(self.settings.key_prefix)), self.jobs)
+        self.stopping.when_set(reader.stop)
+        return reader
+
     @property
     def limits(self) -> Limits:
         return Limits(
@@ -79,6 +96,23 @@ class Services:
             callback_hosts=CallbackHosts(self.settings.callback_hosts),
             decode_image=self.decode_image,
         )
+
+
+class Stopping(threading.Event):
+    """That this process is to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: list[Callable[[], None]] = []
+
+    def when_set(self, act: Callable[[], None]) -> None:
+        """Call this once it is set, perhaps more than once."""
+        self._told.append(act)
+
+    def set(self) -> None:
+        super().set()
+        for act in self._told:
+            act()
 
 
 def build_services(settings: Settings) -> Services:

@@ -56,10 +56,15 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-def connect(settings: Settings) -> Any:
-    """A Redis client that gives up after `redis_timeout_s` seconds instead of hanging."""
+def connect(settings: Settings, waits_s: float = 0.0) -> Any:
+    """A Redis client that gives up after `redis_timeout_s` seconds instead of hanging.
+
+    `waits_s`: so much longer for commands that wait in Redis.
+    """
     address = RedisAddress.parse(settings.redis_url)
-    return redis.Redis.from_url(address.for_redis, decode_responses=True, **address.timeouts(settings.redis_timeout_s))
+    timeouts = address.timeouts(settings.redis_timeout_s)
+    timeouts["socket_timeout"] += waits_s
+    return redis.Redis.from_url(address.for_redis, decode_responses=True, **timeouts)
 
 
 class TaskQueue:

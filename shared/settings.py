@@ -17,6 +17,7 @@ from shared.variants import WORKER_VARIANTS
 
 DUMMY_API_KEY = "lksalsdfjliadfds"
 TORCH, OPENVINO = "torch", "openvino"
+AUTO, KEEP, CANCEL = "auto", "keep", "cancel"
 _MIB = 1024 * 1024
 _LONGEST_PRESIGNED_S = 7 * 24 * 3600  # signature version 4 of S3 allows no more
 _GPUS = Regexp(r"(?i:\s*(all|\d+(,\d+)*)?\s*)$", error="Must be 'all' or numbers separated by commas, as in '0,1'.")
@@ -73,6 +74,9 @@ class Settings:
     rate_limit: str = ""
     sync_timeout_s: float = 120.0
     sync_waiters: int = 100
+    event_listeners: int = 500
+    on_disconnect: str = AUTO
+    disconnect_grace_s: float = 30.0
     idempotency_ttl_s: int = 24 * 3600
     retry_window_s: float = 5.0
     api_processes: int = 1
@@ -172,6 +176,9 @@ def read_settings() -> Settings:
             rate_limit=env.str("RATE_LIMIT", default.rate_limit),
             sync_timeout_s=env.float("SYNC_TIMEOUT_S", default.sync_timeout_s, validate=Range(0)),
             sync_waiters=env.int("SYNC_WAITERS", default.sync_waiters, validate=Range(0)),
+            event_listeners=env.int("EVENT_LISTENERS", default.event_listeners, validate=Range(0)),
+            on_disconnect=choice(env, "ON_DISCONNECT", default.on_disconnect, (AUTO, KEEP, CANCEL)),
+            disconnect_grace_s=env.float("DISCONNECT_GRACE_S", default.disconnect_grace_s, validate=Range(0)),
             idempotency_ttl_s=env.int("IDEMPOTENCY_TTL_S", default.idempotency_ttl_s, validate=Range(1)),
             retry_window_s=env.float("RETRY_WINDOW_S", default.retry_window_s, validate=Range(0)),
             api_processes=env.int("API_PROCESSES", default.api_processes, validate=Range(1)),

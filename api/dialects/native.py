@@ -16,6 +16,7 @@ from shared.errors import JobCancelled, TooManyWaiting
 from shared.jobs.records import State
 from shared.jobs.status import status_link
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
+from shared.settings import KEEP
 
 _RESULT = json_answer("With synchronous_request: the result itself; JSON with return_base64", StatusAnswer)
 _RESULT["content"] |= IMAGE_CONTENT
@@ -54,7 +55,7 @@ def native_blueprint(services: Services) -> Blueprint:
         if taken.request.synchronous:
             job = None
             with suppress(TooManyWaiting), services.waiting_places.take():
-                job = wait_for_end(services, taken.job_id)
+                job = wait_for_end(services, taken.job_id, http_request=request, on_disconnect=KEEP)
             if job and job.state is State.SUCCESS:
                 return finished_answer(job, services.results)
             if job:

@@ -6,11 +6,11 @@ from flask_smorest import Blueprint
 from api.document import IMAGE_NAME, JOB_ID, KEY, KEY_IF_PRIVATE, READING, WITH_KEY, json_answer, refusals
 from api.responses.images import IMAGE_CONTENT, archive_answer, finished_answer, image_answer, thumbnail_answer
 from api.responses.schemas import ErrorAnswer, RecentAnswer, StatusAnswer
+from api.routes.visible import visible_job
 from api.services import Services
 from shared.errors import InvalidRequest, NotFinished, NotFound, ResultMissing, StoreUnavailable
 from shared.jobs.records import Job, State
 from shared.jobs.status import describe, image_link, main_image, status_link
-from shared.jobs.store import NO_SUCH_JOB
 from shared.request.intake import load_query
 from shared.request.schemas import THUMBNAIL_WIDTHS, ImageQuery, StatusQuery
 
@@ -49,14 +49,7 @@ def jobs_blueprint(services: Services) -> Blueprint:
     status_query, image_query = StatusQuery(), ImageQuery()
 
     def find(job_id: str) -> Job:
-        """A job that whoever asks may see: with PRIVATE_RESULTS only by its own key, and 404 by any other."""
-        if not services.settings.private_results:
-            return services.jobs.get(job_id)
-        with services.door.enter(request) as caller:
-            job = services.jobs.get(job_id)
-        if job.owner != caller.owner:
-            raise NotFound(NO_SUCH_JOB)
-        return job
+        return visible_job(services, request, job_id)
 
     @blp.route("/status/<job_id>", parameters=[JOB_ID])
     @blp.doc(

@@ -9,7 +9,7 @@ import errno
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from shared.errors import BodyTooSlow, TooManyConnections
 _MOST_HEAD_BYTES = 64 * 1024
 _PIECE = 64 * 1024  # of an answer: so much must be taken within the time for a stall
 _LINGER_S, _LINGER_IDLE_S = 10.0, 2.0
+_READABLE = 1  # to the loop of gevent
 
 
 class Connection(GeventSocket):  # type: ignore[misc]  # gevent ships no types
@@ -95,6 +96,32 @@ class Connection(GeventSocket):  # type: ignore[misc]  # gevent ships no types
                     raise
                 finally:
                     self._sending = False
+
+    @contextmanager
+    def when_gone(self, act: Callable[[], None]) -> Iterator[None]:
+        """Within the block, while a request is at work, call `act` once if the client hangs up; nothing is read.
+
+        A client that sends its next request already is one that is there.
+        """
+        watcher = gevent.get_hub().loop.io(self.fileno(), _READABLE)
+
+        def look() -> None:
+            try:
+                gone = not self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                gone = True
+            watcher.stop()
+            if gone:
+                gevent.spawn(act)  # this is the loop, which must not wait
+
+        watcher.start(look)
+        try:
+            yield
+        finally:
+            watcher.stop()
+            watcher.close()
 
     def linger(self) -> None:
         """Let the client read its answer before the connection closes, though it is still sending."""

@@ -3,18 +3,21 @@
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import redis
 from flask import Request
 
+from api.events.reader import Listener, Notice
 from api.services import Services
+from api.submission.departure import minded
 from api.submission.submit import Taken, take
 from shared.jobs.records import Job
 from shared.request.schemas import GenerateSchema
+from shared.settings import CANCEL
 
-_FIRST_POLL_S = 0.05
-_LAST_POLL_S = 0.5
+_AWAY_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,41 @@ def take_and_wait(
     with ExitStack() as held:
         place = services.waiting_places.take()
         taken = take(services, http_request, schema, admitted=lambda: held.enter_context(place), **how)
-        return Waited(taken, wait_for_end(services, taken.job_id, timeout_s))
+        return Waited(taken, wait_for_end(services, taken.job_id, timeout_s, http_request=http_request))
 
 
-def wait_for_end(services: Services, job_id: str, timeout_s: float | None = None) -> Job | None:
-    """The job once it has ended, however it ended; None when the time is up, or this server is to end.
+def wait_for_end(
+    services: Services,
+    job_id: str,
+    timeout_s: float | None = None,
+    *,
+    http_request: Request | None = None,
+    on_disconnect: str = CANCEL,
+) -> Job | None:
+    """The job once it has ended, however it ended; None when the time is up, or this server is to end, or the client
+    is gone and somebody else waits for the job.
 
-    `timeout_s`: SYNC_TIMEOUT_S unless given. Raises NotFound or Gone.
+    `timeout_s`: SYNC_TIMEOUT_S unless given. `http_request`: of the client, to mind whether it is still there.
+    `on_disconnect`: what this dialect does when its client goes away, unless the operator chose. Raises NotFound or
+    Gone.
     """
-    timeout_s = services.settings.sync_timeout_s if timeout_s is None else timeout_s
-    begun = time.monotonic()
-    while time.monotonic() < begun + timeout_s and not services.stopping.is_set():
-        with suppress(redis.RedisError):  # the job is queued: a moment without Redis does not end it
-            job = services.jobs.get(job_id)
-            if job.state.final:
-                return job
-        # a tenth of the wait so far: hardly later for short jobs, hardly a load for long ones
-        services.stopping.wait(min(_LAST_POLL_S, max(_FIRST_POLL_S, (time.monotonic() - begun) / 10)))
+    until = time.monotonic() + (services.settings.sync_timeout_s if timeout_s is None else timeout_s)
+    while time.monotonic() < until and not services.stopping.is_set():
+        # the job is queued: a moment without Redis does not end the wait
+        with suppress(redis.RedisError), ExitStack() as held:
+            listener = held.enter_context(services.events.listen(job_id))
+            leave = partial(listener.put, Notice.GONE)
+            held.enter_context(minded(services, http_request, job_id, leave, dialect=on_disconnect))
+            return _ended(services, listener, until)
+        services.stopping.wait(max(0.0, min(_AWAY_PAUSE_S, until - time.monotonic())))
     return None
+
+
+def _ended(services: Services, listener: Listener, until: float) -> Job | None:
+    while True:
+        job = services.jobs.get(listener.job_id)
+        if job.state.final:
+            return job
+        left = until - time.monotonic()
+        if left <= 0 or listener.next(left) in (None, Notice.STOP, Notice.GONE):
+            return None

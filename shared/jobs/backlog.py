@@ -13,7 +13,7 @@ either accepted as a whole or not at all. Lost messages are replaced; one too ma
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -203,6 +203,11 @@ class Backlog:
         writes.zadd(self._keys.kept, {f"{job.record_bytes}:{job.job_id}:{job.owner}": expires}, xx=True)
 
     # ---- what is there
+
+    def ended_or_overdue(self, job_ids: Sequence[str], now: float) -> set[str]:
+        """Of these jobs, those that have ended, and the open ones that are overdue."""
+        overdue = self._redis.zmscore(self._keys.open, job_ids) if job_ids else []
+        return {job_id for job_id, at in zip(job_ids, overdue, strict=True) if at is None or at <= now}
 
     def tasks_waiting(self, variant: str) -> int:
         """How many tasks for the workers of `variant` no message holds."""

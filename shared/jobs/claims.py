@@ -12,6 +12,7 @@ from shared.errors import AttemptsExhausted, InternalError, JobCancelled, Servic
 from shared.jobs.backlog import Backlog, QueuedJob
 from shared.jobs.commits import Records, Writes
 from shared.jobs.endings import Endings
+from shared.jobs.events import EventLog, Kind
 from shared.jobs.fence import Fence
 from shared.jobs.keys import Keys
 from shared.jobs.leases import Leases
@@ -33,6 +34,7 @@ class Claims:
         leases: Leases,
         fence: Fence,
         endings: Endings,
+        events: EventLog,
         pace: Pace,
         clock: Callable[[], float],
         *,
@@ -46,6 +48,7 @@ class Claims:
         self._leases = leases
         self._fence = fence
         self._endings = endings
+        self._events = events
         self._pace = pace
         self._clock = clock
         self._deadline_s = deadline_s
@@ -130,6 +133,8 @@ class Claims:
                     raise TaskBusy("The message does not hold this task any more.")
                 writes.hset(self._keys.taken, message, Taken.parse(message, held).held_by(token))
             self._backlog.began(writes, job_id, overdue)
+            if "started" not in record:
+                self._events.tell(writes, job_id, Kind.BEGUN)
             return claim
 
         return self._records.change(job_id, number, change, message)

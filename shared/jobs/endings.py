@@ -8,6 +8,7 @@ from dataclasses import replace
 from shared.errors import DeadlineExceeded, InternalError, ServiceError
 from shared.jobs.backlog import Backlog, QueuedJob
 from shared.jobs.commits import Records, Writes
+from shared.jobs.events import EventLog, Kind
 from shared.jobs.expiry import ExpiringFolders
 from shared.jobs.fence import Fence
 from shared.jobs.keys import Keys
@@ -31,6 +32,7 @@ class Endings:
         records: Records,
         backlog: Backlog,
         callbacks: PendingCallbacks,
+        events: EventLog,
         folders: ExpiringFolders,
         fence: Fence,
         clock: Callable[[], float],
@@ -44,6 +46,7 @@ class Endings:
         self._records = records
         self._backlog = backlog
         self._callbacks = callbacks
+        self._events = events
         self._folders = folders
         self._fence = fence
         self._clock = clock
@@ -55,7 +58,8 @@ class Endings:
     def end(
         self, writes: Writes, job_id: str, record: Mapping[str, str], state: State, error: ServiceError | None = None
     ) -> None:
-        """Add what every ending writes: state, time, expiry, the tombstone, whom to tell, and what to clear away."""
+        """Add what every ending writes: state, time, expiry, the tombstone, the event, whom to call back, and what to
+        clear away."""
         key, now = self._keys.job(job_id), self._clock()
         expires = now + self._result_ttl_s
         writes.hset(key, mapping={"state": state.value, "finished": repr(now)})
@@ -66,6 +70,7 @@ class Endings:
         writes.set(self._keys.gone(job_id), "1", ex=self._result_ttl_s + self._tombstone_ttl_s)
         request = _request_or_none(record)
         self._backlog.ended(writes, _queued(job_id, record, request), expires)
+        self._events.tell(writes, job_id, Kind.ENDED)
         if request and request.callback_url:
             self._callbacks.add(writes, job_id, now)
         folders = {expiring_folder(job_id)}

@@ -32,13 +32,20 @@ class Fence:
         return task
 
     def objections(self, pipe: Any, claims: Sequence[Claim]) -> dict[Claim, Objection]:
-        """Send what is in the pipeline, and read with it what the records say against the claims.
+        """Send what is in the pipeline, and tell with it what the records say against the claims, as `read` does."""
+        self.ask(pipe, claims)
+        return self.read(claims, pipe.execute()[-len(claims) :] if claims else ())
+
+    def ask(self, pipe: Any, claims: Sequence[Claim]) -> None:
+        """In the caller's pipeline: what the records say of the claims, an answer each."""
+        for claim in claims:
+            pipe.hmget(self._keys.job(claim.job_id), "state", f"row:{claim.task}")
+
+    def read(self, claims: Sequence[Claim], found: Sequence[Any]) -> dict[Claim, Objection]:
+        """What the answers say against the claims.
 
         Of the claims that must not go on, each with LeaseLost, JobCancelled or DeadlineExceeded.
         """
-        for claim in claims:
-            pipe.hmget(self._keys.job(claim.job_id), "state", f"row:{claim.task}")
-        found = pipe.execute()[-len(claims) :] if claims else ()
         raised = {claim: self.objection(claim, *fields) for claim, fields in zip(claims, found, strict=True)}
         return {claim: error for claim, error in raised.items() if error}
 

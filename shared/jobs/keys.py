@@ -23,6 +23,18 @@ class Keys:
         """String: the latest preview, a JPEG in base64."""
         return f"{self.prefix}preview:{job_id}"
 
+    def watched(self, job_id: str) -> str:
+        """String: there while somebody wants to hear of every step of the job."""
+        return f"{self.prefix}watched:{job_id}"
+
+    def viewed(self, job_id: str) -> str:
+        """String: there while somebody wants to see previews of the job."""
+        return f"{self.prefix}viewed:{job_id}"
+
+    def waits(self, job_id: str) -> str:
+        """String: the last client that came to wait for the job, where the job ends with its client."""
+        return f"{self.prefix}waits:{job_id}"
+
     def gone(self, job_id: str) -> str:
         """String: the tombstone of a job that has ended; it outlives the record."""
         return f"{self.prefix}gone:{job_id}"
@@ -93,6 +105,11 @@ class Keys:
         return f"{self.prefix}backlog:bytes"
 
     # ---- of all jobs
+
+    @property
+    def events(self) -> str:
+        """Stream: what happened to jobs of late."""
+        return f"{self.prefix}events"
 
     @property
     def pace(self) -> str:

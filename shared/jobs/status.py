@@ -21,6 +21,16 @@ def main_image(job: Job) -> str:
     return job.grid or job.images[0].name
 
 
+def steps_told(job: Job) -> dict[str, Any]:
+    """How far a job is: what both a status and an event tell of it."""
+    return {
+        "Progress": round(job.progress, 4),
+        "Step": job.step,
+        "Steps": job.steps,
+        "ETA": None if job.eta_s is None else round(job.eta_s, 1),
+    }
+
+
 def describe(job: Job, results: ResultStore) -> dict[str, Any]:
     """The state of a job, without the images' bytes. One that has ended has links to what was finished of it."""
     answer: dict[str, Any] = {

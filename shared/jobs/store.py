@@ -8,7 +8,7 @@ what they rest on (`commits.py`), so that a worker whose lease expired and that 
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from shared.jobs.claims import Claims
 from shared.jobs.commits import Records, Writes
 from shared.jobs.endings import Endings
 from shared.jobs.estimates import Estimates
+from shared.jobs.events import EventLog
 from shared.jobs.expiry import ExpiringFolders
 from shared.jobs.fence import Fence
 from shared.jobs.keys import Keys
@@ -36,6 +37,7 @@ RECENT_KEPT = 50
 NO_SUCH_JOB = "There is no job with this id."
 # how long what the ETAs of waiting jobs come from is thought to be true, so that a poll need not ask for it
 _QUEUE_KNOWN_FOR_S = 1.0
+_WAITS_S = 3600
 
 
 class JobStore:
@@ -74,18 +76,19 @@ class JobStore:
         self.callbacks = PendingCallbacks(client, keys)
         self.folders = ExpiringFolders(client, keys, self.clock)
         self.leases = Leases(client, keys, lease_s)
+        self.events = EventLog(client, keys)
         pace = Pace(client, keys)
         fence = Fence(keys, deadline_s, self.clock)
         self.endings = Endings(
-            keys, self.records, self.backlog, self.callbacks, self.folders, fence, self.clock,
+            keys, self.records, self.backlog, self.callbacks, self.events, self.folders, fence, self.clock,
             result_ttl_s=result_ttl_s, tombstone_ttl_s=tombstone_ttl_s, deadline_s=deadline_s,
             longest_wait_s=longest_wait_s,
         )  # fmt: skip
         self.claims = Claims(
-            client, keys, self.records, self.backlog, self.leases, fence, self.endings, pace, self.clock,
+            client, keys, self.records, self.backlog, self.leases, fence, self.endings, self.events, pace, self.clock,
             deadline_s=deadline_s, max_attempts=max_attempts,
         )  # fmt: skip
-        self.progress = ProgressReports(client, keys, self.leases, fence, result_ttl_s)
+        self.progress = ProgressReports(client, keys, self.leases, fence, self.events, self.get, result_ttl_s)
         self.recovery = Recovery(client, keys, self.backlog, self.leases)
         self._estimates = Estimates(self.backlog.surveyor, pace, queue_known_for_s, self.clock)
         self._admission = Admission(self.endings, self._estimates, most, most_job_bytes)
@@ -173,6 +176,16 @@ class JobStore:
 
         return self.records.change(job_id, None, change)
 
+    # ---- who waits for it
+
+    def came_to_wait(self, job_id: str, client: str) -> None:
+        """A client, by a name of its own, has come to wait for the job."""
+        self.redis.set(self._keys.waits(job_id), client, ex=_WAITS_S)
+
+    def is_last_to_wait(self, job_id: str, client: str) -> bool:
+        """Whether nobody has come to wait for the job after that client."""
+        return bool(self.redis.get(self._keys.waits(job_id)) == client)
+
     # ---- reading
 
     def get(self, job_id: str) -> Job:
@@ -217,6 +230,22 @@ class JobStore:
             self.backlog.queue_rank(pipe, job_id)
             (rank,) = pipe.execute()
         return None if rank is None else rank + 1
+
+    def positions(self, job_ids: Collection[str]) -> dict[str, int | None]:
+        """The places of jobs among those that wait, as `position` gives them, in one round trip."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                self.backlog.queue_rank(pipe, job_id)
+            ranks = pipe.execute()
+        return {job_id: None if rank is None else rank + 1 for job_id, rank in zip(job_ids, ranks, strict=True)}
+
+    def ended_or_overdue(self, job_ids: Collection[str]) -> set[str]:
+        """Of these jobs, those that are not open any more, or should not be: `get` ends them."""
+        return self.backlog.ended_or_overdue(list(job_ids), self.clock())
+
+    def estimate(self, job: Job) -> Job:
+        """The same job with an ETA from now, by its position and its progress."""
+        return replace(job, eta_s=self._estimates.eta_s(job))
 
     def recent(self, owner: str, count: int) -> list[Job]:
         """The last `count` successful jobs of `owner` that can be read, newest first."""

@@ -337,3 +337,9 @@ class ImageQuery(Schema):
         unknown = EXCLUDE  # programs add marks of their own to the addresses of images
 
     width = fields.Integer(load_default=None, validate=OneOf(THUMBNAIL_WIDTHS))
+
+
+class EventsQuery(Schema):
+    """`GET /events/<id>?previews=true`."""
+
+    previews = fields.Boolean(load_default=False)

@@ -17,6 +17,7 @@ CHOICES = {
     "log_level": "DEBUG",
     "worker_gpus": "0,1",
     "cpu_backend": "openvino",
+    "on_disconnect": "cancel",
     "redis_url": "unix:///run/redis.sock?db=3",
 }
 

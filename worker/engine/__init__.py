@@ -2,6 +2,6 @@
 
 from worker.engine.curve_files import CurveFiles
 from worker.engine.engine import Engine
-from worker.engine.request import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
+from worker.engine.request import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket, WantsPreview
 
-__all__ = ["CurveFiles", "DenoiseRequest", "Denoised", "Engine", "OnPreview", "OnStep", "Ticket"]
+__all__ = ["CurveFiles", "DenoiseRequest", "Denoised", "Engine", "OnPreview", "OnStep", "Ticket", "WantsPreview"]

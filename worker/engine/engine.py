@@ -27,7 +27,7 @@ from worker.engine.failure import make_good, translated
 from worker.engine.inbox import Inbox
 from worker.engine.measurement import Measurement
 from worker.engine.options import resolve
-from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket
+from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket, WantsPreview, always
 from worker.engine.running import RunningRequest
 from worker.engine.scheduler import Scheduler
 from worker.hardware.cores import cores_for
@@ -92,17 +92,23 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join()
 
-    def submit(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> Ticket:
+    def submit(
+        self,
+        request: DenoiseRequest,
+        on_step: OnStep,
+        on_preview: OnPreview | None = None,
+        wants_preview: WantsPreview = always,
+    ) -> Ticket:
         """Take a request and return at once.
 
         `on_step(step, steps)` runs on the engine's thread after each model evaluation. When it raises an `Objection`,
         the request ends with that error within that step; other requests are untouched. `on_preview(image)` is
-        called the same way every few evaluations. Raises InvalidRequest.
+        called the same way every few evaluations, where `wants_preview()` says so. Raises InvalidRequest.
         """
         request.check((self._catalogue.find(request.params.model) or self._catalogue.default).facts.size_step)
         for text in (request.prompt, request.params.negative_prompt):
             parse_prompt(text)  # kept there for the engine's thread, on which everybody else would wait for it
-        ticket = Ticket(request, on_step, on_preview)
+        ticket = Ticket(request, on_step, on_preview, wants_preview)
         self._inbox.put(ticket)
         return ticket
 

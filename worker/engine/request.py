@@ -17,6 +17,14 @@ OnStep = Callable[[int, int], None]
 """Called as `on_step(step, steps)` on the engine's thread after each model evaluation."""
 
 OnPreview = Callable[[Image.Image], None]
+WantsPreview = Callable[[], bool]
+
+
+def always() -> bool:
+    """Somebody wants to see every preview."""
+    return True
+
+
 """Called with a small image (RGB, an eighth of the size) of what the request is becoming."""
 
 
@@ -69,10 +77,17 @@ class Denoised:
 class Ticket:
     """A request in the engine's hands. Safe to use from any thread."""
 
-    def __init__(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> None:
+    def __init__(
+        self,
+        request: DenoiseRequest,
+        on_step: OnStep,
+        on_preview: OnPreview | None = None,
+        wants_preview: WantsPreview = always,
+    ) -> None:
         self.request = request
         self.on_step = on_step
         self.on_preview = on_preview
+        self.wants_preview = wants_preview
         self.arrived = time.monotonic()
         self.context = contextvars.copy_context()
         """The submitting thread's, so that what the engine logs of this request carries the job's id."""

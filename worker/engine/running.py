@@ -186,7 +186,8 @@ class RunningRequest:
         self.step += 1
         self._advance(self._finite(prediction, "UNet"))
         self.ticket.on_step(self.step, self._steps())
-        if self.ticket.on_preview and self.pending is not None and self.step % _PREVIEW_EVERY == 1:
+        due = self.pending is not None and self.step % _PREVIEW_EVERY == 1
+        if due and self.ticket.on_preview and self.ticket.wants_preview():
             try:
                 small = Previewer.of(self.checkpoint, self.family.to_pixels).image(latents, timestep, prediction)
             except Exception:  # whatever it is, the request can do without

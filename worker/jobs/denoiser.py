@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from worker.engine import DenoiseRequest, OnPreview, OnStep, Ticket
+from worker.engine import DenoiseRequest, OnPreview, OnStep, Ticket, WantsPreview
 
 
 class Denoiser(Protocol):
@@ -11,4 +11,6 @@ class Denoiser(Protocol):
 
     def fetch(self, model: str, report: Callable[[int], None]) -> None: ...
 
-    def submit(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> Ticket: ...
+    def submit(
+        self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None, wants_preview: WantsPreview
+    ) -> Ticket: ...

@@ -8,8 +8,8 @@ import io
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import redis
@@ -29,6 +29,7 @@ _PAUSE_S = 0.1
 _AWAY_PAUSE_S = 1.0
 _LEAVE_S = 5.0
 _PREVIEW_PAUSE_S = 1.0
+_LOOK_PAUSE_S = 1.0
 _PREVIEW_SIDE = 128  # pixels
 
 
@@ -52,6 +53,8 @@ class TaskProgress:
         self._image: Image.Image | None = None
         self._offered = self._told = _State(tuple(self._samples), None)
         self._next_preview = 0.0
+        self.is_viewed = False
+        """Whether somebody wants to see previews."""
 
     def of_sample(self, sample: int) -> OnStep:
         """What the engine calls after each step of one of the task's samples."""
@@ -61,6 +64,10 @@ class TaskProgress:
             self._wake()
 
         return on_step
+
+    def wants_preview(self) -> bool:
+        """Whether a preview is worth making."""
+        return self.is_viewed
 
     def show(self, small: Image.Image) -> None:
         """Take a small image of what the first sample is becoming."""
@@ -95,6 +102,7 @@ class Reporter:
         self._clock = clock
         self._lock = threading.Lock()
         self._tasks: list[TaskProgress] = []
+        self._look_at = 0.0
         self._news = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
@@ -117,6 +125,8 @@ class Reporter:
         DeadlineExceeded, or an InternalError where its record cannot be written.
         """
         task = TaskProgress(claim, end, self._news.set)
+        with suppress(redis.RedisError):  # then the next look tells
+            task.is_viewed = claim.job_id in self._jobs.events.viewed([claim.job_id])
         with self._lock:
             self._tasks.append(task)
         try:
@@ -129,8 +139,20 @@ class Reporter:
         """Send what is new of all tasks, in one round trip; False when Redis is away, so that it is still new."""
         with self._lock:
             tasks = list(self._tasks)
+        self._look(tasks)
         news = {task: progress for task in tasks if (progress := task.news(self._clock()))}
         return not news or self._send(news)
+
+    def _look(self, tasks: Sequence[TaskProgress]) -> None:
+        """See whose previews somebody wants to see, once a second at most."""
+        now = self._clock()
+        if not tasks or now < self._look_at:
+            return
+        self._look_at = now + _LOOK_PAUSE_S
+        with suppress(redis.RedisError):
+            viewed = self._jobs.events.viewed([task.claim.job_id for task in tasks])
+            for task in tasks:
+                task.is_viewed = task.claim.job_id in viewed
 
     def _send(self, news: Mapping[TaskProgress, Progress]) -> bool:
         try:

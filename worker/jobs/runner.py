@@ -204,7 +204,8 @@ class TaskRunner:
                 for sample in range(claim.request.n_samples):
                     on_preview = progress.show if sample == 0 else None
                     request = denoise_request(claim.request, claim.task, sample, start)
-                    tickets.append(self._engine.submit(request, progress.of_sample(sample), on_preview))
+                    on_step = progress.of_sample(sample)
+                    tickets.append(self._engine.submit(request, on_step, on_preview, progress.wants_preview))
                 return [ticket.result() for ticket in tickets]
             except BaseException:
                 for ticket in tickets:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from gevent import socket
+from gevent.event import Event
 
 from api.serving.connections import Connection, Connections, _group
 from shared.errors import BodyTooSlow, TooManyConnections
@@ -131,3 +132,27 @@ def test_who_gives_way_amid_a_body_can_be_told(pair):
     assert client.recv(100) == b"why"
     connection.end_body()
     assert connection.recv(100) == b""
+
+
+def test_a_client_that_hangs_up_is_noticed_while_it_waits(pair):
+    """Given a request at work, when its client hangs up, then that is told once."""
+    connection, client = pair
+    gone = Event()
+    with connection.when_gone(gone.set):
+        client.close()
+        assert gone.wait(10)
+    assert connection.recv(100) == b""
+
+
+def test_a_client_that_is_there_is_not_taken_for_gone(pair):
+    """Given requests at work, when their client says nothing, or sends its next request, then nothing is told, and
+    nothing of what it sent is lost."""
+    connection, client = pair
+    gone = Event()
+    with connection.when_gone(gone.set):
+        assert not gone.wait(0.05)
+        client.sendall(b"GET")
+        assert not gone.wait(0.05)
+    assert connection.recv(100) == b"GET"
+    client.close()
+    assert not gone.wait(0.05)

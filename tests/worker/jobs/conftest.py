@@ -11,7 +11,7 @@ from PIL import Image
 from shared.jobs.store import JobStore
 from shared.request.model import ImageRequest
 from shared.storage.results import ResultStore
-from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket
+from worker.engine import Denoised, DenoiseRequest, OnPreview, OnStep, Ticket, WantsPreview
 from worker.jobs.progress import Reporter
 from worker.jobs.runner import TaskRunner
 
@@ -32,9 +32,11 @@ class FakeEngine:
             report(percent)
             self.before_result()
 
-    def submit(self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None = None) -> Ticket:
+    def submit(
+        self, request: DenoiseRequest, on_step: OnStep, on_preview: OnPreview | None, wants_preview: WantsPreview
+    ) -> Ticket:
         self.requests.append(request)
-        ticket = FakeTicket(self, request, on_step, on_preview)
+        ticket = FakeTicket(self, request, on_step, on_preview, wants_preview)
         self.tickets.append(ticket)
         if error := self.errors.pop(0) if self.errors else None:
             ticket.outcome.set_exception(error)
@@ -48,7 +50,7 @@ class FakeEngine:
                 return
             self.before_result()
             ticket.on_step(step, params.steps)
-            if ticket.on_preview:
+            if ticket.on_preview and ticket.wants_preview():
                 ticket.on_preview(Image.new("RGB", (params.width // 8, params.height // 8), (0, 200, 0)))
             self.after_step()
         colour = (ticket.request.noise_seed % 256, 100, 0)

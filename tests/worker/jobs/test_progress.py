@@ -267,3 +267,36 @@ def test_a_fault_does_not_end_the_thread(
     reporter.start()
     until(lambda: jobs.progress.preview("j"))
     assert "tried again" in caplog.text
+
+
+def test_who_comes_later_sees_previews_too(jobs: NotedJobs, reporter: Reporter, follow: Follow, clock: Clock) -> None:
+    """Given tasks under way whose previews nobody wants, when somebody asks for one's, then previews of that job are
+    wanted within a second, and no others."""
+    tasks = {job_id: follow(job_id) for job_id in "ab"}
+    reporter.send()
+    jobs.progress.preview("a")
+    clock.now += 1
+    reporter.send()
+    assert {job_id: task.wants_preview() for job_id, task in tasks.items()} == {"a": True, "b": False}
+
+
+def test_without_redis_previews_are_as_they_were(
+    jobs: NotedJobs, reporter: Reporter, follow: Follow, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given previews that are wanted, when Redis cannot say whether they still are, then they are made, and the steps
+    are told."""
+    task = follow("j")
+    jobs.progress.preview("j")
+    clock.now += 1
+    reporter.send()
+
+    def away(_: object) -> None:
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(jobs.events, "viewed", away)
+    clock.now += 1
+    task.of_sample(0)(1, 20)
+    assert reporter.send()
+    assert task.wants_preview()
+    with reporter.follow(task.claim, lambda _error: None) as other:
+        assert not other.wants_preview()

@@ -368,8 +368,10 @@ def test_a_model_that_only_another_worker_has_is_left_to_it(
 
 
 def test_a_running_job_has_a_preview(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
-    """Given a job under way, when a step is done, then a small JPEG of the image can be read, but not before."""
+    """Given a job under way whose preview somebody asked for, when a step is done, then a small JPEG of the image can
+    be read, but not before."""
     previews: list[str | None] = []
+    jobs.progress.preview("j")
     engine.before_result = lambda: previews.append(jobs.progress.preview("j"))
     jobs.accept("j", request_of(width=128, height=64, steps=2))
     runner.run(TaskRef("j", 0))
@@ -377,6 +379,15 @@ def test_a_running_job_has_a_preview(runner: TaskRunner, jobs: JobStore, engine:
     assert previews[1]
     with Image.open(io.BytesIO(base64.b64decode(previews[1]))) as small:
         assert (small.format, small.size) == ("JPEG", (128, 64))
+
+
+def test_a_preview_that_nobody_wants_to_see_is_not_made(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
+    """Given a job whose previews nobody asked for, when it runs, then none is made."""
+    jobs.accept("j", request_of(steps=5))
+    runner.run(TaskRef("j", 0))
+    assert jobs.get("j").state is State.SUCCESS
+    assert not engine.tickets[0].wants_preview()
+    assert list(jobs.redis.scan_iter("test:preview:*")) == []
 
 
 @pytest.fixture
