@@ -41,6 +41,8 @@ def objection(words: list[str]) -> str | None:
         return None
     if name in ("ZRANGE", "LRANGE") and int(arguments[2]) >= 0 and int(arguments[2]) - int(arguments[1]) < 1000:
         return None
+    if name == "XADD" and "MAXLEN" in arguments:  # lets go of a node of the stream at most, beside what it adds
+        return None
     if name == "SRANDMEMBER" and len(arguments) == 2:
         return None
     return " ".join(words)

@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from api.events.reader import EventReader, Moved, Notice
+from shared.errors import DeadlineExceeded
 from shared.jobs.events import EventLog, Kind
 from shared.jobs.keys import Keys
 from shared.jobs.records import Progress
@@ -23,9 +24,7 @@ def make_reader(world):
     def make(jobs=None, **chosen):
         client = redis.Redis.from_url(world.server.url, decode_responses=True, socket_timeout=LONG_S, retry=None)
         made.append(client)
-        reader = EventReader(EventLog(client, Keys("pd:")), jobs or world.services.jobs, **chosen)
-        reader.client = client
-        return reader
+        return EventReader(EventLog(client, Keys("pd:")), jobs or world.services.jobs, **chosen)
 
     yield make
     for client in made:
@@ -39,7 +38,7 @@ def reader(make_reader):
 
 def kinds(listener, until=Kind.ENDED):
     """What comes, up to that kind."""
-    found = []
+    found: list[Kind] = []
     while not found or found[-1] is not until:
         item = listener.next(LONG_S)
         assert item is not None, found
@@ -163,7 +162,7 @@ def test_a_job_that_waited_too_long_ends_without_a_worker(world, make_reader):
         assert listener.next(LONG_S) is Notice.LOOK
         while not jobs.get("late").state.final:
             assert listener.next(LONG_S) is Notice.LOOK
-        assert jobs.get("late").error.code == "deadline_exceeded"
+        assert isinstance(jobs.get("late").error, DeadlineExceeded)
         while (item := listener.next(LONG_S)) is Notice.LOOK:
             pass
         assert item.kind is Kind.ENDED
@@ -171,7 +170,7 @@ def test_a_job_that_waited_too_long_ends_without_a_worker(world, make_reader):
 
 def cut_off(world, reader):
     """Cut the reader off from Redis; gives what lets it in again."""
-    pool = reader.client.connection_pool
+    pool = reader._events._redis.connection_pool
     port, pool.connection_kwargs["port"] = pool.connection_kwargs["port"], 1  # nobody listens there
     for each in world.redis.client_list():
         if each["cmd"].startswith("xread"):

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ class Sent:
 
     id: str
     kind: str
-    data: dict
+    data: dict[str, Any]
 
 
 class Stream:
