@@ -147,13 +147,10 @@ class EventReader:
                     self._catch_up()
                     away = False
                 self._one_turn()
-            except redis.RedisError as error:
-                if not away:
-                    log.warning("no events can be read, that will be tried again: %s", error)
-                away = True
-                time.sleep(_AWAY_PAUSE_S)
-            except Exception:
-                log.exception("what happened cannot be told, that will be tried again")
+            except Exception as error:
+                if not away and self._listeners:
+                    passing = isinstance(error, redis.RedisError)
+                    log.warning("no events can be read, that will be tried again: %s", error, exc_info=not passing)
                 away = True
                 time.sleep(_AWAY_PAUSE_S)
 

@@ -70,6 +70,20 @@ class Process:
         return self.wait(line, lambda: wait_for_end(self.services, job_id, http_request=http_request, **how))
 
 
+@pytest.fixture(autouse=True)
+def _nothing_goes_on():
+    """No test leaves behind what still minds its clients."""
+    yield
+    departures_end()
+
+
+def departures_end():
+    """Wait until nobody minds any more who hung up."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(LONG_S)
+
+
 def the_job(world):
     """The id of the one job there is, once it is there."""
     while not (keys := world.job_keys()):
@@ -175,6 +189,7 @@ def test_a_job_that_has_ended_stays_as_it_is(world):
     world.work(job_id)
     waiting.join(LONG_S)
     act()
+    departures_end()
 
     assert process.results[0].state is State.SUCCESS
     assert state(world, job_id) is State.SUCCESS
@@ -190,10 +205,8 @@ def test_a_process_that_ends_cancels_nothing(world):
     (act,) = line.acts
     process.services.stopping.set()
     waiting.join(LONG_S)
-    before = set(threading.enumerate())
     act()
-    for timer in set(threading.enumerate()) - before:
-        timer.join(LONG_S)
+    departures_end()
 
     assert process.results == [None]
     assert state(world, job_id) is State.PENDING
