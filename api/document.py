@@ -73,17 +73,20 @@ _DUMMY_IS = f"While the operator has set no `API_KEYS`: `{DUMMY_API_KEY}`."
 
 
 def refusals(*kinds: type[ServiceError], schema: type[Schema] = ErrorAnswer) -> dict[str, Any]:
-    """The `responses` of errors: one for each HTTP status, which names its codes, in the shape of `schema`."""
+    """The `responses` of errors: one for each HTTP status, which names its codes, and one for any other error.
+
+    All have the shape of `schema`.
+    """
     codes: dict[HTTPStatus, list[str]] = {}
     for kind in kinds:
         codes.setdefault(STATUS[kind], []).append(kind.code)
-    return {
-        str(int(status)): {
-            "description": f"{status.phrase}: {', '.join(f'`{code}`' for code in sorted(set(found)))}",
-            "content": {"application/json": {"schema": schema}},
-        }
+    told = {
+        str(int(status)): json_answer(
+            f"{status.phrase}: {', '.join(f'`{code}`' for code in sorted(set(found)))}", schema
+        )
         for status, found in sorted(codes.items())
     }
+    return told | {"default": json_answer("Any other error", schema)}
 
 
 def json_answer(description: str, schema: type[Schema]) -> dict[str, Any]:
