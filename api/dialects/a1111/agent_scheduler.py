@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
+from api.dialects.a1111 import bodies
 from api.dialects.a1111.drawing import Queueing
 from api.dialects.a1111.errors import name_job
 from api.dialects.a1111.lists import available_models
@@ -15,10 +16,7 @@ from api.dialects.a1111.schemas import (
     OBJECT,
     READING_ENDS,
     A1111ErrorAnswer,
-    body_example,
-    img2img_example,
     inline_answer,
-    txt2img_example,
 )
 from api.dialects.a1111.tasks import NO_TASK, owned_job, refusal, status_of, task_entry
 from api.document import IDEMPOTENCY_KEY, JOB_ID, KEY, SUBMITTING, refusals
@@ -42,9 +40,9 @@ def agent_scheduler_blueprint(services: Services) -> Blueprint:
     blp = Blueprint("agent_scheduler", __name__, url_prefix=PREFIX, description="A1111's queue of jobs, an extension")
     generate_schema, img2img_schema = GenerateSchema(services.limits), Img2ImgSchema(services.limits)
 
-    def queues(example: Mapping[str, Any]) -> Any:
+    def queues(body: Mapping[str, Any]) -> Any:
         answers = refusals(*SUBMITTING, errors.NotFound, schema=A1111ErrorAnswer) | {"200": inline_answer(OBJECT)}
-        return blp.doc(security=KEY, parameters=[IDEMPOTENCY_KEY], requestBody=body_example(example), responses=answers)
+        return blp.doc(security=KEY, parameters=[IDEMPOTENCY_KEY], requestBody=body, responses=answers)
 
     def reads(schema: Mapping[str, Any], *parameters: Mapping[str, Any]) -> Any:
         answers = refusals(*READING_ENDS, schema=A1111ErrorAnswer) | {"200": inline_answer(schema)}
@@ -61,13 +59,13 @@ def agent_scheduler_blueprint(services: Services) -> Blueprint:
             return owned_job(services, caller.owner, job_id)
 
     @blp.route("/queue/txt2img", methods=["POST"])
-    @queues(txt2img_example() | {"checkpoint": "demo"})
+    @queues(bodies.QUEUE_TXT2IMG)
     def queue_txt2img() -> Response:
         """Queue a text to image (A1111's queue)."""
         return queue(generate_schema)
 
     @blp.route("/queue/img2img", methods=["POST"])
-    @queues(img2img_example())
+    @queues(bodies.QUEUE_IMG2IMG)
     def queue_img2img() -> Response:
         """Queue an image to image (A1111's queue)."""
         return queue(img2img_schema)

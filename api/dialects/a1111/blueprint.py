@@ -6,6 +6,7 @@ from typing import Any
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
+from api.dialects.a1111 import bodies
 from api.dialects.a1111.drawing import Drawing
 from api.dialects.a1111.extras import batch_images, single_image
 from api.dialects.a1111.lists import LISTINGS, WITHOUT_EFFECT, Listing
@@ -20,13 +21,10 @@ from api.dialects.a1111.schemas import (
     READING_ENDS,
     SENDING_ENDS,
     A1111ErrorAnswer,
-    body_example,
     described,
-    img2img_example,
     inline_answer,
-    txt2img_example,
 )
-from api.document import EXAMPLE_IMAGE, IDEMPOTENCY_KEY, KEY, refusals
+from api.document import IDEMPOTENCY_KEY, KEY, refusals
 from api.services import Services
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
@@ -42,11 +40,11 @@ def a1111_blueprint(services: Services) -> Blueprint:
     blp = Blueprint("a1111", __name__, url_prefix=PREFIX, description="Images as clients of the A1111 web UI ask")
     generate_schema, img2img_schema = GenerateSchema(services.limits), Img2ImgSchema(services.limits)
 
-    def draws(example: Mapping[str, Any]) -> Any:
+    def draws(body: Mapping[str, Any]) -> Any:
         return blp.doc(
             security=KEY,
             parameters=[IDEMPOTENCY_KEY],
-            requestBody=body_example(example),
+            requestBody=body,
             responses=refusals(*DRAWING_ENDS, schema=A1111ErrorAnswer) | {"200": IMAGES},
         )
 
@@ -54,9 +52,9 @@ def a1111_blueprint(services: Services) -> Blueprint:
         answers = refusals(*READING_ENDS, schema=A1111ErrorAnswer) | {"200": inline_answer(schema)}
         return blp.doc(security=KEY, responses=answers, **more)
 
-    def sends(example: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
+    def sends(body: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
         answers = refusals(*SENDING_ENDS, schema=A1111ErrorAnswer) | {"200": inline_answer(schema)}
-        return blp.doc(security=KEY, requestBody=body_example(example), responses=answers)
+        return blp.doc(security=KEY, requestBody=body, responses=answers)
 
     def with_body(act: Callable[[Services, Mapping[str, Any]], Any]) -> Response:
         """What `act` makes of the body; it counts as a request of the key."""
@@ -69,13 +67,13 @@ def a1111_blueprint(services: Services) -> Blueprint:
             return jsonify(act(services, caller.owner))
 
     @blp.route("/txt2img", methods=["POST"])
-    @draws(txt2img_example())
+    @draws(bodies.TXT2IMG)
     def txt2img() -> Response:
         """Draw images from a prompt (A1111)."""
         return Drawing(services, generate_schema).wait(request)
 
     @blp.route("/img2img", methods=["POST"])
-    @draws(img2img_example())
+    @draws(bodies.IMG2IMG)
     def img2img() -> Response:
         """Redraw an image after a prompt (A1111)."""
         return Drawing(services, img2img_schema).wait(request)
@@ -106,7 +104,7 @@ def a1111_blueprint(services: Services) -> Blueprint:
         return by_owner(options_of)
 
     @blp.route("/options", methods=["POST"])
-    @sends({"sd_model_checkpoint": "demo"}, NULL)
+    @sends(bodies.OPTIONS, NULL)
     def choose() -> Response:
         """Choose the model of the key, for requests that name none (A1111)."""
         with services.door.enter(request, body_needed=True) as caller:
@@ -114,19 +112,19 @@ def a1111_blueprint(services: Services) -> Blueprint:
             return jsonify(None)
 
     @blp.route("/png-info", methods=["POST"])
-    @sends({"image": EXAMPLE_IMAGE}, OBJECT)
+    @sends(bodies.PNG_INFO, OBJECT)
     def info() -> Response:
         """Read the parameters in an image (A1111)."""
         return with_body(png_info)
 
     @blp.route("/extra-single-image", methods=["POST"])
-    @sends({"image": EXAMPLE_IMAGE, "upscaler_1": "Lanczos", "upscaling_resize": 2}, OBJECT)
+    @sends(bodies.ONE_IMAGE, OBJECT)
     def resize_one() -> Response:
         """Resize an image (A1111)."""
         return with_body(single_image)
 
     @blp.route("/extra-batch-images", methods=["POST"])
-    @sends({"imageList": [{"data": EXAMPLE_IMAGE, "name": "red"}], "upscaler_1": "Nearest"}, OBJECT)
+    @sends(bodies.MANY_IMAGES, OBJECT)
     def resize_many() -> Response:
         """Resize images (A1111)."""
         return with_body(batch_images)

@@ -1,4 +1,4 @@
-"""What the API document says of A1111's dialect: examples, answers, and what can go wrong."""
+"""What the API document says of A1111's answers, and what can go wrong."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema, fields
 
-from api.document import EXAMPLE_IMAGE, SUBMITTING, WAITING, WITH_KEY, json_answer
+from api.document import SUBMITTING, WAITING, WITH_KEY, json_answer
 from shared import errors
 from shared.errors import ServiceError
 
@@ -40,22 +40,6 @@ class A1111ImagesAnswer(Schema):
 
 
 IMAGES = json_answer("The images", A1111ImagesAnswer)
-
-
-def txt2img_example() -> dict[str, Any]:
-    return {
-        "prompt": "a red circle on a white background", "steps": 10, "cfg_scale": 7, "seed": 7, "width": 128,
-        "height": 128, "sampler_name": "DPM++ 2M", "scheduler": "Karras",
-    }  # fmt: skip
-
-
-def img2img_example() -> dict[str, Any]:
-    return txt2img_example() | {"init_images": [EXAMPLE_IMAGE], "denoising_strength": 0.6, "resize_mode": 1}
-
-
-def body_example(example: Mapping[str, Any]) -> dict[str, Any]:
-    """A request body of JSON, as in the example; fields that are unknown do not count."""
-    return {"required": True, "content": {"application/json": {"schema": OBJECT, "example": example}}}
 
 
 def inline_answer(schema: Mapping[str, Any], description: str = "The answer, as A1111 gives it") -> dict[str, Any]:
