@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-full test-containers chaos lint format tables lock clean
+.PHONY: help run test test-fast test-schema test-full test-containers chaos lint format tables lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -20,6 +20,9 @@ test-fast: $(VENV)/.ready-dev  ## the tests that start no programs and compute l
 
 chaos: $(VENV)/.ready-dev  ## break things for an hour or so, and keep what was measured in benchmarks/results
 	@CHAOS=full $(BIN)/pytest tests/chaos -v -m "full or not full"
+
+test-schema: $(VENV)/.ready-dev  ## 10,000 requests made from the API document, as it allows them and as it does not: 10 min
+	@CHAOS=full $(BIN)/pytest tests/chaos/test_document.py -v
 
 test-full: lint  ## `make test` and the tests that take many minutes
 	@$(BIN)/pytest -m "full or not full"

@@ -1,17 +1,12 @@
 """Clients that are slow, many, or mean no good."""
 
 import concurrent.futures
-import os
-import re
 import socket
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -190,38 +185,3 @@ def _newest_child(pid: int) -> int:
 def _resident(pid: int) -> int:
     """Resident memory of a process in bytes."""
     return int(psutil.Process(pid).memory_info().rss)
-
-
-def test_no_request_that_the_document_allows_or_forbids_breaks_it(
-    make_service: ServiceFactory, scale: Scale, keep_figures: Keep, tmp_path: Path
-) -> None:
-    """Given the OpenAPI document, when requests are made from it, valid and not, then there is no 5xx and no hang."""
-    wanted = scale(100, 10_000)
-    service = make_service(workers=0, MAX_WAITING_JOBS="0", SYNC_TIMEOUT_S="0.2")
-
-    def some(seed: int) -> int:
-        command = [
-            str(Path(sys.executable).with_name("schemathesis")), "run", service.url + "/openapi.json",
-            "--checks", "not_a_server_error", "--max-examples", str(scale(8, 900)),
-            "--header", f"X-API-Key: {DUMMY_API_KEY}", "--phases", "examples,coverage,fuzzing",
-            # without workers its answer is 503, as it should be
-            "--exclude-path", "/ready", "--request-timeout", "20", "--seed", str(seed), "--no-shrink",
-            "--continue-on-failure", "--no-color",
-        ]  # fmt: skip
-        run = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=scale(300, 3000),
-            env=os.environ | {"PYTHONWARNINGS": "ignore"},
-        )  # fmt: skip
-        assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-2000:]
-        made = re.search(r"([\d,]+) generated", run.stdout)
-        assert made, run.stdout[-2000:]
-        return int(made[1].replace(",", ""))
-
-    # it takes fewer of an operation than it may, sometimes far fewer
-    count = 0
-    for seed in range(1, 6):
-        count += some(seed)
-        if count >= wanted:
-            break
-    assert count >= wanted
-    keep_figures(requests=count, answers_5xx=0)
