@@ -74,7 +74,7 @@ async function ping() {
     try {
         await fetch("/health", { cache: "no-store" });
         pings = 0;
-        set({ away: false, returns: (get().returns || 0) + 1 });
+        set({ away: false });
     } catch {
         setTimeout(ping, Math.min(1000 * 2 ** pings, 10000));
     }

@@ -1,25 +1,48 @@
 // Puts the page together: what it begins with, what concerns all of it, and where its parts stand.
 import { hasKey, loadCatalogue, useKey } from "./api.js";
+import { Dialog } from "./dialog.js";
 import { draw, Form } from "./form.js";
 import { Gallery, restoreGallery } from "./gallery.js";
 import { importRecent, restore } from "./jobs.js";
 import { parametersIn } from "./metadata.js";
-import { Queue, Stage, titleOf } from "./queue.js";
+import { Queue } from "./queue.js";
 import { imageIn, takeSource } from "./source.js";
+import { Stage } from "./stage.js";
+import { titleOf } from "./state.js";
 import { get, notify, set, useStore } from "./store.js";
 import { restoreForm, useParameters } from "./values.js";
 import { Comparison, Viewer } from "./viewer.js";
-import { html, render, useEffect, useRef } from "./vendor/preact-htm.js";
+import { html, render, useEffect } from "./vendor/preact-htm.js";
 
 const LISTS_KEPT_MS = 30000;
 
 function App() {
     return html`
-    <a class="skip" href="#field-prompt">To the prompt</a>
-    <header class="head"><h1>Personal Diffusion</h1><${Connection} /><nav><a href="/docs">API</a><button class="quiet" onClick=${() => set({ asksForKey: true })}>Key</button></nav></header>
-    <main><div class="panel"><${Form} /></div><div class="view"><${Stage} /><${Queue} /><${Gallery} /></div></main>
-    <${Viewer} /><${Comparison} /><${KeyDialog} /><${Notice} />
-    <div class="unseen" role="status" aria-live="polite"><${Announcement} /></div>`;
+        <a class="skip" href="#field-prompt">To the prompt</a>
+        <${Title} />
+        <header class="head">
+            <h1>Personal Diffusion</h1>
+            <${Connection} />
+            <nav>
+                <a href="/docs">API</a>
+                <button class="quiet" onClick=${() => set({ asksForKey: true })}>Key</button>
+            </nav>
+        </header>
+        <main>
+            <div class="panel"><${Form} /></div>
+            <div class="view"><${Stage} /><${Queue} /><${Gallery} /></div>
+        </main>
+        <${Viewer} /><${Comparison} /><${KeyDialog} /><${Notice} />
+        <div class="unseen" role="status" aria-live="polite"><${Announcement} /></div>`;
+}
+
+// The title of the tab tells how far everything is.
+function Title() {
+    const title = useStore((state) => titleOf(state.open));
+    useEffect(() => {
+        document.title = title;
+    }, [title]);
+    return null;
 }
 
 function Connection() {
@@ -39,36 +62,43 @@ function Notice() {
         const timer = setTimeout(close, notice.actions.length ? 15000 : 6000);
         return () => clearTimeout(timer);
     }, [notice]);
-    return html`<div class="notice-place" role="status">${
-        notice &&
-        html`<div class="notice" key=${notice.at}><span>${notice.text}</span>
-    ${notice.actions.map(
-        ({ label, act }) =>
-            html`<button class="quiet" onClick=${() => {
-                close();
-                act();
-            }}>${label}</button>`,
-    )}
-    <button class="quiet" aria-label="Close" onClick=${close}>×</button></div>`
-    }</div>`;
+    const choose = (act) => () => {
+        close();
+        act();
+    };
+    const shown = (each) => html`<div class="notice" key=${each.at}>
+        <span>${each.text}</span>
+        ${each.actions.map(({ label, act }) => html`<button class="quiet" onClick=${choose(act)}>${label}</button>`)}
+        <button class="quiet" aria-label="Close" onClick=${close}>×</button>
+    </div>`;
+    return html`<div class="notice-place" role="status">${notice && shown(notice)}</div>`;
 }
 
 function KeyDialog() {
     const asks = useStore((state) => state.asksForKey);
-    const element = useRef(null);
-    useEffect(() => (asks ? !element.current.open && element.current.showModal() : element.current.close()), [asks]);
+    if (!asks) return null;
+    const close = () => set({ asksForKey: false });
     const take = (event) => {
         event.preventDefault();
-        useKey(event.target.key.value.trim(), event.target.remember.checked);
-        event.target.key.value = "";
+        const { key, remember } = event.target.elements;
+        useKey(key.value.trim(), remember.checked);
         begin();
     };
-    return html`<dialog ref=${element} class="key" aria-labelledby="key-title" onClose=${() => set({ asksForKey: false })}><form onSubmit=${take}>
-    <h2 id="key-title">Key</h2><p class="hint">Whoever runs this service gives it to you. It is sent to this service alone.</p>
-    <div class="field"><label for="key">Key</label><input id="key" name="key" type="password" autocomplete="off" /></div>
-    <label class="flag"><input type="checkbox" name="remember" />Remember it in this browser</label>
-    <div class="actions"><button class="main small">Use it</button><button type="button" class="quiet" onClick=${() => set({ asksForKey: false })}>Not now</button></div>
-  </form></dialog>`;
+    return html`<${Dialog} label="The key" class="key" close=${close}>
+        <form onSubmit=${take}>
+            <h2>Key</h2>
+            <p class="hint">Whoever runs this service gives it to you. It is sent to this service alone.</p>
+            <div class="field">
+                <label for="key">Key</label>
+                <input id="key" name="key" type="password" autocomplete="off" autofocus />
+            </div>
+            <label class="flag"><input type="checkbox" name="remember" />Remember it in this browser</label>
+            <div class="actions">
+                <button class="main small">Use it</button>
+                <button type="button" class="quiet" onClick=${close}>Not now</button>
+            </div>
+        </form>
+    <//>`;
 }
 
 async function begin() {
@@ -125,9 +155,3 @@ restore();
 render(html`<${App} />`, document.querySelector("#app"));
 begin();
 setInterval(refreshLists, LISTS_KEPT_MS);
-
-const follows = () => {
-    const title = titleOf(get().open);
-    if (document.title !== title) document.title = title;
-};
-setInterval(follows, 500);

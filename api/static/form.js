@@ -1,22 +1,17 @@
-// The form: prompt first, what most want beside it, the rest behind one switch. All of it comes from the service's schema.
-import { ModelField, SamplerField, SeedField, SizeField } from "./choices.js";
+// The form: prompt first, the rest behind one switch. All of it comes from the service's schema.
+import { ModelField, SamplerField, SeedField } from "./choices.js";
 import { Field, TextArea } from "./fields.js";
 import { submit } from "./jobs.js";
+import { SizeField } from "./size.js";
 import { SourceField } from "./source.js";
 import { get, kept, notify, set, useStore } from "./store.js";
-import { bodyOf, kindOf, setValue } from "./values.js";
+import { bodyOf, kindOf, setValues } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
-// these have a place of their own
-const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter"];
-const SPECIAL = {
-    sampler: SamplerField,
-    seed: SeedField,
-    negative_prompt: ({ about }) =>
-        html`<${TextArea} name="negative_prompt" about=${about} rows="2" placeholder="what to keep away from" />`,
-};
-
 const ONE_COLUMN = "(max-width: 900px)";
+// these have a place of their own; all the others stand behind the switch
+const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter"];
+const SPECIAL = { sampler: SamplerField, seed: SeedField, negative_prompt: NegativePrompt };
 
 export async function draw() {
     const state = get();
@@ -24,7 +19,7 @@ export async function draw() {
     set({ sending: true, errors: {} });
     try {
         await submit(kindOf(state), bodyOf(state));
-    if (matchMedia(ONE_COLUMN).matches) document.querySelector(".stage")?.scrollIntoView({ behavior: "smooth" });
+        if (matchMedia(ONE_COLUMN).matches) document.querySelector(".stage")?.scrollIntoView({ behavior: "smooth" });
     } catch (error) {
         refuse(error);
     } finally {
@@ -34,14 +29,14 @@ export async function draw() {
 
 // Puts what is wrong beside its field; what has no field here is said at the button.
 function refuse(error) {
-    const { fields } = get().catalogue;
-    const shown = ([name]) => fields[kindOf(get())][name]?.title;
+    const fields = get().catalogue.fields[kindOf(get())];
     const entries = Object.entries(error.fields || {});
-    const others = entries.filter((entry) => !shown(entry)).map(([name, texts]) => `${name}: ${texts.join(" ")}`);
-    const marked = entries.filter(shown);
-  const whole = marked.length && !others.length ? "Look at what is marked above." : error.message;
-  set({ errors: { ...Object.fromEntries(marked), "": [whole, ...others] } });
-    const [first] = entries.find(shown) || [];
+    const marked = entries.filter(([name]) => fields[name]?.title);
+    const unmarked = entries.filter((entry) => !marked.includes(entry));
+    const others = unmarked.map(([name, texts]) => `${name}: ${texts.join(" ")}`);
+    const whole = marked.length && !others.length ? "Look at what is marked above." : error.message;
+    set({ errors: { ...Object.fromEntries(marked), "": [whole, ...others] } });
+    const [first] = marked[0] || [];
     if (first && !FIRST.includes(first)) set({ more: true });
     setTimeout(() => document.querySelector(first ? `#field-${first}` : "#draw")?.focus());
 }
@@ -60,29 +55,29 @@ export function Form() {
         if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send(event);
     };
     return html`<form onSubmit=${send} onKeyDown=${keys} novalidate aria-label="What to draw">
-    <${TextArea} name="prompt" about=${fields.prompt} rows="4" placeholder="a red circle on a blue background" autofocus />
-    <${Notation} />
-    <${SourceField} fields=${catalogue.fields.img2img} />
-    <${SizeField} fields=${fields} />
-    <${ModelField} about=${fields.ckpt} />
-    <div class="inline"><${Field} name="n_iter" about=${fields.n_iter} /></div>
-    <${More} fields=${fields} />
-    <${Send} />
-  </form>`;
+        <${TextArea} name="prompt" about=${fields.prompt} rows="4" placeholder="What do you want to see?" autofocus />
+        <${Notation} />
+        <${SourceField} fields=${catalogue.fields.img2img} />
+        <${SizeField} fields=${fields} />
+        <${ModelField} about=${fields.ckpt} />
+        <div class="inline"><${Field} name="n_iter" about=${fields.n_iter} /></div>
+        <${More} fields=${fields} />
+        <${Send} />
+    </form>`;
 }
 
-function Send() {
-    const sending = useStore((state) => state.sending);
-    const wrong = useStore((state) => state.errors[""]);
-    return html`<div class="send">
-    ${wrong && html`<div class="error" role="alert">${wrong.map((text) => html`<p>${text}</p>`)}</div>`}
-    <button id="draw" class="main" disabled=${sending}>${sending ? "Sending …" : "Draw"}<kbd aria-hidden="true">Ctrl ↵</kbd></button>
-  </div>`;
+function NegativePrompt({ about }) {
+    return html`<${TextArea} name="negative_prompt" about=${about} rows="2" placeholder="what to keep away from" />`;
 }
 
 function Notation() {
-    return html`<details class="aside"><summary>Weights in a prompt</summary>
-    <p><code>(word)</code> counts 1.1 times, <code>(word:1.3)</code> 1.3 times, <code>[word]</code> less. <code>a cat:0.25 a duck:0.75</code> blends two prompts.</p></details>`;
+    return html`<details class="aside">
+        <summary>Weights in a prompt</summary>
+        <p>
+            <code>(word)</code> counts 1.1 times, <code>(word:1.3)</code> 1.3 times, <code>[word]</code> less. ${" "}
+            <code>a cat:0.25 a duck:0.75</code> blends two prompts.
+        </p>
+    </details>`;
 }
 
 function More({ fields }) {
@@ -90,23 +85,33 @@ function More({ fields }) {
     const sampler = useStore((state) => state.values.sampler || state.catalogue.defaultSampler);
     const { samplers } = get().catalogue;
     const usesEta = samplers.find((each) => each.name === sampler || each.aliases.includes(sampler))?.uses_eta;
-    const names = Object.keys(fields).filter(
-        (name) => fields[name].title && !FIRST.includes(name) && (name !== "ddim_eta" || usesEta),
-    );
+    const shown = (name) => fields[name].title && !FIRST.includes(name) && (name !== "ddim_eta" || usesEta);
     const toggle = (event) => {
         kept.write("more", event.target.open);
         set({ more: event.target.open });
     };
-    return html`<details class="more" open=${open} onToggle=${toggle}><summary>More settings</summary>
-    ${names.map((name) => html`<${SPECIAL[name] || Field} key=${name} name=${name} about=${fields[name]} />`)}
-    <button type="button" class="quiet" onClick=${reset}>Back to the defaults</button>
-  </details>`;
+    return html`<details class="more" open=${open} onToggle=${toggle}>
+        <summary>More settings</summary>
+        ${Object.keys(fields)
+            .filter(shown)
+            .map((name) => html`<${SPECIAL[name] || Field} key=${name} name=${name} about=${fields[name]} />`)}
+        <button type="button" class="quiet" onClick=${reset}>Back to the defaults</button>
+    </details>`;
 }
 
 function reset() {
-    const before = get().values;
-    for (const name of Object.keys(before)) if (name !== "prompt") setValue(name);
-    notify("Everything but the prompt has its default.", [
-        { label: "Undo", act: () => Object.entries(before).forEach(([name, value]) => setValue(name, value)) },
-    ]);
+    const { prompt: _, ...before } = get().values;
+    setValues(Object.fromEntries(Object.keys(before).map((name) => [name, undefined])));
+    notify("Everything but the prompt has its default.", [{ label: "Undo", act: () => setValues(before) }]);
+}
+
+function Send() {
+    const sending = useStore((state) => state.sending);
+    const wrong = useStore((state) => state.errors[""]);
+    return html`<div class="send">
+        ${wrong && html`<div class="error" role="alert">${wrong.map((text) => html`<p>${text}</p>`)}</div>`}
+        <button id="draw" class="main" disabled=${sending}>
+            ${sending ? "Sending …" : "Draw"}<kbd aria-hidden="true">Ctrl ↵</kbd>
+        </button>
+    </div>`;
 }

@@ -113,7 +113,7 @@ function finish(job, told) {
     if (job.state === "GONE") ended.error = { error: told.Status };
     place(ended);
     if (job.imported) return;
-    const seconds = seconds_of(ended);
+    const seconds = secondsOf(ended);
     if (job.state === "SUCCESS") announce(`Done${seconds ? ` in ${seconds} seconds` : ""}.`);
     else if (job.state === "REVOKED") announce("Cancelled.");
     else notify(ended.error?.error || "The job failed.");
@@ -121,7 +121,7 @@ function finish(job, told) {
 
 // the last part of the path, with or without what an object store's link carries behind it
 const nameIn = (link) => decodeURIComponent(new URL(link, location.href).pathname.split("/").pop());
-export const seconds_of = (job) =>
+export const secondsOf = (job) =>
     job.imported || !job.ended ? null : ((job.ended - (job.began || job.created)) / 1000).toFixed(1);
 
 function place(job) {
@@ -150,8 +150,8 @@ export async function cancel(ids) {
 }
 
 // Takes an image out of this browser's gallery; the service keeps what it has.
-export function remove(job, at) {
-    const images = job.images.filter((_, each) => each !== at);
+export function remove(job, image) {
+    const images = job.images.filter((each) => each !== image);
     if (images.length) {
         const next = { ...job, images };
         save(next);

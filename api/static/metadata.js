@@ -49,7 +49,7 @@ async function inflate(bytes) {
     return new Uint8Array(await new Blob(parts).arrayBuffer());
 }
 
-// The parameters in a PNG by the names of the wire, and what of them could not be understood; null where there are none.
+// The parameters in a PNG by the names of the wire, and what of them is not known here; null where there are none.
 export async function parametersIn(buffer, catalogue) {
     const texts = await textsOf(buffer);
     try {

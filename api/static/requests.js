@@ -12,13 +12,19 @@ const WAYS = {
     "javascript-openai": { label: "JavaScript, OpenAI", write: javascriptOpenai },
 };
 
-export function Requests({ parameters, kind }) {
+export function Requests({ parameters }) {
     const [way, setWay] = useState("curl");
-    const text = WAYS[way].write(bodyFor(parameters, kind), kind);
-    return html`<div class="requests"><div class="label"><label for="request-way">The request as</label>
-      <select id="request-way" value=${way} onChange=${(event) => setWay(event.target.value)}>${Object.entries(WAYS).map(([name, each]) => html`<option value=${name}>${each.label}</option>`)}</select>
-      <button class="quiet" onClick=${() => copy(text, "The request is copied.")}>Copy</button></div>
-    <pre tabindex="0" aria-label="The request"><code>${text}</code></pre></div>`;
+    const text = WAYS[way].write(bodyFor(parameters));
+    return html`<div class="requests">
+        <div class="label">
+            <label for="request-way">The request as</label>
+            <select id="request-way" value=${way} onChange=${(event) => setWay(event.target.value)}>
+                ${Object.entries(WAYS).map(([name, { label }]) => html`<option value=${name}>${label}</option>`)}
+            </select>
+            <button class="quiet" onClick=${() => copy(text, "The request is copied.")}>Copy</button>
+        </div>
+        <pre tabindex="0" aria-label="The request"><code>${text}</code></pre>
+    </div>`;
 }
 
 export async function copy(text, said) {
@@ -30,70 +36,116 @@ export async function copy(text, said) {
     }
 }
 
-// Only what differs from the defaults, and is a parameter of this kind of request.
-export function bodyFor(parameters, kind) {
+// Where it goes, and what differs from the defaults there. The input image is not kept: the examples read a file.
+function bodyFor(parameters) {
+    const kind = parameters.denoising_strength === undefined ? "generate" : "img2img";
     const fields = get().catalogue.fields[kind];
-    const told = Object.entries(parameters).filter(
-        ([name, value]) => fields[name]?.title && value !== null && value !== fields[name].default,
-    );
-    return { prompt: "", ...Object.fromEntries(told), n_iter: undefined };
+    const differs = ([name, value]) => fields[name]?.title && value !== null && value !== fields[name].default;
+    const { n_iter: _, ...body } = Object.fromEntries(Object.entries(parameters).filter(differs));
+    return { url: `${location.origin}/${kind}`, fromImage: kind === "img2img", body: { prompt: "", ...body } };
 }
 
-const origin = () => location.origin;
-const json = (value, space) => JSON.stringify(value, null, space);
+const waiting = (body) => ({ ...body, synchronous_request: true });
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-const IMAGE = { curl: '"init_img": "\'"$(base64 < input.png | tr -d "\\n")"\'"' };
-const pythonic = (value) =>
-    json(value, 4)
-        .replace(/\btrue\b/g, "True")
-        .replace(/\bfalse\b/g, "False")
-        .replace(/\bnull\b/g, "None");
+const lines = (...parts) => parts.filter((part) => part !== false).join("\n");
+const PYTHON = { true: "True", false: "False", null: "None" };
 
-function curl(body, kind) {
-    const whole = json({ ...body, synchronous_request: true });
-    const data = kind === "img2img" ? quoted(whole).replace("{", `{${IMAGE.curl}, `) : quoted(whole);
-    return `curl -sSf ${origin()}/${kind} -H 'Content-Type: application/json' \\\n  -H 'X-API-Key: ${keyForExamples()}' \\\n  -d ${data} -o image.png`;
+function inPython(value) {
+    const entries = Object.entries(value).map(([name, each]) => `    ${JSON.stringify(name)}: ${constant(each)},`);
+    return ["{", ...entries, "}"].join("\n");
 }
 
-function python(body, kind) {
-    const image =
-        kind === "img2img" ? 'body["init_img"] = base64.b64encode(open("input.png", "rb").read()).decode()\n' : "";
-    return `import ${image && "base64, "}requests\n\nbody = ${pythonic({ ...body, synchronous_request: true })}\n${image}answer = requests.post("${origin()}/${kind}", json=body, headers={"X-API-Key": "${keyForExamples()}"})\nanswer.raise_for_status()\nopen("image.png", "wb").write(answer.content)`;
+const constant = (value) => PYTHON[value] ?? JSON.stringify(value);
+
+function curl({ url, fromImage, body }) {
+    const data = quoted(JSON.stringify(waiting(body)));
+    const image = `"init_img": "'"$(base64 < input.png | tr -d '\\n')"'", `;
+    return lines(
+        `curl -sSf ${url} -H 'Content-Type: application/json' \\`,
+        `  -H 'X-API-Key: ${keyForExamples()}' -o image.png \\`,
+        `  -d ${fromImage ? data.replace("{", `{${image}`) : data}`,
+    );
 }
 
-function javascript(body, kind) {
-    const image = kind === "img2img" ? 'body.init_img = (await readFile("input.png")).toString("base64");\n' : "";
-    return `import { ${image && "readFile, "}writeFile } from "node:fs/promises";\n\nconst body = ${json({ ...body, synchronous_request: true }, 2)};\n${image}const answer = await fetch("${origin()}/${kind}", {\n  method: "POST",\n  headers: { "Content-Type": "application/json", "X-API-Key": "${keyForExamples()}" },\n  body: JSON.stringify(body),\n});\nif (!answer.ok) throw new Error(await answer.text());\nawait writeFile("image.png", Buffer.from(await answer.arrayBuffer()));`;
+function python({ url, fromImage, body }) {
+    return lines(
+        fromImage && "import base64",
+        "import requests",
+        "",
+        `body = ${inPython(waiting(body))}`,
+        fromImage && 'body["init_img"] = base64.b64encode(open("input.png", "rb").read()).decode()',
+        `answer = requests.post("${url}", json=body, headers={"X-API-Key": "${keyForExamples()}"})`,
+        "answer.raise_for_status()",
+        'open("image.png", "wb").write(answer.content)',
+    );
 }
 
-// The dialect has names of its own for three of them, and takes the others as they are.
-function openaiBody({ prompt, ckpt, W, H, ...others }) {
-    const { defaultModel } = get().catalogue;
-    return {
-        model: ckpt || defaultModel,
-        prompt,
-        ...(W && H && { size: `${W}x${H}` }),
-        response_format: "b64_json",
-        ...others,
-    };
+function javascript({ url, fromImage, body }) {
+    return lines(
+        'import { readFile, writeFile } from "node:fs/promises";',
+        "",
+        `const body = ${JSON.stringify(waiting(body), null, 2)};`,
+        fromImage && 'body.init_img = (await readFile("input.png")).toString("base64");',
+        `const answer = await fetch("${url}", {`,
+        '  method: "POST",',
+        `  headers: { "Content-Type": "application/json", "X-API-Key": "${keyForExamples()}" },`,
+        "  body: JSON.stringify(body),",
+        "});",
+        "if (!answer.ok) throw new Error(await answer.text());",
+        'await writeFile("image.png", Buffer.from(await answer.arrayBuffer()));',
+    );
 }
 
-function curlOpenai(body, kind) {
-    const all = Object.entries(openaiBody(body)).filter(([, value]) => value !== undefined);
+// The dialect has names of its own for some, and takes the others as they are.
+function asOpenai({ prompt, ckpt, W, H, ...others }) {
+    const size = W && H ? { size: `${W}x${H}` } : {};
+    return { model: ckpt || get().catalogue.defaultModel, prompt, ...size, response_format: "b64_json", ...others };
+}
+
+const base = () => `${location.origin}/v1`;
+
+function curlOpenai({ fromImage, body }) {
+    const all = asOpenai(body);
     const key = `-H 'Authorization: Bearer ${keyForExamples()}'`;
-    if (kind === "generate")
-        return `curl -sSf ${origin()}/v1/images/generations -H 'Content-Type: application/json' \\\n  ${key} \\\n  -d ${quoted(json(Object.fromEntries(all)))}`;
-    return `curl -sSf ${origin()}/v1/images/edits ${key} \\\n  -F image=@input.png ${all.map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`).join(" ")}`;
+    const save = `| python3 -c "import base64, json, sys; sys.stdout.buffer.write(
+  base64.b64decode(json.load(sys.stdin)['data'][0]['b64_json']))" > image.png`;
+    if (!fromImage) {
+        const type = "-H 'Content-Type: application/json'";
+        const data = quoted(JSON.stringify(all));
+        return lines(`curl -sSf ${base()}/images/generations ${type} \\`, `  ${key} \\`, `  -d ${data} ${save}`);
+    }
+    const form = Object.entries(all).map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`);
+    return lines(`curl -sSf ${base()}/images/edits ${key} -F image=@input.png \\`, `  ${form.join(" ")} ${save}`);
 }
 
-function pythonOpenai(body, kind) {
-    const { model, prompt, size, response_format: form, ...extra } = openaiBody(body);
-    const call = kind === "generate" ? "generate(" : 'edit(\n    image=open("input.png", "rb"),';
-    return `import base64\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="${origin()}/v1", api_key="${keyForExamples()}")\nanswer = client.images.${call}\n    model=${json(model)}, prompt=${json(prompt)},${size ? ` size="${size}",` : ""} response_format="${form}",\n    extra_body=${pythonic(extra)},\n)\nopen("image.png", "wb").write(base64.b64decode(answer.data[0].b64_json))`;
+function pythonOpenai({ fromImage, body }) {
+    const { model, prompt, size, response_format: form, ...extra } = asOpenai(body);
+    return lines(
+        "import base64",
+        "from openai import OpenAI",
+        "",
+        `client = OpenAI(base_url="${base()}", api_key="${keyForExamples()}")`,
+        `answer = client.images.${fromImage ? "edit" : "generate"}(`,
+        fromImage && '    image=open("input.png", "rb"),',
+        `    model=${constant(model)},`,
+        `    prompt=${constant(prompt)},`,
+        size !== undefined && `    size="${size}",`,
+        `    response_format="${form}",`,
+        `    extra_body=${inPython(extra).replaceAll("\n", "\n    ")},`,
+        ")",
+        'open("image.png", "wb").write(base64.b64decode(answer.data[0].b64_json))',
+    );
 }
 
-function javascriptOpenai(body, kind) {
-    const image = kind === "generate" ? "" : '  image: createReadStream("input.png"),\n';
-    const all = json(openaiBody(body), 2).slice(2);
-    return `import OpenAI from "openai";\nimport { ${image && "createReadStream, "}writeFileSync } from "node:fs";\n\nconst client = new OpenAI({ baseURL: "${origin()}/v1", apiKey: "${keyForExamples()}" });\nconst answer = await client.images.${kind === "generate" ? "generate" : "edit"}({\n${image}${all});\nwriteFileSync("image.png", Buffer.from(answer.data[0].b64_json, "base64"));`;
+function javascriptOpenai({ fromImage, body }) {
+    return lines(
+        'import { createReadStream, writeFileSync } from "node:fs";',
+        'import OpenAI from "openai";',
+        "",
+        `const client = new OpenAI({ baseURL: "${base()}", apiKey: "${keyForExamples()}" });`,
+        `const answer = await client.images.${fromImage ? "edit" : "generate"}({`,
+        fromImage && '  image: createReadStream("input.png"),',
+        `${JSON.stringify(asOpenai(body), null, 2).slice(2)});`,
+        'writeFileSync("image.png", Buffer.from(answer.data[0].b64_json, "base64"));',
+    );
 }

@@ -4,6 +4,8 @@ import { notify, useStore } from "./store.js";
 import { setSource, setValue, sourceFrom, valueOf } from "./values.js";
 import { html, useState } from "./vendor/preact-htm.js";
 
+const STRENGTH = "denoising_strength";
+
 export async function takeSource(file) {
     try {
         await sourceFrom(file, file.name || "pasted image");
@@ -30,38 +32,59 @@ export function SourceField({ fields }) {
         event.preventDefault();
         setOver(true);
     };
-    return html`<div class=${`field source ${over ? "over" : ""}`} data-field="init_img" onDrop=${drop} onDragOver=${hover} onDragLeave=${() => setOver(false)}>
-    ${
-        source
-            ? html`<${Chosen} source=${source} fields=${fields} />`
-            : html`<label class="choose">
-      <input type="file" accept="image/*" onChange=${(event) => event.target.files[0] && takeSource(event.target.files[0])} />
-      <span><strong>${fields.init_img.title}</strong> drop it here, paste it, or choose a file</span></label>`
-    }
-    ${errors && html`<p class="error">${errors.join(" ")}</p>`}
-  </div>`;
+    return html`<div
+        class=${`field source ${over ? "over" : ""}`}
+        data-field="init_img"
+        onDrop=${drop}
+        onDragOver=${hover}
+        onDragLeave=${() => setOver(false)}
+    >
+        ${source && html`<${Chosen} source=${source} /><${Strength} fields=${fields} />`}
+        ${!source && html`<${Choose} fields=${fields} />`}
+        ${errors && html`<p class="error">${errors.join(" ")}</p>`}
+    </div>`;
 }
 
-function Chosen({ source, fields }) {
-    const name = "denoising_strength";
-    const strength = useStore((state) => valueOf(state.values, fields, name));
+function Choose({ fields }) {
+    const choose = ({ target }) => target.files[0] && takeSource(target.files[0]);
+    return html`<label class="choose">
+        <input type="file" id="field-init_img" accept="image/*" onChange=${choose} />
+        <span><strong>${fields.init_img.title}</strong> drop it here, paste it, or choose a file</span>
+    </label>`;
+}
+
+// A mask is drawn over this image, once the service takes one.
+function Chosen({ source }) {
     return html`<div class="chosen">
-    <img src=${source.data} alt=${`The image to start from: ${source.name}`} />
-    <div class="about"><span>${source.width} × ${source.height}</span>
-      <button type="button" class="quiet" onClick=${() => setSource(null)}>Remove</button></div>
-  </div>
-  <${Labelled} name=${name} title=${fields[name].title} beside=${html`<output for=${`field-${name}`}>${strength}</output>`} control=${(
-      props,
-  ) => html`
-    <input type="range" min="0.05" max="1" step="0.05" value=${strength} aria-valuetext=${`${strength}, ${inWords(strength)}`} onInput=${(event) => setValue(name, Number(event.target.value))} ...${props} />
-    <div class="ends" aria-hidden="true"><span>keeps the image</span><span>starts anew</span></div>`} />`;
+        <img src=${source.data} alt=${`The image to start from: ${source.name}`} />
+        <div class="about">
+            <span>${source.width} × ${source.height}</span>
+            <button type="button" class="quiet" onClick=${() => setSource(null)}>Remove</button>
+        </div>
+    </div>`;
 }
 
-const inWords = (strength) =>
-    strength < 0.35
-        ? "keeps the image"
-        : strength < 0.7
-          ? "changes it"
-          : strength < 1
-            ? "keeps the outlines"
-            : "starts anew";
+function Strength({ fields }) {
+    const strength = useStore((state) => valueOf(state.values, fields, STRENGTH));
+    const change = (event) => setValue(STRENGTH, Number(event.target.value));
+    const control = (ties) => html`
+        <input
+            type="range"
+            min="0.05"
+            max="1"
+            step="0.05"
+            value=${strength}
+            aria-valuetext=${`${strength}, ${inWords(strength)}`}
+            onInput=${change}
+            ...${ties}
+        />
+        <div class="ends" aria-hidden="true"><span>keeps the image</span><span>starts anew</span></div>`;
+    const beside = html`<output for=${`field-${STRENGTH}`}>${strength}</output>`;
+    return html`<${Labelled} name=${STRENGTH} title=${fields[STRENGTH].title} beside=${beside} control=${control} />`;
+}
+
+function inWords(strength) {
+    if (strength < 0.35) return "keeps the image";
+    if (strength < 0.7) return "changes it";
+    return strength < 1 ? "keeps the outlines" : "starts anew";
+}

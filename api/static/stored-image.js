@@ -33,12 +33,20 @@ export function StoredImage({ path, sizes, alt, onLoad, ...others }) {
 
     const fail = () => setWay({ path, by: by === "address" && hasKey() ? "key" : "none" });
     if (by === "none")
-        return html`<span class="gone" role="img" aria-label=${`${alt} (not there any more)`}>not there any more</span>`;
+        return html`<span class="gone" role="img" aria-label=${`Not there any more: ${alt}`}>not there any more</span>`;
     if (by === "key") return own && html`<img src=${own} alt=${alt} onLoad=${onLoad} ...${others} />`;
     const small = sizes && {
         srcset: WIDTHS.map((width) => `${path}?width=${width} ${width}w`).join(", "),
         sizes,
         loading: "lazy",
     };
-    return html`<img src=${sizes ? `${path}?width=${WIDTHS[1]}` : path} ...${small} alt=${alt} decoding="async" onLoad=${onLoad} onError=${fail} ...${others} />`;
+    return html`<img
+        src=${sizes ? `${path}?width=${WIDTHS[1]}` : path}
+        alt=${alt}
+        decoding="async"
+        onLoad=${onLoad}
+        onError=${fail}
+        ...${small}
+        ...${others}
+    />`;
 }

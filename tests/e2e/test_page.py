@@ -4,7 +4,9 @@ import io
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,7 +104,7 @@ def test_drawing_is_watched_kept_and_found_again(open_page: OpenPage, service: S
     reload it is in the gallery, found by its words."""
     page = open_page()
     prompt = "a red circle <img src=x onerror=alert(1)>"
-    set_more(page, ddim_steps=60, W=256, H=256, seed=11)
+    set_more(page, ddim_steps=40, W=192, H=192, seed=11)
     titles: list[str] = []
     page.expose_function("titled", lambda title: titles.append(title))
     page.evaluate(
@@ -113,7 +115,7 @@ def test_drawing_is_watched_kept_and_found_again(open_page: OpenPage, service: S
     draw(page, prompt)
 
     expect(page.locator(".stage .preview")).to_be_visible()
-    expect(page.locator(".stage [role=progressbar]")).to_have_attribute("aria-valuetext", re.compile("Step .* of 60"))
+    expect(page.locator(".stage [role=progressbar]")).to_have_attribute("aria-valuetext", re.compile("Step .* of 40"))
     image = page.locator(".stage .final")
     expect(image).to_be_visible()
     expect(page.locator(".stage .preview")).to_have_count(0)
@@ -192,7 +194,7 @@ def test_the_form_is_the_services_own(open_page: OpenPage, service: Service) -> 
     expect(page.get_by_label("2:3")).to_be_checked()
 
 
-def test_an_image_is_used_again_by_keyboard_alone(open_page: OpenPage, service: Service) -> None:
+def test_an_image_is_used_again_by_keyboard_alone(open_page: OpenPage, tmp_path: Path) -> None:
     """Given two images, when only keys are pressed, then one is seen large, the next follows, its parameters go into
     the form, the focus comes back, and the requests it is shown as do what they say."""
     page = open_page()
@@ -211,21 +213,23 @@ def test_an_image_is_used_again_by_keyboard_alone(open_page: OpenPage, service: 
     page.keyboard.press("ArrowRight")
     expect(first).not_to_have_text(before)
     assert shut_out(page) == []
-    page.locator("#request-way").select_option("curl")
-    written = page.locator(".requests code").inner_text()
-    page.locator("#request-way").select_option("curl-openai")
-    expect(page.locator(".requests code")).to_contain_text("/v1/images/generations")
-    page.keyboard.press("Tab")
+    written = {}
+    for way in ("curl", "python", "curl-openai", "python-openai"):
+        page.locator("#request-way").select_option(way)
+        written[way] = page.locator(".requests code").inner_text()
     page.get_by_role("button", name="Use all").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#field-seed")).to_have_value("21")
     expect(page.locator("#field-ddim_steps")).to_have_value("4")
     expect(page.locator(".tile .open").first).to_be_focused()
 
-    done = subprocess.run(["bash", "-c", written.replace("-o image.png", "")], capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    with Image.open(io.BytesIO(done.stdout)) as image:
-        assert "Seed: 21" in image.text["parameters"]  # type: ignore[attr-defined]  # of PNG alone
+    for way, text in written.items():
+        program = [sys.executable, "-c", text] if way.startswith("python") else ["bash", "-c", text]
+        done = subprocess.run(program, cwd=tmp_path, capture_output=True)
+        assert done.returncode == 0, (way, text, done.stderr.decode())
+        with Image.open(tmp_path / "image.png") as image:
+            assert "Seed: 21" in image.text["parameters"], way  # type: ignore[attr-defined]  # of PNG alone
+        (tmp_path / "image.png").unlink()
 
 
 def test_a_dropped_image_fills_the_form(open_page: OpenPage) -> None:

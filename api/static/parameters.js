@@ -1,0 +1,66 @@
+// What images were made with, as tables: of one image, and what differs between several.
+import { useStore } from "./store.js";
+import { html } from "./vendor/preact-htm.js";
+
+const WORDS = new Map([[null, "–"], ["", "–"], [true, "yes"], [false, "no"]]); // prettier-ignore
+const tell = (value) => WORDS.get(value) ?? (typeof value === "object" ? JSON.stringify(value) : String(value));
+
+export const parametersOf = ({ job, image }) => ({ ...job.parameters, seed: image.seed });
+
+// How a parameter is called, and its value, in the words of the form.
+function useWords() {
+    const { fields, samplers } = useStore((state) => state.catalogue);
+    return {
+        title: (name) => fields.img2img[name]?.title,
+        value: (name, value) =>
+            (name === "sampler" && samplers.find((each) => each.name === value)?.label) || tell(value),
+    };
+}
+
+function Row({ name, value, words }) {
+    return html`<tr>
+        <th scope="row" title=${name}>${words.title(name) || name}</th>
+        <td>${words.value(name, value)}</td>
+    </tr>`;
+}
+
+// What a form shows comes first, by its name there; the rest, for programs, is folded away.
+export function Parameters({ job, image }) {
+    const words = useWords();
+    const { warnings = [], prompt: _, ...parameters } = parametersOf({ job, image });
+    const entries = Object.entries(parameters);
+    const isMain = ([name, value]) => words.title(name) && value !== null && value !== "";
+    const rows = (some) =>
+        some.map(([name, value]) => html`<${Row} key=${name} name=${name} value=${value} words=${words} />`);
+    return html`<div>
+        ${warnings.map((text) => html`<p class="warning">${text}</p>`)}
+        <table class="parameters">
+            <caption class="unseen">Parameters</caption>
+            <tbody>
+                <tr><th scope="row">Drawn</th><td>${new Date(job.created).toLocaleString()}</td></tr>
+                ${rows(entries.filter(isMain))}
+            </tbody>
+        </table>
+        <details class="aside">
+            <summary>All the other parameters</summary>
+            <table class="parameters"><tbody>${rows(entries.filter((entry) => !isMain(entry)))}</tbody></table>
+        </details>
+    </div>`;
+}
+
+export function differences(entries) {
+    const all = entries.map(parametersOf);
+    const names = Object.keys(Object.assign({}, ...all)).filter((name) => name !== "warnings");
+    return names.filter((name) => new Set(all.map((each) => JSON.stringify(each[name]))).size > 1);
+}
+
+export function Differences({ entry, names }) {
+    const words = useWords();
+    const parameters = parametersOf(entry);
+    return html`<table class="parameters">
+        <tbody>
+            ${names.map((name) => html`
+                <${Row} key=${name} name=${name} value=${parameters[name] ?? null} words=${words} />`)}
+        </tbody>
+    </table>`;
+}
