@@ -50,7 +50,8 @@ export async function follow(id, tell, signal) {
 // Whether the job has ended; false when the connection was lost, and is to be taken up after `seen.last`.
 async function stream(id, seen, tell, signal) {
     const headers = { Accept: "text/event-stream", ...(seen.last && { "Last-Event-ID": seen.last }) };
-    const response = await request(`/events/${id}`, { headers, signal });
+    const response = await request(`/events/${id}?previews=true`, { headers, signal });
+    if (response.status === 204) throw new Error("The last event is known; /status tells the end.");
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     try {
