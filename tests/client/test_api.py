@@ -18,7 +18,7 @@ from tests.e2e.service import free_port
 
 @pytest.fixture
 def client(stub: Stub) -> Iterator[Client]:
-    with Client(stub.url, KEY, retry_s=2) as client:
+    with Client(stub.url, KEY, retry_s=20) as client:
         yield client
 
 
@@ -223,7 +223,7 @@ def test_the_asynchronous_twin_does_the_same(stub: Stub) -> None:
     """Given the asynchronous client, then jobs, events, images, cancelling and errors are those of the other."""
 
     async def use() -> None:
-        async with AsyncClient(stub.url, KEY, retry_s=2) as client:
+        async with AsyncClient(stub.url, KEY, retry_s=20) as client:
             job = await client.generate("a cat", steps=3, seed=7)
             assert [event.kind async for event in job.events()] == ["progress", "done"]
             assert [image.size for image in await job.images()] == [(8, 8)]

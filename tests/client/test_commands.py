@@ -259,7 +259,8 @@ def test_a_key_is_kept_for_this_user_alone(run: Run, stub: Stub) -> None:
     assert run("keys", "set", input=f"{KEY}\n").exit_code == 0
     path = Path(run("keys", "path").stdout.strip())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert run("generate", "a cat", env={"PDIFF_KEY": None}).exit_code == 0
+    for server in (stub.url, stub.url.removeprefix("http://") + "/"):
+        assert run("generate", "a cat", env={"PDIFF_KEY": None, "PDIFF_SERVER": server}).exit_code == 0
     run("models", env={"PDIFF_KEY": None, "PDIFF_SERVER": stub.url.replace("127.0.0.1", "localhost")})
     assert [stub.seen[0][2]["X-API-Key"], stub.seen[-1][2]["X-API-Key"]] == [KEY, DUMMY_API_KEY]
     assert run("keys", "set", input="\n").exit_code == 1

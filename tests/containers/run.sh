@@ -175,7 +175,7 @@ all_succeed "$first"
 first_image "$first" "$folder/first.png"
 
 say "one shot, without Redis, API and network"
-docker run --rm --network none --read-only --cap-drop ALL "personal-diffusion-worker:$project" \
+docker run --rm --network none --read-only --tmpfs /tmp --cap-drop ALL "personal-diffusion-worker:$project" \
     python -m worker.draw --prompt "$PROMPT" --steps 2 --output - >"$folder/shot.png" || fail "the one shot drew nothing"
 head -c 8 "$folder/shot.png" | grep -qa PNG || fail "what the one shot drew is not a PNG"
 

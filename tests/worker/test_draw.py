@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from shared.errors import OutOfMemory
+from shared.jobs.signals import WorkerStopping
 from worker import draw
 from worker.engine import Ticket
 
@@ -124,24 +126,38 @@ def test_a_device_that_is_not_here_is_told(run: Run, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("error", "status", "said"),
-    [(KeyboardInterrupt(), 130, "interrupted"), (OSError(28, "No space left on device", "x.png"), 1, "No space left")],
-)
-def test_what_was_finished_is_kept(
-    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, said: str
-) -> None:
-    """Given Ctrl-C or a full disk at the second image, then the first is there whole, nothing else, and one line."""
+def test_what_was_finished_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given Ctrl-C at the second image, then the first is there whole, nothing else, and one line."""
     results, asked = Ticket.result, []
 
-    def broken(self: Ticket, timeout: float | None = None) -> Any:
+    def interrupted(self: Ticket, timeout: float | None = None) -> Any:
         asked.append(self)
         if len(asked) == 2:
-            raise error
+            raise KeyboardInterrupt
         return results(self, timeout)
 
-    monkeypatch.setattr(Ticket, "result", broken)
-    ended, told, words = run(*QUICK, "--n_iter", "2")
-    assert (ended, told, files()) == (status, ["outputs/samples/00000.png"], ["outputs/samples/00000.png"])
-    assert said in words
-    assert "\n" not in words.strip()
+    monkeypatch.setattr(Ticket, "result", interrupted)
+    status, told, said = run(*QUICK, "--n_iter", "2")
+    assert (status, told, files()) == (130, ["outputs/samples/00000.png"], ["outputs/samples/00000.png"])
+    assert "interrupted" in said
+    assert "\n" not in said.strip()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device", "x.png"), "x.png cannot be read or written: No space left on device."),
+        (OutOfMemory("The device cannot hold it."), "The device cannot hold it."),
+        (WorkerStopping("The worker is stopping."), "nothing more can be drawn"),
+    ],
+)
+def test_whatever_fails_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, said: str) -> None:
+    """Given a full disk, a job error or an engine that ends, then status 1 and one line."""
+
+    def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("worker.one_shot.draw_all", broken)
+    status, _, told = run(*QUICK)
+    assert (status, told.count("\n")) == (1, 1)
+    assert said in told
