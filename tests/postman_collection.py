@@ -108,12 +108,12 @@ def _body(example: Example) -> dict[str, Any]:
     if example.media_type != "multipart/form-data":
         raw = _filled(json.dumps(example.body, indent=2))
         return {"mode": "raw", "raw": raw, "options": {"raw": {"language": "json"}}}
-    entries = []
-    for name, value in example.body.items():
-        for each in value if isinstance(value, list) else [value]:
-            is_file = isinstance(each, str) and each.startswith("data:")
-            kind = {"type": "file", "src": []} if is_file else {"type": "text", "value": _filled(each)}
-            entries.append({"key": name} | kind)
+    # an image goes as a data: address, because a collection holds no files
+    entries = [
+        {"key": name, "value": _filled(each), "type": "text"}
+        for name, value in example.body.items()
+        for each in (value if isinstance(value, list) else [value])
+    ]
     return {"mode": "formdata", "formdata": entries}
 
 
