@@ -9,6 +9,7 @@ import { bodyOf, kindOf, setValues } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
 const ONE_COLUMN = "(max-width: 900px)";
+const HAS_KEYBOARD = "(hover: hover)"; // on a phone the focus would cover half of the page with one
 // these have a place of their own; all the others stand behind the switch
 const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter"];
 const SPECIAL = { sampler: SamplerField, seed: SeedField, negative_prompt: NegativePrompt };
@@ -55,7 +56,13 @@ export function Form() {
         if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send(event);
     };
     return html`<form onSubmit=${send} onKeyDown=${keys} novalidate aria-label="What to draw">
-        <${TextArea} name="prompt" about=${fields.prompt} rows="4" placeholder="What do you want to see?" autofocus />
+        <${TextArea}
+            name="prompt"
+            about=${fields.prompt}
+            rows="4"
+            placeholder="What do you want to see?"
+            autofocus=${matchMedia(HAS_KEYBOARD).matches}
+        />
         <${Notation} />
         <${SourceField} fields=${catalogue.fields.img2img} />
         <${SizeField} fields=${fields} />

@@ -29,7 +29,10 @@ export function Queue() {
             <h2 id="queue-title">Under way <span class="count">${open.length}</span></h2>
             <button class="quiet" onClick=${stop}>Cancel all mine</button>
         </header>
-        <ul>${open.map((job) => html`<li key=${job.id}><${Entry} job=${job} shown=${job.id === shown} /></li>`)}</ul>
+        <ul>
+            ${[...open].reverse().map((job) => html`
+                <li key=${job.id}><${Entry} job=${job} shown=${job.id === shown} /></li>`)}
+        </ul>
     </section>`;
 }
 

@@ -20,6 +20,12 @@ from tests.e2e.service import Service
 
 expect.set_options(timeout=60_000)  # a loaded machine takes its time
 OpenPage = Callable[..., Page]
+PASTE = """(bytes) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([Uint8Array.from(bytes)], "image.png", { type: "image/png" }));
+    const pasted = new ClipboardEvent("paste", { clipboardData, bubbles: true });
+    document.querySelector("#field-prompt").dispatchEvent(pasted);
+}"""
 # of whom nobody is to be shut out; `page.evaluate` is not bound by the page's policy
 SERIOUS = ("serious", "critical")
 
@@ -267,6 +273,9 @@ def test_a_dropped_image_fills_the_form(open_page: OpenPage) -> None:
     expect(page.locator(".viewer .parameters").first).to_contain_text("Strength0.2")
 
     page.keyboard.press("Escape")
+    page.get_by_role("button", name="Remove", exact=True).click()
+    page.evaluate(PASTE, list(png()))
+    expect(page.locator(".chosen")).to_contain_text("96 × 64")
     drop(page, b"no image at all", "d.png", ".source")
     expect(page.locator(".notice")).to_contain_text("not an image")
 
