@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from client.local.embedded_redis import find_server
 from tests.e2e.browser import chromium, draw
 from tests.e2e.service import REPOSITORY, Service
 
 FOLDER = REPOSITORY / "docs" / "images"
-DESKTOP, PHONE = {"width": 1360, "height": 900}, {"width": 390, "height": 844}
+DESKTOP, PHONE = ViewportSize(width=1360, height=900), ViewportSize(width=390, height=844)
 PROMPTS = (
     "a red circle on a blue background", "a blue star on a white background", "a yellow circle above a red square",
     "a boat on the sea at night", "a green square on a yellow background", "a house and a tree",
@@ -54,11 +54,12 @@ def _take(browser: Browser, url: str) -> None:
     _write(page, "page-light")
     state: Any = page.context.storage_state()
 
-    for name, options in (
+    others: list[tuple[str, dict[str, Any]]] = [
         ("page-dark", {"viewport": DESKTOP, "color_scheme": "dark"}),
         ("page-phone", {"viewport": PHONE, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}),
-    ):
-        other = browser.new_context(storage_state=state, **options).new_page()  # type: ignore[arg-type]  # its options
+    ]
+    for name, options in others:
+        other = browser.new_context(storage_state=state, **options).new_page()
         other.goto(url)
         other.locator(".stage .final").wait_for()
         if name == "page-phone":
