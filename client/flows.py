@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from client.errors import BadAnswer, JobCancelled, JobFailed, Refused, ServerAway
+from client.errors import BadAnswer, ClientError, JobCancelled, JobFailed, Refused, ServerAway
 from client.wire import Answer, Event, JobStatus, Send
 
 T = TypeVar("T")
@@ -76,14 +76,14 @@ class Patience:
 
 
 def exchange(send: Send, patience: Patience) -> Flow[Answer]:
-    """Send a request until it is answered by more than "not now". Raises ServerAway and Refused after that.
+    """Send a request until it is answered by more than "not now". Raises ServerAway, Refused or BadAnswer after that.
 
     The request must be one that does no harm when it arrives twice.
     """
     begun, pause = time.monotonic(), _FIRST_PAUSE_S
     while True:
         wait = pause
-        problem: ServerAway | Refused
+        problem: ClientError
         try:
             answer: Answer = yield send
         except ServerAway as away:
@@ -92,14 +92,22 @@ def exchange(send: Send, patience: Patience) -> Flow[Answer]:
             patience.reached = True
             if answer.status not in _TRIED_AGAIN:
                 return answer
-            problem = answer.refusal()
-            if problem.code in _NOT_TRIED_AGAIN:
+            problem = _refusal(answer)
+            if isinstance(problem, Refused) and problem.code in _NOT_TRIED_AGAIN:
                 raise problem
-            wait = max(wait, problem.retry_after_s or 0)
+            wait = max(wait, answer.retry_after_s or 0)
         if time.monotonic() - begun + wait > patience.seconds:
             raise problem
         yield Pause(wait)
         pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE_S)
+
+
+def _refusal(answer: Answer) -> ClientError:
+    """What an answer of "not now" says; it may be that of a proxy, while the service behind it starts anew."""
+    try:
+        return answer.refusal()
+    except BadAnswer as error:
+        return error
 
 
 def submit(path: str, body: Mapping[str, Any], key: str | None, patience: Patience) -> Flow[str]:

@@ -1,6 +1,8 @@
 """`pdiff batch requests.jsonl`: many requests, resumed where an interrupted run was."""
 
+import time
 from collections import deque
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +81,33 @@ class _Run:
             self._finish(*under_way.popleft())
 
     def _submit(self, line: Line) -> Any:
+        """The job of a line; None when it cannot be one. A service that is full is waited for."""
         try:
-            parameters = dict(line.parameters)
-            image = parameters.pop("init_img", None)
-            known = {"idempotency_key": self._done.key_of(line)}
-            job = (
-                self._client.generate(parameters.pop("prompt", ""), **known, **parameters)
-                if image is None
-                else self._client.img2img(image, parameters.pop("prompt", ""), **known, **parameters)
-            )
+            while True:
+                try:
+                    job = self._sent(line)
+                    break
+                except Refused as refused:
+                    if refused.status != HTTPStatus.TOO_MANY_REQUESTS or not refused.retry_after_s:
+                        raise
+                    time.sleep(refused.retry_after_s)
             self._journal.note(job.id, self._client.url, line.prompt)
         except (ClientError, TypeError) as error:
-            if isinstance(error, ServerAway) or (isinstance(error, Refused) and error.status == 401):
+            if isinstance(error, ServerAway) or (
+                isinstance(error, Refused) and error.status == HTTPStatus.UNAUTHORIZED
+            ):
                 raise
             self._failed(line, error)
             return None
         return job
+
+    def _sent(self, line: Line) -> Any:
+        parameters = dict(line.parameters)
+        prompt, image = parameters.pop("prompt", ""), parameters.pop("init_img", None)
+        parameters["idempotency_key"] = self._done.key_of(line)
+        if image is None:
+            return self._client.generate(prompt, **parameters)
+        return self._client.img2img(image, prompt, **parameters)
 
     def _finish(self, line: Line, job: Any) -> None:
         """Wait for a job and write its images; without a job, the line was done by an earlier run."""

@@ -87,7 +87,13 @@ def test_a_stream_that_ends_early_is_opened_again(client: Client, stub: Stub) ->
 
 
 @pytest.mark.parametrize(
-    "loss", [Reply(drop=True, takes=True), Reply.error(503, "service_unavailable"), Reply(drop=True)]
+    "loss",
+    [
+        Reply(drop=True, takes=True),
+        Reply(drop=True),
+        Reply.error(503, "service_unavailable"),
+        Reply(502, b"<html>Bad gateway", "text/html", takes=True),
+    ],
 )
 def test_a_lost_answer_makes_no_second_job(client: Client, stub: Stub, loss: Reply) -> None:
     """Given an answer that is lost, when the client asks again by itself, then with the same key: there is one job."""
@@ -161,7 +167,7 @@ def test_a_cancelled_job_says_so(client: Client) -> None:
         Reply(200, b"<html>hello", "text/html"),
         Reply(200, b'{"half', "application/json"),
         Reply(202, b'{"answer": 42}', "application/json"),
-        Reply(502, b"bad gateway", "text/plain"),
+        Reply(500, b"oh", "text/plain"),
         Reply(301, b"", "text/html", {"Location": "https://example.org/"}),
     ],
 )

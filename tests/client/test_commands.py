@@ -385,6 +385,15 @@ def test_a_line_that_fails_does_not_end_a_batch(run: Run, stub: Stub) -> None:
     assert len(set(keys)) == 3
 
 
+def test_a_full_queue_holds_a_batch_up(run: Run, stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a queue that is full for longer than a client is patient, then the batch waits as long as it is told."""
+    waited: list[float] = []
+    monkeypatch.setattr("client.commands.batch.time.sleep", waited.append)
+    stub.replies["/generate"].append(Reply.error(429, "queue_full", "Full.", Retry_After="45"))
+    done = run("batch", "-", input='{"prompt": "a cat"}\n')
+    assert (done.exit_code, waited[0]) == (0, 45.0)
+
+
 def test_a_batch_is_read_before_it_is_begun(run: Run, stub: Stub) -> None:
     """Given a line that is no JSON object, then status 2 names the line, and nothing is sent."""
     for text, said in (('{"prompt": "a cat"}\nhello\n', "Line 2 is no JSON"), ("[1]\n", "no JSON object")):
