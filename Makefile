@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-schema test-full test-containers chaos lint format tables lock clean
+.PHONY: help run test test-fast test-schema test-full test-clients test-containers chaos lint format tables lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -29,6 +29,10 @@ test-full: lint  ## `make test` and the tests that take many minutes
 
 test-containers:  ## build the containers with the Docker engine that is here, and break them on purpose
 	@tests/containers/run.sh
+
+test-clients: $(VENV)/.ready-dev  ## install foreign clients into build/clients, and run each against the service
+	@tests/clients/install.sh
+	@$(BIN)/pytest tests/clients -v -m "full or not full"
 
 lint: $(VENV)/.ready-dev  ## ruff, the word list, mypy and the import rules
 	@$(BIN)/ruff check

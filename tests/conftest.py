@@ -19,7 +19,7 @@ from client.local.processes import start_child, stop_children
 from tests.redis_over_tcp import redis_command
 
 # folders whose tests start programs, and fixtures that do
-_FOLDERS_WITH_PROGRAMS = {"e2e", "chaos"}
+_FOLDERS_WITH_PROGRAMS = {"e2e", "chaos", "clients"}
 _FIXTURES_WITH_PROGRAMS = {"redis_server", "s3_environment"}
 
 
