@@ -21,9 +21,14 @@ class Lines(Protocol):
     def close(self) -> None: ...
 
 
-def event_stream(lines: Lines) -> Response:
-    """The answer that these texts are. Its head and a comment leave at once, and no proxy holds anything back."""
-    response = Response(_Opened(lines), mimetype="text/event-stream")
+def event_stream(lines: Lines, *, can_resume: bool = True) -> Response:
+    """The answer that these texts are. Its head and a comment leave at once, and no proxy holds anything back.
+
+    `can_resume`: a client may come back and follow on, and is told after how long. The openai packages take those words
+    for an event without data, and fail.
+    """
+    opening = f": open\nretry: {_RETRY_MS}\n\n" if can_resume else ": open\n\n"
+    response = Response(_Opened(lines, opening), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
     return response
@@ -36,11 +41,12 @@ def event_text(kind: str, data: Mapping[str, Any], event_id: str | None = None) 
 
 
 class _Opened:
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: Lines, opening: str) -> None:
         self._lines = lines
+        self._opening = opening
 
     def __iter__(self) -> Iterator[str]:
-        yield f": open\nretry: {_RETRY_MS}\n\n"
+        yield self._opening
         yield from self._lines
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""LangChain's wrapper of OpenAI's images, which reads links alone."""
+"""LangChain's wrapper of OpenAI's images, which reads links alone and knows no seed."""
 
 import os
 import urllib.request
@@ -10,14 +10,16 @@ URL, FULL_URL, KEY = os.environ["SERVICE_URL"], os.environ["FULL_SERVICE_URL"], 
 PROMPT = "a red circle on a blue background"
 
 
-def wrapper(url: str = URL, key: str = KEY, **options: object) -> DallEAPIWrapper:
-    few = {"extra_body": {"steps": 1, "seed": 7}} | dict(options.pop("model_kwargs", {}))  # type: ignore[call-overload]
-    return DallEAPIWrapper(openai_api_base=f"{url}/v1", openai_api_key=key, model_kwargs=few, max_retries=0, **options)
+def wrapper(url: str = URL, key: str = KEY, size: str = "128x64", **options: object) -> DallEAPIWrapper:
+    return DallEAPIWrapper(base_url=f"{url}/v1", api_key=key, size=size, max_retries=0, **options)
 
 
-def image_at(link: str) -> bytes:
+def size_at(link: str) -> tuple[int, int]:
+    """Width and height of the PNG that a link leads to."""
     with urllib.request.urlopen(link) as answer:  # noqa: S310
-        return bytes(answer.read())
+        data = answer.read()
+    assert data[:4] == b"\x89PNG", data[:20]
+    return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
 
 
 def fails(kind: type[Exception], made: DallEAPIWrapper, prompt: str = PROMPT) -> None:
@@ -28,13 +30,11 @@ def fails(kind: type[Exception], made: DallEAPIWrapper, prompt: str = PROMPT) ->
     raise AssertionError(f"no {kind.__name__}")
 
 
-first, second = (image_at(wrapper(size="640x320").run(PROMPT)) for _ in range(2))
-assert first[:4] == b"\x89PNG"
-assert (int.from_bytes(first[16:20]), int.from_bytes(first[20:24])) == (640, 320)
-assert first == second
-assert len(wrapper(n=2, size="128x128").run(PROMPT).split(wrapper().separator)) == 2
+assert size_at(wrapper().run(PROMPT)) == (128, 64)
+links = wrapper(n=2).run(PROMPT).split(wrapper().separator)
+assert [size_at(link) for link in links] == [(128, 64)] * 2
 fails(openai.AuthenticationError, wrapper(key="wrong"))
-fails(openai.NotFoundError, wrapper(model_name="nope"))
+fails(openai.NotFoundError, wrapper(model="nope"))
 fails(openai.BadRequestError, wrapper(size="banana"))
 fails(openai.BadRequestError, wrapper(), prompt="")
 fails(openai.RateLimitError, wrapper(url=FULL_URL))

@@ -93,6 +93,48 @@ def test_an_edit_and_a_variation_start_from_a_file(client: openai.OpenAI) -> Non
         assert opened(answer.data[0].b64_json).size == size
 
 
+@pytest.mark.parametrize(("partial_images", "steps"), [(0, 4), (2, 60)])
+def test_a_stream_shows_what_becomes(client: openai.OpenAI, partial_images: int, steps: int) -> None:
+    """Given stream, when drawn, then previews of the running job come, and at last the image itself."""
+    with client.images.generate(
+        prompt=RED,
+        model="gpt-image-1",
+        stream=True,
+        partial_images=partial_images,
+        extra_body={"steps": steps, "seed": 1},
+    ) as stream:
+        job_id = stream.response.headers["x-request-id"]
+        events = list(stream)
+    *partial, last = events
+    assert last.type == "image_generation.completed"
+    assert opened(last.b64_json).size == (128, 128)
+    assert (last.size, last.output_format, last.background) == ("128x128", "png", "opaque")
+    assert len(partial) <= partial_images
+    assert bool(partial) == bool(partial_images)
+    for index, event in enumerate(partial):
+        assert event.type == "image_generation.partial_image"
+        assert event.partial_image_index == index
+        assert opened(event.b64_json).format == "JPEG"
+    assert job_id
+
+
+def test_an_edit_may_be_streamed(client: openai.OpenAI) -> None:
+    """Given stream at an edit, when drawn, then the events have the names of edits."""
+    with client.images.edit(image=png_file(), prompt=RED, stream=True, extra_body={"steps": 4}) as stream:
+        assert [event.type for event in stream] == ["image_edit.completed"]
+
+
+def test_a_cancelled_stream_ends_with_an_error(service: Service, client: openai.OpenAI) -> None:
+    """Given a stream, when its job is cancelled by its id, then the client raises, and does not try again."""
+    with client.images.generate(
+        prompt=RED, stream=True, partial_images=3, extra_body={"steps": 999, "sampler": "k_heun", "n_samples": 8}
+    ) as stream:
+        service.post(f"/cancel/{stream.response.headers['x-task-id']}")
+        with pytest.raises(openai.APIError) as caught:
+            list(stream)
+    assert caught.value.code == "cancelled"
+
+
 @pytest.mark.parametrize("drops", [1, 2])
 def test_a_lost_answer_is_fetched_by_the_retry(service: Service, drops: int) -> None:
     """Given connections that break before the answer, when the package tries again, then it is given the same job."""

@@ -8,7 +8,7 @@ from flask_smorest import Blueprint
 
 from api.dialects.openai.answering import Answering, answering
 from api.dialects.openai.answers import images_answer
-from api.dialects.openai.errors import end_of
+from api.dialects.openai.errors import end_of, name_job
 from api.dialects.openai.form_values import typed
 from api.dialects.openai.models import model_list, one_model
 from api.dialects.openai.operations import EDIT, GENERATION, VARIATION, Operation
@@ -19,11 +19,14 @@ from api.dialects.openai.schemas import (
     OpenAIModelsAnswer,
     request_body,
 )
+from api.dialects.openai.streaming import ImageEvents
 from api.dialects.openai.translation import translated
 from api.document import IDEMPOTENCY_KEY, KEY, SUBMITTING, WITH_KEY, json_answer, refusals
 from api.http.auth import Caller
 from api.http.own_address import own_address
+from api.http.streams import event_stream
 from api.services import Services
+from api.submission.following import Events
 from api.submission.idempotency import marked_retry
 from api.submission.submit import Taken, renamed, take
 from api.submission.waiting import wait_for_end
@@ -44,16 +47,17 @@ _ENDS = (*SUBMITTING, errors.ModelNotFound, errors.MalformedForm, errors.TooMany
 class _Submission:
     """One request on its way through `take`: what is learned of its body before the body is let go."""
 
-    def __init__(self, services: Services, operation: Operation) -> None:
+    def __init__(self, services: Services, operation: Operation, held: ExitStack) -> None:
+        """On `held` a place is held from before anything is queued: among those who wait, or those who listen."""
         self._services = services
         self._operation = operation
+        self._held = held
         self._schema = operation.schema(services.limits)
         self._names: dict[str, str] = {}
         self.asked = Answering(url=False, b64=True)
 
-    def take(self, http_request: Request, held: ExitStack) -> Taken:
-        """The job that the request becomes; a place for those who wait is held on `held` before anything is queued."""
-        place = self._services.waiting_places.take()
+    def take(self, http_request: Request) -> Taken:
+        """The job that the request becomes."""
         try:
             return take(
                 self._services,
@@ -62,7 +66,6 @@ class _Submission:
                 translate=self._translate,
                 recognise=self._recognise,
                 forms=self._operation.takes_image,
-                admitted=lambda: held.enter_context(place),
             )
         except ServiceError as error:
             raise renamed(error, self._names) from None
@@ -70,6 +73,8 @@ class _Submission:
     def _recognise(self, settings: Settings, http_request: Request, caller: Caller) -> Submission | Try | None:
         # an earlier equal request was translated then, but how to answer must be known again
         self.asked = answering(self._typed(caller.body), links_need_key=settings.private_results)
+        places = self._services.listening_places if self.asked.stream else self._services.waiting_places
+        self._held.enter_context(places.take())
         return marked_retry(settings, http_request, caller)
 
     def _translate(self, caller: Caller) -> dict[str, Any]:
@@ -87,9 +92,12 @@ def openai_blueprint(services: Services) -> Blueprint:
 
     def answer(operation: Operation) -> Response:
         with ExitStack() as held:
-            submission = _Submission(services, operation)
-            taken = submission.take(request, held)
-            job = wait_for_end(services, taken.job_id)
+            submission = _Submission(services, operation, held)
+            taken = submission.take(request)
+            asked = submission.asked
+            if asked.stream:
+                return stream(operation, taken, asked, held)
+            job = wait_for_end(services, taken.job_id, http_request=request)
         if job is None:
             raise StillWorking(
                 f"The job has not ended yet and goes on. Ask for it at {status_link(taken.job_id)}, or send the same "
@@ -97,8 +105,15 @@ def openai_blueprint(services: Services) -> Blueprint:
             )
         if job.state is not State.SUCCESS:
             raise end_of(job)
+        return images_answer(job, asked, services.results, own_address(request, services.settings.proxy_count))
+
+    def stream(operation: Operation, taken: Taken, asked: Answering, held: ExitStack) -> Response:
+        events = Events(services, taken.job_id, previews=asked.partial_images > 0, http_request=request)
+        events.also_close(held.pop_all())
         address = own_address(request, services.settings.proxy_count)
-        return images_answer(job, submission.asked, services.results, address)
+        response = event_stream(ImageEvents(services, taken, events, asked, operation, address), can_resume=False)
+        name_job(response)
+        return response
 
     def takes(operation: Operation) -> Any:
         return blp.doc(

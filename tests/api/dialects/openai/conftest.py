@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from api.app import create_app
 from shared.settings import DUMMY_API_KEY
 
 KEY = {"Authorization": f"Bearer {DUMMY_API_KEY}"}
@@ -13,9 +14,9 @@ KEY = {"Authorization": f"Bearer {DUMMY_API_KEY}"}
 class OpenAIClient:
     """Posts to `/v1` and reads its answers; the worker of `world` draws at once what is queued."""
 
-    def __init__(self, world: Any, **settings: Any) -> None:
+    def __init__(self, world: Any, http: Any = None, **settings: Any) -> None:
         self.world = world
-        self.http = world.another_client(sync_timeout_s=5.0, **settings)
+        self.http = http or world.another_client(sync_timeout_s=5.0, **settings)
         world.play_worker(world.work)
 
     def post(self, path: str = "/v1/images/generations", headers: Mapping[str, str] = KEY, **body: Any) -> Any:
@@ -35,9 +36,15 @@ class OpenAIClient:
         return len(self.world.job_keys())
 
 
+@pytest.fixture(scope="session")
+def patient_app(_one_world: Any) -> Any:
+    """An application that waits for its jobs, built once."""
+    return create_app(_one_world.build(sync_timeout_s=5.0))
+
+
 @pytest.fixture
-def openai(world: Any) -> OpenAIClient:
-    return OpenAIClient(world)
+def openai(world: Any, patient_app: Any) -> OpenAIClient:
+    return OpenAIClient(world, patient_app.test_client())
 
 
 def error_of(answer: Any, status: int) -> dict[str, Any]:

@@ -141,9 +141,10 @@ def multipart(parts):
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: recorded.client)
-def test_a_program_finds_what_it_reads(world, recorded):
+def test_a_program_finds_what_it_reads(world, openai, recorded):
     """Given a program's own request, when posted, then its images are where it looks, at the size that it asked for."""
-    openai = OpenAIClient(world, cors_origins=("*",))
+    if "Origin" in recorded.headers:
+        openai = OpenAIClient(world, cors_origins=("*",))
     body = {"json": recorded.json} if recorded.json else multipart(recorded.form)
 
     answer = openai.http.post(recorded.path, headers=recorded.headers, **body)
@@ -165,9 +166,8 @@ def test_a_program_finds_what_it_reads(world, recorded):
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
-def test_equal_requests_at_once_are_images_of_their_own(world):
+def test_equal_requests_at_once_are_images_of_their_own(openai):
     """Given a program that splits more than ten images into equal requests, when they come, then each is a new job."""
-    openai = OpenAIClient(world)
     body = {"model": "demo", "prompt": "a red circle", "n": 1}
     answers = [openai.http.post(GENERATIONS, json=body, headers=BEARER).json for _ in range(3)]
     assert len({answer["id"] for answer in answers}) == 3
