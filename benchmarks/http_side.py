@@ -1,4 +1,4 @@
-"""The sides of `benchmarks.http`: the API of one commit each, on a Redis of its own."""
+"""The sides of `benchmarks.http` and `benchmarks.waiting`: the API of one commit each, on a Redis of its own."""
 
 import contextlib
 import signal
@@ -26,9 +26,9 @@ _START_S = 60.0
 
 
 class Side:
-    """One commit's API on a Redis of its own."""
+    """One commit's API on a Redis of its own; further settings as environment variables."""
 
-    def __init__(self, name: str, code: Path, folder: Path, redis_server: Path) -> None:
+    def __init__(self, name: str, code: Path, folder: Path, redis_server: Path, **environment: str) -> None:
         self.name = name
         self._code = code
         self._folder = folder
@@ -50,6 +50,7 @@ class Side:
             "MAX_WAITING_JOBS": "0",
             "LOG_LEVEL": "INFO",
             "PYTHONUNBUFFERED": "1",
+            **environment,
         }
         self._start("redis", redis_command(redis_server, redis_port, folder))
         _until("Redis answers", lambda: not answers(redis_url), self._children)

@@ -28,15 +28,19 @@ def minded(
 ) -> Iterator[None]:
     """Within the block, mind whether the client is still there, and do for its job what ON_DISCONNECT says.
 
-    `over` is called, from another thread, once nobody waits here any more. `dialect`: what a dialect does unless the
-    operator chose; without a request, nothing. May raise `redis.RedisError`.
+    `over` is called, from another thread, once there is nobody here to wait for. `dialect`: what a dialect does unless
+    the operator chose; without a request, nothing. May raise `redis.RedisError`.
     """
     chosen = dialect if services.settings.on_disconnect == AUTO else services.settings.on_disconnect
     # gunicorn's; a server without it cannot tell
     connection = http_request.environ.get("gunicorn.socket") if http_request else None
     when_gone = getattr(connection, "when_gone", None)
-    if chosen == KEEP or when_gone is None:
+    if when_gone is None:
         yield
+        return
+    if chosen == KEEP:
+        with when_gone(over):
+            yield
         return
     client = new_token()
     services.jobs.came_to_wait(job_id, client)
