@@ -40,9 +40,9 @@ def idle(redis_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def events(answer: requests.Response) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Id, name and data of each event of a stream."""
     told: dict[str, str] = {}
-    for line in answer.iter_lines(decode_unicode=True):
+    for line in answer.iter_lines():
         if line:
-            name, _, value = line.partition(": ")
+            name, _, value = line.decode().partition(": ")
             told[name] = value
         elif "event" in told:
             yield told["id"], told["event"], json.loads(told["data"])
