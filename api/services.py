@@ -14,10 +14,11 @@ from api.http.places import Places
 from api.http.rate_limit import RateLimit
 from api.responses.thumbnails import MakeThumbnail, Thumbnails
 from shared.callback_hosts import CallbackHosts
-from shared.catalogue.models import Catalogue, catalogue_for
+from shared.catalogue.models import Catalogue, entries_for
 from shared.jobs.chosen_models import ChosenModels
 from shared.jobs.events import EventLog
 from shared.jobs.keys import Keys
+from shared.jobs.live_catalogue import LiveCatalogue
 from shared.jobs.store import JobStore
 from shared.jobs.submissions import Submissions
 from shared.jobs.workers import WorkerRegister
@@ -119,13 +120,14 @@ def build_services(settings: Settings) -> Services:
     """The real collaborators; nothing connects before the first request."""
     client = connect(settings)
     decoder = ImageDecoder.from_settings(settings)
+    workers = WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s, cache_s=_WORKERS_KNOWN_FOR_S)
     return Services(
         settings=settings,
-        catalogue=catalogue_for(settings),
+        catalogue=LiveCatalogue(entries_for(settings), settings.default_model, workers),
         jobs=JobStore.from_settings(client, settings),
         results=ResultStore(settings.output_dir, settings.presigned_links_s),
         queue=TaskQueue(make_celery(settings), client, settings.key_prefix),
-        workers=WorkerRegister(client, settings.key_prefix, ttl_s=settings.worker_ttl_s, cache_s=_WORKERS_KNOWN_FOR_S),
+        workers=workers,
         submissions=Submissions(client, settings.key_prefix),
         rate=RateLimit(settings),
         decode_image=decoder,

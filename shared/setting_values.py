@@ -52,6 +52,11 @@ def folder(env: Env, name: str, default: Path) -> Path:
     return Path(home(name, env.str(name, str(default))))
 
 
+def folders(env: Env, name: str) -> tuple[str, ...]:
+    """The paths that stand between commas; `~` is the home folder."""
+    return tuple(home(name, entry) for entry in entries(env, name))
+
+
 def byte_count(env: Env, name: str, default: int, least: int = 0) -> int:
     """A number of bytes, written plainly or as in `500MB`, `4 GB`, `8G`, `1.5GiB`."""
     text = env.str(name, str(default))

@@ -11,7 +11,7 @@ from marshmallow.validate import Range, Regexp
 
 from shared.callback_hosts import CallbackHosts
 from shared.redis.address import RedisAddress
-from shared.setting_values import Environment, byte_count, choice, entries, folder, home
+from shared.setting_values import Environment, byte_count, choice, entries, folder, folders, home
 from shared.text_files import NotUtf8, lines_of, read_text_file
 from shared.variants import WORKER_VARIANTS
 
@@ -38,6 +38,7 @@ class Settings:
     key_prefix: str = "pd:"
     output_dir: str = "outputs"
     models_dir: Path = Path("models")
+    extra_models_dirs: tuple[str, ...] = ()
     prompts_dir: Path = Path("prompts")
     host: str = "127.0.0.1"
     port: int = 5001
@@ -145,6 +146,7 @@ def read_settings() -> Settings:
             key_prefix=env.str("KEY_PREFIX", default.key_prefix),
             output_dir=home("OUTPUT_DIR", env.str("OUTPUT_DIR", default.output_dir)),
             models_dir=folder(env, "MODELS_DIR", default.models_dir),
+            extra_models_dirs=folders(env, "EXTRA_MODELS_DIRS"),
             prompts_dir=folder(env, "PROMPTS_DIR", default.prompts_dir),
             host=env.str("HOST", default.host).strip().removeprefix("[").removesuffix("]"),
             port=env.int("PORT", default.port, validate=Range(1, 65535)),

@@ -74,13 +74,43 @@ class ModelAnswer(Schema):
     warm = fields.Boolean(metadata={"description": "Whether a live worker has it in memory."})
     warm_on = fields.List(fields.String(), metadata={"description": "Names of workers."})
     why_not = fields.String(allow_none=True, metadata={"description": "Why no worker has it; null when one has."})
+    file = fields.String(allow_none=True, metadata={"description": "Where it lies on the workers; null: not known."})
+    title = fields.String(metadata={"description": "The file with its hash, as A1111 has it; `ckpt` can name it so."})
+    bytes = fields.Integer(allow_none=True, metadata={"description": "Size of its files; null: not known."})
+    dtype = fields.String(allow_none=True, metadata={"description": "Type of most of its weights."})
+    hash = fields.String(
+        allow_none=True,
+        metadata={"description": "First ten digits of the SHA-256; null until a worker has counted it."},
+    )
+    sha256 = fields.String(allow_none=True)
+
+
+class OtherFileAnswer(Schema):
+    """A file among the models that is none itself."""
+
+    name = fields.String()
+    kind = fields.String(metadata={"description": "lora, vae, embedding, controlnet, upscaler, text-encoder, other."})
+    family = fields.String(
+        allow_none=True, metadata={"description": "The family of models it is for; null: not known."}
+    )
+    file = fields.String()
+    bytes = fields.Integer()
+    about = fields.String(metadata={"description": "What it is, after its name."})
 
 
 class ModelsAnswer(Schema):
-    """What `ckpt` can be."""
+    """What `ckpt` can be, and which other files lie among the models."""
 
     default = fields.String()
     models = fields.List(fields.Nested(ModelAnswer))
+    others = fields.List(fields.Nested(OtherFileAnswer))
+
+
+class RefreshAnswer(ModelsAnswer):
+    """The models after the workers have looked for new files."""
+
+    looked = fields.List(fields.String(), metadata={"description": "Workers that have looked."})
+    busy = fields.List(fields.String(), metadata={"description": "Workers that have not yet; they will."})
 
 
 class SamplerAnswer(Schema):

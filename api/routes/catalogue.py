@@ -1,20 +1,24 @@
 """What a request can ask for: models and samplers."""
 
+import time
 from collections.abc import Sequence
+from typing import Any
 
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
-from api.document import NO_KEY, json_answer, refusals
-from api.responses.schemas import ModelsAnswer, SamplersAnswer
+from api.document import KEY, NO_KEY, WITH_KEY, json_answer, refusals
+from api.responses.schemas import ModelsAnswer, RefreshAnswer, SamplersAnswer
 from api.services import Services
-from shared.catalogue.models import Model
+from shared.catalogue.models import DEFAULT_ALIAS, Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
 from shared.errors import ServiceUnavailable
 from shared.jobs.workers import WorkerCard
 from shared.request.sizes import MIN_SIZE
 
+_REFRESH_S, _REFRESH_POLL_S = 5.0, 0.1
 _MODELS = json_answer("Every model: names, sizes, which workers have it or why none has", ModelsAnswer)
+_REFRESHED = json_answer("The models, and which workers have looked", RefreshAnswer)
 _SAMPLERS = json_answer(
     "Every sampler: label, note, aliases, whether it uses eta, model evaluations a step", SamplersAnswer
 )
@@ -28,29 +32,16 @@ def catalogue_blueprint(services: Services) -> Blueprint:
     @blp.doc(security=NO_KEY, responses=refusals(ServiceUnavailable) | {"200": _MODELS})
     def models() -> Response:
         """The models: what ckpt can be."""
-        cards = services.workers.live()
-        return jsonify(
-            default=services.catalogue.default.name,
-            models=[
-                {
-                    "name": model.name,
-                    "label": model.label,
-                    "aliases": list(model.aliases),
-                    "family": model.family,
-                    "configs": list(model.configs),
-                    "native_size": model.native_size,
-                    "min_size": MIN_SIZE,
-                    "max_size": model.max_size,
-                    "size_step": model.facts.size_step,
-                    "available": any(model.name in card.available_models for card in cards),
-                    "available_on": [card.name for card in cards if model.name in card.available_models],
-                    "warm": any(model.name in card.warm_models for card in cards),
-                    "warm_on": [card.name for card in cards if model.name in card.warm_models],
-                    "why_not": _why_not(model, cards),
-                }
-                for model in services.catalogue
-            ],
-        )
+        return jsonify(_models(services))
+
+    @blp.route("/models/refresh", methods=["POST"])
+    @blp.doc(security=KEY, responses=refusals(*WITH_KEY) | {"200": _REFRESHED})
+    def refresh() -> Response:
+        """Have the workers look for new models at once."""
+        with services.door.enter(request):
+            number = services.workers.ask_to_refresh()
+        looked, busy = _wait_for_workers(services, number)
+        return jsonify({**_models(services), "looked": looked, "busy": busy})
 
     @blp.route("/samplers")
     @blp.doc(security=NO_KEY, responses={"200": _SAMPLERS})
@@ -74,9 +65,65 @@ def catalogue_blueprint(services: Services) -> Blueprint:
     return blp
 
 
-def _why_not(model: Model, cards: Sequence[WorkerCard]) -> str | None:
-    """Why no worker serves the model; None when one does."""
-    if any(model.name in card.available_models for card in cards):
-        return None
+def _models(services: Services) -> dict[str, Any]:
+    cards = services.workers.live()
+    return {
+        "default": services.catalogue.default_name
+        if services.catalogue.find(DEFAULT_ALIAS) is None
+        else services.catalogue.default.name,
+        "models": [_model(model, cards) for model in services.catalogue],
+        "others": [
+            {
+                "name": other.name,
+                "kind": other.kind,
+                "family": other.family or None,
+                "file": other.shown,
+                "bytes": other.size_bytes,
+                "about": other.sentence,
+            }
+            for other in services.catalogue.others
+        ],
+    }
+
+
+def _model(model: Model, cards: Sequence[WorkerCard]) -> dict[str, Any]:
+    available = [card.name for card in cards if model.name in card.available_models]
+    warm = [card.name for card in cards if model.name in card.warm_models]
+    return {
+        "name": model.name,
+        "label": model.label,
+        "aliases": list(model.aliases),
+        "family": model.family,
+        "configs": list(model.configs),
+        "native_size": model.native_size,
+        "min_size": MIN_SIZE,
+        "max_size": model.max_size,
+        "size_step": model.facts.size_step,
+        "available": bool(available),
+        "available_on": available,
+        "warm": bool(warm),
+        "warm_on": warm,
+        "why_not": None if available else _why_not(model, cards),
+        "file": model.shown or None,
+        "title": model.title,
+        "bytes": model.size_bytes or None,
+        "dtype": model.dtype or None,
+        "hash": model.short_hash or None,
+        "sha256": model.sha256 or None,
+    }
+
+
+def _wait_for_workers(services: Services, number: int) -> tuple[list[str], list[str]]:
+    """The live workers that have followed the request of that number, and those that have not within a few seconds."""
+    end = time.monotonic() + _REFRESH_S
+    while True:
+        cards = services.workers.read()
+        busy = [card.name for card in cards if card.refreshed < number]
+        if not busy or time.monotonic() >= end or services.stopping.wait(_REFRESH_POLL_S):
+            return [card.name for card in cards if card.name not in busy], busy
+
+
+def _why_not(model: Model, cards: Sequence[WorkerCard]) -> str:
+    """Why no worker serves the model."""
     reasons = [card.missing_models[model.name] for card in cards if model.name in card.missing_models]
     return reasons[0] if reasons else "No worker is running."

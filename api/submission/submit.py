@@ -13,6 +13,7 @@ from flask import Request, g
 from api.http.auth import Caller
 from api.services import Services
 from api.submission.idempotency import Recognise, native_submission
+from shared.catalogue.models import some_of
 from shared.errors import Gone, ModelUnavailable, NotFound, ServiceError, ServiceUnavailable, VariantUnavailable
 from shared.jobs.records import INPUT_NAME, Job, State, input_folder, new_job_id
 from shared.jobs.submissions import Submission, Try
@@ -196,7 +197,7 @@ def _require_worker(services: Services, request: ImageRequest) -> None:
         here = sorted({name for card in serving for name in card.available_models})
         reasons = [card.missing_models[model] for card in serving if model in card.missing_models]
         raise ModelUnavailable(
-            f"No worker here can serve '{model}'; available now: {', '.join(here) or 'none'}.",
+            f"No worker here can serve '{model}'; available now: {some_of(here) or 'none'}.",
             {"ckpt": reasons[:1] or ["Ask for another model."]},
         )
 

@@ -18,7 +18,7 @@ from client.local import embedded_redis
 from client.local.errors import LaunchError
 from client.local.household import Household, Program, Say
 from client.local.ports import base_url, check_free
-from shared.catalogue.models import catalogue_for
+from shared.catalogue.library import Library
 from shared.open_access import require_own_keys
 from shared.redis.address import RedisAddress
 from shared.redis.server import UnsuitableRedis, too_old
@@ -117,7 +117,7 @@ def _check_keys(settings: Settings) -> None:
 
 def _check_model(settings: Settings) -> None:
     try:
-        catalogue_for(settings)
+        Library(settings)
     except ValueError as wrong:
         raise LaunchError(f"{wrong}.") from None
 

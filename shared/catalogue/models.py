@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from shared.catalogue.entry_values import names_of, value_of, word_of
@@ -24,6 +24,8 @@ MEASURED = "measured"
 SHORT_HASH = 10
 """So many digits of the SHA-256 the A1111 web UI calls the hash of a model."""
 _BUNDLED, _LOCAL, _HUB = "bundled:", "local:", "hub:"
+FOUND = "found:"
+"""How the source of a model begins that a scan found, and no entry names."""
 _SOURCES = (_BUNDLED, _LOCAL, _HUB)
 
 
@@ -37,8 +39,8 @@ class Model:
 
     `prediction` is "" where the layout or the file tells it. `weights` says which are used where a file has both the
     plain ones and their average over the training (`ema`). The others a scan fills in: `path` where it lies, `shown`
-    how an operator knows that place, `sha256` once it is known, and `why_not` what keeps it from being drawn with, ""
-    where nothing does.
+    how an operator knows that place, `donors` the files that give what it lacks, `sha256` once it is known, and
+    `why_not` what keeps it from being drawn with, "" where nothing does.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Model:
     size_bytes: int = 0
     sha256: str = ""
     dtype: str = ""
+    donors: Mapping[str, Path] = field(default_factory=dict, hash=False)
     why_not: str = ""
 
     @property
@@ -72,8 +75,8 @@ class Model:
 
     @property
     def facts(self) -> FamilyFacts:
-        """What it has in common with the other models of its family."""
-        return FAMILY_FACTS[self.family]
+        """What the models of its family have in common; of the first family, where its own is unknown here."""
+        return FAMILY_FACTS.get(self.family) or next(iter(FAMILY_FACTS.values()))
 
     def accepts_config(self, config: str) -> bool:
         """Whether an inference yaml, named with or without its folder, belongs to this model's family."""
@@ -134,17 +137,17 @@ class Contents:
     others: Sequence[OtherFile] = ()
 
     @classmethod
-    def of(cls, models: Mapping[str, Model], others: Sequence[OtherFile] = ()) -> "Contents":
-        """Raises ValueError where a name means two models."""
-        names: dict[str, str] = {}
+    def of(cls, models: Mapping[str, Model], others: Sequence[OtherFile] = (), strict: bool = True) -> "Contents":
+        """Raises ValueError where a name means two models; unless `strict` it means the first then."""
+        names: dict[str, str] = {} if strict else {name: name for name in models if name != DEFAULT_ALIAS}
         for model in models.values():
             for name in (model.name, *model.aliases, *model.files):
-                if name == DEFAULT_ALIAS or names.setdefault(name, model.name) != model.name:
+                if (name == DEFAULT_ALIAS or names.setdefault(name, model.name) != model.name) and strict:
                     raise ValueError(f"models.toml: the name '{name}' is used twice or reserved")
         for model in models.values():
-            if model.sha256:
-                # a hash never takes the name of another model
-                for name in (model.short_hash, model.sha256, model.title):
+            # none of these takes the name of another model
+            for name in (model.shown, model.title, *((model.short_hash, model.sha256) if model.sha256 else ())):
+                if name:
                     names.setdefault(name, model.name)
         return cls(models, names, others)
 

@@ -2,14 +2,18 @@
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from shared.histograms import Series
+from shared.jobs.inventory import Inventory
 from shared.jobs.scripts import script
 from shared.lately import Lately
 from shared.variants import VARIANTS
+
+_INVENTORIES_KEPT = 32
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class WorkerCard:
     `missing_models`: those it cannot serve, each with the reason. `tasks`: how many it has in hand, `room`: how many it
     would take at most now. `free_memory`: bytes on its device, None where that is not known. `batching`:
     the times from which it knows its optimal batch sizes. `histograms`: what it has measured, by `Histogram.name`.
+    `inventory`: the digest of what it tells of its models beside the card. `refreshed`: the number of the last request
+    to look for new models that it has followed.
     """
 
     name: str
@@ -33,6 +39,8 @@ class WorkerCard:
     free_memory: int | None = None
     batching: Mapping[str, Any] = field(default_factory=dict)
     histograms: Mapping[str, Sequence[Series]] = field(default_factory=dict)
+    inventory: str = ""
+    refreshed: int = 0
 
     @property
     def load(self) -> float:
@@ -74,12 +82,28 @@ class WorkerRegister:
         self._redis = client
         self._keys = [f"{prefix}workers:until", f"{prefix}workers:cards"]
         self._ttl_ms = int(ttl_s * 1000)
+        self._prefix = prefix
+        self._refresh_key = f"{prefix}workers:refresh"
+        self._inventories: OrderedDict[str, Inventory] = OrderedDict()
         self._announce = client.register_script(script("announce_worker"))
         self._live = client.register_script(script("live_workers"))
         self._lately = Lately(self._read, cache_s, clock)
 
-    def announce(self, card: WorkerCard) -> None:
-        """Say that this worker lives, for the register's time to live."""
+    def announce(self, card: WorkerCard, inventory: Inventory | None = None) -> None:
+        """Say that this worker lives, for the register's time to live, and what models it has.
+
+        With an `inventory` the card itself has only those of `models.toml`: that is short, and older versions read it.
+        """
+        if inventory is not None:
+            key, time_ms = self._inventory_key(inventory.digest), max(1, 2 * self._ttl_ms)
+            if not self._redis.pexpire(key, time_ms):
+                self._redis.set(key, inventory.text, px=time_ms)
+            card = replace(
+                card,
+                available_models=tuple(name for name in inventory.available if name not in inventory.found),
+                missing_models={n: why for n, why in inventory.missing.items() if n not in inventory.found},
+                inventory=inventory.digest,
+            )
         self._announce(keys=self._keys, args=[card.name, card.to_json(), self._ttl_ms])
 
     def leave(self, name: str) -> None:
@@ -92,5 +116,41 @@ class WorkerRegister:
         """The cards of all live workers, by name."""
         return self._lately.get()
 
+    def read(self) -> tuple[WorkerCard, ...]:
+        """As `live`, asked anew."""
+        return self._read()
+
+    def inventory(self, card: WorkerCard) -> Inventory | None:
+        """What models the worker of a card has; None where it does not tell, or no longer."""
+        if not card.inventory:
+            return None
+        known = self._inventories.get(card.inventory)
+        if known is None:
+            text = self._redis.get(self._inventory_key(card.inventory))
+            if text is None:
+                return None
+            known = self._inventories[card.inventory] = Inventory.from_text(text)
+            while len(self._inventories) > _INVENTORIES_KEPT:
+                self._inventories.popitem(last=False)
+        return known
+
+    def ask_to_refresh(self) -> int:
+        """Ask all workers to look for new models; gives the number of this request, see `WorkerCard.refreshed`."""
+        return int(self._redis.incr(self._refresh_key))
+
+    def refresh_asked(self) -> int:
+        """The number of the last such request; 0 before the first."""
+        return int(self._redis.get(self._refresh_key) or 0)
+
+    def _inventory_key(self, digest: str) -> str:
+        return f"{self._prefix}workers:models:{digest}"
+
     def _read(self) -> tuple[WorkerCard, ...]:
-        return tuple(sorted(map(WorkerCard.from_json, self._live(keys=self._keys)), key=lambda card: card.name))
+        cards = sorted(map(WorkerCard.from_json, self._live(keys=self._keys)), key=lambda card: card.name)
+        return tuple(self._with_models(card) for card in cards)
+
+    def _with_models(self, card: WorkerCard) -> WorkerCard:
+        inventory = self.inventory(card)
+        if inventory is None:
+            return card
+        return replace(card, available_models=inventory.available, missing_models=inventory.missing)

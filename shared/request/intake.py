@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError
 from shared.callback_hosts import CallbackUrl
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import canonical_name
-from shared.errors import CallbackRefused, InvalidRequest, TooCostly
+from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, TooCostly
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.input_image import InputImage
 from shared.request.model import MAX_SEED, ImageRequest
@@ -53,12 +53,14 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         values = schema.load(body)
     except ValidationError as wrong:
         raise InvalidRequest(
-            "The request has fields that cannot be used; see 'fields'.", _field_errors(wrong, schema)
+            "The request has fields that cannot be used; see 'fields'.", _field_errors(wrong, schema, body.get("ckpt"))
         ) from None
     prompts, warnings = _prompts(values)
     model = schema.limits.catalogue.find(values["model"])
     if model is None:
-        raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue)]})
+        raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue, values["model"])]})
+    if not model.configs:  # of a family that nobody here draws: nothing below knows what to make of it
+        raise ModelUnavailable(model.why_not, {"ckpt": ["Ask for another model; see GET /models."]})
     image: InputImage | None = values.get("init_img")
     width, height, about_size = _size(values, model)
     sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
@@ -159,8 +161,11 @@ def _prompts(values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...
     return prompt_file.prompts, warnings
 
 
-def _field_errors(wrong: ValidationError, schema: Schema) -> dict[str, list[str]]:
-    """marshmallow's messages as field -> sentences, with a hint for what looks like a misspelling."""
+def _field_errors(wrong: ValidationError, schema: Schema, model: object = None) -> dict[str, list[str]]:
+    """marshmallow's messages as field -> sentences, with a hint for what looks like a misspelling.
+
+    `model` is what the request names as its model.
+    """
     known = [field.data_key or name for name, field in schema.fields.items()]
     found: dict[str, list[str]] = {}
     hints = _MOST_HINTS
@@ -171,6 +176,6 @@ def _field_errors(wrong: ValidationError, schema: Schema) -> dict[str, list[str]
             hints -= bool(hints)
             sentences = [f"Unknown field; did you mean '{close[0]}'?" if close else "Unknown field."]
         elif name == "ckpt" and isinstance(schema, GenerateSchema):
-            sentences = [choose_model(schema.limits.catalogue)]
+            sentences = [choose_model(schema.limits.catalogue, model)]
         found[str(name)] = sentences
     return found

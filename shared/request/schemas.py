@@ -4,6 +4,7 @@ A field has the name that the code uses (that of `SamplingParams` or `ImageReque
 that is its `data_key`.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from shared.variants import REQUEST_TYPES
 
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
 DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
+_NAMES_SHOWN, _LONGEST_NAME = 50, 200
 PRECISIONS = ("autocast", "mixed", "full")
 #: Few, so that little is made and kept: a tile of a gallery, the same on a dense screen, and a large one.
 THUMBNAIL_WIDTHS = (192, 384, 768)
@@ -237,7 +239,7 @@ class GenerateSchema(Schema):
         problems: dict[str, list[str]] = {}
         model = self.limits.catalogue.find(data["model"]) if "model" in data else None
         if "model" in data and model is None:
-            problems["ckpt"] = [choose_model(self.limits.catalogue)]
+            problems["ckpt"] = [choose_model(self.limits.catalogue, data["model"])]
         # without a model, what depends on one is judged for the default
         facts = (model or self.limits.catalogue.default).facts
         for side, key in (("height", "H"), ("width", "W")):
@@ -310,8 +312,19 @@ class Img2ImgSchema(GenerateSchema):
 SCHEMAS: dict[Kind, type[GenerateSchema]] = {schema.kind: schema for schema in (GenerateSchema, Img2ImgSchema)}
 
 
-def choose_model(catalogue: Catalogue) -> str:
-    return f"Must be the name of a model, one of: {', '.join(catalogue.choices())}."
+def choose_model(catalogue: Catalogue, asked: object = None) -> str:
+    """What to write into `ckpt`; for the name of another kind of file, what that is."""
+    other = next((each for each in catalogue.others if asked in (each.name, each.shown)), None)
+    if other is not None:
+        return f"'{other.name}' {other.sentence}; ask for a model, see GET /models."
+    names = catalogue.choices()
+    if len(names) <= _NAMES_SHOWN:
+        return f"Must be the name of a model, one of: {', '.join(names)}."
+    close = (
+        difflib.get_close_matches(asked, names, n=3) if isinstance(asked, str) and len(asked) <= _LONGEST_NAME else []
+    )
+    hint = f" Like it are: {', '.join(close)}." if close else ""
+    return f"Must be the name of a model; GET /models lists all of them.{hint}"
 
 
 def _size_problem(key: str, size: int, step: int, model: Model | None) -> dict[str, list[str]]:

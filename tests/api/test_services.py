@@ -47,10 +47,14 @@ def test_settings_reach_the_collaborators(lonely):
     assert (services.jobs.result_ttl_s, services.jobs.deadline_s) == (lonely.result_ttl_s, lonely.job_deadline_s)
 
 
-def test_an_unknown_default_model_stops_the_start(lonely):
-    """Given a DEFAULT_MODEL that is none, when the services are built, then the error names the variable."""
-    with pytest.raises(ValueError, match="DEFAULT_MODEL"):
-        build_services(Settings(redis_url=lonely.redis_url, default_model="nope"))
+def test_an_unknown_default_model_is_never_another(lonely, caplog):
+    """Given a DEFAULT_MODEL that no entry has, when the services are built, then a line says so, for a worker may have
+    it; until one does `default` is no model."""
+    services = build_services(Settings(redis_url=lonely.redis_url, default_model="nope"))
+
+    assert "DEFAULT_MODEL: 'nope'" in caplog.text
+    assert services.catalogue.find("default") is None
+    assert services.catalogue.find("demo") is not None
 
 
 def test_gunicorn_listens_where_the_environment_says(monkeypatch):

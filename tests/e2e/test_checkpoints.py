@@ -1,8 +1,10 @@
 """Models of one's own through the whole service: single files, pickles, folders, a hub, and what goes wrong."""
 
+import hashlib
 import io
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,20 +132,58 @@ def test_a_single_file_draws_like_its_twin(world: World, name: str) -> None:
         ("cut", "MODELS_DIR/cut.safetensors is cut short"),
         ("lora", "MODELS_DIR/lora.safetensors is a LoRA"),
         ("hostile", "MODELS_DIR/hostile.ckpt was refused, because opening it would run code (posix.mknod)"),
-        ("withdrawn", "the hub has no someone/withdrawn"),
     ],
 )
-def test_a_model_that_cannot_be_used_fails_its_job_alone(world: World, name: str, sentence: str) -> None:
-    """Given a bad checkpoint, when it is asked for, then its job fails with one sentence; the next job is done."""
+def test_a_file_that_cannot_be_used_is_refused_at_once(world: World, name: str, sentence: str) -> None:
+    """Given a bad checkpoint, when it is asked for, then 422 says in one sentence why; the next job is done."""
     service = world.service
-    answer = service.wait(service.submit(**SMALL, ckpt=name)).json()
-    assert answer["State"] == "FAILURE"
-    assert answer["Error"]["code"] == "model_unavailable"
-    assert sentence in answer["Error"]["error"]
-    assert str(world.models_dir) not in answer["Error"]["error"]
+    answer = service.post("/generate", SMALL | {"ckpt": name})
+    assert (answer.status_code, answer.json()["code"]) == (422, "model_unavailable")
+    assert sentence in answer.json()["fields"]["ckpt"][0]
+    assert str(world.models_dir) not in answer.text
     works(service)
     assert all(worker.alive for worker in service.workers)
     assert not world.trap.exists()
+
+
+def test_a_model_that_turns_out_to_be_nowhere_fails_its_job_alone(world: World) -> None:
+    """Given a model that the hub has no more, when it is asked for, then its job fails with one sentence; the next is
+    done."""
+    service = world.service
+    answer = service.wait(service.submit(**SMALL, ckpt="withdrawn")).json()
+    assert answer["State"] == "FAILURE"
+    assert answer["Error"]["code"] == "model_unavailable"
+    assert "the hub has no someone/withdrawn" in answer["Error"]["error"]
+    works(service)
+    assert all(worker.alive for worker in service.workers)
+
+
+def test_a_file_that_is_put_there_is_drawn_with(world: World) -> None:
+    """Given two running workers, when a file is put into a sub-folder and a refresh is asked for, then it is a model,
+    found by its name; the image says its hash once that is counted; gone, it is refused."""
+    service = world.service
+    file = world.models_dir / "Stable-diffusion" / "a new model.safetensors"
+    file.parent.mkdir()
+    shutil.copy(world.models_dir / "v1.safetensors", file)
+    answer = service.post("/models/refresh", {})
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["looked"]) == 2
+    (model,) = [each for each in answer.json()["models"] if each["name"] == "a new model"]
+    assert (model["family"], model["file"], model["available"]) == (
+        "sd1", "MODELS_DIR/Stable-diffusion/a new model.safetensors", True,
+    )  # fmt: skip
+    expected = drawn(service.wait(service.submit(**SMALL, ckpt="v1")))
+    assert np.abs(drawn(service.wait(service.submit(**SMALL, ckpt="a new model"))) - expected).max() <= 1
+    short = hashlib.sha256(file.read_bytes()).hexdigest()[:10]
+    end = time.monotonic() + 60
+    while service.post("/generate", SMALL | {"ckpt": short}).status_code != 202:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    answer = service.wait(service.submit(**SMALL, ckpt=short, format="png"))
+    assert f"Model hash: {short}" in Image.open(io.BytesIO(answer.content)).info["parameters"]
+    file.unlink()
+    service.post("/models/refresh", {})
+    assert service.post("/generate", SMALL | {"ckpt": "a new model"}).status_code == 400
 
 
 def test_a_model_that_nobody_has_is_refused_at_once(world: World) -> None:

@@ -51,6 +51,7 @@ _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Seed", _plain("seed")),
     ("Noise seed", _plain("noise_seed")),
     ("Size", _size),
+    ("Model hash", _plain("model_hash")),
     ("Model", _plain("ckpt")),
     ("Denoising strength", _plain("denoising_strength")),
     ("Noise multiplier", _plain("noise_multiplier")),

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 import redis
 from PIL import Image
@@ -44,11 +45,13 @@ class TaskRunner:
         patience: Patience | None = None,
         reporter: Reporter | None = None,
         observations: Observations | None = None,
+        model_hash: Callable[[str], str] = lambda _model: "",
     ) -> None:
         """`served_elsewhere` tells whether another live worker has the model that a request asks for.
 
         `left_to_others`: which models, for requests of a variant, only other workers have. `reporter` tells of the
-        progress of the tasks, once its thread runs. `observations` counts waits and what storing takes.
+        progress of the tasks, once its thread runs. `observations` counts waits and what storing takes. `model_hash`
+        gives the short hash of a model, "" while it is not known.
         """
         self._jobs = jobs
         self._served_elsewhere = served_elsewhere
@@ -62,6 +65,7 @@ class TaskRunner:
         self._closing = Closing(jobs, self._files, patience)
         self._reporter = reporter or Reporter(jobs)
         self._observations = observations or Observations()
+        self._model_hash = model_hash
         self._lock = threading.Lock()
         self._tickets: dict[Claim, list[Ticket]] = {}
 
@@ -184,13 +188,18 @@ class TaskRunner:
     def _make(self, claim: Claim) -> bool:
         """Make and store the images of a task; True when it was the last task of the job."""
         self._engine.fetch(claim.request.params.model, lambda percent: self._downloading(claim, percent))
-        finished = self._denoise(claim, self._inputs.of(claim))
+        finished = [self._with_hash(claim, image) for image in self._denoise(claim, self._inputs.of(claim))]
         stored = []
         for sample, image in enumerate(finished):
             with self._observations.timed(STAGE, model=claim.request.params.model, stage="storing"):
                 stored.append(self._store(claim, sample, image))
         warnings = list(dict.fromkeys(warning for image in finished for warning in image.warnings))
         return self._patiently(lambda: self._jobs.claims.finish(claim, stored, finished[0].used, warnings))
+
+    def _with_hash(self, claim: Claim, finished: Denoised) -> Denoised:
+        """The image, beside whose effective options stands the hash of its model, once that is known."""
+        known = self._model_hash(claim.request.params.model)
+        return replace(finished, used={**finished.used, "model_hash": known}) if known else finished
 
     def _downloading(self, claim: Claim, percent: int) -> None:
         with suppress_passing():

@@ -4,6 +4,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class CheckpointCache:
         self._preparation = Preparation(settings, device, profile)
         self._offloader = Offloader(device) if profile.offload else None
         self._loaded: OrderedDict[tuple[str, Precision], Checkpoint] = OrderedDict()
+        self._signatures: dict[tuple[str, Precision], _Signature] = {}
         self._weights: dict[str, tuple[_Signature, int]] = {}
         # what was tried and found broken, until its files change
         self._broken: dict[str, tuple[_Signature, str]] = {}
@@ -71,11 +73,15 @@ class CheckpointCache:
         if model is None:
             raise ModelUnavailable(f"No model is called '{name}'.")
         key = (model.name, precision)
+        place = model.place(self._settings.models_dir)
+        self._forget_replaced(key, place, in_use)
         if key not in self._loaded:
-            place = model.place(self._settings.models_dir)
+            if model.why_not:
+                raise ModelUnavailable(model.why_not)
             if place is None:
                 raise ModelUnavailable(self._absence(model))
             try:
+                signature = _signature(place)
                 self._make_room(self._weights_of(model, place) * precision.denoiser.itemsize, in_use)
                 loaded = self._load(model, place, precision)
             except _BROKEN as broken:
@@ -85,11 +91,22 @@ class CheckpointCache:
                 raise ModelUnavailable(reason) from broken
             self._broken.pop(model.name, None)
             self._loaded[key] = loaded
+            self._signatures[key] = signature
             # made ready for this device, it may take more than its files did
             self._make_room(0, [*in_use, loaded])
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         self._loaded.move_to_end(key)
         return self._loaded[key]
+
+    def _forget_replaced(self, key: tuple[str, Precision], place: Path | None, in_use: Collection[Checkpoint]) -> None:
+        """Let go of a model whose files are others by now, once no request is at work with it."""
+        loaded = self._loaded.get(key)
+        if loaded is None or place is None or loaded in in_use:
+            return
+        with suppress(OSError):  # they are changing: the next request tells
+            if _signature(place) != self._signatures[key]:
+                log.info("the files of the model %s have changed", key[0])
+                del self._loaded[key]
 
     def offload_idle(self) -> None:
         """Nothing runs: what is on the device for the time of a request leaves it."""
@@ -112,7 +129,13 @@ class CheckpointCache:
         return wanted + sum(other.size for other in set(in_use)) <= self._settings.model_memory
 
     def _load(self, model: Model, place: Path, precision: Precision) -> Checkpoint:
-        parts = read_folder(model, place, precision) if place.is_dir() else read_single_file(model, place, precision)
+        before = _signature(place)
+        if place.is_dir():
+            parts = read_folder(model, place, precision)
+            if _signature(place) != before:
+                raise NotUsable("was changed while it was read: ask again once it is whole")
+        else:
+            parts = read_single_file(model, place, precision, model.donors)
         _check_schedule(parts.scheduler_config)
         home = "cpu" if self._profile.offload else self._device.name
         for part in parts.modules:
@@ -150,6 +173,8 @@ class CheckpointCache:
     # ---- why not
 
     def _why_not(self, model: Model) -> str | None:
+        if model.why_not:
+            return model.why_not
         place = model.place(self._settings.models_dir)
         if place is None:
             return self._absence(model) if self._downloads.refusal(model) else None
@@ -184,6 +209,8 @@ class CheckpointCache:
 
     def _shown(self, place: Path) -> str:
         """The path as an operator knows it, without the machine's own folders."""
+        if known := next((model.shown for model in self._catalogue if model.shown and model.path == place), ""):
+            return known
         here = self._settings.models_dir
         inside = (here / place).is_relative_to(here)
         return f"MODELS_DIR/{(here / place).relative_to(here)}" if inside else place.name

@@ -1,8 +1,10 @@
 """What this worker tells the register of itself, and what the other live workers tell."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-from shared.catalogue.models import Catalogue
+from shared.catalogue.models import FOUND, Catalogue
+from shared.jobs.inventory import Inventory
 from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.request.model import ImageRequest
 from shared.variants import VARIANTS
@@ -34,6 +36,8 @@ class Announcer:
         self._register = register
         self._observations = observations
         self._missing: Mapping[str, str] = {}
+        self._inventory = Inventory()
+        self._refreshed = 0
         self._free_memory: int | None = None
         self._others: Sequence[WorkerCard] = ()
 
@@ -42,9 +46,21 @@ class Announcer:
 
         May raise `redis.RedisError`.
         """
-        self._missing = self._engine.missing_models()
+        self._missing = missing = self._engine.missing_models()
+        models = list(self._catalogue)
+        inventory = Inventory(
+            tuple(replace(model, why_not=missing.get(model.name, "")) for model in models),
+            frozenset(model.name for model in models if model.source.startswith(FOUND)),
+            tuple(self._catalogue.others),
+        )
+        if inventory != self._inventory:
+            self._inventory = inventory
         self._free_memory = self._device.free_memory()
         self._others = [card for card in self._register.live() if card.name != self._name]
+
+    def refreshed(self, number: int) -> None:
+        """Tell from now on that the request of this number to look for new models was followed."""
+        self._refreshed = number
 
     def announce(self, tasks: int, room: int) -> None:
         """Renew the card of this worker, which has so many tasks in hand and would take so many at most.
@@ -57,15 +73,14 @@ class Announcer:
             device=self._device.name,
             slots=self._slots,
             warm_models=tuple(self._engine.warm_models()),
-            available_models=tuple(model.name for model in self._catalogue if model.name not in self._missing),
-            missing_models=self._missing,
+            refreshed=self._refreshed,
             tasks=tasks,
             room=room,
             free_memory=self._free_memory,
             batching=self._engine.batching(),
             histograms=self._observations.report(),
         )
-        self._register.announce(card)
+        self._register.announce(card, self._inventory)
 
     def leave(self) -> None:
         """Take the card out of the register. May raise `redis.RedisError`."""

@@ -9,7 +9,7 @@ from celery import Celery
 from celery.signals import worker_init, worker_shutdown
 
 from shared.callback_hosts import CallbackHosts
-from shared.catalogue.models import catalogue_for
+from shared.catalogue.library import Library
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerRegister
 from shared.queue import TaskQueue, connect, make_celery
@@ -31,11 +31,13 @@ from worker.jobs.recovery import Recovery
 from worker.jobs.runner import TaskRunner
 from worker.jobs.tasks import register_tasks
 from worker.jobs.webhooks import CallbackSender
+from worker.models.hashing import ModelHashes
 from worker.observations import Observations
 from worker.process.announcer import Announcer
 from worker.process.ending import Ending
 from worker.process.health import Pulse
 from worker.process.identity import worker_name
+from worker.process.model_watch import ModelWatch
 from worker.process.periodic import Periodic
 from worker.process.warm_up import warm_up
 
@@ -46,6 +48,8 @@ _PULSE_S = 5.0
 _KEEP_CURVES_S = 30.0
 _WATCH_S = 0.5
 _CALLBACKS_S = 0.5
+_MODELS_S = 0.5
+_HASHES_S = 2.0
 
 
 class Worker:
@@ -61,7 +65,8 @@ class Worker:
         client = connect(settings)
         self._jobs = JobStore.from_settings(client, settings)
         self._results = ResultStore(settings.output_dir, settings.presigned_links_s)
-        self._catalogue = catalogue_for(settings)
+        self._library = Library(settings)
+        self._catalogue = self._library.catalogue
         self._ending = Ending()
         curve_files = CurveFiles(settings.compile_cache_dir / "step_times", surroundings(settings, self._device))
         observations = Observations()
@@ -75,9 +80,11 @@ class Worker:
             self._device,
             self._catalogue,
             self._engine,
-            WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s),
+            register := WorkerRegister(client, settings.key_prefix, settings.worker_ttl_s),
             observations,
         )
+        self._model_watch = ModelWatch(self._library, register, self._announcer, self._announce)
+        self._hashes = ModelHashes(self._library, self._engine.warm_models)
         self._deliveries = Deliveries(client, settings.key_prefix)
         self._neighbours = Neighbours(client, settings.key_prefix, settings.worker_ttl_s)
         self._reporter = Reporter(self._jobs)
@@ -90,6 +97,7 @@ class Worker:
             Patience(self._ending.begun),
             self._reporter,
             observations,
+            self._model_hash,
         )
         self._admission = Admission(
             self._jobs.backlog,
@@ -124,6 +132,8 @@ class Worker:
             Periodic([
                 (often_s, self._announcer.look_around), (often_s, self._share_cores), (often_s, recovery.look)
             ], "chores"),
+            Periodic([(_MODELS_S, self._model_watch.look)], "models"),
+            Periodic([(_HASHES_S, self._hashes.compute_next)], "hashes"),
             Periodic([(self._clean_up_s, self._clean_up.look)], "clean-up"),
             Periodic([(_KEEP_CURVES_S, self._engine.keep_curves)], "curves"),
             *self._calls_back(),
@@ -190,6 +200,7 @@ class Worker:
 
     def _stop(self, **_: Any) -> None:
         self._clean_up.stop()
+        self._hashes.stop()
         for duties in self._duties:
             duties.stop()
         self._engine.stop()
@@ -210,6 +221,10 @@ class Worker:
         if self._engine.alive:
             with suppress(OSError):  # without a folder for it nobody asks for it either
                 self._pulse.show()
+
+    def _model_hash(self, name: str) -> str:
+        model = self._catalogue.find(name)
+        return model.short_hash if model else ""
 
     def _wanted_changed(self) -> None:
         self._prefetch.wake()

@@ -99,7 +99,9 @@ def find_checkpoint(catalogue: Catalogue, text: str) -> Model | None:
 def _checkpoint_names(catalogue: Catalogue) -> Mapping[str, Model]:
     names: dict[str, Model] = {}
     for model in catalogue:
-        for name in (model.name, *model.aliases, *model.files, model.label):
+        file = model.title.partition(" [")[0]
+        names_of = (model.name, *model.aliases, *model.files, model.label, model.shown, file, model.short_hash)
+        for name in filter(None, names_of):
             names.setdefault(name.casefold(), model)
             names.setdefault(_without_ending(name.casefold()), model)
     return names
@@ -121,12 +123,12 @@ def choose_checkpoint(catalogue: Catalogue, text: str, field: str) -> Model:
 
 
 def checkpoint_entry(model: Model) -> dict[str, Any]:
-    """What `GET /sdapi/v1/sd-models` says of a model; nobody here has hashed its file."""
+    """What `GET /sdapi/v1/sd-models` says of a model; without a hash until a worker has counted it."""
     return {
         "title": title_of(model),
         "model_name": model.name,
-        "hash": None,
-        "sha256": None,
-        "filename": model.files[0] if model.files else model.name,
+        "hash": model.short_hash or None,
+        "sha256": model.sha256 or None,
+        "filename": model.shown or (model.files[0] if model.files else model.name),
         "config": None,
     }

@@ -1,7 +1,15 @@
 """What can be asked for: models and samplers."""
 
+from dataclasses import replace
+
+from api.app import create_app
+from api.routes import catalogue
+from shared.catalogue.models import Model, OtherFile, entries_for
 from shared.catalogue.samplers import SAMPLERS
+from shared.jobs.inventory import Inventory
+from shared.jobs.live_catalogue import LiveCatalogue
 from shared.jobs.workers import WorkerCard
+from shared.settings import DUMMY_API_KEY
 
 CARD = WorkerCard(
     "w1",
@@ -29,11 +37,94 @@ def test_models_tell_what_can_be_asked_for_and_where_it_is_warm(world):
     assert models["demo"] == {
         "name": "demo", "label": models["demo"]["label"], "aliases": ["tiny"], "family": "sd1",
         "configs": ["v1-inference.yaml"], "native_size": 128, "min_size": 64, "max_size": 512, "size_step": 8,
-        "available": True, "available_on": ["w1"], "warm": True, "warm_on": ["w1"], "why_not": None,
+        "available": True, "available_on": ["w1"], "warm": True, "warm_on": ["w1"], "why_not": None, "file": None,
+        "title": "demo", "bytes": None, "dtype": None, "hash": None, "sha256": None,
     }  # fmt: skip
     assert models["sd15"]["why_not"] == "It is not here."
     assert (models["sd21v"]["max_size"], models["sd21v"]["native_size"], models["sd14"]["family"]) == (768, 768, "sd1")
     assert "sd1.4" in models["sd14"]["aliases"]
+
+
+def told(name, **more):
+    return Model(name, name, (), "found:x", "sd1", ("v1-inference.yaml",), 512, 1024, **more)
+
+
+def live(world, *inventories):
+    """The client of an API over live workers with these inventories."""
+    services = world.build()
+    for number, inventory in enumerate(inventories):
+        services.workers.announce(WorkerCard(f"w{number}", "cpu", "cpu", 2), inventory)
+    catalogue = LiveCatalogue(entries_for(services.settings), "demo", services.workers)
+    return create_app(replace(services, catalogue=catalogue)).test_client()
+
+
+HASH = "0123456789abcdef" * 4
+
+
+def test_the_models_of_live_workers_can_be_asked_for_by_any_name(world, assert_error):
+    """Given workers on other machines with files that this one lacks, when models are listed and asked for, then each
+    is there by name, alias and hash; what none can serve is 422 with the reason, and a LoRA 400 that says so."""
+    mine = replace(
+        told("my model", shown="MODELS_DIR/a/my model.safetensors", size_bytes=5, sha256=HASH), aliases=("a/my model",)
+    )
+    broken = told("cut", why_not="The model 'cut' cannot be used: it is cut short.")
+    lora = OtherFile(
+        "nice", "lora", "sd1", "MODELS_DIR/Lora/nice.safetensors", 7, "is a LoRA, a change to another model"
+    )
+    flux = replace(told("flux", why_not="It is a Flux model."), family="flux", configs=())
+    client = live(world, Inventory((mine, broken, flux), frozenset({"my model", "cut", "flux"}), (lora,)), Inventory())
+
+    answer = client.get("/models").json
+    models = {model["name"]: model for model in answer["models"]}
+    shown = models["my model"]
+    assert (shown["available_on"], shown["why_not"], shown["bytes"]) == (["w0"], None, 5)
+    assert (shown["file"], shown["hash"], shown["sha256"]) == ("MODELS_DIR/a/my model.safetensors", HASH[:10], HASH)
+    assert models["cut"]["why_not"] == broken.why_not
+    assert answer["others"] == [
+        {"name": "nice", "kind": "lora", "family": "sd1", "file": lora.shown, "bytes": 7, "about": lora.sentence}
+    ]
+    for name in ("my model", "a/my model", HASH[:10], HASH, shown["title"]):
+        assert world.post(client=client, ckpt=name).json["active_model"] == "my model", name
+    said = assert_error(world.post(client=client, ckpt="cut"), 422, "model_unavailable")
+    assert said.fields["ckpt"] == [broken.why_not]
+    said = assert_error(world.post(client=client, ckpt="flux"), 422, "model_unavailable")
+    assert said.error == flux.why_not
+    said = assert_error(world.post(client=client, ckpt="nice"), 400, "invalid_request")
+    assert said.fields["ckpt"] == ["'nice' is a LoRA, a change to another model; ask for a model, see GET /models."]
+
+
+def test_of_many_models_only_those_like_the_name_are_shown(world, assert_error):
+    """Given 500 models, when an unknown one is asked for, then the error is short and has what is like it."""
+    many = tuple(told(f"model {number}") for number in range(500))
+    client = live(world, Inventory(many, frozenset(model.name for model in many)))
+    said = assert_error(world.post(client=client, ckpt="model_499"), 400)
+    (sentence,) = said.fields["ckpt"]
+    assert "model 499" in sentence
+    assert len(sentence) < 200
+
+
+def test_a_model_of_many_workers_is_the_one_that_can_be_served(world):
+    """Given one worker where a model is broken and one where it is whole, then it is available on that one."""
+    names = frozenset({"m"})
+    client = live(world, Inventory((told("m", why_not="cut"),), names), Inventory((told("m"),), names))
+    (model,) = [each for each in client.get("/models").json["models"] if each["name"] == "m"]
+    assert (model["available_on"], model["why_not"]) == (["w1"], None)
+    assert world.post(client=client, ckpt="m").status_code == 202
+
+
+def test_workers_are_asked_to_look_again_by_who_has_a_key(world, assert_error, monkeypatch):
+    """Given a worker that looks and one that is busy, when a refresh is asked for, then the answer has the models and
+    says who has looked; without a key it is 401."""
+    monkeypatch.setattr(catalogue, "_REFRESH_S", 0.0)
+    assert_error(world.client.post("/models/refresh"), 401)
+    workers = world.services.workers
+    workers.announce(WorkerCard("quick", "cpu", "cpu", 2, refreshed=1))
+    workers.announce(WorkerCard("slow", "cpu", "cpu", 2))
+    answer = world.client.post("/models/refresh", headers={"X-API-Key": DUMMY_API_KEY})
+    assert answer.status_code == 200, answer.text
+    assert (answer.json["looked"], answer.json["busy"]) == (["quick"], ["slow"])
+    assert {model["name"] for model in answer.json["models"]} >= {"demo"}
+    assert workers.refresh_asked() == 1
 
 
 def test_without_a_worker_no_model_is_available(world):

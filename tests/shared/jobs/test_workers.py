@@ -1,10 +1,13 @@
 """The register of live workers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from shared.catalogue.models import Model, OtherFile
 from shared.histograms import Series
+from shared.jobs.inventory import Inventory
 from shared.jobs.workers import WorkerCard, WorkerRegister
 
 CARD = WorkerCard("w1@host", "cpu", "cpu", 2, warm_models=("demo",), available_models=("demo", "sd14"))
@@ -96,3 +99,51 @@ def test_a_cpu_worker_serves_both_variants(worker, variant, serves):
 def test_a_worker_of_an_unknown_variant_serves_nothing_here():
     """Given the card of a newer worker, of a variant that is not known here, then it takes no request from here."""
     assert not WorkerCard("w", "of tomorrow", "cpu", 1).serves("any")
+
+
+INVENTORY = Inventory(
+    (
+        Model("demo", "Demo", ("tiny",), "", "sd1", ("v1-inference.yaml",), 128, 512),
+        Model("sd15", "1.5", (), "", "sd1", ("v1-inference.yaml",), 512, 512, why_not="It is not here."),
+        Model("mine", "Mine", (), "", "sd2", ("v2-inference.yaml",), 512, 1024, sha256="ab" * 32, size_bytes=7),
+    ),
+    frozenset({"mine"}),
+    (OtherFile("a", "lora", "sd1", "MODELS_DIR/a.safetensors", 5, "is a LoRA"),),
+)
+
+
+def test_models_are_told_beside_the_card(register, redis_client):
+    """Given a worker with models that no entry has, when it announces, then the card in Redis has those of entries
+    alone, readers see all, and what is told beside it is written once and expires."""
+    card = WorkerCard("w", "cpu", "cpu", 1)
+    register.announce(card, INVENTORY)
+    register.announce(WorkerCard("v", "cpu", "cpu", 1), INVENTORY)
+    written = WorkerCard.from_json(redis_client.hget("pd:workers:cards", "w"))
+    assert (written.available_models, written.missing_models) == (("demo",), {"sd15": "It is not here."})
+    one, two = register.live()
+    assert one.available_models == two.available_models == ("demo", "mine")
+    assert two.missing_models == {"sd15": "It is not here."}
+    assert register.inventory(two) == INVENTORY
+    (key,) = redis_client.scan_iter("pd:workers:models:*")
+    assert 10_000 < redis_client.pttl(key) <= 20_000
+    redis_client.delete(key)
+    assert WorkerRegister(redis_client, "pd:", ttl_s=10).live()[0].available_models == ("demo",)
+
+
+def test_an_inventory_survives_json_and_newer_fields():
+    """Given an inventory, when written and read, then it is equal but for what is of the machine alone; what a newer
+    version adds does not matter."""
+    model = replace(INVENTORY.models[2], path=Path("/secret/mine.safetensors"), source="found:mine.safetensors")
+    told = Inventory((model,), frozenset({"mine"}), INVENTORY.others)
+    assert "secret" not in told.text
+    newer = told.text.replace('{"name":"mine"', '{"colour":"red","name":"mine"').replace(
+        '{"name":"a"', '{"x":1,"name":"a"'
+    )
+    for text in (told.text, newer):
+        assert Inventory.from_text(text) == Inventory((INVENTORY.models[2],), frozenset({"mine"}), INVENTORY.others)
+
+
+def test_requests_to_refresh_are_counted(register):
+    """Given a register, when a refresh is asked for twice, then each has a number of its own."""
+    assert register.refresh_asked() == 0
+    assert [register.ask_to_refresh(), register.ask_to_refresh(), register.refresh_asked()] == [1, 2, 2]

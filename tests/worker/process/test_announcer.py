@@ -75,3 +75,16 @@ def test_others_count_while_they_have_room(announcer: Announcer, register: Worke
     assert announcer.others_with_room() == 0, "it has not looked around"
     announcer.look_around()
     assert announcer.others_with_room() == 2
+
+
+def test_the_card_has_the_models_with_what_keeps_them(announcer: Announcer, register: WorkerRegister) -> None:
+    """Given a worker that has looked around, when it announces itself, then its inventory has every model, and why."""
+    announcer.look_around()
+    announcer.refreshed(7)
+    announcer.announce(tasks=0, room=1)
+    (card,) = register.live()
+    inventory = register.inventory(card)
+    assert inventory is not None
+    assert card.refreshed == 7
+    assert {model.name: model.why_not for model in inventory.models}["sd14"] == "not downloaded"
+    assert set(inventory.available) == set(card.available_models) >= {"demo"}

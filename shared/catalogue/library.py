@@ -1,0 +1,77 @@
+"""The models of one machine: the entries of `models.toml`, and what its folders of models hold."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.catalogue.facts_cache import FactsCache
+from shared.catalogue.found_models import contents_of
+from shared.catalogue.models import Catalogue, Contents, entries_for
+from shared.catalogue.scan import Root, printable, scan
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MODELS_DIR = "MODELS_DIR"
+
+
+def roots_of(settings: Settings) -> list[Root]:
+    """MODELS_DIR and EXTRA_MODELS_DIRS, the latter under their own names, as far as these differ."""
+    roots = [Root(settings.models_dir, MODELS_DIR)]
+    for number, folder in enumerate(map(Path, settings.extra_models_dirs), 1):
+        name = printable(folder.name) or MODELS_DIR
+        taken = {root.shown for root in roots}
+        roots.append(Root(folder, name if name not in taken else f"{name} ({number})"))
+    return roots
+
+
+class Library:
+    """Keeps the catalogue of a worker to what is there. Raises ValueError as `catalogue_for` does.
+
+    `cache`, in `cache_folder`, is where facts and hashes of files are kept. Safe to use from many threads.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._roots: Sequence[Root] = roots_of(settings)
+        self.cache_folder = settings.compile_cache_dir / "models"
+        self.cache = FactsCache(self.cache_folder)
+        self._lock = threading.Lock()
+        contents = self._contents()
+        self.catalogue = Catalogue(contents.models, settings.default_model, contents.others)
+
+    def learn_hashes(self) -> None:
+        """Take over the hashes that other processes of this machine have counted since."""
+        self.cache.learn()
+
+    def look(self) -> bool:
+        """Scan the folders and read `models.toml` again; whether anything is other than before.
+
+        A `models.toml` that is wrong now is logged, and changes nothing.
+        """
+        try:
+            contents = self._contents()
+        except ValueError as wrong:
+            log.warning("the models stay as they were: %s", wrong)
+            return False
+        with self._lock:
+            return self._replace(contents)
+
+    def _replace(self, contents: Contents) -> bool:
+        before = self.catalogue.contents()
+        if contents == before:
+            return False
+        for word, names in (
+            ("new", contents.models.keys() - before.models.keys()),
+            ("gone", before.models.keys() - contents.models.keys()),
+        ):
+            if names:
+                log.info("models that are %s: %s", word, ", ".join(sorted(names)))
+        self.catalogue.replace(contents)
+        return True
+
+    def _contents(self) -> Contents:
+        found = scan(self._roots, self.cache)
+        self.cache.write()
+        return contents_of(entries_for(self._settings), found, self._settings.models_dir)

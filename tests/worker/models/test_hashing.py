@@ -1,0 +1,89 @@
+"""Hashes of models' files: counted in the background, kept, and only of what stayed the same."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from shared.catalogue.library import Library
+from shared.settings import Settings
+from tests.shared.catalogue.small_files import LORA, checkpoint, write
+from worker.models import hashing
+from worker.models.hashing import ModelHashes
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    for name in ("a", "b", "c"):
+        write(tmp_path / "models" / f"{name}.safetensors", checkpoint("sd1") | {name: (1,)})
+    write(tmp_path / "models" / "lora.safetensors", LORA)
+    settings = Settings(models_dir=tmp_path / "models", compile_cache_dir=tmp_path / "cache", default_model="b")
+    return Library(settings)
+
+
+def hashed(library: Library) -> set[str]:
+    return {model.name for model in library.catalogue if model.sha256}
+
+
+def test_models_in_memory_and_the_default_come_first(library: Library, tmp_path: Path) -> None:
+    """Given three files, when hashes are counted one by one, then in that order; they are right, and kept."""
+    hashes = ModelHashes(library, lambda: ["c"], pause=lambda _: None)
+    for expected in ({"c"}, {"c", "b"}, {"c", "b", "a"}, {"c", "b", "a"}):
+        hashes.compute_next()
+        assert hashed(library) == expected
+    model = library.catalogue.find("a")
+    assert model is not None
+    content = (tmp_path / "models" / "a.safetensors").read_bytes()
+    assert model.sha256 == hashlib.sha256(content).hexdigest()
+    assert library.catalogue.find(model.short_hash) == model
+    again = Library(Settings(models_dir=tmp_path / "models", compile_cache_dir=tmp_path / "cache"))
+    assert hashed(again) == {"a", "b", "c"}
+
+
+def test_one_worker_of_a_machine_counts_and_the_others_learn(library: Library, tmp_path: Path) -> None:
+    """Given another worker at work, when it is this one's turn, then it counts nothing, and learns what is known."""
+    other = Library(Settings(models_dir=tmp_path / "models", compile_cache_dir=tmp_path / "cache"))
+    with FileLock(library.cache_folder / "hashing.lock"):
+        ModelHashes(library, lambda: [], pause=lambda _: None).compute_next()
+        assert hashed(library) == set()
+    ModelHashes(library, lambda: [], pause=lambda _: None).compute_next()
+    with FileLock(library.cache_folder / "hashing.lock"):
+        ModelHashes(other, lambda: [], pause=lambda _: None).compute_next()
+    assert hashed(other) == hashed(library) == {"b"}
+
+
+def test_a_file_that_changes_meanwhile_has_no_hash(library: Library, tmp_path: Path) -> None:
+    """Given a file that is written anew while it is read, then no hash is kept; the next turn has the right one."""
+    file = tmp_path / "models" / "b.safetensors"
+
+    def change(_: float) -> None:
+        write(file, checkpoint("sd1") | {"changed": (2, 2)})
+
+    ModelHashes(library, lambda: [], pause=change).compute_next()
+    assert hashed(library) == set()
+    ModelHashes(library, lambda: [], pause=lambda _: None).compute_next()
+    assert library.catalogue.default.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_stopping_ends_it_between_two_pieces(library: Library) -> None:
+    """Given a worker that stops, when its turn comes, then nothing is counted."""
+    hashes = ModelHashes(library, lambda: [])
+    hashes.stop()
+    hashes.compute_next()
+    assert hashed(library) == set()
+
+
+def test_a_file_that_cannot_be_read_is_left_alone(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a disk that fails at one file, when its turn is over, then the next turns are of the others."""
+    failures = iter([OSError(5, "Input/output error")])
+
+    def fail_once() -> None:
+        if failure := next(failures, None):
+            raise failure
+
+    monkeypatch.setattr(hashing, "_yield_to_others", fail_once)
+    hashes = ModelHashes(library, lambda: [], pause=lambda _: None)
+    for _ in range(4):
+        hashes.compute_next()
+    assert hashed(library) == {"a", "c"}
