@@ -39,7 +39,8 @@ IMAGE_NAME: dict[str, Any] = {
     "description": "The image's name: the last part of its link, its number and its seed.",
 }  # fmt: skip
 IDEMPOTENCY_KEY: dict[str, Any] = {
-    "in": "header", "name": "Idempotency-Key", "schema": {"type": "string"}, "example": "order-4711",
+    "in": "header", "name": "Idempotency-Key", "example": "order-4711",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
     "description": "The same request with the same key is the same job, also after its answer was lost.",
 }  # fmt: skip
 
