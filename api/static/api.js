@@ -48,7 +48,7 @@ export async function request(path, { json, headers, ...options } = {}) {
     if (get().away) set({ away: false });
     if (response.ok) return response;
     const body = await response.json().catch(() => ({}));
-    if (response.status === 401) set({ asksForKey: true });
+    if (response.status === 401) set({ asksForKey: (key && body.error) || true });
     throw new ApiError(response.status, body, Number(response.headers.get("Retry-After")) || null);
 }
 
@@ -95,7 +95,7 @@ export async function submit(path, body) {
     }
 }
 
-export const status = (id, options) => read(`/status/${id}?result=false&preview=true`, options);
+export const status = (id) => read(`/status/${id}?result=false&preview=true`);
 export const cancel = (id) => read(`/cancel/${id}`, { method: "POST" });
 
 export async function recentIds() {
@@ -105,18 +105,18 @@ export async function recentIds() {
 
 // What can be asked for: the service's own parameters, models and samplers.
 export async function loadCatalogue() {
-    const [document, models, samplers] = await Promise.all(
-        ["/openapi.json", "/models", "/samplers"].map((path) => read(path)),
-    );
+    const [document, models, samplers] = await Promise.all([read("/openapi.json"), loadModels(), read("/samplers")]);
     return {
         fields: { generate: fieldsOf(document, "/generate"), img2img: fieldsOf(document, "/img2img") },
+        samplers: samplers.samplers,
+        defaultSampler: samplers.default,
         ...models,
-        ...{
-            samplers: samplers.samplers,
-            defaultModel: models.default,
-            defaultSampler: samplers.default,
-        },
     };
+}
+
+export async function loadModels() {
+    const { models, default: defaultModel } = await read("/models");
+    return { models, defaultModel };
 }
 
 function fieldsOf(document, path) {

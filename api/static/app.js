@@ -1,10 +1,11 @@
 // Puts the page together: what it begins with, what concerns all of it, and where its parts stand.
-import { hasKey, loadCatalogue, useKey } from "./api.js";
+import { hasKey, loadCatalogue, loadModels, useKey } from "./api.js";
 import { Dialog } from "./dialog.js";
 import { draw, Form } from "./form.js";
 import { Gallery, restoreGallery } from "./gallery.js";
 import { importRecent, restore } from "./jobs.js";
 import { parametersIn } from "./metadata.js";
+import { Notice } from "./notice.js";
 import { Queue } from "./queue.js";
 import { imageIn, takeSource } from "./source.js";
 import { Stage } from "./stage.js";
@@ -14,7 +15,7 @@ import { restoreForm, useParameters } from "./values.js";
 import { Comparison, Viewer } from "./viewer.js";
 import { html, render, useEffect } from "./vendor/preact-htm.js";
 
-const LISTS_KEPT_MS = 30000;
+const MODELS_KEPT_MS = 30000;
 
 function App() {
     return html`
@@ -54,26 +55,6 @@ function Announcement() {
     return useStore((state) => state.announcement) || null;
 }
 
-function Notice() {
-    const notice = useStore((state) => state.notice);
-    const close = () => set({ notice: null });
-    useEffect(() => {
-        if (!notice) return undefined;
-        const timer = setTimeout(close, notice.actions.length ? 15000 : 6000);
-        return () => clearTimeout(timer);
-    }, [notice]);
-    const choose = (act) => () => {
-        close();
-        act();
-    };
-    const shown = (each) => html`<div class="notice" key=${each.at}>
-        <span>${each.text}</span>
-        ${each.actions.map(({ label, act }) => html`<button class="quiet" onClick=${choose(act)}>${label}</button>`)}
-        <button class="quiet" aria-label="Close" onClick=${close}>×</button>
-    </div>`;
-    return html`<div class="notice-place" role="status">${notice && shown(notice)}</div>`;
-}
-
 function KeyDialog() {
     const asks = useStore((state) => state.asksForKey);
     if (!asks) return null;
@@ -87,6 +68,7 @@ function KeyDialog() {
     return html`<${Dialog} label="The key" class="key" close=${close}>
         <form onSubmit=${take}>
             <h2>Key</h2>
+            ${asks !== true && html`<p class="error" role="alert">${asks}</p>`}
             <p class="hint">Whoever runs this service gives it to you. It is sent to this service alone.</p>
             <div class="field">
                 <label for="key">Key</label>
@@ -113,12 +95,11 @@ async function begin() {
     }
 }
 
-async function refreshLists() {
-    if (!document.hidden && get().catalogue && !get().away)
-        await loadCatalogue().then(
-            (catalogue) => set({ catalogue }),
-            () => {},
-        );
+// Workers come and go, and with them what can be chosen.
+async function refreshModels() {
+    if (document.hidden || get().away || !get().catalogue) return;
+    const models = await loadModels().catch(() => null);
+    if (models) set({ catalogue: { ...get().catalogue, ...models } });
 }
 
 // A dropped image fills the form with what it was made with; one that does not tell is a start.
@@ -154,4 +135,4 @@ restoreGallery();
 restore();
 render(html`<${App} />`, document.querySelector("#app"));
 begin();
-setInterval(refreshLists, LISTS_KEPT_MS);
+setInterval(refreshModels, MODELS_KEPT_MS);

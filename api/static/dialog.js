@@ -1,4 +1,5 @@
 // A dialog over the page: it keeps the focus within, ends with Escape or a click beside it, and gives the focus back.
+import { Notice } from "./notice.js";
 import { html, useEffect, useRef } from "./vendor/preact-htm.js";
 
 export function Dialog({ label, close, children, ...others }) {
@@ -10,6 +11,6 @@ export function Dialog({ label, close, children, ...others }) {
     }, []);
     const beside = (event) => event.target === element.current && close();
     return html`<dialog ref=${element} aria-label=${label} onClose=${close} onClick=${beside} ...${others}>
-        ${children}
+        ${children}<${Notice} />
     </dialog>`;
 }

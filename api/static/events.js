@@ -5,38 +5,37 @@ import { ApiError, request, status } from "./api.js";
 
 const MOST_STREAMS = 2;
 const SILENCE_MS = 40000; // the server says something every 15 seconds
-const FINAL = { done: "SUCCESS", failed: "FAILURE", cancelled: "REVOKED" };
+const ENDS = ["done", "failed", "cancelled"];
 export const isFinal = (state) => ["SUCCESS", "FAILURE", "REVOKED", "GONE"].includes(state);
 
 let streams = 0;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// `tell` gets what /status says, or the part of it that is new. Ends with the job, or when `signal` is aborted.
-export async function follow(id, tell, signal) {
+// `tell` gets what /status says, or the part of it that is new. Ends with the job.
+export async function follow(id, tell) {
     const seen = { last: null };
     let pause = 500;
     let asks = false; // after a stream that failed: whatever is wrong with it, /status knows about the job
-    while (!signal.aborted) {
+    for (;;) {
         try {
             if (!asks && streams < MOST_STREAMS && !document.hidden) {
                 streams += 1;
                 asks = true;
                 try {
-                    if (await stream(id, seen, tell, signal)) return;
+                    if (await stream(id, seen, tell)) return;
                     asks = false;
                 } finally {
                     streams -= 1;
                 }
             } else {
                 asks = false;
-                const now = await status(id, { signal });
+                const now = await status(id);
                 tell(now);
                 if (isFinal(now.State)) return;
                 await sleep(document.hidden ? 4000 : 2000);
             }
             pause = 500;
         } catch (error) {
-            if (signal.aborted) return;
             if (!asks && error instanceof ApiError && [404, 410].includes(error.status)) {
                 tell({ State: "GONE", Status: error.message });
                 return;
@@ -48,9 +47,9 @@ export async function follow(id, tell, signal) {
 }
 
 // Whether the job has ended; false when the connection was lost, and is to be taken up after `seen.last`.
-async function stream(id, seen, tell, signal) {
+async function stream(id, seen, tell) {
     const headers = { Accept: "text/event-stream", ...(seen.last && { "Last-Event-ID": seen.last }) };
-    const response = await request(`/events/${id}?previews=true`, { headers, signal });
+    const response = await request(`/events/${id}?previews=true`, { headers });
     if (response.status === 204) throw new Error("The last event is known; /status tells the end.");
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
@@ -63,8 +62,12 @@ async function stream(id, seen, tell, signal) {
             for (const part of parts) {
                 const event = parse(part);
                 if (event.id) seen.last = event.id;
+                if (ENDS.includes(event.kind)) {
+                    // one that gave up may have images too, of which only /status tells
+                    tell(event.kind === "done" ? asStatus(event) : await status(id));
+                    return true;
+                }
                 if (event.kind) tell(asStatus(event));
-                if (event.kind in FINAL) return true;
             }
         }
     } finally {
@@ -93,10 +96,9 @@ export function parse(text) {
 }
 
 function asStatus({ kind, data }) {
-    const told = data ? JSON.parse(data) : {};
+    const told = JSON.parse(data);
     if (kind === "queued") return { State: "PENDING", Progress: 0, ...told };
     if (kind === "progress") return { State: "PROGRESS", Position: null, ...told };
     if (kind === "preview") return { Preview: told.Image };
-    if (kind === "failed") return { State: "FAILURE", Error: told };
-    return { State: FINAL[kind], ...told };
+    return { State: "SUCCESS", ...told };
 }

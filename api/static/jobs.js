@@ -6,7 +6,6 @@ import { announce, get, kept, notify, set } from "./store.js";
 const PREFIX = "job:";
 const MOST_JOBS = 500;
 const REMOVED = "removed";
-const watches = new Map();
 
 const newestFirst = (jobs) => jobs.sort((one, other) => other.created - one.created);
 
@@ -23,7 +22,7 @@ export function restore() {
     addEventListener("storage", ({ key, newValue }) => {
         if (!key?.startsWith(PREFIX) || !newValue) return;
         const job = JSON.parse(newValue);
-        if (isFinal(job.state)) place(job);
+        if (isFinal(job.state)) show(job);
     });
 }
 
@@ -58,16 +57,10 @@ export async function submit(kind, body) {
 }
 
 function watch(id) {
-    const control = new AbortController();
-    watches.set(id, control);
-    follow(
-        id,
-        (told) => {
-            const job = get().open.find((each) => each.id === id);
-            if (job) receive(job, told);
-        },
-        control.signal,
-    ).finally(() => watches.delete(id));
+    follow(id, (told) => {
+        const job = get().open.find((each) => each.id === id);
+        if (job) receive(job, told);
+    });
 }
 
 // Brings a job up to date with what the service said of it.
@@ -125,11 +118,15 @@ export const secondsOf = (job) =>
     job.imported || !job.ended ? null : ((job.ended - (job.began || job.created)) / 1000).toFixed(1);
 
 function place(job) {
-    const without = (jobs) => jobs.filter((each) => each.id !== job.id);
     // one that left nothing is shown until the next reload, and not kept
-    if (job.images?.length) save(job);
+    if (job.images.length) save(job);
     else kept.remove(PREFIX + job.id);
-    set({ open: without(get().open), done: newestFirst([job, ...without(get().done)]) });
+    show(job);
+}
+
+function show(job) {
+    const others = (jobs) => jobs.filter((each) => each.id !== job.id);
+    set({ open: others(get().open), done: newestFirst([job, ...others(get().done)]) });
 }
 
 function save(job) {

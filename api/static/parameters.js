@@ -5,7 +5,12 @@ import { html } from "./vendor/preact-htm.js";
 const WORDS = new Map([[null, "–"], ["", "–"], [true, "yes"], [false, "no"]]); // prettier-ignore
 const tell = (value) => WORDS.get(value) ?? (typeof value === "object" ? JSON.stringify(value) : String(value));
 
-export const parametersOf = ({ job, image }) => ({ ...job.parameters, seed: image.seed });
+// What makes this one image again; where all of a job began with the same noise, its seed is told by itself.
+export function parametersOf({ job, image }) {
+    const parameters = { ...job.parameters, seed: image.seed };
+    if (!parameters.fixed_code) return parameters;
+    return { ...parameters, fixed_code: false, noise_seed: parameters.noise_seed ?? job.parameters.seed };
+}
 
 // How a parameter is called, and its value, in the words of the form.
 function useWords() {

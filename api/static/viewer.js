@@ -64,7 +64,9 @@ function Actions({ job, image, leave }) {
         close();
         notify(text);
     };
-    const useAll = take(() => useParameters(parametersOf({ job, image })), "The form has its parameters.");
+    const fromImage = job.parameters?.denoising_strength !== undefined;
+    const lacking = fromImage ? " The image that it started from is not kept: choose it again." : "";
+    const useAll = take(() => useParameters(parametersOf({ job, image })), `The form has its parameters.${lacking}`);
     const useSeed = take(() => setValue("seed", image.seed), "The form has its seed.");
     const usePrompt = take(() => setValue("prompt", job.parameters.prompt), "The form has its prompt.");
     const start = async () => {

@@ -223,6 +223,8 @@ def test_an_image_is_used_again_by_keyboard_alone(open_page: OpenPage, tmp_path:
     for way in ("curl", "python", "curl-openai", "python-openai"):
         page.locator("#request-way").select_option(way)
         written[way] = page.locator(".requests code").inner_text()
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator(".viewer .notice")).to_be_visible()
     page.get_by_role("button", name="Use all").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#field-seed")).to_have_value("21")
@@ -362,6 +364,10 @@ def test_a_key_is_asked_for_and_kept_on_request_alone(open_page: OpenPage, servi
         set_more(page, ddim_steps=2)
         draw(page, "a yellow triangle")
         key = page.get_by_role("textbox", name="Key")
+        expect(key).to_be_visible()
+        key.fill("a wrong one")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.locator(".key .error")).to_have_text(re.compile("not accepted"))
         for remembered in (False, True):
             expect(key).to_be_visible()
             key.fill("sesame")
