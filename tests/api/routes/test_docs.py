@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.document import EXAMPLE_IMAGE_NAME, EXAMPLE_JOB_ID
+from api.document import EXAMPLE_IMAGE_NAME, EXAMPLE_JOB_ID, IDEMPOTENCY_KEY
 
 STATIC = Path(__file__).parents[3] / "api" / "static"
 
@@ -51,6 +51,7 @@ def test_the_script_knows_the_examples(client):
     script = client.get("/docs/docs.js").text
     assert f'"{EXAMPLE_JOB_ID}"' in script
     assert f'"{EXAMPLE_IMAGE_NAME}"' in script
+    assert f'"{IDEMPOTENCY_KEY["example"]}"' in script
 
 
 def test_swagger_ui_is_what_its_note_says():
