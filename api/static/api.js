@@ -114,10 +114,11 @@ export async function loadCatalogue() {
     };
 }
 
-export async function loadModels() {
-    const { models, default: defaultModel } = await read("/models");
-    return { models, defaultModel };
-}
+export const loadModels = async () => modelsOf(await read("/models"));
+export const findModels = async () => modelsOf(await read("/models/refresh", { method: "POST" }));
+
+// `others` are files that are no model to draw with, or none that is understood.
+const modelsOf = ({ models, others, default: defaultModel }) => ({ models, others, defaultModel });
 
 function fieldsOf(document, path) {
     const { schema } = document.paths[path].post.requestBody.content["application/json"];

@@ -110,9 +110,9 @@ async function takeDropped(file) {
         notify("The image does not tell what it was made with. It is the start of the next one.");
         return;
     }
-    useParameters(found.parameters);
-    const unknown = found.unknown.length ? ` Not known here: ${found.unknown.join(", ")}.` : "";
-    notify(`The form has the parameters of the image.${unknown}`, [
+    const unknown = [...found.unknown, ...useParameters(found.parameters)];
+    const lacking = unknown.length ? ` Not known here: ${unknown.join(", ")}.` : "";
+    notify(`The form has the parameters of the image.${lacking}`, [
         { label: "Draw it again", act: draw },
         { label: "Start from it", act: () => takeSource(file) },
     ]);

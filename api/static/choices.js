@@ -1,7 +1,8 @@
 // Model, sampler and seed: what the service's lists say of them stands beside the choice.
+import { findModels } from "./api.js";
 import { Labelled } from "./fields.js";
 import { keepShape } from "./size.js";
-import { useStore } from "./store.js";
+import { get, notify, set, useStore } from "./store.js";
 import { modelOf, setValue, valueOf } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
@@ -22,15 +23,27 @@ export function ModelField({ about }) {
     </select>`;
     return html`<div>
         <${Labelled} name="ckpt" title=${about.title} hint=${hint} control=${select} />
-        <${Absent} models=${catalogue.models.filter((each) => !each.available)} />
+        <${Absent} models=${catalogue.models.filter((each) => !each.available)} others=${catalogue.others} />
     </div>`;
 }
 
-function Absent({ models }) {
-    if (models.length === 0) return null;
+function Absent({ models, others }) {
+    const entries = [
+        ...models.map((each) => ({ name: each.label, why: each.why_not })),
+        ...others.map((each) => ({ name: each.file || each.name, why: each.about })),
+    ];
+    const look = async () => {
+        try {
+            set({ catalogue: { ...get().catalogue, ...(await findModels()) } });
+            notify("The workers have looked again.");
+        } catch (error) {
+            notify(error.message);
+        }
+    };
     return html`<details class="aside">
-        <summary>Why ${models.length === 1 ? "one" : models.length} cannot be chosen</summary>
-        <dl>${models.map((each) => html`<dt>${each.label}</dt><dd>${each.why_not}</dd>`)}</dl>
+        <summary>${entries.length ? `Why ${entries.length} cannot be chosen` : "New models"}</summary>
+        <dl>${entries.map(({ name, why }) => html`<dt>${name}</dt><dd>${why}</dd>`)}</dl>
+        <button type="button" class="quiet" onClick=${look}>Look for new models</button>
     </details>`;
 }
 

@@ -70,7 +70,9 @@ const NUMBERS = {
     "Noise multiplier": "noise_multiplier",
     Eta: "ddim_eta",
 };
+const PAIR = /\s*([\w /+-]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)/g;
 const LAST_LINE = /^\s*Steps: \d+/;
+const LONGEST_LINE = 20000; // characters; a longer one is nobody's, and slow to take apart
 
 // `prompt`, `Negative prompt: ...`, then one line of `Name: value, ...`; values with commas are JSON text.
 export function fromInfotext(text, catalogue) {
@@ -80,23 +82,18 @@ export function fromInfotext(text, catalogue) {
     const prompt = (split < 0 ? lines : lines.slice(0, split)).join("\n").trim();
     const negative = split < 0 ? "" : lines.slice(split).join("\n").replace("Negative prompt:", "").trim();
     const told = {};
-    for (const [, name, value] of last.matchAll(/\s*([\w /+-]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)/g))
-        told[name.trim()] = unquoted(value.trim());
+    const pairs = last.slice(0, LONGEST_LINE).matchAll(PAIR);
+    for (const [, name, value] of pairs) told[name.trim()] = unquoted(value.trim());
 
     const parameters = { prompt, ...(negative && { negative_prompt: negative }) };
-    const unknown = [];
     for (const [name, ours] of Object.entries(NUMBERS))
         if (Number.isFinite(Number(told[name] || NaN))) parameters[ours] = Number(told[name]);
     const [W, H] = (told.Size || "").split("x").map(Number);
     if (W && H) Object.assign(parameters, { W, H });
-    if (told.Sampler) name("sampler", samplerNamed(told.Sampler, told["Schedule type"], catalogue), told.Sampler);
-    if (told.Model) name("ckpt", modelNamed(told.Model, catalogue), told.Model);
-    return { parameters, unknown };
-
-    function name(ours, found, theirs) {
-        if (found) parameters[ours] = found.name;
-        else unknown.push(theirs);
-    }
+    if (told.Model) parameters.ckpt = told.Model;
+    const sampler = told.Sampler && samplerNamed(told.Sampler, told["Schedule type"], catalogue);
+    if (sampler) parameters.sampler = sampler.name;
+    return { parameters, unknown: told.Sampler && !sampler ? [told.Sampler] : [] };
 }
 
 function unquoted(value) {
@@ -111,11 +108,4 @@ function samplerNamed(label, schedule, { samplers }) {
     const labelled = (wanted) =>
         samplers.find((each) => each.label.toLowerCase() === wanted.toLowerCase() || each.name === wanted);
     return (schedule && labelled(`${label} ${schedule}`)) || labelled(label);
-}
-
-function modelNamed(theirs, { models }) {
-    const wanted = theirs.toLowerCase();
-    return models.find((each) =>
-        [each.name, each.label, ...each.aliases].some((name) => name.toLowerCase() === wanted),
-    );
 }

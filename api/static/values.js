@@ -52,21 +52,28 @@ const fieldOf = (name) => get().catalogue?.fields.img2img[name];
 // The body of a request for what the form says now; the key goes in a header.
 export function bodyOf({ values, source, catalogue }) {
     const fields = catalogue.fields[kindOf({ source })];
+    const model = modelOf({ catalogue, values }).name; // where the default one is not there, the form shows another
     const body = Object.fromEntries(Object.entries(values).filter(([name]) => name in fields));
+    if (model !== catalogue.defaultModel) body.ckpt = model;
     return { prompt: "", ...body, ...(source && { init_img: source.data }) };
 }
 
-// Fills the form with what an image was made with; what is not told has its default.
-export function useParameters(parameters) {
+// Fills the form with what an image was made with; what is not told has its default. Gives what is not known here.
+export function useParameters({ ckpt, ...parameters }) {
     const { fields } = get().catalogue;
+    const model = ckpt && modelNamed(ckpt, get().catalogue);
     const told = Object.entries(parameters).filter(([name]) => fields.img2img[name]?.title && name !== "init_img");
     const cleared = Object.fromEntries(Object.keys(get().values).map((name) => [name, undefined]));
-    setValues({ ...cleared, ...Object.fromEntries(told), n_iter: undefined });
+    setValues({ ...cleared, ...Object.fromEntries(told), ckpt: model?.name, n_iter: undefined });
+    return ckpt && !model ? [ckpt] : [];
 }
 
-export const modelOf = ({ catalogue, values }) => {
-    const wanted = values.ckpt && values.ckpt !== "default" ? values.ckpt : catalogue.defaultModel;
-    return (
-        catalogue.models.find((model) => model.name === wanted || model.aliases.includes(wanted)) || catalogue.models[0]
-    );
+const modelNamed = (name, { models, defaultModel }) => {
+    const wanted = String(name === "default" ? defaultModel : name).toLowerCase();
+    const names = (model) => [model.name, model.label, ...model.aliases].map((each) => each.toLowerCase());
+    return models.find((model) => names(model).includes(wanted));
 };
+
+// The model that the form shows: the chosen one, the default, or any where that one is not there.
+export const modelOf = ({ catalogue, values }) =>
+    modelNamed(values.ckpt || "default", catalogue) || catalogue.models[0];

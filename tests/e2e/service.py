@@ -98,9 +98,9 @@ class Service:
         self.workers.append(child)
         return child
 
-    def start_api(self, **environment: str) -> Api:
-        """Start one more gunicorn on a port of its own; returns once it answers."""
-        port = free_port()
+    def start_api(self, port: int | None = None, **environment: str) -> Api:
+        """Start one more gunicorn, on a port of its own or on this one; returns once it answers."""
+        port = port or free_port()
         command = [sys.executable, "-m", "gunicorn", "--config", "python:api.serving.gunicorn_conf", "api.wsgi:app"]
         child = self._start(
             f"api-{next(self._numbers)}", command, {"HOST": "127.0.0.1", "PORT": str(port), **environment}

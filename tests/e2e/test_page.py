@@ -193,6 +193,8 @@ def test_the_form_is_the_services_own(open_page: OpenPage, service: Service) -> 
     expect(page.locator(f"#field-ckpt option[value={absent['name']}]")).to_be_disabled()
     page.get_by_text("cannot be chosen").click()
     expect(page.get_by_text(absent["why_not"]).first).to_be_visible()
+    page.get_by_role("button", name="Look for new models").click()
+    expect(page.locator(".notice")).to_contain_text("looked again")
     page.get_by_label("3:2").check(force=True)
     expect(page.locator("#field-W")).to_have_value("160")
     expect(page.locator("#field-H")).to_have_value("104")
@@ -339,20 +341,28 @@ def test_it_is_for_everybody_on_a_phone_too(open_page: OpenPage, service: Servic
     assert shut_out(page) == []
 
 
-def test_a_server_that_is_away_is_waited_for(open_page: OpenPage) -> None:
-    """Given a server that does not answer, when something is asked, then the page says so, and goes on when it is
-    back."""
-    page = open_page()
-    page.route("**/*", lambda route: route.abort())
+def test_a_server_that_is_away_is_waited_for(open_page: OpenPage, service: Service) -> None:
+    """Given a job under way, when the server is killed, then the page says so and loses nothing; when it is back, the
+    job is followed to its end."""
+    api = service.start_api()
+    page = open_page(api.url)
+    set_more(page, ddim_steps=60)
     draw(page, "a boat")
-    expect(page.locator(".connection")).to_have_text(re.compile("away"))
-    expect(page.locator(".send .error")).to_have_text(re.compile("cannot be reached"))
-    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a boat")
+    expect(page.locator(".stage .state")).to_have_text(re.compile("Step [1-9]"))
 
-    page.unroute("**/*")
-    expect(page.locator(".connection")).to_be_empty()
-    page.locator("#draw").click()
-    expect(page.locator(".stage .final")).to_be_visible()
+    service.kill(api.child)
+    expect(page.locator(".connection")).to_have_text(re.compile("away"))
+    draw(page, "a second boat")
+    expect(page.locator(".send .error")).to_have_text(re.compile("cannot be reached"))
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a second boat")
+
+    again = service.start_api(int(api.url.rpartition(":")[2]))
+    try:
+        expect(page.locator(".connection")).to_be_empty()
+        expect(page.locator(".stage .final")).to_be_visible()
+        expect(page.locator(".tile", has_text="a boat").first).to_be_visible()
+    finally:
+        service.stop(again.child)
 
 
 def test_a_key_is_asked_for_and_kept_on_request_alone(open_page: OpenPage, service: Service) -> None:
