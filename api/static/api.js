@@ -6,7 +6,6 @@ const publicKey = document.querySelector('meta[name="key"]').content;
 let key = kept.read(KEY, "") || publicKey;
 
 export const hasKey = () => Boolean(key);
-export const hasOwnKey = () => key !== "" && key !== publicKey;
 export const keyForExamples = () => (key === publicKey && publicKey) || "YOUR_KEY";
 
 export function useKey(text, remember) {

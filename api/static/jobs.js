@@ -28,12 +28,12 @@ export function restore() {
 
 // Takes over what the service still has of this key, such as what another browser asked for.
 export async function importRecent() {
-    const known = new Set([...get().open, ...get().done].map((job) => job.id).concat(kept.read(REMOVED, [])));
-    const ids = (await api.recentIds()).filter((id) => !known.has(id));
-    const now = Date.now();
-    for (const [place, id] of ids.entries()) {
-        const told = await api.status(id).catch(() => null);
-        if (told) receive({ id, created: now - 60000 - place, state: "PENDING", imported: true }, told);
+    const removed = kept.read(REMOVED, []);
+    const isKnown = (id) => removed.includes(id) || [...get().open, ...get().done].some((job) => job.id === id);
+    const opened = Date.now() - 60000; // the service does not say when they were drawn, only in which order
+    for (const [place, id] of (await api.recentIds()).entries()) {
+        const told = isKnown(id) ? null : await api.status(id).catch(() => null);
+        if (told && !isKnown(id)) receive({ id, created: opened - place, state: "PENDING", imported: true }, told);
     }
 }
 

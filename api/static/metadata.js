@@ -3,7 +3,7 @@ const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 const MOST_TEXT = 1 << 20; // of one chunk; parameters are a few hundred characters
 
 // The texts of a PNG by keyword (PNG specification, 11.3.4); {} for any other file.
-export async function textsOf(buffer) {
+async function textsOf(buffer) {
     const bytes = new Uint8Array(buffer);
     const texts = {};
     if (!SIGNATURE.every((byte, at) => bytes[at] === byte)) return texts;
@@ -75,7 +75,7 @@ const LAST_LINE = /^\s*Steps: \d+/;
 const LONGEST_LINE = 20000; // characters; a longer one is nobody's, and slow to take apart
 
 // `prompt`, `Negative prompt: ...`, then one line of `Name: value, ...`; values with commas are JSON text.
-export function fromInfotext(text, catalogue) {
+function fromInfotext(text, catalogue) {
     const lines = text.trim().split("\n");
     const last = LAST_LINE.test(lines[lines.length - 1]) ? lines.pop() : "";
     const split = lines.findIndex((line) => line.startsWith("Negative prompt:"));

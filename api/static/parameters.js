@@ -42,7 +42,8 @@ export function Parameters({ job, image }) {
         <table class="parameters">
             <caption class="unseen">Parameters</caption>
             <tbody>
-                <tr><th scope="row">Drawn</th><td>${new Date(job.created).toLocaleString()}</td></tr>
+                ${!job.imported && html`
+                    <tr><th scope="row">Drawn</th><td>${new Date(job.created).toLocaleString()}</td></tr>`}
                 ${rows(entries.filter(isMain))}
             </tbody>
         </table>
