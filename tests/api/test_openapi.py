@@ -1,6 +1,7 @@
 """The API document against the standard, against the schemas, and against the application that it describes."""
 
 import re
+import sys
 
 import pytest
 from openapi_spec_validator import OpenAPIV30SpecValidator
@@ -95,7 +96,7 @@ def test_every_example_works(world, document):
     """Given each example, with a real job in the place of the example's, when it is sent, then it is accepted, and its
     answer is of a kind and a shape that the document tells."""
     world.services.workers.announce(
-        WorkerCard(name="w", variant="cpu", device="cpu", slots=1, available_models=("demo",))
+        WorkerCard(name="w", variant="cpu", device="cpu", slots=1, available_models=("demo",), refreshed=sys.maxsize)
     )
     client = world.another_client(sync_timeout_s=20.0)
     world.play_worker(world.work)

@@ -47,7 +47,10 @@ class InstantWorker:
         self._client.close()
 
     def _announce(self) -> None:
-        self._register.announce(WorkerCard("instant", "cpu", "cpu", slots=1, available_models=("demo",)))
+        asked = self._register.refresh_asked()
+        self._register.announce(
+            WorkerCard("instant", "cpu", "cpu", slots=1, available_models=("demo",), refreshed=asked)
+        )
 
     def _work(self) -> None:
         number = 0
