@@ -73,14 +73,14 @@ def checked(
     """The request that the options make, by the schema of the service. Raises what `load_request` raises."""
     kind: Kind = "img2img" if init_img else "generate"
     keys = SCHEMAS["img2img"].keys()
-    body = {keys[name]: value for name, value in given.items()}
+    body = {keys[name]: _text(value) if isinstance(value, Path) else value for name, value in given.items()}
     suffix = output.suffix[1:].lower() if output else ""
     if suffix and "format" not in body:
         body["format"] = suffix  # the schema says which there are
     if "ckpt" in body:
         body["ckpt"] = PurePath(body["ckpt"]).name
     if init_img:
-        body["init_img"] = base64.b64encode(init_img.read_bytes()).decode()
+        body["init_img"] = _text(init_img)
     limits = Limits(
         catalogue=catalogue_for(settings),
         prompts_dir=from_file.parent if from_file else settings.prompts_dir,
@@ -93,6 +93,10 @@ def checked(
         body["from-file"] = from_file.name
     body.setdefault("skip_grid", False)
     return load_request(SCHEMAS[kind](limits), body)
+
+
+def _text(image: Path) -> str:
+    return base64.b64encode(image.read_bytes()).decode()
 
 
 def main() -> None:

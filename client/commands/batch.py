@@ -15,6 +15,7 @@ from client.journal import Journal
 from client.keys import own_folder
 from client.outputs import write_images
 from client.server import server_options, with_client
+from shared.request.options import image_names
 
 
 @click.command(
@@ -33,7 +34,8 @@ from client.server import server_options, with_client
 def batch(client: Any, file: Any, output: Path, at_once: int, again: str) -> None:
     """Draw every request of FILE, one JSON object a line, with the parameters of docs/parameters.md.
 
-    init_img names a file. The same command goes on where it was interrupted; a line that fails does not end the run.
+    An image (init_img) names a file. The same command goes on where it was interrupted; a line that fails does not end
+    the run.
     """
     try:
         text = file.read()
@@ -102,7 +104,11 @@ class _Run:
         return job
 
     def _sent(self, line: Line) -> Any:
-        parameters = dict(line.parameters)
+        # whatever is an image names a file
+        parameters = {
+            name: Path(value) if name in image_names("img2img") and isinstance(value, str) else value
+            for name, value in line.parameters.items()
+        }
         prompt, image = parameters.pop("prompt", ""), parameters.pop("init_img", None)
         parameters["idempotency_key"] = self._done.key_of(line)
         if image is None:

@@ -68,6 +68,14 @@ def schema_options(
     ]
 
 
+def image_names(kind: Kind) -> set[str]:
+    """Both names of each parameter of `kind` that is an image."""
+    declared = SCHEMAS[kind]._declared_fields.items()
+    return {
+        each for name, field in declared if isinstance(field, Base64Image) for each in (name, field.data_key or name)
+    }
+
+
 def _option(name: str, field: fields.Field[Any], variable: str | None) -> click.Option:
     names = dict.fromkeys((name.replace("_", "-"), (field.data_key or name).replace("_", "-")))
     if isinstance(field, Flag):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from client import AsyncClient, Client
+from client.bodies import body_of
 from client.errors import BadAnswer, JobCancelled, JobFailed, NotAnImageFile, Refused, ServerAway
 from client.wire import Event
 from tests.client.stub import DONE, FAILED, KEY, WAITING, WORKING, Reply, Stub, png
@@ -198,6 +199,7 @@ def test_an_input_image_comes_in_any_form(client: Client, stub: Stub, tmp_path: 
     (tmp_path / "in.png").write_bytes(data)
     for source in (tmp_path / "in.png", str(tmp_path / "in.png"), data, Image.open(io.BytesIO(data))):
         client.img2img(source, "a dog", strength=0.5)
+    client.submit("/img2img", body_of("img2img", {"init_img": tmp_path / "in.png", "denoising_strength": 0.5}))
     for body in stub.posts():
         with Image.open(io.BytesIO(base64.b64decode(body["init_img"]))) as sent:
             assert (sent.format, sent.size, sent.getpixel((0, 0))) == ("PNG", (8, 8), (255, 0, 0))

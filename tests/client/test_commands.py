@@ -394,6 +394,17 @@ def test_a_full_queue_holds_a_batch_up(run: Run, stub: Stub, monkeypatch: pytest
     assert (done.exit_code, waited[0]) == (0, 45.0)
 
 
+def test_images_of_a_batch_are_files(run: Run, stub: Stub) -> None:
+    """Given a line with init_img, then the file that it names is drawn anew; one that is none fails that line."""
+    Path("in.png").write_bytes(png())
+    done = run(
+        "batch", "-", input='{"prompt": "a dog", "init_img": "in.png"}\n{"prompt": "a cat", "init_img": "no.png"}\n'
+    )
+    assert (done.exit_code, done.stdout) == (1, "images/0001-a-dog-0.png\n")
+    assert "line 2: no.png cannot be read" in done.stderr
+    assert [path for method, path, _, _ in stub.seen if method == "POST"] == ["/img2img"]
+
+
 def test_a_batch_is_read_before_it_is_begun(run: Run, stub: Stub) -> None:
     """Given a line that is no JSON object, then status 2 names the line, and nothing is sent."""
     for text, said in (('{"prompt": "a cat"}\nhello\n', "Line 2 is no JSON"), ("[1]\n", "no JSON object")):

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from client.progress import Previews, remaining, words
+from client.tables import print_table
 from client.terminal_images import ROWS, Graphics, graphics_of, iterm, kitty, sixel
 from client.wire import Event
 
@@ -102,6 +103,22 @@ def test_an_event_is_a_few_words() -> None:
         "place 3 in the queue", "step 7 of 20", "downloading 43 %",
     ]  # fmt: skip
     assert [remaining(event) for event in (waiting, working, loading)] == ["7 min", "4 s", ""]
+
+
+def test_a_table_is_cut_to_a_terminal_and_whole_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a table wider than 40 columns, then its lines are cut on such a terminal, and whole in a pipe."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "40")
+    shown, piped = Terminal(), io.StringIO()
+    for stream in (shown, piped):
+        monkeypatch.setattr(sys, "stdout", stream)
+        print_table(("NAME", "WHAT"), [("demo", "draws shapes " * 5), ("x", "a\nb")])
+    assert max(map(len, shown.getvalue().splitlines())) == 40
+    assert piped.getvalue().splitlines() == ["NAME  WHAT", "demo  " + ("draws shapes " * 5).strip(), "x     a b"]
 
 
 def test_previews_stand_over_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
