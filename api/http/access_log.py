@@ -16,7 +16,7 @@ HEADER = "X-Request-Id"
 JOB_HEADER = "X-Task-Id"
 _SANE = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
 # asked again and again by programs that wait, or parts of the page: as long as nothing is wrong, of interest to nobody
-_POLLS = ("/status/", "/health", "/ready", "/metrics", "/static/")
+_POLLS = ("/status/", "/health", "/ready", "/metrics", "/static/", "/sdapi/v1/progress")
 
 
 def keep_trail(app: Flask, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from api.dialects.a1111.info import generation_info
 from api.dialects.a1111.init_image import init_image
 from api.dialects.a1111.names import choose_checkpoint
 from api.dialects.a1111.parameters import A1111_NAMES, echo, strength_fields, translated
+from api.dialects.a1111.refusals import is_off
 from api.http.auth import Caller
 from api.services import Services
 from api.submission.idempotency import field_key, header_key
@@ -87,8 +88,8 @@ class Drawing:
         return fields
 
     def _answer(self, job: Job) -> Response:
-        wanted = self._echo.get("send_images", True)
-        response = images_answer(job, self._echo, self._warnings, self._services.results, with_images=bool(wanted))
+        wanted = self._echo.get("send_images") is None or not is_off(self._echo["send_images"])
+        response = images_answer(job, self._echo, self._warnings, self._services.results, with_images=wanted)
         name_job(response)
         return response
 

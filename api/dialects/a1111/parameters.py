@@ -7,7 +7,7 @@ from typing import Any
 
 from api.dialects.a1111.infotext import fields_of_infotext
 from api.dialects.a1111.names import choose_checkpoint, wire_sampler
-from api.dialects.a1111.refusals import refused_fields, refused_settings
+from api.dialects.a1111.refusals import is_off, refused_fields, refused_settings
 from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
 from shared.errors import InvalidRequest
@@ -46,7 +46,7 @@ _ECHOED = (
     "width", "height", "restore_faces", "tiling", "do_not_save_samples", "do_not_save_grid", "eta",
     "denoising_strength", "s_min_uncond", "s_churn", "s_tmax", "s_tmin", "s_noise", "override_settings",
     "override_settings_restore_afterwards", "enable_hr", "resize_mode", "image_cfg_scale", "initial_noise_multiplier",
-    "include_init_images", "script_name", "script_args", "send_images", "save_images", "force_task_id", "infotext",
+    "include_init_images", "script_name", "send_images", "save_images", "force_task_id", "infotext",
 )  # fmt: skip
 # settings that say how A1111 works, not what it draws
 _SETTINGS_WITHOUT_EFFECT = ("sd_vae", "CLIP_stop_at_last_layers", "eta_noise_seed_delta", CHECKPOINT, FORMAT)
@@ -78,7 +78,7 @@ def translated(body: Mapping[str, Any], catalogue: Catalogue, chosen: Model) -> 
         "negative_prompt": body.get("negative_prompt"),
         "ckpt": _model(settings, catalogue, chosen).name,
         "sampler": sampler,
-        "skip_save": not body.get("save_images") or bool(body.get("do_not_save_samples")),
+        "skip_save": is_off(body.get("save_images")) or not is_off(body.get("do_not_save_samples")),
         "format": settings.get(FORMAT),
     }
     fields |= {ours: _number(body.get(theirs)) for theirs, ours in _NUMBERS.items()}

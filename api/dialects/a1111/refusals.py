@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _NONE_NAMES = ("", "none", "automatic", "use same sampler", "use same scheduler", "use same checkpoint")
+_OFF_TEXTS = ("", "0", "0.0", "false", "none", "null")
 _NOT_HERE = "Is not supported here; leave it out."
 _INPAINTING = "Inpainting is not supported yet; leave the mask out."
 _HIRES = "The second pass at a higher resolution is not supported yet; ask for the width and height that you want."
 
 
-def _nothing(value: Any) -> bool:
-    """Whether a value is as good as left out."""
-    return value is None or value is False or value in (0, "", [], {})
+def is_off(value: Any) -> bool:
+    """Whether a value is as good as left out, also as a form writes it."""
+    if isinstance(value, str):
+        return value.strip().casefold() in _OFF_TEXTS
+    return value is None or value is False or value in (0, [], {})
 
 
 def _no_name(value: Any) -> bool:
@@ -27,45 +30,45 @@ def _unmasked(value: Any) -> bool:
 
 def _not_positive(value: Any) -> bool:
     """A size of 0 or -1 asks for nothing."""
-    return _nothing(value) or (isinstance(value, int | float) and value <= 0)
+    return is_off(value) or (isinstance(value, int | float) and value <= 0)
 
 
 def _one(value: Any) -> bool:
-    return value is None or value == 1
+    return value is None or value in (1, "", "1", "1.0")
 
 
 def _no_styles(value: Any) -> bool:
-    return _nothing(value) or (isinstance(value, Sequence) and all(each in ("", None, "None") for each in value))
+    return is_off(value) or (isinstance(value, Sequence) and all(each in ("", None, "None") for each in value))
 
 
 _REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "enable_hr": (_nothing, _HIRES),
-    "firstpass_image": (_nothing, _HIRES),
+    "enable_hr": (is_off, _HIRES),
+    "firstpass_image": (is_off, _HIRES),
     "mask": (_unmasked, _INPAINTING),
     "latent_mask": (_unmasked, _INPAINTING),
-    "restore_faces": (_nothing, "Faces are not restored here; leave it false."),
-    "tiling": (_nothing, "Images that tile are not supported; leave it false."),
-    "subseed_strength": (_nothing, "Seeds cannot be blended here; leave it 0."),
+    "restore_faces": (is_off, "Faces are not restored here; leave it false."),
+    "tiling": (is_off, "Images that tile are not supported; leave it false."),
+    "subseed_strength": (is_off, "Seeds cannot be blended here; leave it 0."),
     "seed_resize_from_w": (_not_positive, "Noise of another size is not supported; leave it 0."),
     "seed_resize_from_h": (_not_positive, "Noise of another size is not supported; leave it 0."),
-    "s_churn": (_nothing, "This option of samplers is not supported; leave it 0."),
+    "s_churn": (is_off, "This option of samplers is not supported; leave it 0."),
     "s_noise": (_one, "This option of samplers is not supported; leave it 1."),
-    "s_min_uncond": (_nothing, "Leaving out the negative prompt is not supported; leave it 0."),
+    "s_min_uncond": (is_off, "Leaving out the negative prompt is not supported; leave it 0."),
     "refiner_checkpoint": (_no_name, "A second model is not supported; leave it out."),
     "styles": (_no_styles, "No styles are kept here; write their text into the prompt."),
     "script_name": (_no_name, "No scripts are here; leave it out."),
-    "controlnet_units": (_nothing, "ControlNet is not supported here."),
+    "controlnet_units": (is_off, "ControlNet is not supported here."),
 }
 _REFUSED_SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "CLIP_stop_at_last_layers": (lambda value: value in (None, 0, 1), "Skipping layers of CLIP is not supported; 1."),
     "sd_vae": (_no_name, "Every model has its own VAE here; leave it out, or Automatic."),
-    "eta_noise_seed_delta": (_nothing, "Is not supported here; leave it 0."),
+    "eta_noise_seed_delta": (is_off, "Is not supported here; leave it 0."),
     "sd_hypernetwork": (_no_name, _NOT_HERE),
-    "token_merging_ratio": (_nothing, "Merging tokens is not supported; leave it 0."),
-    "token_merging_ratio_img2img": (_nothing, "Merging tokens is not supported; leave it 0."),
-    "s_churn": (_nothing, "This option of samplers is not supported; leave it 0."),
+    "token_merging_ratio": (is_off, "Merging tokens is not supported; leave it 0."),
+    "token_merging_ratio_img2img": (is_off, "Merging tokens is not supported; leave it 0."),
+    "s_churn": (is_off, "This option of samplers is not supported; leave it 0."),
     "s_noise": (_one, "This option of samplers is not supported; leave it 1."),
-    "s_min_uncond": (_nothing, "Leaving out the negative prompt is not supported; leave it 0."),
+    "s_min_uncond": (is_off, "Leaving out the negative prompt is not supported; leave it 0."),
 }
 
 
@@ -79,7 +82,7 @@ def refused_fields(body: Mapping[str, Any]) -> dict[str, list[str]]:
             for name, script in scripts.items()
             if not _script_is_off(script)
         }
-    elif not _nothing(scripts):
+    elif not is_off(scripts):
         refused["alwayson_scripts"] = ["Must be an object."]
     return refused
 
@@ -99,10 +102,10 @@ def _script_is_off(script: Any) -> bool:
     if isinstance(arguments, Mapping):
         arguments = list(arguments.values())
     if not isinstance(arguments, list):
-        return _nothing(arguments)
+        return is_off(arguments)
     if arguments[:1] == [False]:
         return True
-    return all(_nothing(each) or _unit_is_off(each) for each in arguments)
+    return all(is_off(each) or _unit_is_off(each) for each in arguments)
 
 
 def _unit_is_off(unit: Any) -> bool:

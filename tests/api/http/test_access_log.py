@@ -62,10 +62,10 @@ def test_polls_that_go_well_are_of_interest_to_nobody(world, lines):
     """Given polls, when they go well, then they are lines of DEBUG; when not, of INFO."""
     job_id = world.submit()
     lines.clear()
-    for path in (f"/status/{job_id}", "/health", "/status/x"):
-        world.client.get(path)
+    for path in (f"/status/{job_id}", "/health", "/sdapi/v1/progress", "/status/x"):
+        world.client.get(path, headers={"X-API-Key": DUMMY_API_KEY})
 
-    assert [line["level"] for line in accesses(lines)] == ["DEBUG", "DEBUG", "INFO"]
+    assert [line["level"] for line in accesses(lines)] == ["DEBUG", "DEBUG", "DEBUG", "INFO"]
 
 
 def test_the_lines_can_be_turned_off(world, lines):

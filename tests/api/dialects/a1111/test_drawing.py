@@ -296,6 +296,12 @@ def test_a_body_that_is_none_is_refused(client, data, content_type, status, asse
     assert_refused(answer, status)
 
 
+def test_a_body_that_is_too_large_is_refused(client, assert_refused):
+    """Given a body over the limit, when sent, then 413 in A1111's shape."""
+    answer = client.post("/sdapi/v1/img2img", json={"prompt": "a cat", "init_images": ["A" * 200_000]}, headers=BASIC)
+    assert_refused(answer, 413)
+
+
 def test_a_waiting_client_is_let_go_when_its_key_interrupts(world, assert_refused):
     """Given a client that waits, when its key interrupts, then its request is answered at once."""
     client = world.another_client(sync_timeout_s=60.0)

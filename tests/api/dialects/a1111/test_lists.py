@@ -75,6 +75,13 @@ def test_what_has_no_effect_is_null(client, name):
         assert (answer.status_code, answer.json) == (200, None)
 
 
+def test_the_address_itself_is_there(client):
+    """Given clients that ping the address, with HEAD or with the OPTIONS of what they draw with, then 200."""
+    assert client.head("/").status_code == 200
+    for path in ("/v1/images/generations", "/sdapi/v1/txt2img"):
+        assert client.options(path).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/controlnet/model_list", "/system_stats", "/config"])
 def test_other_programs_are_told_that_they_are_not_here(client, path):
     """Given the addresses by which clients look for other programs, when asked, then 404 and JSON."""

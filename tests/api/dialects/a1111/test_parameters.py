@@ -174,7 +174,14 @@ def test_an_infotext_fills_in_what_the_body_leaves_out():
 
 def test_the_echo_holds_no_secret_and_no_image():
     """Given a body with a password, keys and images, when echoed, then its parameters alone are there."""
-    secrets = {"auth": "me:secret", "url": "http://x", "api_key": "k", "init_images": ["i"], "mask": "m"}
+    secrets = {
+        "script_args": ["i"],
+        "auth": "me:secret",
+        "url": "http://x",
+        "api_key": "k",
+        "init_images": ["i"],
+        "mask": "m",
+    }
     assert echo({"prompt": "a cat", "steps": 3} | secrets) == {"prompt": "a cat", "steps": 3}
 
 

@@ -56,6 +56,12 @@ def test_extensions_that_are_off_are_nothing(arguments):
     assert refused_fields({"alwayson_scripts": {"ControlNet": {"args": arguments}}}) == {}
 
 
+def test_a_form_may_write_them_as_text():
+    """Given values as texts of a form, when they change nothing, then nothing is refused; else they are named."""
+    assert refused_fields({"enable_hr": "false", "s_churn": "0", "s_noise": "1.0", "subseed_strength": "0.0"}) == {}
+    assert set(refused_fields({"enable_hr": "true", "s_churn": "0.5"})) == {"enable_hr", "s_churn"}
+
+
 def test_settings_are_refused_under_their_own_name():
     """Given settings, when some would change an image, then these are named with the place they stand in."""
     assert refused_settings({"CLIP_stop_at_last_layers": 1, "sd_vae": "Automatic", "samples_save": True}, "") == {}
