@@ -12,7 +12,10 @@ else
 fi
 # one environment each, so that what they require never meets
 for client in langchain_images:langchain-community,openai \
-              llama_index_images:llama-index-tools-openai-image-generation,openai; do
+              llama_index_images:llama-index-tools-openai-image-generation,openai \
+              sd_backend_images:sd-backend-client \
+              image_generation_mcp_images:image-generation-mcp \
+              sd_api_mcp_images:--ignore-requires-python,sd-api-mcp; do  # it asks for a newer Python, and runs on ours
     folder=build/clients/${client%%:*}
     [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
     "$folder/bin/pip" install --quiet --disable-pip-version-check $(echo "${client#*:}" | tr , ' ')

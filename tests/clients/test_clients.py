@@ -16,7 +16,10 @@ from tests.e2e.service import Api, Service
 pytestmark = pytest.mark.full
 HERE = Path(__file__).parent
 NODE_SCRIPTS = ("openai_node.mjs", "ai_sdk.mjs")
-PYTHON_SCRIPTS = ("langchain_images.py", "llama_index_images.py")
+PYTHON_SCRIPTS = (
+    "langchain_images.py", "llama_index_images.py", "sd_backend_images.py", "image_generation_mcp_images.py",
+    "sd_api_mcp_images.py",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("script", NODE_SCRIPTS)

@@ -19,7 +19,7 @@ _BARELY = 0.01
 def test_its_images_show_what_it_asked_for(service: Service, recorded: Recorded) -> None:
     """Given a program's body as it is, when drawn, then images of that size that show a red thing on blue, and a seed.
 
-    The image of the image to image is blue all over: there the red thing has come, or the blue has stayed.
+    The input of an image to image is blue all over: there it is enough that the blue has stayed.
     """
     answer = service.post(recorded.path, recorded.body | {"force_task_id": None})
     assert answer.status_code == 200, answer.text[:500]
@@ -30,6 +30,6 @@ def test_its_images_show_what_it_asked_for(service: Service, recorded: Recorded)
     assert [image.info["parameters"] for image in images] == info["infotexts"]
     assert f"Seed: {info['seed']}" in info["infotexts"][0]
     assert recorded.seed in (None, info["seed"])
-    shows_red = any(colour_share(image, "red") > _BARELY for image in images)
-    shows_blue = any(background_colour(image) == "blue" for image in images)
-    assert shows_red or shows_blue
+    assert any(background_colour(image) == "blue" for image in images)
+    if "init_images" not in recorded.body:
+        assert any(colour_share(image, "red") > _BARELY for image in images)
