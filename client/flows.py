@@ -7,6 +7,7 @@ what it yields as an `Event` is for the caller. `client/connections.py` runs flo
 import base64
 import binascii
 import json
+import re
 import time
 import uuid
 from collections.abc import Generator, Mapping
@@ -22,6 +23,7 @@ T = TypeVar("T")
 # too many wrong keys, or a full disk: asking again soon does not help
 _TRIED_AGAIN = (429, 502, 503, 504)
 _NOT_TRIED_AGAIN = ("too_many_wrong_keys",)
+_FILE_NAME = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 _FIRST_PAUSE_S, _PAUSE_GROWTH, _LONGEST_PAUSE_S = 0.25, 2.0, 8.0
 _FIRST_LOOK_S, _LOOK_GROWTH, _LONGEST_LOOK_S = 0.1, 1.3, 2.0
 
@@ -242,10 +244,15 @@ def require_images(known: JobStatus) -> JobStatus:
 
 
 def images(known: JobStatus, patience: Patience, grid: bool = False) -> Flow[list[tuple[str, bytes]]]:
-    """(name, bytes) of each image of a job that has ended, in order; with `grid` that of the grid alone, if any."""
+    """(name, bytes) of each image of a job that has ended, in order; with `grid` that of the grid alone, if any.
+
+    Raises BadAnswer for a name that is no plain one of a file: it becomes one here.
+    """
     links = ([known.grid] if known.grid else []) if grid else known.images
     files = []
     for link in links:
         name = link.partition("?")[0].rpartition("/")[2]
+        if not _FILE_NAME.fullmatch(name):
+            raise BadAnswer(f"Job {known.id} has an image whose name is none of this service's: {name!r}.")
         files.append((name, (yield from fetch(link, patience))))
     return files

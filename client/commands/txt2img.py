@@ -69,7 +69,8 @@ def txt2img(
             click.echo(folder.keep_grid(_sheet([image for job in jobs for image in job.images], columns), ".png"))
     except KeyboardInterrupt:
         ids = " ".join(job.id for job in jobs)
-        raise Interrupted(f"interrupted; what was submitted goes on: `pdiff jobs cancel {ids}` ends it.") from None
+        goes_on = f"what was submitted goes on: `pdiff jobs cancel {ids}` ends it." if jobs else "no job was submitted."
+        raise Interrupted(f"interrupted; {goes_on}") from None
 
 
 def _prompts(file: Path) -> list[str]:

@@ -219,12 +219,21 @@ def test_the_key_goes_to_the_service_alone(client: Client, stub: Stub) -> None:
     """Given a link to another host, when it is fetched, then the key is not shown there."""
     other = Stub()
     try:
-        stub.link = f"{other.url}/models"
+        stub.link = f"{other.url}/models?signature=x"
         assert client.generate("a cat").files
         assert [headers.get("X-API-Key") for _, _, headers, _ in other.seen] == [None]
         assert {headers.get("X-API-Key") for _, _, headers, _ in stub.seen} == {KEY}
     finally:
         other.close()
+
+
+@pytest.mark.parametrize("name", ["..", ".bashrc", "a b", "", "x" * 200])
+def test_an_image_has_the_plain_name_of_a_file(client: Client, stub: Stub, tmp_path: Path, name: str) -> None:
+    """Given a service that names an image like a folder or a hidden file, then BadAnswer, and nothing is written."""
+    stub.link = f"/images/job1/{name}"
+    with pytest.raises(BadAnswer, match="name"):
+        client.generate("a cat").save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_asynchronous_twin_does_the_same(stub: Stub) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from client import Client
+from client import Client, flows
 from client.wire import Event
 from shared.settings import DUMMY_API_KEY, Settings
 from tests.e2e.service import REPOSITORY, Service, clean_environment
@@ -43,8 +43,9 @@ def environment(service: Service, tmp_path: Path) -> Mapping[str, str]:
     }
 
 
-def test_the_client_follows_a_job_to_its_images(service: Service) -> None:
+def test_the_client_follows_a_job_to_its_images(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given the real service, when a job is waited for, then its events tell all, and images and seeds are there."""
+    monkeypatch.setattr(flows, "_look", None)  # asking for its status again and again
     with Client(service.url, DUMMY_API_KEY) as client:
         told = list[Event]()
         job = client.generate("a red circle on a blue background", steps=60, seed=7, n_samples=2)
