@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import httpx2
 
 from client.errors import BadAnswer, CannotBeSent, ClientError, ServerAway
-from client.flows import Flow, Listen, NextEvent, Patience, Pause, Step, Told
+from client.events import Told
+from client.flows import Flow, Listen, NextEvent, Patience, Pause, Step
 from client.wire import Answer, Event, Send
 from shared.version import VERSION
 

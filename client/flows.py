@@ -4,9 +4,6 @@ A flow is a generator. It yields what it needs (`Send`, `Pause`, `Listen`, `Next
 what it yields as an `Event` is for the caller. `client/connections.py` runs flows.
 """
 
-import base64
-import binascii
-import json
 import re
 import time
 import uuid
@@ -16,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from client.errors import BadAnswer, ClientError, JobCancelled, JobFailed, Refused, ServerAway
+from client.events import decoded, event_of, event_told
 from client.wire import Answer, Event, JobStatus, Send
 
 T = TypeVar("T")
@@ -46,15 +44,6 @@ class Listen:
 @dataclass(frozen=True)
 class NextEvent:
     """The next of the stream that was opened last; is answered with a `Told`, or None when the stream has ended."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """One server-sent event."""
-
-    id: str
-    kind: str
-    data: str
 
 
 Step = Send | Pause | Listen | NextEvent | Event
@@ -175,7 +164,7 @@ def _listen(job_id: str, after: str, previews: bool) -> Flow[str | None]:
             return None
         while told := (yield NextEvent()):
             after = told.id or after
-            event = _told_event(told)
+            event = event_told(told)
             if event and event.last:
                 break
             if event:
@@ -188,7 +177,7 @@ def _look(job_id: str, patience: Patience, previews: bool) -> Flow[JobStatus]:
     while True:
         known = yield from status(job_id, patience, previews)
         if preview := known.raw.get("Preview"):
-            yield Event("preview", preview=_decoded(preview))
+            yield Event("preview", preview=decoded(preview))
         mark = (known.state, known.position, known.step, known.sentence)
         if known.ended or mark != seen:
             yield event_of(known)
@@ -197,41 +186,6 @@ def _look(job_id: str, patience: Patience, previews: bool) -> Flow[JobStatus]:
         seen = mark
         yield Pause(interval)
         interval = min(interval * _LOOK_GROWTH, _LONGEST_LOOK_S)
-
-
-def event_of(known: JobStatus) -> Event:
-    """The state of a job as an event."""
-    kinds = {"PENDING": "queued", "PROGRESS": "progress", "SUCCESS": "done", "FAILURE": "failed"}
-    return Event(
-        kinds.get(known.state, "cancelled"), known.position, known.eta_s, known.step, known.steps, known.progress,
-        known.sentence,
-    )  # fmt: skip
-
-
-def _told_event(told: Told) -> Event | None:
-    """What a server-sent event says; None for a kind that is newer than this client, or that cannot be read."""
-    try:
-        data = json.loads(told.data)
-        match told.kind:
-            case "queued":
-                return Event("queued", data["Position"], data["ETA"])
-            case "progress":
-                step, steps = data["Step"], data["Steps"]
-                return Event("progress", None, data["ETA"], step, steps, data["Progress"])
-            case "preview":
-                return Event("preview", preview=_decoded(data["Image"]))
-            case "done" | "failed" | "cancelled":
-                return Event(told.kind)
-    except (ValueError, KeyError, TypeError):
-        pass
-    return None
-
-
-def _decoded(text: str) -> bytes | None:
-    try:
-        return base64.b64decode(text)
-    except binascii.Error:
-        return None
 
 
 def require_images(known: JobStatus) -> JobStatus:
