@@ -74,6 +74,7 @@ class Settings:
     max_key_bytes: int = 256 * _MIB
     rate_limit: str = ""
     sync_timeout_s: float = 120.0
+    dialect_timeout_s: float = 600.0
     sync_waiters: int = 100
     event_listeners: int = 500
     on_disconnect: str = AUTO
@@ -177,6 +178,7 @@ def read_settings() -> Settings:
             max_key_bytes=byte_count(env, "MAX_KEY_BYTES", default.max_key_bytes),
             rate_limit=env.str("RATE_LIMIT", default.rate_limit),
             sync_timeout_s=env.float("SYNC_TIMEOUT_S", default.sync_timeout_s, validate=Range(0)),
+            dialect_timeout_s=env.float("DIALECT_TIMEOUT_S", default.dialect_timeout_s, validate=Range(0)),
             sync_waiters=env.int("SYNC_WAITERS", default.sync_waiters, validate=Range(0)),
             event_listeners=env.int("EVENT_LISTENERS", default.event_listeners, validate=Range(0)),
             on_disconnect=choice(env, "ON_DISCONNECT", default.on_disconnect, (AUTO, KEEP, CANCEL)),

@@ -53,9 +53,9 @@ def native_blueprint(services: Services) -> Blueprint:
     def answer_request(schema: GenerateSchema) -> Response:
         taken = take(services, request, schema)  # no body or image is held while a client waits
         if taken.request.synchronous:
-            job = None
+            job, timeout_s = None, services.settings.sync_timeout_s
             with suppress(TooManyWaiting), services.waiting_places.take():
-                job = wait_for_end(services, taken.job_id, http_request=request, on_disconnect=KEEP)
+                job = wait_for_end(services, taken.job_id, timeout_s, http_request=request, on_disconnect=KEEP)
             if job and job.state is State.SUCCESS:
                 return finished_answer(job, services.results)
             if job:

@@ -52,11 +52,11 @@ def wait_for_end(
     """The job once it has ended, however it ended; None when the time is up, or this server is to end, or the client
     is gone and somebody else waits for the job.
 
-    `timeout_s`: SYNC_TIMEOUT_S unless given. `http_request`: of the client, to mind whether it is still there.
+    `timeout_s`: DIALECT_TIMEOUT_S unless given. `http_request`: of the client, to mind whether it is still there.
     `on_disconnect`: what this dialect does when its client goes away, unless the operator chose. Raises NotFound or
     Gone.
     """
-    until = time.monotonic() + (services.settings.sync_timeout_s if timeout_s is None else timeout_s)
+    until = time.monotonic() + (services.settings.dialect_timeout_s if timeout_s is None else timeout_s)
     while time.monotonic() < until and not services.stopping.is_set():
         # the job is queued: a moment without Redis does not end the wait
         with suppress(redis.RedisError), ExitStack() as held:

@@ -122,6 +122,7 @@ class World:
             "max_body_bytes": 100_000,
             "wrong_keys_per_minute": 0,  # many tests send wrong ones to one server
         } | settings
+        chosen.setdefault("dialect_timeout_s", chosen["sync_timeout_s"])
         read = Settings(
             redis_url=self.server.url,
             output_dir=str(self.folder / "outputs"),

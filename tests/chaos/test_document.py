@@ -30,6 +30,7 @@ def test_no_request_that_the_document_allows_or_forbids_breaks_it(
     service = make_service(
         workers=0, MAX_WAITING_JOBS="0", MAX_KEY_BYTES="0", MAX_IMAGES_PER_JOB="16", WRONG_KEYS_PER_MINUTE="0",
         SYNC_TIMEOUT_S="60",
+        DIALECT_TIMEOUT_S="60",
     )  # fmt: skip
     settings = Settings(
         redis_url=service.redis_url, key_prefix=service.key_prefix, output_dir=str(service.output_dir)

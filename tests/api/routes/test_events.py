@@ -234,3 +234,12 @@ def test_the_key_of_the_dummy_is_not_needed(world, listen):
     job_id = world.submit(api_key=DUMMY_API_KEY)
 
     assert next(listen(job_id)).kind == "queued"
+
+
+def test_a_silent_stream_says_that_it_lives(world, listen, monkeypatch):
+    """Given a job of which nothing is to be told, when its events are listened to, then comments come meanwhile."""
+    monkeypatch.setattr("api.submission.following.KEEP_ALIVE_S", 0.01)
+    stream = listen(world.submit())
+    next(stream)
+
+    assert next(stream._texts).startswith(b": ")

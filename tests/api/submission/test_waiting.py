@@ -127,3 +127,13 @@ def test_a_moment_without_redis_does_not_end_the_wait(world, patient, monkeypatc
 
     assert world.post(client=patient, synchronous_request=True).status_code == 200
     assert len(reads) == 2
+
+
+def test_other_dialects_have_a_time_of_their_own(world):
+    """Given a short SYNC_TIMEOUT_S, when a client of another dialect waits, then its own time counts, unless it is
+    given."""
+    services = world.build(sync_timeout_s=0.0, dialect_timeout_s=30.0)
+    job_id = world.work(world.submit())
+
+    assert wait_for_end(services, job_id).state is State.SUCCESS
+    assert wait_for_end(services, job_id, 0) is None
