@@ -135,5 +135,7 @@ def test_other_dialects_have_a_time_of_their_own(world):
     services = world.build(sync_timeout_s=0.0, dialect_timeout_s=30.0)
     job_id = world.work(world.submit())
 
-    assert wait_for_end(services, job_id).state is State.SUCCESS
+    job = wait_for_end(services, job_id)
+    assert job is not None
+    assert job.state is State.SUCCESS
     assert wait_for_end(services, job_id, 0) is None
