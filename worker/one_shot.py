@@ -5,6 +5,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -72,13 +74,15 @@ class Outputs:
         click.echo(path)
 
 
-class _Watch:
+class Watch:
     """How far the images are, on a terminal, and when the model was ready. `step` runs on the engine's thread."""
 
-    def __init__(self, request: ImageRequest, begun: float) -> None:
+    def __init__(self, images: int, begun: float) -> None:
+        """`begun` is in seconds of the monotonic clock."""
         self._begun = begun
         self._lock = threading.Lock()
-        self._images = request.image_count
+        self._terminal = threading.RLock()
+        self._images = images
         self._done: dict[int, tuple[int, int]] = {}
         self._loaded_s: float | None = None
         self._first_s: float | None = None
@@ -108,14 +112,23 @@ class _Watch:
             text += f", each of the other {self._images - 1} {(whole - first) / (self._images - 1):.2f} s"
         return f"{text}; {whole:.1f} s in all"
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the terminal's line to somebody else meanwhile."""
+        with self._terminal:
+            self._show("")
+            yield
+
     def clear(self) -> None:
+        """Show nothing any more."""
         self._show("")
 
     def _show(self, text: str) -> None:
         if self._shows:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns
-            sys.stderr.write(f"\r\x1b[K{text[: width - 1]}")
-            sys.stderr.flush()
+            with self._terminal:
+                width = os.get_terminal_size(sys.stderr.fileno()).columns
+                sys.stderr.write(f"\r\x1b[K{text[: width - 1]}")
+                sys.stderr.flush()
 
 
 def draw_all(
@@ -127,7 +140,7 @@ def draw_all(
     Raises a ServiceError or a Signal where an image cannot be drawn, ValueError where there is no such device, and
     OSError. What was written stays.
     """
-    watch = _Watch(request, begun)
+    watch = Watch(request.image_count, begun)
     engine = Engine(settings, catalogue_for(settings))
     start = start_image(image.png, request.params) if image else None
     engine.start()
@@ -142,12 +155,15 @@ def draw_all(
         for place, ticket in zip(places, tickets, strict=True):
             finished = ticket.result()
             watch.finished()
-            outputs.take(image_file(request, *place, finished)[1])
+            data = image_file(request, *place, finished)[1]
+            with watch.aside():
+                outputs.take(data)
             warnings += finished.warnings
-        outputs.close(finished)
+        with watch.aside():
+            outputs.close(finished)
     finally:
-        watch.clear()
         engine.stop()
+        watch.clear()
     for warning in dict.fromkeys(warnings):
         click.echo(f"worker.draw: {warning}", err=True)
     click.echo(f"worker.draw: {watch.report()}", err=True)

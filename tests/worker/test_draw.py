@@ -1,9 +1,14 @@
 """`python -m worker.draw`: one shot, from the command line to the files."""
 
 import json
+import os
+import pty
 import signal
 import sys
+import termios
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from shared.errors import OutOfMemory
 from shared.jobs.signals import WorkerStopping
 from worker import draw
 from worker.engine import Ticket
+from worker.one_shot import Watch
 
 QUICK = ("--prompt", "a red circle", "--steps", "2", "--H", "64", "--W", "64", "--seed", "7")
 Run = Callable[..., tuple[int, list[str], str]]
@@ -123,6 +129,29 @@ def test_a_device_that_is_not_here_is_told(run: Run, monkeypatch: pytest.MonkeyP
     status, _, said = run(*QUICK)
     assert (status, said.count("\n")) == (2, 1)
     assert "xpu" in said
+
+
+def test_a_terminal_shows_steps_and_whole_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Given a terminal of 20 columns, then steps fit into its line, which is empty when anything else is printed."""
+    terminal, inside = pty.openpty()
+    termios.tcsetwinsize(inside, (24, 20))
+    with Path(f"/dev/fd/{inside}").open("w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        watch = Watch(100_000_000, time.monotonic())
+        watch.step(0, 1, 1000)
+        with watch.aside():
+            stream.write("x.png\n")
+            stream.flush()
+        watch.step(0, 2, 1000)
+        watch.clear()
+    os.close(inside)
+    seen = ""
+    with suppress(OSError):  # all has been read
+        while piece := os.read(terminal, 4096):
+            seen += piece.decode()
+    os.close(terminal)
+    lines = seen.replace("\r", "").split("\x1b[K")
+    assert lines == ["", "step 1 of 100000000", "x.png\n", "step 2 of 100000000", ""]
 
 
 @pytest.mark.slow
