@@ -14,7 +14,7 @@ import torch
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import Settings
 from worker.engine import CurveFiles, DenoiseRequest, Engine
-from worker.engine.batch import Predictions
+from worker.engine.batch import Evaluator, Inputs, Outcome, Outcomes
 from worker.engine.curves import Curves
 from worker.engine.group import Group
 from worker.hardware import description as hardware
@@ -140,17 +140,13 @@ class Clock:
         self.now = 0.0
         self.sizes: list[int] = []
 
-        def evaluate(batch: Any, _device: Device) -> Predictions:
+        def evaluate(_evaluator: Evaluator, batch: Any, _inputs: Inputs) -> Outcomes:
             items = sum(running.batch_items for running in batch)
             self.sizes.append(items)
             self.now += curve(items)
-            predictions = Predictions()
-            for running in batch:
-                predictions.add(running, torch.zeros(running.batch_items, 4, 8, 8))
-            return predictions
+            return Outcomes([Outcome(slice(0, len(batch)), torch.zeros(items, 4, 8, 8))])
 
-        for module in ("engine", "measurement"):
-            monkeypatch.setattr(f"worker.engine.{module}.evaluate", evaluate)
+        monkeypatch.setattr(Evaluator, "evaluate", evaluate)
         monkeypatch.setattr("time.perf_counter", lambda: self.now)
         monkeypatch.setattr("worker.engine.measurement.time.monotonic", lambda: self.now)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable, NotAnImage
 from shared.settings import Settings
 from worker.engine import Denoised, DenoiseRequest, Engine
+from worker.engine.batch import Evaluator, Inputs, Outcome, Outcomes
 from worker.engine.running import RunningRequest
 from worker.engine.step_times import StepTimes
 from worker.vae.preview import Previewer
@@ -91,7 +92,7 @@ def test_a_preview_that_fails_ends_no_request(
         raise RuntimeError("no preview today")
 
     plain = make(engine, request_for())
-    monkeypatch.setattr(Previewer, "image", fail)
+    monkeypatch.setattr(Previewer, "colours", fail)
     assert make(engine, request_for(), on_preview=lambda _: None).image.tobytes() == plain.image.tobytes()
 
 
@@ -100,16 +101,23 @@ def test_others_in_the_batch_are_untouched(
 ) -> None:
     """Given requests that share forward passes, when the model gives NaN to one, then that one alone fails."""
     monkeypatch.setattr(StepTimes, "share", lambda _self, counts: len(counts))
-    guide = RunningRequest.guide
+    evaluate = Evaluator.evaluate
 
-    def poisoned(running: RunningRequest, predictions: torch.Tensor) -> torch.Tensor:
-        guided = guide(running, predictions)
-        return guided * torch.nan if running.ticket.request.noise_seed == 1 else guided
+    def poisoned(evaluator: Evaluator, batch: Sequence[RunningRequest], inputs: Inputs) -> Outcomes:
+        factors = [
+            torch.nan if running.ticket.request.noise_seed == 1 else 1.0
+            for running in batch
+            for _ in range(running.batch_items)
+        ]
+        (outcome,) = evaluate(evaluator, batch, inputs).parts
+        assert isinstance(outcome.predictions, torch.Tensor)
+        spoilt = outcome.predictions * torch.tensor(factors).view(-1, 1, 1, 1)
+        return Outcomes([Outcome(outcome.requests, spoilt)])
 
     engine = Engine(settings, catalogue)
     engine.start()
     alone = [make(engine, request_for(noise_seed=seed)) for seed in (0, 2)]
-    monkeypatch.setattr(RunningRequest, "guide", poisoned)
+    monkeypatch.setattr(Evaluator, "evaluate", poisoned)
     with engine._inbox.changed:  # reentrant: all are there before the first begins
         tickets = [engine.submit(request_for(noise_seed=seed), silent) for seed in range(3)]
     with pytest.raises(NotAnImage):

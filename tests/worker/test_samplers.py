@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from shared.catalogue.samplers import SAMPLERS
-from worker.samplers import Noise, Sampling, Start, begin
+from worker.samplers import NOISE, PREDICTION, Noise, Start, Trajectory, X, begin
 from worker.samplers.dpm_solver import step_orders
 from worker.samplers.dpmpp_2s import ancestral_split
 from worker.samplers.noise_schedule import NoiseSchedule
@@ -48,10 +48,10 @@ def two_peaks(x: torch.Tensor, sigma: float) -> torch.Tensor:
     return torch.tanh(x / sigma**2)
 
 
-def predict(latents: torch.Tensor, timestep: torch.Tensor, prediction_type: str, denoiser: Denoiser) -> torch.Tensor:
+def predict(latents: torch.Tensor, timestep: float, prediction_type: str, denoiser: Denoiser) -> torch.Tensor:
     """What a model with this denoiser would answer, in its own parametrisation."""
     levels = np.exp(SCHEDULE._log_sigmas)
-    sigma = float(np.exp(np.interp(float(timestep), np.arange(len(levels)), np.log(levels))))
+    sigma = float(np.exp(np.interp(timestep, np.arange(len(levels)), np.log(levels))))
     x = latents.double() * math.sqrt(sigma**2 + 1)
     x0 = denoiser(x, sigma)
     noise, alpha = (x - x0) / sigma, 1 / math.sqrt(sigma**2 + 1)
@@ -59,18 +59,29 @@ def predict(latents: torch.Tensor, timestep: torch.Tensor, prediction_type: str,
     return answer.to(latents.dtype)
 
 
-def run(sampling: Sampling, prediction_type: str = "epsilon", denoiser: Denoiser = exact) -> tuple[torch.Tensor, int]:
+Begun = tuple[torch.Tensor, Trajectory]
+
+
+def run(begun: Begun, prediction_type: str = "epsilon", denoiser: Denoiser = exact) -> tuple[torch.Tensor, int]:
     """Play the engine: the final latents, and how often the model was asked."""
-    asked, answer = 0, None
-    while True:
-        try:
-            latents, timestep = sampling.loop.send(answer) if answer is not None else next(sampling.loop)
-        except StopIteration as returned:
-            return returned.value, asked
-        answer, asked = predict(latents, timestep, prediction_type, denoiser), asked + 1
+    latents, trajectory = begun
+    registers, asked = {X: latents}, 0
+    while evaluation := trajectory.next:
+        answer = predict(evaluation.scale * registers[X], evaluation.timestep, prediction_type, denoiser)
+        sources, asked = registers | {PREDICTION: answer}, asked + 1
+        if evaluation.draws:
+            sources[NOISE] = trajectory.noise()
+        following = trajectory.advance(answer)
+        registers |= {
+            target: sum((weight * sources[source] for source, weight in row.items()), torch.zeros(SHAPE))
+            for target, row in evaluation.rows().items()
+        }
+        if following is not None:
+            registers[X] = following
+    return registers[X], asked
 
 
-def begun(sampler: str, steps: int, image: bool = False, prediction_type: str = "epsilon") -> Sampling:
+def begun(sampler: str, steps: int, image: bool = False, prediction_type: str = "epsilon") -> Begun:
     noise = Noise(3, 3)
     drawn = torch.randn(SHAPE, generator=noise.start)
     start = Start(drawn, torch.full(SHAPE, CENTRE), strength=0.6) if image else Start(drawn)
@@ -85,11 +96,11 @@ def test_latents_are_finite_at_any_number_of_steps(sampler: str, prediction_type
     From text and from an image alike.
     """
     for steps, image in itertools.product((1, 2, 5, 20, 50), (False, True)):
-        sampling = begun(sampler, steps, image, prediction_type)
-        latents, asked = run(sampling, prediction_type)
+        start = begun(sampler, steps, image, prediction_type)
+        latents, asked = run(start, prediction_type)
         assert latents.shape == SHAPE
         assert bool(torch.isfinite(latents).all())
-        assert asked == (sampling.evaluations or asked) > 0
+        assert asked == (start[1].evaluations or asked) > 0
 
 
 @pytest.mark.full
@@ -190,8 +201,9 @@ def test_an_image_is_changed_more_by_more_strength() -> None:
         first = []
         for strength in (0.2, 0.5, 1.0):
             start = Start(torch.ones(SHAPE), torch.zeros(SHAPE), strength)
-            latents, timestep = next(begin(sampler, CONFIG, 20, 0.0, start, Noise(1, 1)).loop)
-            first.append((float(timestep), float(latents.mean())))
+            latents, trajectory = begin(sampler, CONFIG, 20, 0.0, start, Noise(1, 1))
+            assert trajectory.next
+            first.append((trajectory.next.timestep, float(latents.mean())))
         assert first == sorted(first)
         assert len(set(first)) == 3
 

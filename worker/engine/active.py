@@ -1,8 +1,12 @@
 """The requests that were let in and have not ended."""
 
 from collections import deque
+from collections.abc import Sequence
+
+import torch
 
 from worker.engine.failure import make_good, translated
+from worker.engine.latents import Latents
 from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device
 from worker.models.checkpoint import Checkpoint
@@ -15,9 +19,29 @@ class ActiveRequests:
         self.running: list[RunningRequest] = []
         self.denoised: deque[RunningRequest] = deque()
         self._device = device
+        self._latents: dict[torch.Size, Latents] = {}
+        self._slots: dict[RunningRequest, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self.running or self.denoised)
+
+    def begin(self, running: RunningRequest) -> None:
+        """Let a request in; its latents have their place from now on."""
+        shape = running.latents.shape[1:]
+        latents = self._latents.setdefault(shape, Latents(shape, self._device))
+        self._slots[running] = latents.add(running.latents, running.trajectory.registers)
+        self.running.append(running)
+
+    def to_queue(self) -> list[RunningRequest]:
+        """Those that have an evaluation to come, oldest first."""
+        return [running for running in self.running if running.trajectory.next is not None]
+
+    def latents_of(self, batch: Sequence[RunningRequest]) -> tuple[Latents, list[int]]:
+        """Where the latents of these requests of one shape are, and in which slots."""
+        return self._latents[batch[0].latents.shape[1:]], [self._slots[running] for running in batch]
+
+    def __contains__(self, running: RunningRequest) -> bool:
+        return running in self._slots
 
     def checkpoints(self) -> list[Checkpoint]:
         """The models in use, which must stay in memory."""
@@ -25,6 +49,9 @@ class ActiveRequests:
 
     def note_denoised(self, running: RunningRequest) -> None:
         """The request needs no more evaluations."""
+        latents, slots = self.latents_of([running])
+        running.latents = latents.read(slots).clone()
+        self._leave(running)
         self.running.remove(running)
         self.denoised.append(running)
 
@@ -40,4 +67,13 @@ class ActiveRequests:
         for held in (self.running, self.denoised):
             if running in held:
                 held.remove(running)
+        if running in self._slots:
+            self._leave(running)
         running.ticket.outcome.set_exception(running.ticket.context.run(translated, error))
+
+    def _leave(self, running: RunningRequest) -> None:
+        latents, (slot,) = self.latents_of([running])
+        del self._slots[running]
+        latents.remove(slot)
+        if not latents:
+            del self._latents[running.latents.shape[1:]]

@@ -61,7 +61,7 @@ class Admission:
             try:
                 in_use = self._active.checkpoints()
                 checkpoint = self._cache.get(ticket.request.params.model, options.precision, in_use)
-                running.append(RunningRequest(ticket, checkpoint, options))
+                self._active.begin(RunningRequest(ticket, checkpoint, options))
             except Exception as error:
                 make_good(error, self._device)
                 ticket.outcome.set_exception(ticket.context.run(translated, error))

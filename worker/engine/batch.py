@@ -1,7 +1,9 @@
 """One forward pass for the requests of a group; what goes wrong is narrowed down to the request that it belongs to."""
 
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -12,83 +14,112 @@ from worker.text.conditioning import NamedTensors, stacked
 
 log = logging.getLogger(__name__)
 
+# stacks of conditioning that are kept for the next pass, while they are no larger than this
+_STACKS_KEPT = 2
+_KEPT_BYTES = 64 * 2**20
 
-class Predictions:
-    """What the model said to each request, or the error that it met. `out_of_memory`: not all fitted into one pass."""
 
-    def __init__(self) -> None:
-        self.out_of_memory = False
-        self._outcomes: dict[RunningRequest, torch.Tensor | Exception] = {}
+@dataclass(frozen=True)
+class Outcome:
+    """What the model said to some neighbours in a batch, `(items, C, h, w)` on the device, or the error they met."""
 
-    def add(self, running: RunningRequest, outcome: torch.Tensor | Exception) -> None:
-        self._outcomes[running] = outcome
+    requests: slice
+    predictions: torch.Tensor | Exception
 
-    def of(self, running: RunningRequest) -> torch.Tensor:
-        """The predictions for the request's batch items, `(items, C, h, w)`, float32 on the CPU; raises its error."""
-        outcome = self._outcomes[running]
+
+@dataclass
+class Outcomes:
+    """Of all requests of a batch, in its order. `out_of_memory`: not all fitted into one pass."""
+
+    parts: list[Outcome] = field(default_factory=list)
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the denoiser is given besides the conditioning: latents `(B, C, h, w)`, float32 on the device, and a
+    timestep for each request of the batch."""
+
+    latents: torch.Tensor
+    timesteps: Sequence[float]
+
+    def __getitem__(self, part: slice) -> "Inputs":
+        """Those of some neighbours in the batch."""
+        return Inputs(self.latents[part], self.timesteps[part])
+
+
+class Evaluator:
+    """Runs forward passes on one device. Used on the engine's thread alone."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._stacks: OrderedDict[tuple[int, ...], tuple[Sequence[NamedTensors], NamedTensors]] = OrderedDict()
+
+    def evaluate(self, batch: Sequence[RunningRequest], inputs: Inputs) -> Outcomes:
+        """Evaluate all requests of `batch`, equal in `group`, in one forward pass if that fits.
+
+        After an error each half is tried alone, so that in the end only a request that fails by itself has failed. One
+        that does not fit into memory with both its batch items runs them one by one from then on.
+        """
+        outcomes = Outcomes()
+        self._evaluate(batch, inputs, 0, outcomes)
+        return outcomes
+
+    def forget(self) -> None:
+        """Keep nothing of the last passes."""
+        self._stacks.clear()
+
+    def _evaluate(self, batch: Sequence[RunningRequest], inputs: Inputs, first: int, outcomes: Outcomes) -> None:
+        outcome: torch.Tensor | Exception
+        try:
+            outcome = self._forward(batch, inputs)
+        except Exception as error:
+            # the frames of the failed pass hold the tensors that must make room for the next one
+            outcome = error.with_traceback(None) if is_out_of_memory(error) else error
         if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+            self.forget()
+            self._device.recover(outcome)
+            outcomes.out_of_memory = outcomes.out_of_memory or is_out_of_memory(outcome)
+            if len(batch) > 1:
+                log.warning("a forward pass for %d requests failed, trying smaller ones: %s", len(batch), outcome)
+                middle = len(batch) // 2
+                self._evaluate(batch[:middle], inputs[:middle], first, outcomes)
+                self._evaluate(batch[middle:], inputs[middle:], first + middle, outcomes)
+                return
+            if is_out_of_memory(outcome) and batch[0].lower_memory():
+                self._evaluate(batch, inputs, first, outcomes)
+                return
+        outcomes.parts.append(Outcome(slice(first, first + len(batch)), outcome))
 
+    def _forward(self, batch: Sequence[RunningRequest], inputs: Inputs) -> torch.Tensor:
+        """The denoiser's predictions for all batch items, float32."""
+        leader, checkpoint, device = batch[0], batch[0].checkpoint, self._device
+        denoiser, counts = checkpoint.parts.denoiser, [running.batch_items for running in batch]
+        items = [item for running in batch for item in running.conditioning_items]
+        timesteps = device.tensor(
+            [timestep for timestep, count in zip(inputs.timesteps, counts, strict=True) for _ in range(count)]
+        )
+        latents = inputs.latents.to(checkpoint.denoiser_dtype)
+        if len(items) > len(batch):
+            latents = latents.repeat_interleave(device.tensor(counts), dim=0, output_size=len(items))
+        at_most = leader.max_batch_size or len(items)
+        denoise = partial(leader.family.denoise, denoiser)
+        done = []
+        with checkpoint.in_use(denoiser, keep=any(running.options.turbo for running in batch)):
+            for first in range(0, len(items), at_most):
+                part = slice(first, first + at_most)
+                done.append(checkpoint.run_batch(denoise, latents[part], timesteps[part], self._stacked(items[part])))
+        return (done[0] if len(done) == 1 else torch.cat(done)).float()
 
-def evaluate(batch: Sequence[RunningRequest], device: Device) -> Predictions:
-    """Evaluate all requests of `batch`, equal in `group`, in one forward pass if that fits.
-
-    After an error each half is tried alone, so that in the end only a request that fails by itself has failed. One
-    that does not fit into memory with both its batch items runs them one by one from then on.
-    """
-    predictions = Predictions()
-    _evaluate(batch, device, predictions)
-    return predictions
-
-
-def _evaluate(batch: Sequence[RunningRequest], device: Device, predictions: Predictions) -> None:
-    outcomes: Sequence[torch.Tensor | Exception]
-    try:
-        outcomes = _forward(batch, device)
-    except Exception as error:
-        # the frames of the failed pass hold the tensors that must make room for the next one
-        outcomes = [error.with_traceback(None) if is_out_of_memory(error) else error]
-    if isinstance(failure := outcomes[0], Exception):
-        device.recover(failure)
-        predictions.out_of_memory = predictions.out_of_memory or is_out_of_memory(failure)
-        if len(batch) > 1:
-            log.warning("a forward pass for %d requests failed, trying smaller ones: %s", len(batch), failure)
-            middle = len(batch) // 2
-            _evaluate(batch[:middle], device, predictions)
-            _evaluate(batch[middle:], device, predictions)
-            return
-        if is_out_of_memory(failure) and batch[0].lower_memory():
-            _evaluate(batch, device, predictions)
-            return
-    for running, outcome in zip(batch, outcomes, strict=True):
-        predictions.add(running, outcome)
-
-
-def _forward(batch: Sequence[RunningRequest], device: Device) -> list[torch.Tensor]:
-    """The denoiser's predictions, split by request."""
-    leader, checkpoint = batch[0], batch[0].checkpoint
-    denoiser = checkpoint.parts.denoiser
-    latents, timesteps = [], []
-    items: list[NamedTensors] = []
-    for running in batch:
-        wanted, timestep = running.evaluation
-        for item in running.conditioning_items:
-            latents.append(wanted)
-            timesteps.append(timestep.reshape(1).float())
-            items.append(item)
-    at_most = leader.max_batch_size or len(items)
-    denoise = partial(leader.family.denoise, denoiser)
-    done = []
-    with checkpoint.in_use(denoiser, keep=any(running.options.turbo for running in batch)):
-        for first in range(0, len(items), at_most):
-            part = slice(first, first + at_most)
-            done.append(
-                checkpoint.run_batch(
-                    denoise,
-                    torch.cat(latents[part]).to(device.name, checkpoint.denoiser_dtype),
-                    torch.cat(timesteps[part]).to(device.name),
-                    stacked(items[part]),
-                )
-            )
-    return list(torch.split(torch.cat(done).float().cpu(), [running.batch_items for running in batch]))
+    def _stacked(self, items: Sequence[NamedTensors]) -> NamedTensors:
+        """The batch of these items, which is often that of the pass before."""
+        key = tuple(id(item) for item in items)
+        if key not in self._stacks:
+            made = stacked(items)
+            if sum(tensor.nbytes for tensor in made.values()) > _KEPT_BYTES:
+                return made
+            self._stacks[key] = items, made  # the items as well, or others could come to have their ids
+            if len(self._stacks) > _STACKS_KEPT:
+                self._stacks.popitem(last=False)
+        self._stacks.move_to_end(key)
+        return self._stacks[key][1]

@@ -1,13 +1,15 @@
 """The engine: one thread that owns the device and advances the requests of everybody, sharing forward passes.
 
 Each turn: who is cancelled leaves, who waits may join, one group of requests advances by one model evaluation, and at
-most one finished request is decoded (on a CPU one a thread). Requests join and leave between any two evaluations.
+most one finished request is decoded (on a CPU one a thread). Requests join and leave between any two evaluations. On a
+device that queues what it is given, the next pass is queued before the last one is waited for: what comes next does not
+depend on what the model says, so the host does its work while the device does.
 """
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.engine.active import ActiveRequests
 from worker.engine.admission import Admission
-from worker.engine.batch import evaluate
+from worker.engine.batch import Evaluator
 from worker.engine.curve_files import CurveFiles
 from worker.engine.curves import Curves
 from worker.engine.decoding import Decoder
@@ -27,6 +29,7 @@ from worker.engine.failure import make_good, translated
 from worker.engine.inbox import Inbox
 from worker.engine.measurement import Measurement
 from worker.engine.options import resolve
+from worker.engine.passes import Pass
 from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket, WantsPreview, always
 from worker.engine.running import RunningRequest
 from worker.engine.scheduler import Scheduler
@@ -71,6 +74,9 @@ class Engine:
         self._observations = observations or Observations()
         self._decoder = Decoder(self._active, self._device, self._observations)
         self._scheduler = Scheduler()
+        self._evaluator = Evaluator(self._device)
+        self._queued: deque[Pass] = deque()
+        self._last_pass_done = 0.0
         self._curves = Curves(curve_files)
         self._demand = Demand(self._curves, on_wanted)
         self._threads = 0
@@ -177,11 +183,16 @@ class Engine:
         self._inbox.end_cancelled()
         self._active.end_cancelled()
         self._admission.admit()
-        if self._active.running:
-            self._advance(self._scheduler.next_batch(self._active.running, self._curves, self._threads))
+        if due := self._active.to_queue():
+            batch = self._scheduler.next_batch(due, self._curves, self._threads)
+            self._queued.append(Pass(batch, due[0] in batch, self._active, self._evaluator, self._device))
+        # one goes on while the host works; a device that does not queue has done it already
+        while len(self._queued) > (1 if due and self._device.queues and not self._queued[-1].failed else 0):
+            self._settle(self._queued.popleft())
         if self._active.denoised:
             self._decoder.finish_some(self._threads)
         if not self._active:
+            self._evaluator.forget()
             self._cache.offload_idle()
 
     def _use_threads(self) -> None:
@@ -198,32 +209,27 @@ class Engine:
             checkpoint = self._cache.get(request.params.model, options.precision, ())
             running = RunningRequest(Ticket(request, lambda *_: None), checkpoint, options)
             group = running.group
-            measurement.run(running, self._curves, self._threads, self._device)
+            measurement.run(running, self._curves, self._threads, self._evaluator, self._device)
             self._demand.look(running.group, self._threads)
             measurement.outcome.set_result(self._curves.optimum(group, self._threads))
         except Exception as error:
             measurement.outcome.set_exception(translated(error))
             make_good(error, self._device)
 
-    def _advance(self, batch: Sequence[RunningRequest]) -> None:
-        """Evaluate, guide, and give each request its prediction; a failure ends its own request only."""
-        oldest, group = self._active.running[0], batch[0].group
-        started = time.perf_counter()
-        predictions = evaluate(batch, self._device)
-        seconds, items = time.perf_counter() - started, sum(running.batch_items for running in batch)
-        self._scheduler.took(seconds, oldest in batch)
+    def _settle(self, done: Pass) -> None:
+        """Wait for a pass, learn from the time that it took, and let its requests tell of it."""
+        group = done.group
+        moment = done.wait()
+        seconds = moment - max(done.started, self._last_pass_done)
+        self._last_pass_done = moment
+        items = sum(running.batch_items for running in done.batch)
+        self._scheduler.took(seconds, done.with_oldest)
         self._admission.computed(seconds)
-        if predictions.out_of_memory:
+        if done.out_of_memory:
             self._curves.of(group, self._threads).too_many(items)
         else:
             self._curves.note(group, self._threads, items, seconds)
-            self._observations.observe(FORWARD_PASS, seconds, model=batch[0].params.model)
+            self._observations.observe(FORWARD_PASS, seconds, model=done.batch[0].params.model)
             self._observations.observe(BATCH_ITEMS, items)
-        self._demand.look(batch[0].group, self._threads)
-        for running in batch:
-            try:
-                running.send(running.guide(predictions.of(running)))
-                if running.pending is None:
-                    self._active.note_denoised(running)
-            except Exception as error:
-                self._active.fail(running, error)
+        self._demand.look(group, self._threads)
+        done.settle()

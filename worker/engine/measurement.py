@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 
-from worker.engine.batch import evaluate
+from worker.engine.batch import Evaluator, Inputs
 from worker.engine.curves import Curves
 from worker.engine.request import DenoiseRequest
 from worker.engine.running import RunningRequest
@@ -41,7 +41,7 @@ class Measurement:
                     return
                 yield copies
 
-    def run(self, running: RunningRequest, curves: Curves, threads: int, device: Device) -> None:
+    def run(self, running: RunningRequest, curves: Curves, threads: int, evaluator: Evaluator, device: Device) -> None:
         """Run the request's forward pass in batches of several sizes, as if there were so many of it, and note them.
 
         Raises what a pass of the request alone raises.
@@ -49,11 +49,15 @@ class Measurement:
         group = running.group
         times = curves.of(group, threads)
         for copies in self.batches(times, running.batch_items, running.options.max_batch_size):
+            inputs = Inputs(running.latents.expand(copies, -1, -1, -1), [running.evaluation.timestep] * copies)
             started = time.perf_counter()
-            predictions = evaluate([running] * copies, device)
+            outcomes = evaluator.evaluate([running] * copies, inputs)
+            device.mark().wait()
             seconds = time.perf_counter() - started
-            if predictions.out_of_memory:
+            if outcomes.out_of_memory:
                 times.too_many(copies * running.batch_items)
                 return
-            predictions.of(running)
+            for outcome in outcomes.parts:
+                if isinstance(outcome.predictions, Exception):
+                    raise outcome.predictions
             curves.note(group, threads, copies * running.batch_items, seconds, source="start")

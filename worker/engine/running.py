@@ -1,4 +1,4 @@
-"""One request under way: its model, its conditioning, its sampler, and the evaluation it waits for."""
+"""One request under way: its model, its conditioning, its sampler, and how far it has come."""
 
 import copy
 import logging
@@ -12,14 +12,14 @@ from PIL import Image
 
 from shared.errors import NotAnImage
 from worker.engine.group import Group
-from worker.engine.guidance import NO_GUIDANCE, guided
+from worker.engine.guidance import NO_GUIDANCE
 from worker.engine.options import EffectiveOptions
 from worker.engine.request import Denoised, Ticket
 from worker.families import FAMILIES
 from worker.models.checkpoint import Checkpoint
 from worker.modes import image_to_image, text_to_image
 from worker.modes.base import Canvas
-from worker.samplers import Evaluation, Noise, Start, begin
+from worker.samplers import Evaluation, Noise, Start, Trajectory, begin
 from worker.text.conditioning import TEXT, ConditioningInputs, NamedTensors, Shapes, shapes
 from worker.vae.pixels import to_image, to_tensor
 from worker.vae.preview import Previewer
@@ -43,9 +43,10 @@ class _Told:
 
 
 class RunningRequest:
-    """Built on the engine's thread: encodes the prompt (and image) and runs the sampler to its first evaluation.
+    """Built on the engine's thread: encodes the prompt (and image) and begins the sampler.
 
-    `pending` is that evaluation; it is None once the sampler has returned its latents.
+    `latents` are its first, `(1, C, h, w)`, float32 on the device, and when it is denoised its last; between the two
+    they are in the engine's `Latents`.
     """
 
     def __init__(self, ticket: Ticket, checkpoint: Checkpoint, options: EffectiveOptions) -> None:
@@ -53,8 +54,10 @@ class RunningRequest:
         self.params = ticket.request.params
         self.checkpoint = checkpoint
         self.options = options
+        self.queued = 0
+        """Evaluations that were handed to the device."""
         self.step = 0
-        self.pending: Evaluation | None = None
+        """Evaluations that are done and told."""
         self.max_batch_size = options.max_batch_size
         self._warnings = [*checkpoint.warnings, *options.warnings]
         self.family = FAMILIES[checkpoint.model.family]
@@ -66,12 +69,18 @@ class RunningRequest:
         self._warnings += self._told.warnings
         params, noise = self.params, Noise(ticket.request.noise_seed, ticket.request.step_seed)
         start = self._start(noise)
-        self._sampling = begin(
-            params.sampler, checkpoint.parts.scheduler_config, params.steps, params.eta, start, noise
+        self.latents: torch.Tensor
+        self.trajectory: Trajectory
+        self.latents, self.trajectory = begin(
+            params.sampler,
+            checkpoint.parts.scheduler_config,
+            params.steps,
+            params.eta,
+            start,
+            noise,
+            checkpoint.device.name,
         )
-        self._latents = start.noise
         self._denoising_since = time.perf_counter()
-        self._advance(None)
 
     def _conditioned(self) -> _Told:
         """What the denoiser is told of this request; one for all requests under way of which the same is told.
@@ -163,50 +172,61 @@ class RunningRequest:
 
     @property
     def evaluation(self) -> Evaluation:
-        """The evaluation that the sampler waits for; raises ValueError when it has ended."""
-        if self.pending is None:
+        """The evaluation to come; raises ValueError when the last is queued."""
+        if self.trajectory.next is None:
             raise ValueError("the sampler waits for nothing")
-        return self.pending
+        return self.trajectory.next
 
     @property
     def remaining(self) -> int:
-        """Evaluations still to come, as far as the sampler knows."""
-        return self._steps() - self.step
+        """Evaluations still to be queued, as far as the sampler knows."""
+        return self._steps(self.queued) - self.queued
 
-    def guide(self, predictions: torch.Tensor) -> torch.Tensor:
-        """What the sampler is sent for the predictions of this request's batch items, `(1, C, h, w)`."""
-        return guided(predictions, self.params.guidance_scale)
+    def preview_due(self) -> bool:
+        """Whether somebody wants to see the evaluation that was queued last; the final one is the image itself."""
+        return (
+            self.ticket.on_preview is not None
+            and self.trajectory.next is not None
+            and self.queued % _PREVIEW_EVERY == 1
+            and self.ticket.wants_preview()
+        )
 
-    def send(self, prediction: torch.Tensor) -> None:
-        """Give the sampler the guided prediction, and report the step; raises what the listeners raise.
+    def preview(self, latents: torch.Tensor, timestep: float, prediction: torch.Tensor) -> torch.Tensor | None:
+        """The colours that an evaluation promises, `(1, 3, h, w)` on the device; None where that fails.
 
-        Raises NotAnImage where the prediction is not finite.
+        `latents` and `prediction` are `(1, C, h, w)`, as the model saw them and as it is guided.
         """
-        latents, timestep = self.evaluation
-        self.step += 1
-        self._advance(self._finite(prediction, "UNet"))
-        self.ticket.on_step(self.step, self._steps())
-        due = self.pending is not None and self.step % _PREVIEW_EVERY == 1
-        if due and self.ticket.on_preview and self.ticket.wants_preview():
-            try:
-                small = Previewer.of(self.checkpoint, self.family.to_pixels).image(latents, timestep, prediction)
-            except Exception:  # whatever it is, the request can do without
-                log.exception("no preview could be made")
-                return
-            self.ticket.on_preview(small)
-
-    def _advance(self, prediction: torch.Tensor | None) -> None:
         try:
-            self.pending = next(self._sampling.loop) if prediction is None else self._sampling.loop.send(prediction)
-        except StopIteration as returned:
-            self.pending, self._latents = None, returned.value
-            self.stage_seconds["denoising"] = time.perf_counter() - self._denoising_since
+            return Previewer.of(self.checkpoint, self.family.to_pixels).colours(latents, timestep, prediction)
+        except Exception:  # whatever it is, the request can do without
+            log.exception("no preview could be made")
+            return None
 
-    def _steps(self) -> int:
+    def note_step(self, finite: bool, colours: torch.Tensor | None) -> None:
+        """One more evaluation is done: report it, raising what the listeners raise.
+
+        `colours` are those of `preview`, on the host. Raises NotAnImage where the prediction was not finite.
+        """
+        self.step += 1
+        if not finite:
+            raise self._not_an_image("UNet")
+        if self.denoised:
+            self.stage_seconds["denoising"] = time.perf_counter() - self._denoising_since
+        self.ticket.on_step(self.step, self._steps(self.step))
+        if self.ticket.on_preview and colours is not None:
+            self.ticket.on_preview(to_image(colours))
+
+    @property
+    def denoised(self) -> bool:
+        """Whether all evaluations are done and told."""
+        return self.trajectory.next is None and self.step == self.queued
+
+    def _steps(self, come_to: int) -> int:
         """The number of evaluations; while a sampler does not know its own, a guess that is never reached early."""
-        if self._sampling.evaluations is not None:
-            return self._sampling.evaluations
-        return self.step if self.pending is None else max(self._sampling.expected, self.step + 1)
+        trajectory = self.trajectory
+        if trajectory.evaluations is not None:
+            return trajectory.evaluations
+        return self.queued if trajectory.next is None else max(trajectory.expected, come_to + 1)
 
     def lower_memory(self) -> bool:
         """After running out of memory: one batch item a pass from now on; False when that is so already."""
@@ -223,7 +243,7 @@ class RunningRequest:
         """
         started = time.perf_counter()
         vae = self.checkpoint.parts.vae
-        latents = self._finite(self._latents, "UNet").to(self.checkpoint.device.name)
+        latents = self._finite(self.latents, "UNet").to(self.checkpoint.device.name)
         pixels = self.family.to_pixels(vae, latents.to(vae.dtype))
         if vae.dtype != torch.float32 and not pixels.isfinite().all():
             log.warning("the VAE overflowed in %s, trying float32", vae.dtype)
@@ -237,16 +257,19 @@ class RunningRequest:
         """`values` if all of them are numbers; else raises NotAnImage, naming the part that made them."""
         if values.isfinite().all():
             return values
+        raise self._not_an_image(part)
+
+    def _not_an_image(self, part: str) -> NotAnImage:
         remedy = "its file is broken: fetch it again"
         if self.checkpoint.denoiser_dtype != torch.float32:
             remedy = 'ask for precision "full"; if that is no help, its file is broken'
         model = self.checkpoint.model.name
-        raise NotAnImage(f"The {part} of the model '{model}' gave values that are no numbers (NaN): {remedy}.")
+        return NotAnImage(f"The {part} of the model '{model}' gave values that are no numbers (NaN): {remedy}.")
 
     def finish(self, image: Image.Image | None = None) -> Denoised:
         """The result, with this image, or else with one that is decoded now, in tiles if it must be."""
         image = image or self._with_vae("decoded", self.decode)
-        if self._sampling.evaluations is None:
+        if self.trajectory.evaluations is None:
             self._warnings.append(
                 f"ddim_steps: the sampler {self.params.sampler} chose {self.step} evaluations itself."
             )

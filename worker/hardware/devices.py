@@ -2,8 +2,9 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -41,7 +42,7 @@ class _Kind:
     """How one kind of device is found and handled. `half` gives its fast 16-bit type, or None.
 
     `needs` completes "there is none here, it needs ...". `plugin` is the module that adds the kind to torch; it is
-    imported only when the kind is looked for.
+    imported only when the kind is looked for. `pins`: it copies from and to page-locked memory while others compute.
     """
 
     needs: str
@@ -52,6 +53,7 @@ class _Kind:
     empty_cache: Callable[[], None] = _nothing
     free_memory: Callable[[str], int | None] = _untold
     plugin: str | None = None
+    pins: bool = False
 
     def present(self) -> bool:
         """Whether such a device is here, its plugin loaded."""
@@ -72,6 +74,7 @@ _KINDS = {
         synchronise=torch.cuda.synchronize,
         empty_cache=torch.cuda.empty_cache,
         free_memory=lambda name: torch.cuda.mem_get_info(name)[0],
+        pins=True,
     ),
     "xpu": _Kind(
         needs="an Intel GPU, its driver and an XPU build of PyTorch",
@@ -81,6 +84,7 @@ _KINDS = {
         synchronise=torch.xpu.synchronize,
         empty_cache=torch.xpu.empty_cache,
         free_memory=lambda name: torch.xpu.mem_get_info(name)[0],
+        pins=True,
     ),
     "hpu": _Kind(
         needs="a Gaudi accelerator and the package habana-torch-plugin (module habana_frameworks)",
@@ -108,6 +112,28 @@ class DeviceLost(Exception):
     """The device computes no more in this process; another process may find it well."""
 
 
+class Mark(Protocol):
+    """A place in what is queued on a device."""
+
+    def wait(self) -> None:
+        """Return when the device has come there."""
+        ...
+
+
+class _Reached:
+    def wait(self) -> None:
+        """On a device that computes while it is called."""
+
+
+class _Event:
+    def __init__(self, device: str) -> None:
+        self._event = torch.Event(device)
+        self._event.record()
+
+    def wait(self) -> None:
+        self._event.synchronize()
+
+
 @dataclass(frozen=True)
 class Device:
     """One compute device, named as torch names it: `cpu`, `cuda`, `cuda:1`, ..."""
@@ -126,6 +152,33 @@ class Device:
     def synchronise(self) -> None:
         """Wait until everything queued on the device is done."""
         _KINDS[self.kind].synchronise()
+
+    @property
+    def queues(self) -> bool:
+        """Whether a call returns before it is computed, so that the host can prepare the next."""
+        return self.kind != "cpu"
+
+    def mark(self) -> Mark:
+        """Where the device will be when all that is queued now is done."""
+        return _Event(self.name) if self.queues else _Reached()
+
+    def tensor(self, values: Sequence[float] | Sequence[Sequence[float]]) -> torch.Tensor:
+        """These numbers on the device, int64 or float32; never waits for it."""
+        return self.send(torch.tensor(values))
+
+    def send(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the host's on the device; where that can be, it is on its way while others are computed."""
+        return tensor.pin_memory().to(self.name, non_blocking=True) if self._pins else tensor.to(self.name)
+
+    def fetch(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the device's on the host, true when a mark that is set after this is reached."""
+        if not self._pins:
+            return tensor.cpu()
+        return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+    @property
+    def _pins(self) -> bool:
+        return _KINDS[self.kind].pins
 
     def empty_cache(self) -> None:
         """Give memory that is not in use back to the system."""

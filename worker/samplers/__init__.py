@@ -1,28 +1,80 @@
 """How an entry of the sampler table becomes a running sampler."""
 
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from shared.catalogue.samplers import SAMPLERS
-from worker.samplers.base import Evaluation, Loop, Noise, Sampling, Start
-from worker.samplers.dpm_solver import dpm_adaptive, dpm_fast
+from worker.samplers.base import Noise, Start, StepRange
+from worker.samplers.dpm_solver import dpm_adaptive, dpm_fast, expected_evaluations, first_sigma
 from worker.samplers.dpmpp_2s import dpmpp_2s_ancestral
 from worker.samplers.noise_schedule import NoiseSchedule
-from worker.samplers.schedulers import begin_scheduler
+from worker.samplers.plan import NOISE, PREDICTION, Evaluation, Pattern, Plan, X
+from worker.samplers.schedulers import facts_of, scheduler_plan
+from worker.samplers.step_noise import draws
+from worker.samplers.trajectory import Found, Planned, Trajectory
 
 _OWN_PREFIX = "own:"
-_OWN = {own.__name__: own for own in (dpmpp_2s_ancestral, dpm_fast, dpm_adaptive)}
+_OWN = {own.__name__: own for own in (dpmpp_2s_ancestral, dpm_fast)}
+_WITHOUT_PLAN = _OWN_PREFIX + dpm_adaptive.__name__
+# one of 50 steps takes some 20 KiB
+_PLANS_KEPT = 256
 
 
-def begin(
-    sampler: str, scheduler_config: Mapping[str, Any], steps: int, eta: float, start: Start, noise: Noise
-) -> Sampling:
-    """Start the sampler of that wire name for a model with this scheduler config; KeyError for an unknown name."""
+def plan_of(sampler: str, scheduler_config: Mapping[str, Any], steps: StepRange, eta: float) -> Plan | None:
+    """The plan of the sampler of that wire name for a model with this scheduler config; None for one without a plan.
+
+    Made once: a second call with the same takes no time. Safe from any thread. Raises KeyError for an unknown name.
+    """
+    if SAMPLERS[sampler].implementation == _WITHOUT_PLAN:
+        return None
+    return _plan(sampler, facts_of(scheduler_config), steps, eta if SAMPLERS[sampler].uses_eta else 0.0)
+
+
+@functools.lru_cache(_PLANS_KEPT)
+def _plan(sampler: str, facts: str, steps: StepRange, eta: float) -> Plan:
     entry = SAMPLERS[sampler]
     if entry.implementation.startswith(_OWN_PREFIX):
         own = _OWN[entry.implementation.removeprefix(_OWN_PREFIX)]
-        return own(NoiseSchedule(scheduler_config), steps, start, noise.steps, **entry.arguments)
-    return begin_scheduler(entry.implementation, entry.arguments, scheduler_config, steps, eta, start, noise)
+        return own(NoiseSchedule(json.loads(facts)), steps, **entry.arguments)
+    return scheduler_plan(entry.implementation, json.dumps(dict(entry.arguments)), facts, steps, eta)
 
 
-__all__ = ["Evaluation", "Loop", "Noise", "NoiseSchedule", "Sampling", "Start", "begin"]
+def begin(
+    sampler: str,
+    scheduler_config: Mapping[str, Any],
+    steps: int,
+    eta: float,
+    start: Start,
+    noise: Noise,
+    device: str = "cpu",
+) -> tuple[torch.Tensor, Trajectory]:
+    """The first latents, `(1, C, h, w)`, float32 on `device`, and the way from there. Raises what `plan_of` raises."""
+    these = start.range_of(steps)
+    plan = plan_of(sampler, scheduler_config, these, eta)
+    if plan is not None:
+        latents = start.latents(plan.image_weight, plan.noise_weight)
+        return latents.to(device), Planned(plan, draws(plan, noise, latents.shape))
+    schedule = NoiseSchedule(scheduler_config)
+    latents = start.latents(1.0, first_sigma(schedule, these)).to(device)
+    return latents, Found(dpm_adaptive(schedule, these, latents), expected_evaluations(schedule, these))
+
+
+__all__ = [
+    "NOISE",
+    "PREDICTION",
+    "Evaluation",
+    "Noise",
+    "NoiseSchedule",
+    "Pattern",
+    "Plan",
+    "Start",
+    "StepRange",
+    "Trajectory",
+    "X",
+    "begin",
+    "plan_of",
+]

@@ -1,16 +1,8 @@
-"""What a sampler is: a generator that asks for model evaluations and is sent the guided predictions."""
+"""What every sampler is given: the random streams of an image, and where it starts."""
 
-from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
-
-Evaluation = tuple[torch.Tensor, torch.Tensor]
-"""Latents as the model wants them, `(1, 4, H/8, W/8)`, and the timestep (a scalar, perhaps fractional)."""
-
-Loop = Generator[Evaluation, torch.Tensor, torch.Tensor]
-"""Yields evaluations, is sent predictions of the latents' shape, returns the final latents. All float32 on the CPU:
-the arithmetic is small, and so a seed gives the same image on any device."""
 
 
 class Noise:
@@ -27,11 +19,29 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class StepRange:
+    """Which of the `steps` are run: all, or from an image on the share `strength` of them, from 0 to 1."""
+
+    steps: int
+    strength: float | None = None
+
+    @property
+    def skipped(self) -> int:
+        """How many steps an image skips; at least one always runs.
+
+        Rounded as the stock image-to-image pipeline rounds.
+        """
+        if self.strength is None:
+            return 0
+        return self.steps - min(max(int(self.steps * self.strength), 1), self.steps)
+
+
+@dataclass(frozen=True)
 class Start:
     """Where sampling starts: standard normal `noise`, and for image to image the scaled latents of the image.
 
-    `strength` is the share of the steps that runs, `noise_multiplier` scales the noise added to the image, or the
-    starting noise where there is none.
+    Both are `(1, C, h, w)`, float32 on the CPU. `strength` is the share of the steps that runs, `noise_multiplier`
+    scales the noise added to the image, or the starting noise where there is none.
     """
 
     noise: torch.Tensor
@@ -39,23 +49,11 @@ class Start:
     strength: float = 1.0
     noise_multiplier: float = 1.0
 
-    def skipped(self, steps: int) -> int:
-        """How many of the steps an image skips; at least one step always runs.
+    def range_of(self, steps: int) -> StepRange:
+        """Which of so many steps run."""
+        return StepRange(steps, None if self.image is None else self.strength)
 
-        Rounded as the stock image-to-image pipeline rounds.
-        """
-        if self.image is None:
-            return 0
-        return steps - min(max(int(steps * self.strength), 1), steps)
-
-    def added_noise(self) -> torch.Tensor:
-        return self.noise * self.noise_multiplier
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """A sampler under way. `evaluations` is None where the sampler finds its number on the way; `expected` guesses."""
-
-    loop: Loop
-    evaluations: int | None
-    expected: int
+    def latents(self, image_weight: float, noise_weight: float) -> torch.Tensor:
+        """The first latents, `image_weight * image + noise_weight * noise`."""
+        noise = self.noise * self.noise_multiplier * noise_weight
+        return noise if self.image is None else image_weight * self.image + noise

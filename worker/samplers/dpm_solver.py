@@ -6,13 +6,16 @@ lowest noise level.
 
 import math
 from collections.abc import Generator
+from typing import Any
 
 import torch
 
-from worker.samplers.base import Evaluation, Loop, Sampling, Start
+from worker.samplers.base import StepRange
 from worker.samplers.noise_schedule import NoiseSchedule
+from worker.samplers.plan import Plan
+from worker.samplers.recording import START, Loop, Point, recorded_plan
 
-_Slope = Generator[Evaluation, torch.Tensor, torch.Tensor]
+_Slope = Generator[Point, Any, tuple[Any, Any]]
 
 # the adaptive form; tolerances for latents of unit variance
 _RELATIVE_TOLERANCE = 0.05
@@ -23,27 +26,32 @@ _SAFETY = 0.81
 _EXPECTED_EVALUATIONS = 90
 
 
-def dpm_fast(schedule: NoiseSchedule, steps: int, start: Start, generator: torch.Generator) -> Sampling:
-    """DPM-Solver-fast: exactly `steps` evaluations (section 3.4), third-order steps first, the rest at the end."""
-    x, sigma = _begin(schedule, start)
-    evaluations = steps - start.skipped(steps)
-    return Sampling(_fast(schedule, evaluations, x, -math.log(sigma)), evaluations, evaluations)
+def dpm_fast(schedule: NoiseSchedule, steps: StepRange) -> Plan:
+    """DPM-Solver-fast: exactly as many evaluations as steps (section 3.4), third-order steps first, the rest at the
+    end."""
+    sigma = first_sigma(schedule, steps)
+    loop = _fast(schedule, steps.steps - steps.skipped, START, -math.log(sigma))
+    return recorded_plan(loop, image_weight=1.0, noise_weight=sigma)
 
 
-def dpm_adaptive(schedule: NoiseSchedule, steps: int, start: Start, generator: torch.Generator) -> Sampling:
-    """DPM-Solver-23 with adaptive step size (appendix C): it chooses the number of its evaluations, and `steps` means
-    nothing to it."""
-    x, sigma = _begin(schedule, start)
+def dpm_adaptive(schedule: NoiseSchedule, steps: StepRange, x: torch.Tensor) -> Loop:
+    """DPM-Solver-23 with adaptive step size (appendix C), from latents `x` at `first_sigma` on.
+
+    It chooses the number of its evaluations by what the model says, and so it has no plan.
+    """
+    return _adaptive(schedule, x, -math.log(first_sigma(schedule, steps)))
+
+
+def expected_evaluations(schedule: NoiseSchedule, steps: StepRange) -> int:
+    """How many evaluations the adaptive form may take."""
+    sigma = first_sigma(schedule, steps)
     share = math.log(sigma / schedule.sigma_min) / math.log(schedule.sigma_max / schedule.sigma_min)
-    return Sampling(_adaptive(schedule, x, -math.log(sigma)), None, max(3, round(_EXPECTED_EVALUATIONS * share)))
+    return max(3, round(_EXPECTED_EVALUATIONS * share))
 
 
-def _begin(schedule: NoiseSchedule, start: Start) -> tuple[torch.Tensor, float]:
-    """The first latents and their noise level; `strength` sets it directly, there being no grid of steps to land on."""
-    if start.image is None:
-        return start.added_noise() * schedule.sigma_max, schedule.sigma_max
-    sigma = schedule.sigma_at(start.strength)
-    return start.image + start.added_noise() * sigma, sigma
+def first_sigma(schedule: NoiseSchedule, steps: StepRange) -> float:
+    """The noise level at the start; strength sets it directly, there being no grid of steps to land on."""
+    return schedule.sigma_max if steps.strength is None else schedule.sigma_at(steps.strength)
 
 
 def step_orders(evaluations: int) -> list[int]:
@@ -54,21 +62,21 @@ def step_orders(evaluations: int) -> list[int]:
     return [3] * (thirds - 1) + [2, 1]
 
 
-def _fast(schedule: NoiseSchedule, evaluations: int, x: torch.Tensor, begin: float) -> Loop:
+def _fast(schedule: NoiseSchedule, evaluations: int, x: Any, begin: float) -> Loop:
     orders = step_orders(evaluations)
     end = -math.log(schedule.sigma_min)
     width = (end - begin) / len(orders)
     for number, order in enumerate(orders):
         now = begin + number * width
-        slope = yield from schedule.noise_direction(x, math.exp(-now))
+        x, slope = yield from schedule.noise_direction(x, math.exp(-now))
         if order == 1:
             x = _first(x, slope, now, width)
         elif order == 2:
-            middle = yield from _slope_ahead(schedule, x, slope, now, width, 1 / 2)
+            _, middle = yield from _slope_ahead(schedule, x, slope, now, width, 1 / 2)
             x = _second(x, slope, middle, now, width, 1 / 2)
         else:
-            middle = yield from _slope_ahead(schedule, x, slope, now, width, 1 / 3)
-            late = yield from _late_slope(schedule, x, slope, middle, now, width)
+            _, middle = yield from _slope_ahead(schedule, x, slope, now, width, 1 / 3)
+            _, late = yield from _late_slope(schedule, x, slope, middle, now, width)
             x = _third(x, slope, late, now, width)
     return x
 
@@ -83,9 +91,9 @@ def _adaptive(schedule: NoiseSchedule, x: torch.Tensor, begin: float) -> Loop:
     now, width, previous = begin, _FIRST_STEP, x
     while now < end - 1e-5:
         h = min(width, end - now)
-        slope = yield from schedule.noise_direction(x, math.exp(-now))
-        middle = yield from _slope_ahead(schedule, x, slope, now, h, 1 / 3)
-        late = yield from _late_slope(schedule, x, slope, middle, now, h)
+        _, slope = yield from schedule.noise_direction(x, math.exp(-now))
+        _, middle = yield from _slope_ahead(schedule, x, slope, now, h, 1 / 3)
+        _, late = yield from _late_slope(schedule, x, slope, middle, now, h)
         low, high = _second(x, slope, middle, now, h, 1 / 3), _third(x, slope, late, now, h)
         tolerance = (_RELATIVE_TOLERANCE * torch.maximum(low.abs(), previous.abs())).clamp(min=_ABSOLUTE_TOLERANCE)
         error = float(torch.linalg.vector_norm((low - high) / tolerance)) / math.sqrt(x.numel())
@@ -100,33 +108,29 @@ def _adaptive(schedule: NoiseSchedule, x: torch.Tensor, begin: float) -> Loop:
 # x: latents at lambda `now`; h: the step; slopes: the model's noise at now, now + r h, now + 2/3 h
 
 
-def _first(x: torch.Tensor, slope: torch.Tensor, now: float, h: float) -> torch.Tensor:
+def _first(x: Any, slope: Any, now: float, h: float) -> Any:
     """DPM-Solver-1, equation 3.7."""
     return x - math.exp(-(now + h)) * math.expm1(h) * slope
 
 
-def _slope_ahead(
-    schedule: NoiseSchedule, x: torch.Tensor, slope: torch.Tensor, now: float, h: float, r: float
-) -> _Slope:
+def _slope_ahead(schedule: NoiseSchedule, x: Any, slope: Any, now: float, h: float, r: float) -> _Slope:
     """The slope at `now + r h`, reached by a first-order step."""
     return schedule.noise_direction(_first(x, slope, now, r * h), math.exp(-(now + r * h)))
 
 
-def _second(x: torch.Tensor, slope: torch.Tensor, middle: torch.Tensor, now: float, h: float, r: float) -> torch.Tensor:
+def _second(x: Any, slope: Any, middle: Any, now: float, h: float, r: float) -> Any:
     """DPM-Solver-2, algorithm 4 for a general r."""
     return _first(x, slope, now, h) - math.exp(-(now + h)) * math.expm1(h) / (2 * r) * (middle - slope)
 
 
-def _late_slope(
-    schedule: NoiseSchedule, x: torch.Tensor, slope: torch.Tensor, middle: torch.Tensor, now: float, h: float
-) -> _Slope:
+def _late_slope(schedule: NoiseSchedule, x: Any, slope: Any, middle: Any, now: float, h: float) -> _Slope:
     """The slope at `now + 2/3 h`, reached with the curvature seen at `now + 1/3 h` (algorithm 2)."""
     far = 2 / 3 * h
     ahead = _first(x, slope, now, far) - math.exp(-(now + far)) * 2 * _curvature(far) * (middle - slope)
     return schedule.noise_direction(ahead, math.exp(-(now + far)))
 
 
-def _third(x: torch.Tensor, slope: torch.Tensor, late: torch.Tensor, now: float, h: float) -> torch.Tensor:
+def _third(x: Any, slope: Any, late: Any, now: float, h: float) -> Any:
     """DPM-Solver-3, the last line of algorithm 2."""
     return _first(x, slope, now, h) - math.exp(-(now + h)) * 3 / 2 * _curvature(h) * (late - slope)
 

@@ -2,28 +2,20 @@
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
-import torch
-
-from worker.samplers.base import Loop, Sampling, Start
+from worker.samplers.base import StepRange
 from worker.samplers.noise_schedule import NoiseSchedule
+from worker.samplers.plan import Plan
+from worker.samplers.recording import START, Draw, Loop, recorded_plan
 
 
-def dpmpp_2s_ancestral(
-    schedule: NoiseSchedule,
-    steps: int,
-    start: Start,
-    generator: torch.Generator,
-    use_karras_sigmas: bool = False,
-) -> Sampling:
+def dpmpp_2s_ancestral(schedule: NoiseSchedule, steps: StepRange, use_karras_sigmas: bool = False) -> Plan:
     """DPM-Solver++(2S) (Lu et al., arXiv 2211.01095, algorithm 1 with r = 1/2), each step to a level below the target,
     then fresh noise up to it. Two evaluations a step, one in the last."""
-    sigmas = schedule.sigmas(steps, use_karras_sigmas)[start.skipped(steps) :]
-    x = start.added_noise() * sigmas[0]
-    if start.image is not None:
-        x = start.image + x
-    evaluations = 2 * (len(sigmas) - 1) - 1
-    return Sampling(_loop(schedule, sigmas, x, generator), evaluations, evaluations)
+    sigmas = schedule.sigmas(steps.steps, use_karras_sigmas)[steps.skipped :]
+    return recorded_plan(_loop(schedule, sigmas, START), image_weight=1.0, noise_weight=sigmas[0])
 
 
 def ancestral_split(sigma: float, target: float) -> tuple[float, float]:
@@ -35,9 +27,9 @@ def ancestral_split(sigma: float, target: float) -> tuple[float, float]:
     return math.sqrt(target**2 - up**2), up
 
 
-def _loop(schedule: NoiseSchedule, sigmas: list[float], x: torch.Tensor, generator: torch.Generator) -> Loop:
+def _loop(schedule: NoiseSchedule, sigmas: Sequence[float], x: Any) -> Loop:
     for sigma, target in itertools.pairwise(sigmas):
-        x0 = yield from schedule.denoise(x, sigma)
+        x, x0 = yield from schedule.denoise(x, sigma)
         if target == 0:
             x = x0
             continue
@@ -45,7 +37,7 @@ def _loop(schedule: NoiseSchedule, sigmas: list[float], x: torch.Tensor, generat
         # with lambda = -log(sigma), x(target) = (target / sigma) x - (e^-h - 1) x0, h the step in lambda
         middle = math.sqrt(sigma * down)
         halfway = (middle / sigma) * x + (1 - middle / sigma) * x0
-        x0 = yield from schedule.denoise(halfway, middle)
+        _, x0 = yield from schedule.denoise(halfway, middle)
         x = (down / sigma) * x + (1 - down / sigma) * x0
-        x = x + up * torch.randn(x.shape, generator=generator)
+        x = x + up * (yield Draw())
     return x

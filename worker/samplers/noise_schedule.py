@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler
 
-from worker.samplers.base import Evaluation
+from worker.samplers.recording import Point
 
 _RHO = 7.0  # Karras et al., section 3, "Discretization"
 _SMALLEST_ALPHA = 2.0**-24  # where a schedule ends in pure noise, sigma would be infinite
 
 # model output at x and sigma -> x0. Velocity: Salimans and Ho, arXiv 2202.00512, appendix D.
-_TO_X0: Mapping[str, Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]] = {
+_TO_X0: Mapping[str, Callable[[Any, Any, float], Any]] = {
     "epsilon": lambda x, output, sigma: x - sigma * output,
     "v_prediction": lambda x, output, sigma: x / (sigma**2 + 1) - output * (sigma / math.sqrt(sigma**2 + 1)),
     "sample": lambda _x, output, _sigma: output,
@@ -58,18 +58,18 @@ class NoiseSchedule:
             levels = np.exp(np.interp(np.linspace(last, 0, steps), np.arange(last + 1), self._log_sigmas))
         return [*(float(level) for level in levels), 0.0]
 
-    def clean(self, latents: torch.Tensor, output: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+    def clean(self, latents: torch.Tensor, output: torch.Tensor, timestep: float) -> torch.Tensor:
         """The clean latents x0 that a model's output at a timestep speaks of; `latents` as the model saw them."""
-        sigma = math.exp(float(np.interp(float(timestep), np.arange(len(self._log_sigmas)), self._log_sigmas)))
-        return self._to_x0(latents * math.sqrt(sigma**2 + 1), output, sigma)
+        sigma = math.exp(float(np.interp(timestep, np.arange(len(self._log_sigmas)), self._log_sigmas)))
+        clean: torch.Tensor = self._to_x0(latents * math.sqrt(sigma**2 + 1), output, sigma)
+        return clean
 
-    def denoise(self, x: torch.Tensor, sigma: float) -> Generator[Evaluation, torch.Tensor, torch.Tensor]:
-        """Ask for one evaluation and return the model's idea of the clean latents x0."""
-        timestep = torch.tensor(self.timestep(sigma), dtype=torch.float32)
-        output = yield x / math.sqrt(sigma**2 + 1), timestep
-        return self._to_x0(x, output, sigma)
+    def denoise(self, x: Any, sigma: float) -> Generator[Point, Any, tuple[Any, Any]]:
+        """Ask for one evaluation; returns `x` and the model's idea of the clean latents x0."""
+        x, output = yield Point(x, self.timestep(sigma), 1 / math.sqrt(sigma**2 + 1))
+        return x, self._to_x0(x, output, sigma)
 
-    def noise_direction(self, x: torch.Tensor, sigma: float) -> Generator[Evaluation, torch.Tensor, torch.Tensor]:
-        """Ask for one evaluation and return the model's idea of the noise, `(x - x0) / sigma`."""
-        x0 = yield from self.denoise(x, sigma)
-        return (x - x0) / sigma
+    def noise_direction(self, x: Any, sigma: float) -> Generator[Point, Any, tuple[Any, Any]]:
+        """Ask for one evaluation; returns `x` and the model's idea of the noise, `(x - x0) / sigma`."""
+        x, x0 = yield from self.denoise(x, sigma)
+        return x, (x - x0) / sigma

@@ -5,11 +5,9 @@ from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
-from PIL import Image
 
 from worker.models.checkpoint import Checkpoint
 from worker.samplers import NoiseSchedule
-from worker.vae.pixels import to_image
 
 ToPixels = Callable[[Any, torch.Tensor], torch.Tensor]
 
@@ -33,16 +31,16 @@ class Previewer:
     def __init__(self, checkpoint: Checkpoint, to_pixels: ToPixels) -> None:
         """`to_pixels` is the family's."""
         self._schedule = NoiseSchedule(checkpoint.parts.scheduler_config)
-        self._matrix = _colours_of_latents(checkpoint, to_pixels)
+        self._matrix = _colours_of_latents(checkpoint, to_pixels).to(checkpoint.device.name)
 
-    def image(self, latents: torch.Tensor, timestep: torch.Tensor, prediction: torch.Tensor) -> Image.Image:
-        """What the model takes the result to be, one pixel a latent cell: RGB of W/8 x H/8.
+    def colours(self, latents: torch.Tensor, timestep: float, prediction: torch.Tensor) -> torch.Tensor:
+        """What the model takes the result to be, one pixel a latent cell, `(1, 3, h, w)` around -1..1 on their device.
 
         Takes one evaluation: `latents` `(1, C, h, w)` as the model saw them, and its (guided) prediction.
         """
-        clean = self._schedule.clean(latents, prediction, timestep)
-        colours = torch.einsum("rc,bchw->brhw", self._matrix[:, :-1], clean) + self._matrix[:, -1].view(1, 3, 1, 1)
-        return to_image(colours.nan_to_num())
+        clean, matrix = self._schedule.clean(latents, prediction, timestep), self._matrix
+        colours = torch.einsum("rc,bchw->brhw", matrix[:, :-1], clean) + matrix[:, -1].view(1, 3, 1, 1)
+        return colours.nan_to_num()
 
 
 def _colours_of_latents(checkpoint: Checkpoint, to_pixels: ToPixels) -> torch.Tensor:

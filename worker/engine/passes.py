@@ -1,0 +1,120 @@
+"""A step of a batch: what is queued on the device at once, and what is told when the device has done it."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+from worker.engine.active import ActiveRequests
+from worker.engine.batch import Evaluator, Inputs
+from worker.engine.guidance import guided
+from worker.engine.running import RunningRequest
+from worker.hardware.devices import Device
+
+
+class Pass:
+    """A step under way, with the oldest of the running requests in it or not.
+
+    Nothing of it waits for the device before `wait`. `group` is what its requests had in common at its start;
+    `out_of_memory`: not all of them fitted into one forward pass.
+    """
+
+    def __init__(
+        self,
+        batch: Sequence[RunningRequest],
+        with_oldest: bool,
+        active: ActiveRequests,
+        evaluator: Evaluator,
+        device: Device,
+    ) -> None:
+        self.batch = batch
+        self.with_oldest = with_oldest
+        self.group = batch[0].group
+        self.started = time.perf_counter()
+        self._active = active
+        self._device = device
+        self._errors: dict[RunningRequest, Exception] = {}
+        self._checks: list[tuple[Sequence[RunningRequest], torch.Tensor]] = []
+        self._colours: dict[RunningRequest, torch.Tensor] = {}
+        self.out_of_memory = self._queue(evaluator)
+        self._mark = device.mark()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a request of it has ended already."""
+        return bool(self._errors)
+
+    def wait(self) -> float:
+        """Until the device has done it; the time of `time.perf_counter` then."""
+        self._mark.wait()
+        return time.perf_counter()
+
+    def settle(self) -> None:
+        """After `wait`: tell each request's listeners. A failure ends its own request only."""
+        active = self._active
+        finite = {
+            running: bool(value)
+            for requests, checks in self._checks
+            for running, value in zip(requests, checks.isfinite().tolist(), strict=True)
+        }
+        for running in self.batch:
+            if running not in active:
+                continue  # it ended while the device was at it
+            try:
+                if error := self._errors.get(running):
+                    raise error
+                running.note_step(finite[running], self._colours.get(running))
+                if running.denoised:
+                    active.note_denoised(running)
+            except Exception as error:
+                active.fail(running, error)
+
+    def _queue(self, evaluator: Evaluator) -> bool:
+        latents, slots = self._active.latents_of(self.batch)
+        points = latents.read(slots)
+        scales = [running.evaluation.scale for running in self.batch]
+        if any(scale != 1.0 for scale in scales):
+            points = points * self._device.tensor(scales).view(-1, 1, 1, 1)
+        timesteps = [running.evaluation.timestep for running in self.batch]
+        outcomes = evaluator.evaluate(self.batch, Inputs(points, timesteps))
+        for part in outcomes.parts:
+            requests = self.batch[part.requests]
+            if isinstance(part.predictions, Exception):
+                self._errors |= dict.fromkeys(requests, part.predictions)
+                continue
+            predictions = guided(
+                part.predictions, [running.params.guidance_scale for running in requests], self._device
+            )
+            # a sum is no number where one of its terms is none, and reads each once
+            self._checks.append((requests, self._device.fetch(predictions.flatten(1).sum(1))))
+            self._advance(requests, slots[part.requests], points[part.requests], predictions)
+        return outcomes.out_of_memory
+
+    def _advance(
+        self,
+        requests: Sequence[RunningRequest],
+        slots: Sequence[int],
+        points: torch.Tensor,
+        predictions: torch.Tensor,
+    ) -> None:
+        """Take these requests past their evaluation."""
+        latents, _ = self._active.latents_of(requests)
+        evaluations = [running.evaluation for running in requests]
+        found: dict[int, torch.Tensor] = {}
+        noise: dict[int, torch.Tensor] = {}
+        for place, running in enumerate(requests):
+            one = slice(place, place + 1)
+            if running.evaluation.draws:
+                noise[place] = running.trajectory.noise()
+            timestep = running.evaluation.timestep
+            following = running.trajectory.advance(predictions[one])
+            running.queued += 1
+            if running.preview_due():
+                colours = running.preview(points[one], timestep, predictions[one])
+                if colours is not None:
+                    self._colours[running] = self._device.fetch(colours)
+            if following is not None:
+                found[place] = following
+        latents.advance(slots, evaluations, predictions, noise)
+        for place, following in found.items():
+            latents.write([slots[place]], following)
