@@ -144,6 +144,7 @@ def test_images_equal_those_of_the_stock_pipelines(
     stock = stock_image(pipelines(model), models_dir, wanted, image)
     assert len(latents) == 2
     assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
-    # sums of the wider layers may be taken in another order, which now and then turns a rounding
-    allowed = 1 if model.startswith("layout") else 0
-    np.testing.assert_allclose(np.asarray(ours).astype(int), np.asarray(stock), atol=allowed, rtol=0)
+    # a plan sums in another order than its scheduler, wider layers too: now and then that turns a rounding
+    apart = np.abs(np.asarray(ours).astype(int) - np.asarray(stock))
+    assert apart.max() <= 1
+    assert np.count_nonzero(apart) <= apart.size / 1000
