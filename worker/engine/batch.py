@@ -14,8 +14,7 @@ from worker.text.conditioning import NamedTensors, stacked
 
 log = logging.getLogger(__name__)
 
-# stacks of conditioning that are kept for the next pass, while they are no larger than this
-_STACKS_KEPT = 2
+# of the stacks of conditioning beside the last one, which the next pass is likely to want
 _KEPT_BYTES = 64 * 2**20
 
 
@@ -112,14 +111,14 @@ class Evaluator:
         return (done[0] if len(done) == 1 else torch.cat(done)).float()
 
     def _stacked(self, items: Sequence[NamedTensors]) -> NamedTensors:
-        """The batch of these items, which is often that of the pass before."""
+        """The batch of these items, which is often that of a pass before."""
         key = tuple(id(item) for item in items)
         if key not in self._stacks:
-            made = stacked(items)
-            if sum(tensor.nbytes for tensor in made.values()) > _KEPT_BYTES:
-                return made
-            self._stacks[key] = items, made  # the items as well, or others could come to have their ids
-            if len(self._stacks) > _STACKS_KEPT:
+            while self._stacks and self._stacked_bytes() > _KEPT_BYTES:
                 self._stacks.popitem(last=False)
+            self._stacks[key] = items, stacked(items)  # the items as well, or others could come to have their ids
         self._stacks.move_to_end(key)
         return self._stacks[key][1]
+
+    def _stacked_bytes(self) -> int:
+        return sum(tensor.nbytes for _, stack in self._stacks.values() for tensor in stack.values())

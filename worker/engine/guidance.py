@@ -27,4 +27,4 @@ def guided(predictions: torch.Tensor, scales: Sequence[float], device: Device) -
     else:
         last = torch.tensor(items).cumsum(0) - 1
         avoid, draw = predictions[device.send(last - torch.tensor(items) + 1)], predictions[device.send(last)]
-    return avoid + device.tensor(scales).view(-1, 1, 1, 1) * (draw - avoid)
+    return torch.lerp(avoid, draw, device.tensor([float(scale) for scale in scales]).view(-1, 1, 1, 1))

@@ -74,10 +74,9 @@ class Latents:
                 sources[NOISE] = self._device.send(torch.cat([noise[place] for place in places]))
             rows, column = {}, 0
             for target, row in pattern:
-                rows[target] = _weighted_sum(
-                    [sources[source] for source in row], weights[:, column : column + len(row)]
-                )
-                column += len(row)
+                end = column + len(row)
+                rows[target] = _weighted_sum([sources[source] for source in row], weights[:, column:end])
+                column = end
             for target, values in rows.items():
                 self.write(some, values, target)
 
@@ -93,9 +92,8 @@ class Latents:
 
 def _weighted_sum(terms: Sequence[torch.Tensor], weights: torch.Tensor) -> torch.Tensor:
     """`(B, C, h, w)` each, and weights `(B, terms)`."""
-    total: torch.Tensor | None = None
-    for number, term in enumerate(terms):
-        part = term * weights[:, number].view(-1, 1, 1, 1)
-        total = part if total is None else total.add_(part)
-    assert total is not None  # noqa: S101 - tells mypy that a row has at least one source
+    columns = [weights[:, number].view(-1, 1, 1, 1) for number in range(len(terms))]
+    total = terms[0] * columns[0]
+    for term, column in zip(terms[1:], columns[1:], strict=True):
+        total.addcmul_(term, column)
     return total
