@@ -61,10 +61,10 @@ class Preparation:
 
         `name` is the model's, and the text of `files` changes when what it was read from does.
         """
+        # the layout that the matrix units work in; on a CPU a small denoiser is no faster with it
+        vae.to(memory_format=torch.channels_last)
         if self._device.kind != _CPU:
-            # the layout that the matrix units work in
             denoiser.to(memory_format=torch.channels_last)
-            vae.to(memory_format=torch.channels_last)
         weights = sum(weight.numel() for weight in denoiser.parameters())
         large = self._device.kind == _CPU and weights >= _LARGE_MODEL
         if large:

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ from worker.hardware.devices import pick_device
 from worker.hardware.variants import profile_for
 from worker.models.cache import CheckpointCache
 from worker.observations import Observations
+from worker.samplers import plan_of
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,9 @@ class Engine:
         request.check((self._catalogue.find(request.params.model) or self._catalogue.default).facts.size_step)
         for text in (request.prompt, request.params.negative_prompt):
             parse_prompt(text)  # kept there for the engine's thread, on which everybody else would wait for it
+        if config := self._cache.scheduler_config(request.params.model):
+            with suppress(Exception):  # it is met again, and told, when the request begins
+                plan_of(request.params.sampler, config, request.steps, request.params.eta)  # kept likewise
         ticket = Ticket(request, on_step, on_preview, wants_preview)
         self._inbox.put(ticket)
         return ticket

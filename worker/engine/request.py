@@ -12,6 +12,7 @@ from shared.catalogue.samplers import SAMPLERS
 from shared.errors import InvalidRequest, JobCancelled
 from shared.jobs.signals import Objection
 from shared.request.sampling import SamplingParams
+from worker.samplers import StepRange
 
 OnStep = Callable[[int, int], None]
 """Called as `on_step(step, steps)` on the engine's thread after each model evaluation."""
@@ -42,6 +43,13 @@ class DenoiseRequest:
     noise_seed: int
     step_seed: int
     init_image: Image.Image | None = None
+
+    @property
+    def steps(self) -> StepRange:
+        """Which steps run. At strength 1 nothing is left of an image, and all do."""
+        params = self.params
+        from_image = self.init_image is not None and params.strength < 1
+        return StepRange(params.steps, params.strength if from_image else None)
 
     def check(self, size_step: int) -> None:
         """Raises InvalidRequest for what no sampler or model could do; the API has checked the rest.

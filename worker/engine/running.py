@@ -59,6 +59,7 @@ class RunningRequest:
         self.step = 0
         """Evaluations that are done and told."""
         self.max_batch_size = options.max_batch_size
+        self._group: Group | None = None
         self._warnings = [*checkpoint.warnings, *options.warnings]
         self.family = FAMILIES[checkpoint.model.family]
         self.stage_seconds: dict[str, float] = {}
@@ -118,14 +119,14 @@ class RunningRequest:
         At strength 1 nothing of an input image is left, and so it is not even encoded: the request starts as if there
         were none. (The stock pipelines add noise of the first timestep, which is little where the steps are few.)
         """
-        params, image = self.params, self.ticket.request.init_image
+        params, request = self.params, self.ticket.request
         facts = self.checkpoint.model.facts
         factor = facts.downsampling_factor
         shape = (1, facts.latent_channels, params.height // factor, params.width // factor)
         canvas = Canvas(shape, noise, lambda source: self._encoded(source, noise.start))
-        if image is None or params.strength >= 1:
+        if request.init_image is None or request.steps.strength is None:
             return text_to_image.start(canvas, params.noise_multiplier)
-        return image_to_image.start(canvas, image, params.strength, params.noise_multiplier)
+        return image_to_image.start(canvas, request.init_image, request.steps.strength, params.noise_multiplier)
 
     def _encoded(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
         vae, pixels, state = self.checkpoint.parts.vae, to_tensor(image), generator.get_state()
@@ -160,15 +161,18 @@ class RunningRequest:
     @property
     def group(self) -> Group:
         """Equal for requests that can share a forward pass."""
-        params, checkpoint = self.params, self.checkpoint
-        return Group(
-            checkpoint.model.name,
-            checkpoint.precision,
-            params.width,
-            params.height,
-            self._told.shapes,
-            self.max_batch_size,
-        )
+        # asked for at every step, and no other than before but after running out of memory
+        if self._group is None or self._group.max_batch_size != self.max_batch_size:
+            params, checkpoint = self.params, self.checkpoint
+            self._group = Group(
+                checkpoint.model.name,
+                checkpoint.precision,
+                params.width,
+                params.height,
+                self._told.shapes,
+                self.max_batch_size,
+            )
+        return self._group
 
     @property
     def evaluation(self) -> Evaluation:

@@ -57,6 +57,12 @@ class CheckpointCache:
         """Names of the models in memory; safe from any thread."""
         return sorted({name for name, _ in self._loaded.copy()})
 
+    def scheduler_config(self, name: str) -> Mapping[str, Any] | None:
+        """Of a model that is in memory now, whatever its precision; None where it is not. Safe from any thread."""
+        model = self._catalogue.find(name)
+        loaded = (checkpoint for checkpoint in list(self._loaded.values()) if checkpoint.model == model)
+        return next((checkpoint.parts.scheduler_config for checkpoint in loaded), None)
+
     def missing(self) -> Mapping[str, str]:
         """The models that this worker cannot serve, each with the reason; safe from any thread."""
         reasons = {model.name: self._why_not(model) for model in self._catalogue}

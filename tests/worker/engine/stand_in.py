@@ -1,0 +1,63 @@
+"""A device that computes while the host goes on: one that is pretended, with a clock of its own."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from worker.families.base import Family
+from worker.hardware.devices import Device, Mark
+
+
+@dataclass
+class Clock:
+    """When the device is done with what it was given. Events: `pass`, `wait`; in the order in which the host came."""
+
+    pass_s: float
+    free_at: float = 0.0
+    busy_s: float = 0.0
+    events: list[str] = field(default_factory=list)
+
+    def queue(self) -> None:
+        """One more forward pass, after those before it."""
+        self.events.append("pass")
+        self.free_at = max(self.free_at, time.perf_counter()) + self.pass_s
+        self.busy_s += self.pass_s
+
+
+class _Mark:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at = clock.free_at
+
+    def wait(self) -> None:
+        """Sleep, with the interpreter free for others, until the device would have come here."""
+        self._clock.events.append("wait")
+        time.sleep(max(0.0, self._at - time.perf_counter()))
+
+
+@dataclass(frozen=True)
+class StandIn(Device):
+    """The CPU, as if its forward passes took the clock's time and were queued."""
+
+    clock: Clock = field(default_factory=lambda: Clock(0.0), compare=False)
+
+    @property
+    def queues(self) -> bool:
+        return True
+
+    def mark(self) -> Mark:
+        return _Mark(self.clock)
+
+
+def standing_in(family: Family, clock: Clock) -> Family:
+    """The family with a denoiser that says nothing in no time of the host's."""
+
+    def denoise(
+        _denoiser: object, latents: torch.Tensor, _timesteps: torch.Tensor, _conditioning: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        clock.queue()
+        return torch.zeros_like(latents)
+
+    return replace(family, denoise=denoise)

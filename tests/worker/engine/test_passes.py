@@ -1,0 +1,149 @@
+"""Between two forward passes: the host is ahead of the device, and waits for it once a step."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from shared.catalogue.models import Catalogue
+from shared.catalogue.samplers import SAMPLERS
+from shared.errors import JobCancelled
+from shared.settings import Settings
+from tests.worker.engine.stand_in import Clock, StandIn, standing_in
+from worker.engine import DenoiseRequest, Engine
+from worker.engine.batch import Evaluator
+from worker.engine.passes import Pass
+from worker.engine.step_times import StepTimes
+from worker.families import FAMILIES
+
+Build = Callable[..., DenoiseRequest]
+
+
+def silent(_step: int, _steps: int) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(pass_s=0.002)
+
+
+@pytest.fixture
+def engine(clock: Clock, settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """An engine on a device that queues, with a model that says nothing."""
+    monkeypatch.setattr("worker.engine.engine.pick_device", lambda _: StandIn("cpu", clock))
+    told = {name: standing_in(family, clock) for name, family in FAMILIES.items()}
+    monkeypatch.setattr("worker.engine.running.FAMILIES", told)
+    monkeypatch.setattr(StepTimes, "share", lambda _, items: len(items))
+    engine = Engine(settings, catalogue)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+def test_the_next_pass_is_queued_before_the_last_is_waited_for(
+    engine: Engine, clock: Clock, request_for: Build
+) -> None:
+    """Given a device that queues, when an image is made, then at each wait but the last another pass is queued."""
+    engine.submit(request_for(steps=6), silent).result(60)
+    assert clock.events == ["pass", "pass", *["wait", "pass"] * 4, "wait", "wait"]
+
+
+def test_steps_are_told_in_order_and_all_of_them(engine: Engine, request_for: Build) -> None:
+    """Given requests of several samplers and lengths, when they share a device that queues, then each hears of every
+    step, once and in order, before it has its image."""
+    heard: dict[int, list[tuple[int, int]]] = {}
+    tickets = []
+    for seed, (sampler, steps) in enumerate([("ddim", 3), ("plms", 5), ("k_heun", 4), ("k_dpm_ad", 1)]):
+        steps_heard = heard[seed] = []
+
+        def hear(step: int, of: int, told: list[tuple[int, int]] = steps_heard) -> None:
+            told.append((step, of))
+
+        tickets.append(engine.submit(request_for(sampler=sampler, steps=steps, noise_seed=seed), hear))
+    for ticket in tickets:
+        assert ticket.result(60).image
+    for steps_heard in heard.values():
+        assert [step for step, _ in steps_heard] == list(range(1, len(steps_heard) + 1))
+        assert steps_heard[-1][0] == steps_heard[-1][1]
+    assert [len(heard[seed]) for seed in range(3)] == [3, 6, 7]
+
+
+def test_a_request_that_ends_while_the_device_is_at_it_is_told_nothing_more(
+    engine: Engine, clock: Clock, request_for: Build
+) -> None:
+    """Given a pass under way, when its request is cancelled, then no step of it comes later, and its place is free."""
+    heard: list[int] = []
+    begun = threading.Event()
+
+    def hear(step: int, _steps: int) -> None:
+        heard.append(step)
+        if step == 3:
+            ticket.cancel()
+            begun.set()
+
+    with engine._inbox.changed:
+        ticket = engine.submit(request_for(steps=500), hear)
+    with pytest.raises(JobCancelled):
+        ticket.result(60)
+    assert begun.is_set()
+    assert heard[-1] <= 4
+    told = len(heard)
+    assert engine.submit(request_for(steps=2), silent).result(60).image
+    assert len(heard) == told
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would make the host wait for a device: reading a value of a tensor, or copying one to the host."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__.partition(".")[0]
+        if name in self.WAITING:
+            self.counted[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_reads_nothing_back_from_the_device(
+    engine: Engine, clock: Clock, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given requests of every sampler with a plan, when they share their steps, then no operation before the wait makes
+    the host wait for the device."""
+    waits = Waits()
+    queue = Pass._queue
+    passes: list[int] = []
+
+    def watched(one: Pass, evaluator: Evaluator) -> bool:
+        passes.append(len(one.batch))
+        with waits:
+            return queue(one, evaluator)
+
+    monkeypatch.setattr(Pass, "_queue", watched)
+    samplers = [name for name, sampler in SAMPLERS.items() if sampler.evaluations_per_step is not None]
+    with engine._inbox.changed:
+        tickets = [
+            engine.submit(request_for(sampler=name, steps=4, guidance_scale=scale), silent, lambda _: None)
+            for name in samplers
+            for scale in (1.0, 7.5)
+        ]
+    for ticket in tickets:
+        assert ticket.result(120).image
+    assert max(passes) > len(samplers) / 2
+    assert not waits.counted
+
+
+def test_the_counter_counts() -> None:
+    """Given a value that is read from a tensor, when that is watched, then it is counted."""
+    waits = Waits()
+    with waits:
+        float(torch.ones(2).sum())
+    assert waits.counted == {"_local_scalar_dense": 1}
