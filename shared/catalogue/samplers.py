@@ -13,7 +13,7 @@ def _frozen(**arguments: object) -> Mapping[str, object]:
 class Sampler:
     """One sampler: the label people know it by, the implementation, and the arguments given to it.
 
-    `implementation` is a diffusers scheduler class, or `own:<name>` for a generator in `worker/samplers/`.
+    `implementation` is a diffusers scheduler class, or `own:<name>` for one that is written in `worker/samplers/`.
     `uses_eta` tells whether `ddim_eta` changes the image. `evaluations_per_step` is how often a step asks the model
     (the last step may ask less, the first of plms once more); None where the sampler itself decides. `note` tells a
     person when to choose it.

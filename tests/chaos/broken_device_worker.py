@@ -4,10 +4,10 @@ from typing import Any
 from unittest.mock import patch
 
 from worker import __main__ as program
-from worker.engine import batch as evaluation
+from worker.engine.batch import Evaluator, Inputs
 from worker.hardware import devices
 
-_forward = evaluation._forward
+_forward = Evaluator._forward
 _empty_cache = devices.Device.empty_cache
 broken = False
 
@@ -17,11 +17,11 @@ def _fail() -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-def _forward_or_break(batch: Any, device: Any) -> Any:
+def _forward_or_break(self: Evaluator, batch: Any, inputs: Inputs) -> Any:
     global broken
     broken = broken or any(running.ticket.request.prompt == "breaks the device" for running in batch)
     _fail()
-    return _forward(batch, device)
+    return _forward(self, batch, inputs)
 
 
 def _empty_cache_or_fail(self: devices.Device) -> None:
@@ -30,6 +30,6 @@ def _empty_cache_or_fail(self: devices.Device) -> None:
 
 
 if __name__ == "__main__":
-    patch.object(evaluation, "_forward", _forward_or_break).start()
+    patch.object(Evaluator, "_forward", _forward_or_break).start()
     patch.object(devices.Device, "empty_cache", _empty_cache_or_fail).start()
     program.main()

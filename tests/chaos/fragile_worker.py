@@ -12,11 +12,11 @@ from unittest.mock import patch
 from shared.jobs.store import JobStore
 from tests.e2e.worker_with_curve import tell
 from worker import __main__ as program
-from worker.engine import batch as evaluation
+from worker.engine.batch import Evaluator, Inputs
 from worker.jobs.runner import TaskRunner
 
 _make = TaskRunner._make
-_forward = evaluation._forward
+_forward = Evaluator._forward
 _close = JobStore.close
 
 
@@ -26,10 +26,10 @@ def _make_or_die(self: TaskRunner, claim: Any) -> bool:
     return _make(self, claim)
 
 
-def _forward_or_overflow(batch: Any, device: Any) -> Any:
+def _forward_or_overflow(self: Evaluator, batch: Any, inputs: Inputs) -> Any:
     if len(batch) > 1 and any(running.ticket.request.prompt.startswith("huge") for running in batch):
         raise MemoryError("DefaultCPUAllocator: can't allocate memory")
-    return _forward(batch, device)
+    return _forward(self, batch, inputs)
 
 
 def _close_or_die(self: JobStore, job_id: str, grid: str | None) -> bool:
@@ -42,6 +42,6 @@ def _close_or_die(self: JobStore, job_id: str, grid: str | None) -> bool:
 if __name__ == "__main__":
     tell("flat")
     patch.object(TaskRunner, "_make", _make_or_die).start()
-    patch.object(evaluation, "_forward", _forward_or_overflow).start()
+    patch.object(Evaluator, "_forward", _forward_or_overflow).start()
     patch.object(JobStore, "close", _close_or_die).start()
     program.main()

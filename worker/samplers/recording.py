@@ -9,7 +9,7 @@ from worker.samplers.plan import N, P, Plan, Recorded, Terms, compiled
 
 @dataclass(frozen=True)
 class Point:
-    """A wish for an evaluation of the latents `x`: the model is given `scale * x`, and the timestep."""
+    """A request for an evaluation of the latents `x`: the model is given `scale * x`, and the timestep."""
 
     x: Any
     timestep: float
@@ -17,7 +17,7 @@ class Point:
 
 
 class Draw:
-    """A wish for a tensor of standard normal noise."""
+    """A request for a tensor of standard normal noise."""
 
 
 Loop = Generator[Point | Draw, Any, Any]
@@ -57,17 +57,17 @@ def recorded_plan(loop: Loop, image_weight: float, noise_weight: float) -> Plan:
     points: list[Point] = []
     drawn = set[int]()
     try:
-        wish = next(loop)
+        asked = next(loop)
         while True:
             number = len(points)
-            if isinstance(wish, Point):
-                points.append(wish)
-                wish = loop.send((WeightedSum({f"x{number}": 1.0}), WeightedSum({f"p{number}": 1.0})))
+            if isinstance(asked, Point):
+                points.append(asked)
+                asked = loop.send((WeightedSum({f"x{number}": 1.0}), WeightedSum({f"p{number}": 1.0})))
             elif number - 1 in drawn:
                 raise ValueError("no more than one draw of noise between two evaluations")
             else:
                 drawn.add(number - 1)
-                wish = loop.send(WeightedSum({f"n{number - 1}": 1.0}))
+                asked = loop.send(WeightedSum({f"n{number - 1}": 1.0}))
     except StopIteration as returned:
         result: WeightedSum = returned.value
     if points and points[0].x is not START:

@@ -73,11 +73,11 @@ class Found:
     def _follow(self, answer: tuple[torch.Tensor, torch.Tensor] | None) -> torch.Tensor:
         latents: torch.Tensor
         try:
-            wish = next(self._loop) if answer is None else self._loop.send(answer)
+            asked = next(self._loop) if answer is None else self._loop.send(answer)
         except StopIteration as returned:
             self.next, latents = None, returned.value
             return latents
-        if isinstance(wish, Draw):
+        if isinstance(asked, Draw):
             raise ValueError("a sampler that finds its way draws no noise")
-        self.next, latents = Evaluation(wish.timestep, wish.scale, (), (), draws=False), wish.x
+        self.next, latents = Evaluation(asked.timestep, asked.scale, (), (), draws=False), asked.x
         return latents

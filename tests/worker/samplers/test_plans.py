@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -191,3 +192,9 @@ def test_a_scheduler_that_is_not_linear_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(diffusers, "Shifting", Shifting, raising=False)
     with pytest.raises(ValueError, match="not linear"):
         scheduler_plan("Shifting", "{}", "{}", StepRange(3), 0.0)
+
+
+def test_the_plan_in_the_documentation_is_the_one_that_runs() -> None:
+    """Given the page on the architecture, when its table is compared with the plan that is made, then they are one."""
+    plan = plan_of("k_dpmpp_2m", CONFIG | {"prediction_type": "epsilon"}, StepRange(4), 0.0)
+    assert str(plan).rstrip() in (Path(__file__).parents[3] / "docs/architecture.md").read_text()
