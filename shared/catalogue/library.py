@@ -8,7 +8,7 @@ from pathlib import Path
 from shared.catalogue.facts_cache import FactsCache
 from shared.catalogue.found_models import contents_of
 from shared.catalogue.models import Catalogue, Contents, entries_for
-from shared.catalogue.scan import Root, printable, scan
+from shared.catalogue.scan import Root, look_at, printable, scan
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,13 @@ class Library:
         return True
 
     def _contents(self) -> Contents:
+        entries = entries_for(self._settings)
         found = scan(self._roots, self.cache)
+        known = {each.path.absolute() for each in found}
+        for entry in entries.values():
+            # a `local:` source may be anywhere
+            place = entry.place(self._settings.models_dir) if entry.local_source else None
+            if place and place.is_file() and place.absolute() not in known and (each := look_at(place, self.cache)):
+                found.append(each)
         self.cache.write()
-        return contents_of(entries_for(self._settings), found, self._settings.models_dir)
+        return contents_of(entries, found, self._settings.models_dir)

@@ -49,8 +49,8 @@ class FoundModel:
 
     @property
     def shown(self) -> str:
-        """Where it lies, as operators know it."""
-        return f"{self.root.shown}/{self.relative}"
+        """Where it lies, as operators know it; of a file outside of all roots its name."""
+        return f"{self.root.shown}/{self.relative}" if self.root.shown else self.relative
 
 
 def printable(text: str) -> str:
@@ -66,6 +66,17 @@ def scan(roots: Sequence[Root], cache: FactsCache) -> list[FoundModel]:
     """
     walk = _Walk(cache)
     return [found for root in roots for found in walk.through(root)]
+
+
+def look_at(file: Path, cache: FactsCache) -> FoundModel | None:
+    """A single file that lies in no root; None where it is gone, or no file of weights."""
+    try:
+        with os.scandir(file.parent) as entries:
+            names = {entry.name: entry for entry in entries}
+    except OSError:
+        return None
+    entry = names.get(file.name)
+    return _Walk(cache).file(Root(file.parent, ""), entry, set(names)) if entry else None
 
 
 class _Walk:
@@ -86,7 +97,7 @@ class _Walk:
                 continue
             if _is(entry, folder=True):
                 folders.append(entry)
-            elif entry.name.lower().endswith(WEIGHTS_FILES) and (found := self._file(root, entry, names)):
+            elif entry.name.lower().endswith(WEIGHTS_FILES) and (found := self.file(root, entry, names)):
                 yield found
         for entry in folders if depth else ():
             place = Path(entry.path)
@@ -115,7 +126,8 @@ class _Walk:
         self._left -= len(found)
         return found
 
-    def _file(self, root: Root, entry: os.DirEntry[str], names: set[str]) -> FoundModel | None:
+    def file(self, root: Root, entry: os.DirEntry[str], names: set[str]) -> FoundModel | None:
+        """What the file is; None for what is no file of weights."""
         path = Path(entry.path)
         try:
             if not entry.is_file():

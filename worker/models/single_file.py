@@ -150,7 +150,7 @@ def _unet(layout: Mapping[str, Any], weights: Weights, dtype: torch.dtype, avera
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    own = _unet_weights(weights, averaged)
+    own = _unet_weights(weights, averaged, dtype)
     config = dict(layout["unet"])
     levels, layers = len(config["down_block_types"]), config["layers_per_block"]
     widths = [
@@ -165,10 +165,10 @@ def _unet(layout: Mapping[str, Any], weights: Weights, dtype: torch.dtype, avera
     return _filled(UNet2DConditionModel, config, convert_ldm_unet_checkpoint(own, config), dtype)
 
 
-def _unet_weights(weights: Weights, averaged: bool) -> Weights:
+def _unet_weights(weights: Weights, averaged: bool, dtype: torch.dtype) -> Weights:
     """The UNet's weights under their full names; with `averaged` those of the average over the training."""
     if FIRST not in weights and _BARE_UNET in weights:
-        return Renamed(weights, {f"{_UNET}{name}": name for name in weights})
+        return Renamed(weights, {f"{_UNET}{name}": name for name in weights}, dtype)
     names = {name: name for name in weights if name.startswith(_UNET)}
     average = {name: _EMA + name.removeprefix("model.").replace(".", "") for name in names}
     complete = all(other in weights for other in average.values())
@@ -176,7 +176,7 @@ def _unet_weights(weights: Weights, averaged: bool) -> Weights:
         raise NotUsable('has no averaged weights: take weights = "ema" out of its entry')
     if complete:
         log.info("there are plain and averaged weights; the %s ones are used", "averaged" if averaged else "plain")
-    return Renamed(weights, average if averaged else names)
+    return Renamed(weights, average if averaged else names, dtype)
 
 
 def _vae(layout: Mapping[str, Any], weights: Weights, dtype: torch.dtype) -> Any:
@@ -186,7 +186,7 @@ def _vae(layout: Mapping[str, Any], weights: Weights, dtype: torch.dtype) -> Any
     # a file with nothing but a VAE leaves the prefix out
     prefix = _VAE if any(name.startswith(_VAE) for name in weights) else ""
     names = {f"{_VAE}{name.removeprefix(prefix)}": name for name in weights if name.startswith(prefix)}
-    own = Renamed(weights, {_original_attention(full): name for full, name in names.items()})
+    own = Renamed(weights, {_original_attention(full): name for full, name in names.items()}, dtype)
     config = dict(layout["vae"])
     levels = range(len(config["down_block_types"]))
     config["block_out_channels"] = [
@@ -204,7 +204,8 @@ def _text_encoder(layout: Mapping[str, Any], weights: Weights, dtype: torch.dtyp
     from transformers import CLIPTextConfig, CLIPTextModel
 
     text = next(each for each in ORIGINAL_TEXTS if any(name.startswith(each.prefix) for name in weights))
-    converted = text.convert({name: weights[name] for name in weights if name.startswith(text.prefix)})
+    own = {name: name for name in weights if name.startswith(text.prefix)}
+    converted = text.convert(Renamed(weights, own, dtype))
     vocabulary, width = _wanted(converted, "embeddings.token_embedding.weight").shape
     if vocabulary != SIZE:
         raise NotUsable(

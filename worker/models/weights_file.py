@@ -133,14 +133,18 @@ class _Unscaled(Weights):
 
 
 class Renamed(Weights):
-    """Weights under other names: by name, what it is called in `weights`."""
+    """Weights under other names and of one type, each made only when it is asked for.
 
-    def __init__(self, weights: Weights, names: Mapping[str, str]) -> None:
+    `names` has by name what it is called in `weights`. A model is so never in memory in two types at once.
+    """
+
+    def __init__(self, weights: Weights, names: Mapping[str, str], dtype: torch.dtype) -> None:
         self._weights = weights
         self._names = names
+        self._dtype = dtype
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._weights[self._names[name]]
+        return self._weights[self._names[name]].to(self._dtype)
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -211,6 +211,15 @@ def test_models_toml_goes_before_what_was_found(library, models_dir):
     )
 
 
+def test_a_source_outside_of_all_folders_is_looked_at_alone(library, models_dir, tmp_path):
+    """Given an entry for a file elsewhere, when looked through, then it is known, and nothing of its neighbours."""
+    for name in ("one", "two"):
+        write(tmp_path / "elsewhere" / f"{name}.safetensors", checkpoint("sd1"))
+    looked = library(default_model="sd15", model_sources=(f"sd15=local:{tmp_path}/elsewhere/one.safetensors",))
+    assert (looked.catalogue.default.dtype, looked.catalogue.default.shown) == ("float16", "one.safetensors")
+    assert new(looked) == {}
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

@@ -147,3 +147,15 @@ def test_requests_to_refresh_are_counted(register):
     """Given a register, when a refresh is asked for twice, then each has a number of its own."""
     assert register.refresh_asked() == 0
     assert [register.ask_to_refresh(), register.ask_to_refresh(), register.refresh_asked()] == [1, 2, 2]
+
+
+def test_a_card_stays_small_however_many_models_there_are(register, redis_client):
+    """Given 500 models that no entry has, when a worker announces itself, then its card in Redis is under 2 kB, and the
+    models are written once for all."""
+    models = tuple(replace(INVENTORY.models[2], name=f"model {number}") for number in range(500))
+    inventory = Inventory(models, frozenset(model.name for model in models))
+    for name in ("v", "w"):
+        register.announce(WorkerCard(name, "cpu", "cpu", 1), inventory)
+    assert all(len(card) < 2000 for card in redis_client.hvals("pd:workers:cards"))
+    assert len(list(redis_client.scan_iter("pd:workers:models:*"))) == 1
+    assert len(register.live()[0].available_models) == 500

@@ -2,20 +2,23 @@
 
 import dataclasses
 import json
+import os
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision, choose_precision, profile_for
 from worker.models.cache import CheckpointCache
-from worker.models.diffusers_folder import weights_in_folder
+from worker.models.diffusers_folder import hub_files, weights_in_folder
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)
@@ -188,3 +191,34 @@ def test_a_folder_of_another_kind_is_unavailable(
         ModelUnavailable, match=r"MODELS_DIR/tiny-sd1 (is a variant with 9|has the VAE of another).*put a"
     ):
         cache_of(own_models, catalogue, 2**40).get("tiny-sd1", FULL, ())
+
+
+def test_shards_are_fetched_and_other_copies_are_not() -> None:
+    """Given the files of a repository, when those that are needed are chosen, then shards and their index are among
+    them, and neither pickles nor variants."""
+    files = {
+        "unet/diffusion_pytorch_model.safetensors": True,
+        "unet/diffusion_pytorch_model-00001-of-00002.safetensors": True,
+        "unet/diffusion_pytorch_model.safetensors.index.json": True,
+        "text_encoder/model.safetensors": True,
+        "unet/diffusion_pytorch_model.fp16.safetensors": False,
+        "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors": False,
+        "unet/diffusion_pytorch_model.bin": False,
+        "v1-5-pruned.safetensors": False,
+    }
+    patterns = hub_files(FAMILY_FACTS["sd1"])
+    assert {name: any(fnmatch(name, pattern) for pattern in patterns) for name in files} == files
+
+
+def test_a_model_whose_file_has_changed_is_loaded_anew(own_models: Settings, catalogue: Catalogue) -> None:
+    """Given a model in memory, when its file is replaced, then the next request that finds it idle has the new one."""
+    cache = cache_of(own_models, catalogue, 2**40)
+    old = cache.get("tiny-sd1", FULL, ())
+    file = own_models.models_dir / "tiny-sd1" / UNET_WEIGHTS
+    weights = load_file(file)
+    save_file({name: weight + 1 for name, weight in weights.items()}, file, metadata={"format": "pt"})
+    os.utime(file, ns=(0, 0))
+    assert cache.get("tiny-sd1", FULL, [old]) is old
+    new = cache.get("tiny-sd1", FULL, ())
+    assert new is not old
+    assert torch.equal(new.parts.denoiser.conv_in.weight, old.parts.denoiser.conv_in.weight + 1)
