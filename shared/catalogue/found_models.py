@@ -66,7 +66,7 @@ def _claimed(entry: Model, found: Sequence[FoundModel], models_dir: Path) -> Fou
             if each.facts.kind in _MODELS
             and (
                 (each.hub_id and each.hub_id == entry.hub_id)
-                or (each.name in folders if each.path.is_dir() else each.path.name in files)
+                or (each.name in folders if each.is_folder else each.path.name in files)
             )
         ),
         None,
@@ -86,7 +86,7 @@ def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]
     """A model that no entry names."""
     facts = found.facts
     prediction = facts.prediction
-    if not prediction and facts.family == "sd2" and not found.path.is_dir():
+    if not prediction and facts.family == "sd2" and not found.is_folder:
         prediction = MEASURED
     configs = _configs(facts)
     native_size = _native_size(found, configs)
@@ -143,7 +143,7 @@ def _checked(model: Model, found: FoundModel, others: Sequence[FoundModel], clai
 
 
 def _sentence(model: Model, found: FoundModel, claimed_family: str | None) -> str | None:
-    if not found.path.is_dir():
+    if not found.is_folder:
         return objection(found.facts, claimed_family)
     if claimed_family is None:
         return found.facts.refusal or None
@@ -157,8 +157,10 @@ def _sentence(model: Model, found: FoundModel, claimed_family: str | None) -> st
 def _donors(found: FoundModel, others: Sequence[FoundModel], family: str) -> dict[str, Path]:
     """For each part that a file lacks, a file that gives it: `<stem>.vae.*` beside it, else a whole checkpoint of the
     family, else a VAE."""
+    if not found.facts.lacks:
+        return {}
     chosen = {}
-    files = [each for each in others if not each.path.is_dir() and not each.facts.refusal]
+    files = [each for each in others if not each.is_folder and not each.facts.refusal]
     whole = [
         each for each in files
         if each.facts.kind == CHECKPOINT and each.facts.family == family and objection(each.facts) is None
@@ -179,7 +181,7 @@ def _donors(found: FoundModel, others: Sequence[FoundModel], family: str) -> dic
 def _names(found: FoundModel, taken: Iterable[str]) -> list[str]:
     """Its name, then its aliases: its stem, its file's name and its places, as far as nobody before it has them."""
     place = PurePosixPath(found.relative)
-    ending = "" if found.path.is_dir() else place.suffix
+    ending = "" if found.is_folder else place.suffix
     wanted = [
         found.name,
         found.relative.removesuffix(ending),

@@ -45,6 +45,7 @@ def read_pickle(
 class _Machine:
     def __init__(self, known: Mapping[str, Callable[..., Any]], load_persistent: Callable[[Any], Any]) -> None:
         self._known = known
+        self._callable = frozenset(map(id, known.values()))
         self._load_persistent = load_persistent
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
@@ -92,7 +93,7 @@ class _Machine:
 
     def _call(self, function: Any, arguments: Any) -> None:
         # only what came out of the table may be called
-        if not any(function is each for each in self._known.values()):
+        if id(function) not in self._callable:
             raise ValueError("what is no name is called")
         self._stack.append(function(*arguments))
 

@@ -36,7 +36,8 @@ class Root:
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A file or folder of weights. `relative` is its place in its root, with `/`; `name` may be another for a hub's."""
+    """A file or folder (`is_folder`) of weights. `relative` is its place in its root, with `/`; `name` is that of the
+    repository where it comes from a hub's cache."""
 
     path: Path
     root: Root
@@ -46,6 +47,7 @@ class FoundModel:
     size_bytes: int
     sha256: str = ""
     hub_id: str = ""
+    is_folder: bool = False
 
     @property
     def shown(self) -> str:
@@ -173,7 +175,7 @@ class _Walk:
         facts = recognise_folder(folder)
         relative = folder.relative_to(root.folder).as_posix()
         size = sum(_size(file) for file in folder.glob("*/*.safetensors"))
-        return FoundModel(folder, root, printable(relative), printable(name), facts, size, hub_id=hub_id)
+        return FoundModel(folder, root, printable(relative), printable(name), facts, size, "", hub_id, True)
 
 
 def _recognised(path: Path, folder: str) -> FileFacts:

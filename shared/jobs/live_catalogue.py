@@ -1,7 +1,8 @@
 """The catalogue of an API process: what the live workers tell they have, wherever they run."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import redis
 
@@ -11,6 +12,8 @@ from shared.jobs.workers import WorkerRegister
 
 log = logging.getLogger(__name__)
 
+_QUIET_S = 1.0
+
 
 class LiveCatalogue(Catalogue):
     """The entries of this machine's `models.toml`, and before them the models of the live workers.
@@ -19,10 +22,18 @@ class LiveCatalogue(Catalogue):
     found once one has. While Redis is away, the models stay as they were. Safe to use from many threads.
     """
 
-    def __init__(self, entries: Mapping[str, Model], default: str, register: WorkerRegister) -> None:
+    def __init__(
+        self,
+        entries: Mapping[str, Model],
+        default: str,
+        register: WorkerRegister,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._entries = dict(entries)
         self._own = Contents.of(entries)
         self._register = register
+        self._clock = clock
+        self._quiet_until = 0.0
         self._latest: tuple[tuple[str, ...], Contents] = ((), self._own)
         self.default_name = default
         if default not in self._own.names:
@@ -34,10 +45,14 @@ class LiveCatalogue(Catalogue):
 
     def contents(self) -> Contents:
         """What is there now."""
+        if self._clock() < self._quiet_until:
+            return self._latest[1]
         try:
             cards = self._register.live()
             known = [(card.inventory, self._register.inventory(card)) for card in cards if card.inventory]
         except redis.RedisError:
+            # a request asks many times, and each time would wait for Redis
+            self._quiet_until = self._clock() + _QUIET_S
             return self._latest[1]
         told = {digest: inventory for digest, inventory in known if inventory is not None}
         digests = tuple(sorted(told))

@@ -55,13 +55,26 @@ def test_a_name_that_two_workers_use_otherwise_means_the_model_of_that_name(regi
     assert catalogue.find("default") is None
 
 
-def test_while_redis_is_away_the_models_stay(register, catalogue, monkeypatch):
-    """Given models of a worker, when Redis goes away, then they are still known."""
+def test_while_redis_is_away_the_models_stay(register, clock, monkeypatch):
+    """Given models of a worker, when Redis goes away, then they are still known, and it is asked once a second only;
+    once it is back, what has changed meanwhile is there."""
+    catalogue = LiveCatalogue({"sd15": OWN}, "mine", register, clock)
     announce(register, "w", told("mine"))
     assert catalogue.find("mine") is not None
+    asked = []
 
     def away():
+        asked.append(clock.now)
         raise redis.ConnectionError
 
-    monkeypatch.setattr(register, "live", away)
+    with monkeypatch.context() as patched:
+        patched.setattr(register, "live", away)
+        assert all(catalogue.find("mine") for _ in range(3))
+        assert len(asked) == 1
+        clock.now += 1.5
+        assert catalogue.find("mine") is not None
+        assert len(asked) == 2
+    register.leave("w")
     assert catalogue.find("mine") is not None
+    clock.now += 1.5
+    assert catalogue.find("mine") is None
