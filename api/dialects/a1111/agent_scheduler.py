@@ -11,7 +11,7 @@ from api.dialects.a1111 import bodies
 from api.dialects.a1111.drawing import Queueing
 from api.dialects.a1111.errors import name_job
 from api.dialects.a1111.lists import available_models
-from api.dialects.a1111.names import sampler_names, title_of
+from api.dialects.a1111.names import title_of
 from api.dialects.a1111.schemas import (
     OBJECT,
     READING_ENDS,
@@ -19,6 +19,7 @@ from api.dialects.a1111.schemas import (
     inline_answer,
 )
 from api.dialects.a1111.tasks import NO_TASK, owned_job, refusal, status_of, task_entry
+from api.dialects.samplers import sampler_names
 from api.document import IDEMPOTENCY_KEY, JOB_ID, KEY, SUBMITTING, refusals
 from api.responses.images import MIME_TYPES, archive_answer
 from api.services import Services

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from api.dialects.a1111.names import split_name
+from api.dialects.samplers import split_name
 from shared.jobs.records import Job
 from shared.jobs.status import warnings_of
 from shared.version import VERSION

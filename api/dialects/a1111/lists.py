@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.dialects.a1111.extras import UPSCALERS
-from api.dialects.a1111.names import checkpoint_entry, sampler_list, scheduler_list
+from api.dialects.a1111.names import checkpoint_entry
+from api.dialects.samplers import sampler_list, scheduler_list
 from api.services import Services
 from shared.catalogue.models import Model
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.dialects.a1111.infotext import fields_of_infotext
-from api.dialects.a1111.names import choose_checkpoint, wire_sampler
+from api.dialects.a1111.names import choose_checkpoint
 from api.dialects.a1111.refusals import is_off, refused_fields, refused_settings
+from api.dialects.samplers import wire_sampler
 from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
 from shared.errors import InvalidRequest

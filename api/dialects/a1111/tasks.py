@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, jsonify
 
-from api.dialects.a1111.names import split_name
+from api.dialects.samplers import split_name
 from api.services import Services
 from shared.errors import Gone, NotFound
 from shared.jobs.records import Job, State

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.dialects.a1111.names import wire_sampler
 from api.dialects.openai.answering import FOREIGN_MODELS
 from api.dialects.openai.input_images import first_image
 from api.dialects.openai.operations import Operation
@@ -21,6 +20,7 @@ from api.dialects.openai.parameters import (
     WITHOUT_EFFECT,
 )
 from api.dialects.openai.problems import Problems
+from api.dialects.samplers import wire_sampler
 from shared.catalogue.models import Catalogue
 from shared.catalogue.samplers import DEFAULT_SAMPLER, wire_names
 from shared.errors import InvalidRequest, ModelNotFound, NotFound
