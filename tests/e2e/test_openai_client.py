@@ -216,3 +216,17 @@ def test_the_lines_of_the_readme_draw_an_image(service: Service) -> None:
     assert done.returncode == 0, done.stderr
     with Image.open(io.BytesIO(requests.get(done.stdout.strip(), timeout=60).content)) as drawn:
         assert drawn.size == (256, 256)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_part_of_33_mib_is_refused(service: Service, chunked: bool) -> None:
+    """Given a form with a part over the limit, with its length told or not, when posted, then 413 in OpenAI's shape."""
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    pieces = [head, *[b"A" * 65536] * (33 * 16), b"\r\n--x--\r\n"]
+    answer = service.post(
+        "/v1/images/edits",
+        data=iter(pieces) if chunked else b"".join(pieces),
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    )
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "body_too_large"

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from shared.catalogue.models import DEFAULT_ALIAS, SINGLE_FILES, Catalogue, Model
+from shared.catalogue.models import DEFAULT_ALIAS, Catalogue, Model
+from shared.catalogue.weights_file import SINGLE_FILES
 from shared.errors import InvalidRequest
 
 _HASH = re.compile(r"\s*\[[0-9a-f]*\]\s*\Z")

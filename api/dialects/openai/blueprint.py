@@ -8,7 +8,7 @@ from flask_smorest import Blueprint
 
 from api.dialects.openai.answering import Answering, answering
 from api.dialects.openai.answers import images_answer
-from api.dialects.openai.errors import end_of, name_job
+from api.dialects.openai.errors import end_of, name_job, still_working
 from api.dialects.openai.form_values import typed
 from api.dialects.openai.models import model_list, one_model
 from api.dialects.openai.operations import EDIT, GENERATION, VARIATION, Operation
@@ -31,9 +31,8 @@ from api.submission.idempotency import marked_retry
 from api.submission.submit import Taken, renamed, take
 from api.submission.waiting import wait_for_end
 from shared import errors
-from shared.errors import ServiceError, StillWorking
+from shared.errors import ServiceError
 from shared.jobs.records import State
-from shared.jobs.status import status_link
 from shared.jobs.submissions import Submission, Try
 from shared.settings import Settings
 
@@ -99,10 +98,7 @@ def openai_blueprint(services: Services) -> Blueprint:
                 return stream(operation, taken, asked, held)
             job = wait_for_end(services, taken.job_id, http_request=request)
         if job is None:
-            raise StillWorking(
-                f"The job has not ended yet and goes on. Ask for it at {status_link(taken.job_id)}, or send the same "
-                "request again, marked as a retry (x-stainless-retry-count) or with an Idempotency-Key."
-            )
+            raise still_working(taken.job_id, request, stopping=services.stopping.is_set())
         if job.state is not State.SUCCESS:
             raise end_of(job)
         return images_answer(job, asked, services.results, own_address(request, services.settings.proxy_count))

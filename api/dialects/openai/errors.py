@@ -3,18 +3,21 @@
 import json
 from http import HTTPStatus
 
-from flask import Response, g
+from flask import Request, Response, g
 
+from api.submission.idempotency import HEADER, MARK
 from shared.errors import (
     JobCancelled,
     JobError,
     KeyReused,
     ServiceError,
+    StillWorking,
     StorageFull,
     TooManyWrongKeys,
     Unauthorized,
 )
 from shared.jobs.records import Job
+from shared.jobs.status import status_link
 
 RETRY = "x-should-retry"
 LONGEST_RETRY_AFTER_S = 60
@@ -33,6 +36,7 @@ def openai_error(error: ServiceError, response: Response) -> None:
         if status in _RETRIED or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             response.status_code = HTTPStatus.UNPROCESSABLE_ENTITY
         response.headers[RETRY] = "false"
+        response.headers.pop("Retry-After", None)
     elif isinstance(error, TooManyWrongKeys) or (status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _RETRIED):
         response.headers[RETRY] = "false"
     if isinstance(error, StorageFull):
@@ -48,6 +52,19 @@ def end_of(job: Job) -> ServiceError:
     """Why a job that has ended has no images: the error that a client which waited for it is to be told."""
     g.job_has_ended = True
     return job.error or JobCancelled("The job was cancelled while you waited.")
+
+
+def still_working(job_id: str, http_request: Request, *, stopping: bool) -> StillWorking:
+    """What a client is told whose job has not ended in time: to try again, if its next try is known for one.
+
+    Where it is not, it would be another job, so that such a client is asked not to; unless this server is `stopping`.
+    """
+    known = MARK in http_request.headers or HEADER in http_request.headers
+    g.a_retry_is_another_job = not (known or stopping)
+    return StillWorking(
+        f"The job has not ended yet and goes on. Ask for it at {status_link(job_id)}; or send the same request again, "
+        f"marked as a retry ({MARK}) or with the same {HEADER}."
+    )
 
 
 def error_object(error: ServiceError, status: int) -> dict[str, str | None]:
@@ -68,7 +85,10 @@ def name_job(response: Response) -> None:
 
 
 def _is_final(error: ServiceError) -> bool:
-    """Whether the same request again would help nobody: its job has ended, or its Idempotency-Key is another's."""
+    """Whether the same request again would help nobody: its job has ended, its Idempotency-Key is another's, or it
+    would be a second job beside one that still runs."""
+    if isinstance(error, StillWorking):
+        return bool(g.get("a_retry_is_another_job"))
     if isinstance(error, JobError):
         return bool(g.get("job_has_ended")) and not isinstance(error, StorageFull)
     return isinstance(error, KeyReused)

@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from api.app import create_app
 from shared.errors import InternalError, OutOfMemory, StorageFull
 from shared.settings import DUMMY_API_KEY
 from tests.api.conftest import encoded_image
@@ -206,20 +207,43 @@ def test_a_full_store_may_be_tried_again(world, openai):
     assert "x-should-retry" not in answer.headers
 
 
-def test_a_job_that_takes_too_long_may_be_asked_for_again(world):
-    """Given a job that does not end in time, then 503 says where it is, and a marked retry joins it."""
-    openai = OpenAIClient(world)
-    openai.http = world.another_client(sync_timeout_s=0.0)
+@pytest.fixture
+def hasty(world):
+    """A client whose service does not wait, and whose worker does nothing."""
+    openai = OpenAIClient(world, world.another_client(sync_timeout_s=0.0))
     world.queue.worker = lambda: None
-    answer = openai.post(seed=1)
-    error = error_of(answer, 503)
+    return openai
+
+
+def test_a_job_that_takes_too_long_may_be_asked_for_again(hasty):
+    """Given a job that does not end in time, then 503 says where it is, and a marked retry joins it."""
+    first = hasty.post(seed=1, headers=KEY | {"x-stainless-retry-count": "0"})
+    error = error_of(first, 503)
     assert (error["code"], error["type"]) == ("still_working", "server_error")
+    assert f"/status/{first.headers['X-Task-Id']}" in error["message"]
+    assert 0 < int(first.headers["Retry-After"]) <= 60
+    assert "x-should-retry" not in first.headers
+    again = hasty.post(seed=1, headers=KEY | {"x-stainless-retry-count": "1"})
+    assert again.headers["X-Task-Id"] == first.headers["X-Task-Id"]
+    assert hasty.jobs() == 1
+
+
+def test_a_client_that_does_not_mark_its_retries_is_asked_not_to_try_again(hasty):
+    """Given a client whose retry would be a second job, when its job does not end in time, then 422 names the job."""
+    answer = hasty.post(seed=1)
+    error = error_of(answer, 422)
+    assert error["code"] == "still_working"
     assert f"/status/{answer.headers['X-Task-Id']}" in error["message"]
-    assert 0 < int(answer.headers["Retry-After"]) <= 60
-    assert "x-should-retry" not in answer.headers
-    again = openai.post(seed=1, headers=KEY | {"x-stainless-retry-count": "1"})
-    assert again.headers["X-Task-Id"] == answer.headers["X-Task-Id"]
-    assert openai.jobs() == 1
+    assert answer.headers["x-should-retry"] == "false"
+    assert "Retry-After" not in answer.headers
+
+
+def test_a_server_that_ends_lets_everybody_try_again(world):
+    """Given a server that is to end, when a client waits, then 503: another server will take its request."""
+    services = world.build(sync_timeout_s=5.0)
+    openai = OpenAIClient(world, create_app(services).test_client())
+    world.queue.worker = services.stopping.set
+    assert error_of(openai.post(seed=1), 503)["code"] == "still_working"
 
 
 @pytest.mark.parametrize(
