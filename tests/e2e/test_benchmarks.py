@@ -32,6 +32,22 @@ def test_http_measures_every_kind_of_request(redis_server: Path) -> None:
         assert sides["this commit"]["per_second"]["median"] > 0
 
 
+@pytest.mark.full
+def test_dialects_measures_what_each_adds(redis_server: Path) -> None:
+    """Given one image in every dialect, when measured in short, then each drew it, and what it adds is a figure."""
+    written = report.RESULTS / "dialects_tried.json"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.dialects", "--count", "3", "--name", written.stem],
+            cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = json.loads(written.read_text())
+    finally:
+        written.unlink(missing_ok=True)
+    assert found["p50_added_ms"].keys() == {"openai", "a1111"}
+
+
 def test_rivals_says_how_to_install_what_it_compares_with(redis_server: Path, tmp_path: Path) -> None:
     """Given no LitServe, when the rivals are to be measured, then the error is the command that installs it."""
     done = CliRunner().invoke(measure_rivals, ["--libraries", str(tmp_path)])
