@@ -7,8 +7,8 @@ from typing import Any
 PROMPT, NEGATIVE = "Prompt", "Negative prompt"
 _NEGATIVE_MARK = f"{NEGATIVE}:"
 _FEWEST_VALUES = 3  # a last line with fewer is still prompt
-_LONGEST_LINE = 20_000
-_VALUE = re.compile(r'\s*(\w[\w /-]{1,60}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|\Z)')
+_LONGEST_LINE = 10_000
+_VALUE = re.compile(r'\s{0,9}(\w[\w /-]{1,60}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|\Z)')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 
 

@@ -8,7 +8,7 @@ from shared.catalogue.models import DEFAULT_ALIAS, Catalogue, Model
 from shared.catalogue.weights_file import SINGLE_FILES
 from shared.errors import InvalidRequest
 
-_HASH = re.compile(r"\s*\[[0-9a-f]*\]\s*\Z")
+_HASH = re.compile(r"\s{0,9}\[[0-9a-f]{0,64}\]\Z")
 
 
 def title_of(model: Model) -> str:

@@ -20,7 +20,11 @@ def test_a_model_is_found_by_whatever_clients_call_it(text):
     assert model.name == "sd15"
 
 
-@pytest.mark.parametrize("text", ["", "nothing", "[6ce0161689]", "sd15x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "nothing", "[6ce0161689]", "sd15x", f"a{' ' * 1_000_000}b", "[" * 1_000_000],
+    ids=lambda text: text[:20],
+)
 def test_a_foreign_model_is_none(text):
     """Given a text that names no model, when looked for, then there is none."""
     assert find_checkpoint(CATALOGUE, text) is None
