@@ -95,8 +95,10 @@ class Body:
         Of a form a text is a `str`, a file its `bytes`, and files of one name are a list. Raises MalformedForm, and
         what `read_object` raises, InvalidRequest for a text whose name stands twice.
         """
-        if request.mimetype != _FORM:
+        if request.is_json:
             return self.read_object(request)
+        if request.mimetype != _FORM:
+            raise NotJson(f"Send the body as JSON (application/json), or as a form in parts ({_FORM}).")
         _refuse_encoding(request)
         return _form(self._read(request), request.mimetype_params.get("boundary", ""))
 

@@ -128,6 +128,14 @@ def test_a_body_that_cannot_be_read_is_refused(openai, data, content_type, statu
     assert openai.jobs() == 0
 
 
+def test_both_kinds_of_body_are_named_where_both_are_taken(openai):
+    """Given an edit of another kind of body, when posted, then 415 names JSON and forms in parts."""
+    answer = openai.http.post(EDITS, data=b"prompt=a", content_type="application/x-www-form-urlencoded", headers=KEY)
+    message = error_of(answer, 415)["message"]
+    assert "application/json" in message
+    assert "multipart/form-data" in message
+
+
 def test_a_form_is_refused_where_json_is_meant(openai):
     """Given a form at generations, when posted, then 415 says what to send."""
     error = error_of(openai.form(GENERATIONS, prompt="a cat"), 415)

@@ -99,9 +99,10 @@ def test_several_files_are_told_of(openai):
 
 
 @pytest.mark.parametrize("path", ["/v1/images/edits", "/v1/images/variations"])
-def test_an_image_may_come_as_json(world, openai, image_text, path):
-    """Given a data: address in JSON, when posted, then it is the image to start from."""
-    answer = openai.post(path, image=f"data:image/png;base64,{image_text}")
+@pytest.mark.parametrize("dress", ["{}", "data:image/png;base64,{}", "\n data:;base64,{}\r\n"])
+def test_an_image_may_come_as_json(world, openai, image_text, path, dress):
+    """Given base64 in JSON, plain, with white space, or as a data: address, when posted, then it is drawn on."""
+    answer = openai.post(path, image=dress.format(f"{image_text[:40]}\n {image_text[40:]}"))
     assert answer.status_code == 200, answer.text
     assert world.services.jobs.get(answer.json["id"]).request.kind == "img2img"
 
