@@ -129,6 +129,15 @@ def test_clients_without_settings_are_asked_for_a_key(web_ui, assert_refused, he
     assert_refused(web_ui.get("/sdapi/v1/sd-models", headers=headers), 401)
 
 
+def test_foreign_pages_can_do_nothing_where_no_key_is_needed(world, open_service, assert_refused):
+    """Given a service that is open, when a page of another origin posts without a preflight, then nothing happens."""
+    foreign = {"Origin": "https://elsewhere.example"}
+    assert_refused(open_service.post("/sdapi/v1/interrupt", headers=foreign), 403)
+    body = json.dumps({"prompt": "a cat"})
+    assert_refused(open_service.post("/sdapi/v1/txt2img", data=body, content_type="text/plain"), 415)
+    assert world.job_keys() == []
+
+
 def test_a_page_of_another_origin_may_ask(open_service):
     """Given KoboldAI Lite in a browser, when it asks and its preflight does, then both are let through, errors too."""
     preflight = open_service.options(
