@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from apispec import APISpec, BasePlugin
@@ -73,14 +74,18 @@ _KEY_IS = "A key of the operator's `API_KEYS`."
 _DUMMY_IS = f"While the operator has set no `API_KEYS`: `{DUMMY_API_KEY}`."
 
 
-def refusals(*kinds: type[ServiceError], schema: type[Schema] = ErrorAnswer) -> dict[str, Any]:
+def refusals(
+    *kinds: type[ServiceError],
+    schema: type[Schema] = ErrorAnswer,
+    restated: Mapping[type[ServiceError], HTTPStatus] = MappingProxyType({}),
+) -> dict[str, Any]:
     """The `responses` of errors: one for each HTTP status, which names its codes, and one for any other error.
 
-    All have the shape of `schema`.
+    All have the shape of `schema`. `restated` has the statuses that a dialect gives instead of ours.
     """
     codes: dict[HTTPStatus, list[str]] = {}
     for kind in kinds:
-        codes.setdefault(STATUS[kind], []).append(kind.code)
+        codes.setdefault(restated.get(kind, STATUS[kind]), []).append(kind.code)
     told = {
         str(int(status)): json_answer(
             f"{status.phrase}: {', '.join(f'`{code}`' for code in sorted(set(found)))}", schema

@@ -15,12 +15,12 @@ from api.dialects.a1111.names import title_of
 from api.dialects.a1111.schemas import (
     OBJECT,
     READING_ENDS,
-    A1111ErrorAnswer,
+    ends,
     inline_answer,
 )
 from api.dialects.a1111.tasks import NO_TASK, owned_job, refusal, status_of, task_entry
 from api.dialects.samplers import sampler_names
-from api.document import IDEMPOTENCY_KEY, JOB_ID, KEY, SUBMITTING, refusals
+from api.document import IDEMPOTENCY_KEY, JOB_ID, KEY, SUBMITTING
 from api.responses.images import MIME_TYPES, archive_answer
 from api.services import Services
 from shared import errors
@@ -42,11 +42,11 @@ def agent_scheduler_blueprint(services: Services) -> Blueprint:
     generate_schema, img2img_schema = GenerateSchema(services.limits), Img2ImgSchema(services.limits)
 
     def queues(body: Mapping[str, Any]) -> Any:
-        answers = refusals(*SUBMITTING, errors.NotFound, schema=A1111ErrorAnswer) | {"200": inline_answer(OBJECT)}
+        answers = ends(*SUBMITTING, errors.NotFound) | {"200": inline_answer(OBJECT)}
         return blp.doc(security=KEY, parameters=[IDEMPOTENCY_KEY], requestBody=body, responses=answers)
 
     def reads(schema: Mapping[str, Any], *parameters: Mapping[str, Any]) -> Any:
-        answers = refusals(*READING_ENDS, schema=A1111ErrorAnswer) | {"200": inline_answer(schema)}
+        answers = ends(*READING_ENDS) | {"200": inline_answer(schema)}
         return blp.doc(security=KEY, parameters=list(parameters), responses=answers)
 
     def queue(schema: GenerateSchema) -> Response:

@@ -20,11 +20,11 @@ from api.dialects.a1111.schemas import (
     OBJECT,
     READING_ENDS,
     SENDING_ENDS,
-    A1111ErrorAnswer,
     described,
+    ends,
     inline_answer,
 )
-from api.document import IDEMPOTENCY_KEY, KEY, refusals
+from api.document import IDEMPOTENCY_KEY, KEY
 from api.services import Services
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
@@ -45,15 +45,15 @@ def a1111_blueprint(services: Services) -> Blueprint:
             security=KEY,
             parameters=[IDEMPOTENCY_KEY],
             requestBody=body,
-            responses=refusals(*DRAWING_ENDS, schema=A1111ErrorAnswer) | {"200": IMAGES},
+            responses=ends(*DRAWING_ENDS) | {"200": IMAGES},
         )
 
     def reads(schema: Mapping[str, Any], **more: Any) -> Any:
-        answers = refusals(*READING_ENDS, schema=A1111ErrorAnswer) | {"200": inline_answer(schema)}
+        answers = ends(*READING_ENDS) | {"200": inline_answer(schema)}
         return blp.doc(security=KEY, responses=answers, **more)
 
     def sends(body: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
-        answers = refusals(*SENDING_ENDS, schema=A1111ErrorAnswer) | {"200": inline_answer(schema)}
+        answers = ends(*SENDING_ENDS) | {"200": inline_answer(schema)}
         return blp.doc(security=KEY, requestBody=body, responses=answers)
 
     def with_body(act: Callable[[Services, Mapping[str, Any]], Any]) -> Response:

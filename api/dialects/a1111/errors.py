@@ -10,11 +10,12 @@ from shared.errors import InvalidRequest, JobCancelled, NotFound, OutOfMemory, S
 _MOST_FIELDS = 20
 # what clients test for by name
 _NAMES: dict[type[ServiceError], str] = {OutOfMemory: "OutOfMemoryError"}
-_STATUS: dict[type[ServiceError], HTTPStatus] = {
+RESTATED: dict[type[ServiceError], HTTPStatus] = {
     InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     # as a conflict it would be an invitation to try again
     JobCancelled: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
+"""Where the status is another than in our own dialect."""
 
 
 def a1111_error(error: ServiceError, response: Response) -> None:
@@ -29,7 +30,7 @@ def a1111_error(error: ServiceError, response: Response) -> None:
         "errors": " ".join(fields) or _sentence(error),
     }
     response.data = json.dumps(body)
-    response.status_code = _STATUS.get(type(error), response.status_code)
+    response.status_code = RESTATED.get(type(error), response.status_code)
     if isinstance(error, Unauthorized):
         response.headers["WWW-Authenticate"] = 'Basic realm="the password is the key", charset="UTF-8"'
     name_job(response)

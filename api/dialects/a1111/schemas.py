@@ -6,7 +6,8 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema, fields
 
-from api.document import SUBMITTING, WAITING, WITH_KEY, json_answer
+from api.dialects.a1111.errors import RESTATED
+from api.document import SUBMITTING, WAITING, WITH_KEY, json_answer, refusals
 from shared import errors
 from shared.errors import ServiceError
 
@@ -37,6 +38,11 @@ class A1111ImagesAnswer(Schema):
     images = fields.List(fields.String(), metadata={"description": "The images as base64, with infotext in each."})
     parameters = fields.Dict(metadata={"description": "The request's own parameters."})
     info = fields.String(metadata={"description": "What was used, as JSON in a string: seeds, infotexts, warnings."})
+
+
+def ends(*kinds: type[ServiceError]) -> dict[str, Any]:
+    """The `responses` of errors, in A1111's shape and with its statuses."""
+    return refusals(*kinds, schema=A1111ErrorAnswer, restated=RESTATED)
 
 
 IMAGES = json_answer("The images", A1111ImagesAnswer)

@@ -87,3 +87,12 @@ def test_other_programs_are_told_that_they_are_not_here(client, path):
     """Given the addresses by which clients look for other programs, when asked, then 404 and JSON."""
     answer = client.get(path)
     assert (answer.status_code, answer.mimetype) == (404, "application/json")
+
+
+def test_the_document_tells_the_statuses_that_a1111_has(client):
+    """Given the API document, then a field that cannot be used is 422 there too, where our own dialect has 400."""
+    paths = client.get("/openapi.json").json["paths"]
+    for path in ("/sdapi/v1/txt2img", "/sdapi/v1/png-info", "/agent-scheduler/v1/queue/txt2img"):
+        answers = paths[path]["post"]["responses"]
+        assert "`invalid_request`" in answers["422"]["description"]
+        assert "`invalid_request`" not in answers["400"]["description"]
