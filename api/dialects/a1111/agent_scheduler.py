@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Response, g, jsonify, request
 from flask_smorest import Blueprint
 
 from api.dialects.a1111 import bodies
@@ -50,14 +50,19 @@ def agent_scheduler_blueprint(services: Services) -> Blueprint:
         return blp.doc(security=KEY, parameters=list(parameters), responses=answers)
 
     def queue(schema: GenerateSchema) -> Response:
-        taken = Queueing(services, schema).queue(request)
-        response = jsonify(task_id=taken.job_id)
+        return jsonify(task_id=Queueing(services, schema).queue(request).job_id)
+
+    @blp.after_request
+    def name(response: Response) -> Response:
         name_job(response)
         return response
 
     def find(job_id: str) -> Job | None:
         with services.door.enter(request) as caller:
-            return owned_job(services, caller.owner, job_id)
+            job = owned_job(services, caller.owner, job_id)
+        if job:
+            g.job_id = job.id
+        return job
 
     @blp.route("/queue/txt2img", methods=["POST"])
     @queues(bodies.QUEUE_TXT2IMG)

@@ -47,7 +47,9 @@ def test_a_body_is_queued_and_its_images_come_later(world, two_keys):
     }  # fmt: skip
 
     world.work(job_id)
-    told = two_keys.get(f"{TASK}/{job_id}/results", headers=ANN).json
+    answer = two_keys.get(f"{TASK}/{job_id}/results", headers=ANN)
+    assert answer.headers["X-Task-Id"] == job_id
+    told = answer.json
     assert told["success"]
     assert [set(each) for each in told["data"]] == [{"image", "infotext"}] * 2
     prefix, _, image = told["data"][0]["image"].partition(",")
