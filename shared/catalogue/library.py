@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +39,13 @@ class Library:
         self.cache_folder = settings.compile_cache_dir / "models"
         self.cache = FactsCache(self.cache_folder)
         self._lock = threading.Lock()
+        begun = time.monotonic()
         contents = self._contents()
+        found = sum(model.path is not None for model in contents.models.values())
+        log.info(
+            "found %d models and %d other files of weights in %.1f s",
+            found, len(contents.others), time.monotonic() - begun,
+        )  # fmt: skip
         self.catalogue = Catalogue(contents.models, settings.default_model, contents.others)
 
     def learn_hashes(self) -> None:

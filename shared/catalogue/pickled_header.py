@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from shared.catalogue.pickled_data import ForbiddenName, read_pickle
-from shared.catalogue.tensors import ITEM_BYTES, Header, NotUsable, StoredTensor
+from shared.catalogue.tensors import (
+    ITEM_BYTES,
+    LARGEST_SIDE,
+    LONGEST_NAME,
+    MOST_SIDES,
+    Header,
+    NotUsable,
+    StoredTensor,
+)
 
 MOST_PICKLE_BYTES = 16 * 1024 * 1024
 _PICKLE = "data.pkl"
@@ -204,12 +212,15 @@ class _Names:
 
     def _stored(self, dtype: str, key: str, offset: int, shape: Any, strides: Any) -> StoredTensor:
         shape, strides = tuple(map(int, shape)), tuple(map(int, strides))
-        last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
-        if min((offset, *shape, *strides)) < 0 or (
-            0 not in shape and (last + 1) * ITEM_BYTES[dtype] > self.bytes_of[key]
-        ):
+        room, item = self.bytes_of[key], ITEM_BYTES[dtype]
+        if len(shape) > MOST_SIDES or min((offset, *shape, *strides)) < 0 or max((0, *shape)) > LARGEST_SIDE:
             raise NotUsable(_CUT)
-        return StoredTensor(dtype, shape, offset * ITEM_BYTES[dtype], key, strides)
+        last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
+        stored = StoredTensor(dtype, shape, offset * item, key, strides)
+        # of more numbers than there are it would be made by repeating some without end
+        if stored.count and max(last + 1, stored.count) * item > room:
+            raise NotUsable(_CUT)
+        return stored
 
 
 class _Typed:
@@ -228,7 +239,9 @@ def _named(dtype: str) -> _Typed:
 
 def _header(found: Any) -> Header:
     """The tensors of what was saved, those of nested dictionaries as `outer.inner`."""
-    while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+    for _ in range(_MOST_DEPTH):
+        if not (isinstance(found, dict) and isinstance(found.get("state_dict"), dict)):
+            break
         found = found["state_dict"] | {key: each for key, each in found.items() if isinstance(each, int | str)}
     if not isinstance(found, dict):
         raise NotUsable("holds no weights by name: get the model as .safetensors")
@@ -237,6 +250,8 @@ def _header(found: Any) -> Header:
     for number, (name, value) in enumerate(_flat(found, "", _MOST_DEPTH)):
         if number > _MOST_NAMES:
             raise NotUsable("lists more names than any model has: get another file")
+        if len(name) > LONGEST_NAME:
+            continue
         if isinstance(value, StoredTensor):
             tensors[name] = value
         elif isinstance(value, str | int) and len(str(value)) <= 100:

@@ -156,7 +156,7 @@ def _lacks(tensors: Mapping[str, StoredTensor]) -> tuple[str, ...]:
 def _prediction(header: Header, beside: str) -> str:
     if _has_mark(header, "v_pred"):
         return V_PREDICTION
-    if found := re.search(r"^\s*parameterization:\s*[\"']?(\w+)", beside, re.MULTILINE):
+    if found := re.search(r"^[ \t]*parameterization:[ \t]*[\"']?(\w+)", beside, re.MULTILINE):
         return _WORDS_OF_PREDICTION.get(found[1], "")
     said = header.metadata.get("modelspec.prediction_type", "").lower()
     if said in _WORDS_OF_PREDICTION:
@@ -170,7 +170,7 @@ def _zero_snr(header: Header, beside: str) -> bool:
     return (
         _has_mark(header, "ztsnr")
         or _says_yes(header, "ss_zero_terminal_snr")
-        or re.search(r"^\s*(rescale_betas_zero_snr|zsnr|ztsnr):\s*true\b", beside, re.MULTILINE | re.IGNORECASE)
+        or re.search(r"^[ \t]*(rescale_betas_zero_snr|zsnr|ztsnr):[ \t]*true\b", beside, re.MULTILINE | re.IGNORECASE)
         is not None
     )
 

@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.catalogue.tensors import ITEM_BYTES, Header, NotUsable, StoredTensor
+from shared.catalogue.tensors import (
+    ITEM_BYTES,
+    LARGEST_SIDE,
+    LONGEST_NAME,
+    MOST_SIDES,
+    Header,
+    NotUsable,
+    StoredTensor,
+)
 
 MOST_HEADER_BYTES = 8 * 1024 * 1024
 _LENGTH_BYTES = 8
@@ -44,6 +52,8 @@ def read_safetensors_header(file: Path) -> Header:
     if not isinstance(entries, dict):
         raise NotUsable(_CUT)
     metadata = entries.pop("__metadata__", None)
+    if any(len(name) > LONGEST_NAME for name in entries):
+        raise NotUsable(_LIES)
     first = _LENGTH_BYTES + length
     return Header(
         {name: _tensor(entry, first, size - first) for name, entry in entries.items()},
@@ -57,7 +67,12 @@ def _tensor(entry: Any, first: int, data_bytes: int) -> StoredTensor:
         dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
     except (TypeError, KeyError, ValueError) as broken:
         raise NotUsable(_LIES) from broken
-    whole = isinstance(shape, list) and all(isinstance(each, int) and each >= 0 for each in (*shape, begin, end))
+    whole = (
+        isinstance(shape, list)
+        and len(shape) <= MOST_SIDES
+        and all(isinstance(each, int) and 0 <= each <= LARGEST_SIDE for each in (*shape, begin))
+        and isinstance(end, int)
+    )
     if not whole or not isinstance(dtype, str) or begin > end:
         raise NotUsable(_LIES)
     if end > data_bytes:

@@ -11,6 +11,10 @@ ITEM_BYTES: Mapping[str, int] = {
 """Bytes of one number, by the name that torch has for its type."""
 
 
+LONGEST_NAME, MOST_SIDES, LARGEST_SIDE = 1000, 16, 2**40
+"""What no name of a tensor and no shape of a real model exceeds."""
+
+
 class NotUsable(ValueError):
     """A file or folder is not what it should be; the message completes a sentence that begins with its name."""
 

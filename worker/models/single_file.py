@@ -34,6 +34,7 @@ _UNET, _VAE, _EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
 _TEXTS = tuple(text.prefix for text in ORIGINAL_TEXTS)
 _BARE_UNET = FIRST.removeprefix(_UNET)
 _TEXT_HEAD_WIDTH = 64
+_OTHER_SHAPES = "has weights of other shapes than Stable Diffusion 1.x and 2.x: get another"
 TEXT_ENCODER_PART, VAE_PART = "text encoder", "VAE"
 """The parts that a file may lack and another may give, as `FileFacts.lacks` names them."""
 _PREFIXES: Mapping[str, tuple[str, ...]] = MappingProxyType({TEXT_ENCODER_PART: _TEXTS, VAE_PART: (_VAE,)})
@@ -55,10 +56,24 @@ def read_single_file(model: Model, file: Path, precision: Precision, donors: Map
     if missing:
         raise NotUsable(f"has no {' and no '.join(missing)}; put a whole checkpoint in its place")
     layout = _layout(model)
+    try:
+        return _built(model, file, precision, facts, layout, donors or {})
+    except (IndexError, AttributeError, TypeError) as other_shapes:
+        raise NotUsable(_OTHER_SHAPES) from other_shapes
+
+
+def _built(
+    model: Model,
+    file: Path,
+    precision: Precision,
+    facts: FileFacts,
+    layout: Mapping[str, Any],
+    donors: Mapping[str, Path],
+) -> Parts:
     remarks = []
     with opened(file) as weights:
         denoiser = _unet(layout, weights, precision.denoiser, model.weights == AVERAGED)
-        sources = dict.fromkeys(_PREFIXES, file) | {part: (donors or {})[part] for part in facts.lacks}
+        sources = dict.fromkeys(_PREFIXES, file) | {part: donors[part] for part in facts.lacks}
         if sources[VAE_PART] == file:
             vae = _vae(layout, weights, precision.others)
         if sources[TEXT_ENCODER_PART] == file:
@@ -240,7 +255,7 @@ def _filled(kind: Any, config: Mapping[str, Any], weights: Weights, dtype: torch
     try:
         part.load_state_dict(own, assign=True)
     except RuntimeError as other_shapes:
-        raise NotUsable("has weights of other shapes than Stable Diffusion 1.x and 2.x: get another") from other_shapes
+        raise NotUsable(_OTHER_SHAPES) from other_shapes
     return part.eval().requires_grad_(False)
 
 

@@ -55,6 +55,9 @@ BROKEN = {
     "no numbers": (with_header(entry(offsets=("0", "8")), bytes(8)), LIES),
     "no entry": (with_header({"w": 5}), LIES),
     "no places": (with_header({"w": {"dtype": "F32", "shape": []}}), LIES),
+    "a name without end": (with_header({"w" * 5000: entry()["w"]}, bytes(8)), LIES),
+    "sides without end": (with_header(entry(shape=(1,) * 100_000)), LIES),
+    "a side without end": (with_header(entry(shape=(0, 10**4000), offsets=(0, 0))), LIES),
     "three places": (with_header(entry(offsets=(0, 4, 8)), bytes(8)), LIES),
 }
 
@@ -178,3 +181,42 @@ def test_a_ckpt_that_is_none_is_one_sentence(tmp_path, content, sentence):
     file.write_bytes(content)
     with pytest.raises(NotUsable, match=sentence):
         read_header(file)
+
+
+def tensor_pickle(shape, strides, count=4):
+    """A pickle in which torch's function is called for a tensor of float32 in storage "0", written by hand."""
+    numbers = [b"(" + b"".join(b"I%d\n" % each for each in sides) + b"t" for sides in (shape, strides)]
+    storage = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI%d\ntQ" % count
+    call = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"I0\n" + numbers[0] + numbers[1] + b"tR"
+    return b"}Vw\n" + call + b"s."
+
+
+def test_a_tensor_of_a_ckpt_lies_in_its_storage(tmp_path):
+    """Given shapes and strides within a storage, when read, then they are the tensor's."""
+    file = tmp_path / "m.ckpt"
+    file.write_bytes(archive(tensor_pickle((2, 2), (1, 2)), **{"0": bytes(16)}))
+    stored = read_header(file).tensors["w"]
+    assert (stored.dtype, stored.shape, stored.strides, stored.storage) == ("float32", (2, 2), (1, 2), "0")
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "count"),
+    [
+        ((5,), (1,), 4), ((4,), (1,), 8), ((2**50,), (0,), 4), ((8,), (0,), 4), ((2, 2), (1,), 4), ((-2, 2), (2, 1), 4),
+        ((1,) * 100, (1,) * 100, 4),
+    ],
+    ids=["too long", "storage too small", "repeated for ever", "repeated", "no strides", "negative", "sides"],
+)  # fmt: skip
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, shape, strides, count):
+    """Given a shape that needs more than is there, when read, then the file is refused, and no memory is taken."""
+    file = tmp_path / "m.ckpt"
+    file.write_bytes(archive(tensor_pickle(shape, strides, count), **{"0": bytes(16)}))
+    with pytest.raises(NotUsable, match="is cut short or no checkpoint: fetch it again"):
+        read_header(file)
+
+
+def test_a_ckpt_that_holds_itself_is_read_to_its_end(tmp_path):
+    """Given a dictionary that is its own state_dict, when read, then the reading ends."""
+    file = tmp_path / "m.ckpt"
+    file.write_bytes(archive(b"}q\x00Vstate_dict\nh\x00s."))
+    assert read_header(file).tensors == {}

@@ -125,3 +125,10 @@ def test_the_metadata_give_title_and_size(tmp_path):
     )
     assert (facts.title, facts.native_size) == ("Mine", 768)
     assert facts_of(tmp_path, checkpoint("sd1"), metadata={"modelspec.resolution": "7x100000"}).native_size == 0
+
+
+def test_long_texts_take_no_time_to_look_through(tmp_path):
+    """Given a yaml of nothing but empty lines, and names as long as they may be, when looked at, then it is done."""
+    (tmp_path / "a model.yaml").write_text("\n" * 70_000)
+    name = "attn2.to_k" * 95
+    assert facts_of(tmp_path, checkpoint("sd1") | {f"{name}.{number}": (0,) for number in range(1000)}).family == "sd1"

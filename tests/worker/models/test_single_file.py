@@ -254,6 +254,7 @@ WRONG: dict[str, tuple[Callable[[Weights], Weights], str]] = {
     "other shapes": (
         lambda w: w | {"model.diffusion_model.out.2.weight": torch.zeros(8, 32, 3, 3)}, "has weights of other shapes"
     ),
+    "no sides": (lambda w: w | {f"{FIRST[:-23]}input_blocks.1.0.out_layers.3.weight": torch.zeros(())}, "other shapes"),
     "other words": (
         lambda w: w | {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": torch.zeros(9, 64)},
         "knows 9 words",
