@@ -186,6 +186,20 @@ def test_a_file_that_is_put_there_is_drawn_with(world: World) -> None:
     assert service.post("/generate", SMALL | {"ckpt": "a new model"}).status_code == 400
 
 
+def test_an_api_without_the_files_takes_requests_for_them(world: World, tmp_path: Path) -> None:
+    """Given an API on a machine without models and without models.toml, when a model of the workers is asked for, then
+    it is drawn; and the list is that of the other API."""
+    service = world.service
+    elsewhere = service.start_api(MODELS_DIR=str(tmp_path))
+    number = service.apis.index(elsewhere)
+    try:
+        names = [{model["name"] for model in service.get("/models", api=api).json()["models"]} for api in (0, number)]
+        assert names[0] == names[1] >= {"v1", "v1-twin"}
+        drawn(service.wait(service.submit(**SMALL, ckpt="v1.file", api=number)))
+    finally:
+        service.stop(elsewhere.child)
+
+
 def test_a_model_that_nobody_has_is_refused_at_once(world: World) -> None:
     """Given a model whose file is missing, when it is asked for, then 422 lists what there is; /models says why."""
     answer = world.service.post("/generate", SMALL | {"ckpt": "missing"})
