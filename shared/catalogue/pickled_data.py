@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 _MOST_STEPS = 2_000_000
+_ITEMS = "_parameters"
 
 
 class ForbiddenName(ValueError):
@@ -125,6 +126,13 @@ class _Machine:
         self._stack.append({})
         self._set_items(pairs)
 
+    def _build(self, _: Any) -> None:
+        """The state of an object: kept of torch's dictionaries of parameters, which have their items there."""
+        state, target = self._stack.pop(), self._stack[-1]
+        items = state.get(_ITEMS) if isinstance(state, dict) else None
+        if isinstance(target, dict) and isinstance(items, dict):
+            target.update(items)
+
     def _new_with_keywords(self, _: Any) -> None:
         self._stack.pop()
         self._reduce(_)
@@ -154,8 +162,7 @@ class _Machine:
         "REDUCE": _reduce,
         "NEWOBJ": _reduce,
         "NEWOBJ_EX": _new_with_keywords,
-        # the state of an object: of what is kept here none has any
-        "BUILD": lambda self, _: self._stack.pop(),
+        "BUILD": _build,
         "PERSID": lambda self, argument: self._stack.append(self._load_persistent(argument)),
         "BINPERSID": lambda self, _: self._stack.append(self._load_persistent(self._stack.pop())),
     }

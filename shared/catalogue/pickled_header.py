@@ -12,35 +12,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from shared.catalogue.pickled_data import ForbiddenName, read_pickle
-from shared.catalogue.tensors import (
-    ITEM_BYTES,
-    LARGEST_SIDE,
-    LONGEST_NAME,
-    MOST_SIDES,
-    Header,
-    NotUsable,
-    StoredTensor,
-)
+from shared.catalogue.pickled_names import CUT, Names
+from shared.catalogue.tensors import LONGEST_NAME, Header, NotUsable, StoredTensor
 
 MOST_PICKLE_BYTES = 16 * 1024 * 1024
 _PICKLE = "data.pkl"
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MOST_NAMES, _MOST_DEPTH = 200_000, 4
-_CUT = "is cut short or no checkpoint: fetch it again"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-_STORAGES: Mapping[str, str] = {
-    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
-    "ByteStorage": "uint8", "BoolStorage": "bool", "UntypedStorage": "uint8",
-}  # fmt: skip
-# what published checkpoints of training runs mention beside their weights, and nobody needs
-_INERT = (
-    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
-    "numpy.dtype", "numpy.ndarray", "_codecs.encode", "torch.device", "torch.Tensor", "torch.nn.parameter.Parameter",
-    *(f"{builtins}.{name}" for builtins in ("builtins", "__builtin__") for name in ("set", "frozenset", "dict")),
-)  # fmt: skip
 
 
 def read_pickled_header(file: Path) -> Header:
@@ -71,7 +50,7 @@ def _read(file: Path) -> tuple[Header, _Places]:
     except OSError:
         raise
     except Exception as broken:  # a broken pickle or archive raises a dozen kinds
-        raise NotUsable(_CUT) from broken
+        raise NotUsable(CUT) from broken
 
 
 def _read_archive(file: Path) -> tuple[Header, _Places]:
@@ -87,7 +66,7 @@ def _read_archive(file: Path) -> tuple[Header, _Places]:
     parts = {
         key.removeprefix(f"{root}data/"): entry for key, entry in entries.items() if key.startswith(f"{root}data/")
     }
-    names = _Names({key: entry.file_size for key, entry in parts.items()})
+    names = Names({key: entry.file_size for key, entry in parts.items()})
     found = read_pickle(BytesIO(text), names.known, names.storage)
 
     def places() -> Mapping[str, int]:
@@ -108,13 +87,13 @@ def _data_begin(stream: BinaryIO, header_offset: int) -> int:
 
 def _read_older(stream: BinaryIO) -> tuple[Header, _Places]:
     bounded: Any = _Bounded(stream, MOST_PICKLE_BYTES)
-    names = _Names(None)
+    names = Names(None)
 
     def next_pickle() -> Any:
         return read_pickle(bounded, names.known, names.storage)
 
     if next_pickle() != _MAGIC:
-        raise NotUsable(_CUT)
+        raise NotUsable(CUT)
     next_pickle(), next_pickle()  # version, and what machine it was
     found = next_pickle()
     keys = next_pickle()
@@ -125,7 +104,7 @@ def _read_older(stream: BinaryIO) -> tuple[Header, _Places]:
         places[key] = place + 8
         place += 8 + names.bytes_of[key]
     if place > size:
-        raise NotUsable(_CUT)
+        raise NotUsable(CUT)
     return _header(found), lambda: places
 
 
@@ -150,91 +129,6 @@ class _Bounded:
         self._left -= len(data)
         self.position += len(data)
         return data
-
-
-class _Inert:
-    """Stands in for what is not needed: takes anything, does nothing."""
-
-    def __init__(self, *_: Any) -> None: ...
-
-
-class _Names:
-    """What stands in for torch's own names in a pickle."""
-
-    def __init__(self, sizes: Mapping[str, int] | None) -> None:
-        """`sizes`: bytes of each storage, where the archive tells."""
-        self._sizes = sizes
-        self.bytes_of: dict[str, int] = {}
-        self.known: Mapping[str, Callable[..., Any]] = {
-            **dict.fromkeys(_INERT, _Inert),
-            **{f"torch.{name}": _named(dtype) for name, dtype in _STORAGES.items()},
-            **{f"torch.storage.{name}": _named(dtype) for name, dtype in _STORAGES.items()},
-            **{f"torch.{dtype}": _named(dtype) for dtype in ITEM_BYTES},
-            "collections.OrderedDict": lambda *_: {},
-            "collections.defaultdict": lambda *_: {},
-            "torch.Size": lambda items=(): tuple(items),
-            "torch._utils._rebuild_tensor": self._tensor,
-            "torch._utils._rebuild_tensor_v2": self._tensor,
-            "torch._utils._rebuild_tensor_v3": self._typed_tensor,
-            "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
-            "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
-            "torch._tensor._rebuild_from_type_v2": lambda function, _kind, arguments, *_: function(*arguments),
-        }
-
-    def storage(self, identifier: Any) -> tuple[str, str]:
-        """What a persistent id stands for: (type, name) of a storage."""
-        kind, of_type, key, _, count, *_ = identifier
-        dtype = of_type.dtype
-        size = int(count) * ITEM_BYTES[dtype]
-        if kind != "storage" or not isinstance(key, str):
-            raise ValueError("no storage")
-        if self._sizes is not None and self._sizes.get(key, -1) < size:
-            raise NotUsable(_CUT)
-        self.bytes_of[key] = size
-        return dtype, key
-
-    def _tensor(self, storage: tuple[str, str], offset: int, shape: Any, strides: Any, *_: Any) -> StoredTensor:
-        dtype, key = storage
-        return self._stored(dtype, key, offset, shape, strides)
-
-    def _typed_tensor(
-        self,
-        storage: tuple[str, str],
-        offset: int,
-        shape: Any,
-        strides: Any,
-        _grad: Any,
-        _hooks: Any,
-        of_type: Any,
-        *_: Any,
-    ) -> StoredTensor:
-        return self._stored(of_type.dtype, storage[1], offset, shape, strides)
-
-    def _stored(self, dtype: str, key: str, offset: int, shape: Any, strides: Any) -> StoredTensor:
-        shape, strides = tuple(map(int, shape)), tuple(map(int, strides))
-        room, item = self.bytes_of[key], ITEM_BYTES[dtype]
-        if len(shape) > MOST_SIDES or min((offset, *shape, *strides)) < 0 or max((0, *shape)) > LARGEST_SIDE:
-            raise NotUsable(_CUT)
-        last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
-        stored = StoredTensor(dtype, shape, offset * item, key, strides)
-        # of more numbers than there are it would be made by repeating some without end
-        if stored.count and max(last + 1, stored.count) * item > room:
-            raise NotUsable(_CUT)
-        return stored
-
-
-class _Typed:
-    """Stands in for a class of storages or a type of numbers. It cannot be called to any effect."""
-
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
-
-    def __call__(self, *_: Any) -> "_Typed":
-        return self
-
-
-def _named(dtype: str) -> _Typed:
-    return _Typed(dtype)
 
 
 def _header(found: Any) -> Header:

@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 from benchmarks.narrow_models import narrow_parts
 from benchmarks.original_layout import Weights, original
 from shared.catalogue.models import MEASURED, Catalogue, Model
+from shared.catalogue.recognition import recognise
 from shared.catalogue.tensors import NotUsable
+from shared.catalogue.weights_file import read_header
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
 from worker.hardware.devices import Device
@@ -184,6 +186,23 @@ def test_views_and_parameters_in_a_ckpt_are_read(world: World) -> None:
         else:
             odd[name] = weight
     assert same(world.read_ckpt({"state_dict": {"state_dict": odd}}), world.expected)
+
+
+@pytest.mark.parametrize("newer", [True, False])
+@pytest.mark.parametrize("dictionary", [dict, torch.nn.ParameterDict])
+def test_embeddings_and_upscalers_of_torch_are_recognised(tmp_path: Path, newer: bool, dictionary: Any) -> None:
+    """Given a textual inversion and an upscaler as torch saves them, when looked at, then each is what it is."""
+    vectors = torch.nn.Parameter(torch.zeros(2, 768))
+    contents = {
+        "embedding.pt": {"string_to_token": {"*": 265}, "string_to_param": dictionary({"*": vectors}), "step": 5},
+        "upscaler.pth": {"params_ema": {"conv_first.weight": torch.zeros(4, 3, 3, 3)}},
+    }
+    kinds = {}
+    for name, content in contents.items():
+        torch.save(content, tmp_path / name, _use_new_zipfile_serialization=newer)
+        facts = recognise(read_header(tmp_path / name))
+        kinds[name] = (facts.kind, facts.family)
+    assert kinds == {"embedding.pt": ("embedding", "sd1"), "upscaler.pth": ("upscaler", "")}
 
 
 V, EPSILON = "v_prediction", "epsilon"
