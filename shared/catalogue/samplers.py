@@ -29,7 +29,10 @@ class Sampler:
 
 
 _KARRAS: Mapping[str, object] = _frozen(use_karras_sigmas=True)
+# its last steps are too long otherwise: the third order overshoots
+_EXPONENTIAL: Mapping[str, object] = _frozen(use_exponential_sigmas=True)
 _DPMPP_2M = {"algorithm_type": "dpmsolver++", "solver_order": 2}
+_DPMPP_2M_SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
 
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     "ddim": Sampler(
@@ -99,6 +102,42 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     "k_dpmpp_2s_a_ka": Sampler(
         "DPM++ 2S a Karras", "own:dpmpp_2s_ancestral", _KARRAS, evaluations_per_step=2,
         note="DPM++ 2S a with small steps at the end.",
+    ),
+    "k_dpmpp_2m_sde": Sampler(
+        "DPM++ 2M SDE", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M_SDE),
+        note="DPM++ 2M with fresh noise in every step: fine detail, at one evaluation a step.",
+    ),
+    "k_dpmpp_2m_sde_ka": Sampler(
+        "DPM++ 2M SDE Karras", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M_SDE, use_karras_sigmas=True),
+        note="DPM++ 2M SDE with small steps at the end.",
+    ),
+    "k_dpmpp_3m_sde": Sampler(
+        "DPM++ 3M SDE", "own:dpmpp_3m_sde", _EXPONENTIAL,
+        note="A longer memory than 2M SDE; wants more steps, and then less guidance.",
+    ),
+    "k_dpmpp_3m_sde_ka": Sampler(
+        "DPM++ 3M SDE Karras", "own:dpmpp_3m_sde", _KARRAS,
+        note="DPM++ 3M SDE with small steps at the end.",
+    ),
+    "uni_pc": Sampler(
+        "UniPC", "UniPCMultistepScheduler", _frozen(solver_order=2),
+        note="Corrects each step by the next prediction: good in few steps.",
+    ),
+    "deis": Sampler(
+        "DEIS", "DEISMultistepScheduler", _frozen(solver_order=2),
+        note="Multistep, by exponential integration: good in few steps.",
+    ),
+    "ddpm": Sampler(
+        "DDPM", "DDPMScheduler", _frozen(clip_sample=False),
+        note="The original way, with fresh noise in every step: wants many steps.",
+    ),
+    "lcm": Sampler(
+        "LCM", "LCMScheduler", _frozen(clip_sample=False, set_alpha_to_one=False),
+        note="For latent consistency models, in 1 to 8 steps with guidance near 1; blurs what others draw.",
+    ),
+    "tcd": Sampler(
+        "TCD", "TCDScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), uses_eta=True,
+        note="For models distilled by trajectory consistency: few steps, guidance near 1, ddim_eta 0.3.",
     ),
     "k_dpm_fast": Sampler(
         "DPM fast", "own:dpm_fast",

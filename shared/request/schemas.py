@@ -90,7 +90,7 @@ class GenerateSchema(Schema):
     )  # fmt: skip
     eta = Number(
         data_key="ddim_eta", load_default=0.0, validate=Range(0, 1),
-        metadata=_about("Share of fresh noise in each step of sampler ddim."),
+        metadata=_about("Share of fresh noise in each step of the samplers ddim and tcd."),
     )  # fmt: skip
     sampler = Text(
         load_default=DEFAULT_SAMPLER, validate=OneOf(wire_names()), metadata=_about("Sampler; see GET /samplers.")

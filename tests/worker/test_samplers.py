@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -256,12 +257,20 @@ def test_samplers_written_here_agree_with_k_diffusion(
     noise = torch.Generator().manual_seed(3)
     x = torch.randn(SHAPE, generator=noise).double() * SCHEDULE.sigma_max
     edges = {"sigma_min": SCHEDULE.sigma_min, "sigma_max": SCHEDULE.sigma_max, "disable": True}
-    karras = bool(SAMPLERS[sampler].arguments)
+    spacing: dict[str, Any] = dict(SAMPLERS[sampler].arguments)
+    levels = torch.tensor(SCHEDULE.sigmas(11, **spacing), dtype=torch.float64)
     calls: dict[str, Callable[[Any], Any]] = {
         "own:dpmpp_2s_ancestral": lambda model: k_diffusion_sampling.sample_dpmpp_2s_ancestral(
             model,
             x,
-            torch.tensor(SCHEDULE.sigmas(11, karras), dtype=torch.float64),
+            levels,
+            disable=True,
+            noise_sampler=lambda _sigma, _next: torch.randn(SHAPE, generator=noise).double(),
+        ),
+        "own:dpmpp_3m_sde": lambda model: k_diffusion_sampling.sample_dpmpp_3m_sde(
+            model,
+            x,
+            levels,
             disable=True,
             noise_sampler=lambda _sigma, _next: torch.randn(SHAPE, generator=noise).double(),
         ),
@@ -269,4 +278,25 @@ def test_samplers_written_here_agree_with_k_diffusion(
         "own:dpm_adaptive": lambda model: k_diffusion_sampling.sample_dpm_adaptive(model, x, **edges),
     }
     theirs = calls[SAMPLERS[sampler].implementation](lambda x, sigma, **_: denoiser(x, float(sigma[0])))
+    assert float((ours - theirs).abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("denoiser", [exact, two_peaks])
+def test_the_stochastic_second_order_is_that_of_k_diffusion(
+    denoiser: Denoiser, k_diffusion_sampling: types.ModuleType
+) -> None:
+    """Given DPM++ 2M SDE, read off diffusers, when k-diffusion's runs on the same noise levels, then they agree."""
+    ours, _ = run(begun("k_dpmpp_2m_sde", 11), denoiser=denoiser)
+    scheduler = diffusers.DPMSolverMultistepScheduler.from_config(CONFIG)
+    scheduler.set_timesteps(11)
+    noise = torch.Generator().manual_seed(3)
+    levels = scheduler.sigmas.double()
+    x = torch.randn(SHAPE, generator=noise).double() * (levels[0] ** 2 + 1).sqrt()
+    theirs = k_diffusion_sampling.sample_dpmpp_2m_sde(
+        lambda x, sigma, **_: denoiser(x, float(sigma[0])),
+        x,
+        levels,
+        disable=True,
+        noise_sampler=lambda _sigma, _next: torch.randn(SHAPE, generator=noise).double(),
+    )
     assert float((ours - theirs).abs().max()) < 1e-3

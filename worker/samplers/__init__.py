@@ -11,6 +11,7 @@ from shared.catalogue.samplers import SAMPLERS
 from worker.samplers.base import Noise, Start, StepRange
 from worker.samplers.dpm_solver import dpm_adaptive, dpm_fast, expected_evaluations, first_sigma
 from worker.samplers.dpmpp_2s import dpmpp_2s_ancestral
+from worker.samplers.dpmpp_3m import dpmpp_3m_sde
 from worker.samplers.noise_schedule import NoiseSchedule
 from worker.samplers.plan import NOISE, PREDICTION, Evaluation, Pattern, Plan, X
 from worker.samplers.schedulers import facts_of, scheduler_plan
@@ -18,7 +19,7 @@ from worker.samplers.step_noise import draws
 from worker.samplers.trajectory import Found, Planned, Trajectory
 
 _OWN_PREFIX = "own:"
-_OWN = {own.__name__: own for own in (dpmpp_2s_ancestral, dpm_fast)}
+_OWN = {own.__name__: own for own in (dpmpp_2s_ancestral, dpmpp_3m_sde, dpm_fast)}
 _WITHOUT_PLAN = _OWN_PREFIX + dpm_adaptive.__name__
 # one of 50 steps takes some 20 KiB
 _PLANS_KEPT = 256

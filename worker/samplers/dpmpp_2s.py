@@ -11,10 +11,10 @@ from worker.samplers.plan import Plan
 from worker.samplers.recording import START, Draw, Loop, recorded_plan
 
 
-def dpmpp_2s_ancestral(schedule: NoiseSchedule, steps: StepRange, use_karras_sigmas: bool = False) -> Plan:
+def dpmpp_2s_ancestral(schedule: NoiseSchedule, steps: StepRange, **spacing: Any) -> Plan:
     """DPM-Solver++(2S) (Lu et al., arXiv 2211.01095, algorithm 1 with r = 1/2), each step to a level below the target,
-    then fresh noise up to it. Two evaluations a step, one in the last."""
-    sigmas = schedule.sigmas(steps.steps, use_karras_sigmas)[steps.skipped :]
+    then fresh noise up to it. Two evaluations a step, one in the last. `spacing` goes to `NoiseSchedule.sigmas`."""
+    sigmas = schedule.sigmas(steps.steps, **spacing)[steps.skipped :]
     return recorded_plan(_loop(schedule, sigmas, START), image_weight=1.0, noise_weight=sigmas[0])
 
 

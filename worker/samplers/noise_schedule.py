@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DDIMScheduler
+from scipy.stats import beta
 
 from worker.samplers.recording import Point
 
 _RHO = 7.0  # Karras et al., section 3, "Discretization"
+_BETA = 0.6  # Lee et al., section 4
 _SMALLEST_ALPHA = 2.0**-24  # where a schedule ends in pure noise, sigma would be infinite
 
 # model output at x and sigma -> x0. Velocity: Salimans and Ho, arXiv 2202.00512, appendix D.
@@ -45,17 +47,32 @@ class NoiseSchedule:
         last = len(self._log_sigmas) - 1
         return float(np.exp(np.interp(share * last, np.arange(last + 1), self._log_sigmas)))
 
-    def sigmas(self, steps: int, use_karras_sigmas: bool = False) -> list[float]:
+    def sigmas(
+        self,
+        steps: int,
+        *,
+        use_karras_sigmas: bool = False,
+        use_exponential_sigmas: bool = False,
+        use_beta_sigmas: bool = False,
+        timestep_spacing: str = "linspace",
+    ) -> list[float]:
         """`steps` falling noise levels from the highest on, then 0.
 
-        Evenly spaced in time, or as Karras et al. space them (equation 5).
+        As Karras et al. space them (equation 5); evenly in log sigma; by the quantiles of a beta distribution (Lee et
+        al., arXiv 2407.12173); or else evenly in time, down to the lowest level or, `trailing`, to a step above it.
         """
+        high, low, last = self.sigma_max, self.sigma_min, len(self._log_sigmas) - 1
         if use_karras_sigmas:
-            ramp = np.linspace(self.sigma_max ** (1 / _RHO), self.sigma_min ** (1 / _RHO), steps)
-            levels = ramp**_RHO
+            levels = np.linspace(high ** (1 / _RHO), low ** (1 / _RHO), steps) ** _RHO
+        elif use_exponential_sigmas:
+            levels = np.exp(np.linspace(math.log(high), math.log(low), steps))
+        elif use_beta_sigmas:
+            levels = low + (high - low) * beta.ppf(np.linspace(1, 0, steps), _BETA, _BETA)
         else:
-            last = len(self._log_sigmas) - 1
-            levels = np.exp(np.interp(np.linspace(last, 0, steps), np.arange(last + 1), self._log_sigmas))
+            times = (
+                np.linspace(last, 0, steps + 1)[:-1] if timestep_spacing == "trailing" else np.linspace(last, 0, steps)
+            )
+            levels = np.exp(np.interp(times, np.arange(last + 1), self._log_sigmas))
         return [*(float(level) for level in levels), 0.0]
 
     def clean(self, latents: torch.Tensor, output: torch.Tensor, timestep: float) -> torch.Tensor:

@@ -20,9 +20,17 @@ class Draw:
     """A request for a tensor of standard normal noise."""
 
 
-Loop = Generator[Point | Draw, Any, Any]
+@dataclass(frozen=True)
+class Keep:
+    """A request to keep a value for later steps: one register for what would else be summed anew from several."""
+
+    value: Any
+
+
+Loop = Generator[Point | Draw | Keep, Any, Any]
 """A sampler. It yields a `Point` and is sent the same latents and the model's prediction, `(x, prediction)`; it yields
-a `Draw` and is sent noise; it returns the final latents. With all of these it adds, subtracts and scales, no more."""
+a `Draw` and is sent noise; it yields a `Keep` and is sent its value; it returns the final latents. With all of these it
+adds, subtracts and scales, no more."""
 
 
 class WeightedSum:
@@ -53,9 +61,10 @@ START = WeightedSum({"x0": 1.0})
 
 def recorded_plan(loop: Loop, image_weight: float, noise_weight: float) -> Plan:
     """The plan of a sampler that was begun with `START`. Raises ValueError where it draws twice before it asks again,
-    or does not evaluate `START` first."""
+    or does not evaluate `START` first. A value that is kept is for the steps after the next evaluation."""
     points: list[Point] = []
     drawn = set[int]()
+    kept: dict[str, tuple[int, Terms]] = {}
     try:
         asked = next(loop)
         while True:
@@ -63,6 +72,10 @@ def recorded_plan(loop: Loop, image_weight: float, noise_weight: float) -> Plan:
             if isinstance(asked, Point):
                 points.append(asked)
                 asked = loop.send((WeightedSum({f"x{number}": 1.0}), WeightedSum({f"p{number}": 1.0})))
+            elif isinstance(asked, Keep):
+                name = f"k{len(kept)}"
+                kept[name] = number - 1, asked.value.terms
+                asked = loop.send(WeightedSum({name: 1.0}))
             elif number - 1 in drawn:
                 raise ValueError("no more than one draw of noise between two evaluations")
             else:
@@ -73,17 +86,21 @@ def recorded_plan(loop: Loop, image_weight: float, noise_weight: float) -> Plan:
     if points and points[0].x is not START:
         raise ValueError("a sampler evaluates first what it starts from")
     sums = [*(point.x for point in points), result]
-    recorded = [
-        Recorded(f"x{number}", point.timestep, point.scale, number in drawn, _made(number, sums[number + 1].terms))
-        for number, point in enumerate(points)
-    ]
+    recorded = []
+    for number, point in enumerate(points):
+        values = {name: terms for name, (after, terms) in kept.items() if after == number}
+        made = _made(number, sums[number + 1].terms, values)
+        recorded.append(Recorded(f"x{number}", point.timestep, point.scale, number in drawn, made))
     return compiled(image_weight, noise_weight, recorded, f"x{len(points)}")
 
 
-def _made(number: int, following: Terms) -> Mapping[str, Terms]:
-    """What may be kept after an evaluation: the next latents, the prediction, the noise."""
+def _made(number: int, following: Terms, kept: Mapping[str, Terms]) -> Mapping[str, Terms]:
+    """What may be kept after an evaluation: the next latents, the prediction, the noise, and what was asked for."""
     fresh = {f"p{number}": P, f"n{number}": N}
     return {
-        f"x{number + 1}": {fresh.get(name, name): weight for name, weight in following.items()},
+        **{
+            made: {fresh.get(name, name): weight for name, weight in terms.items()}
+            for made, terms in {f"x{number + 1}": following, **kept}.items()
+        },
         **{name: {source: 1.0} for name, source in fresh.items()},
     }

@@ -29,6 +29,8 @@ _OF_THE_MODEL = (
 )  # fmt: skip
 # of the one scheduler whose noise comes from a Brownian tree, and not from a generator
 _BROWNIAN = "noise_sampler"
+# of the schedulers of distilled models: how many timesteps these were distilled at
+_DISTILLED_STEPS = "original_inference_steps"
 # how many values a step may see: the latents, the prediction, the noise, and what was stored before
 _WIDTH = 16
 # two recordings would put each other's noise in their places
@@ -53,7 +55,7 @@ def scheduler_plan(class_name: str, arguments: str, facts: str, steps: StepRange
     latents.
     """
     scheduler = copy.deepcopy(_unused(class_name, arguments, facts))
-    scheduler.set_timesteps(steps.steps, device="cpu")
+    _set_timesteps(scheduler, steps.steps)
     begin = steps.skipped * scheduler.order
     timesteps = scheduler.timesteps[begin:]
     if steps.strength is None:
@@ -66,6 +68,15 @@ def scheduler_plan(class_name: str, arguments: str, facts: str, steps: StepRange
         recorder = _Recorder(scheduler, eta)
         recorded = [recorder.step(number, timestep) for number, timestep in enumerate(timesteps)]
     return compiled(image_weight, noise_weight, recorded, f"x{len(recorded)}", recorder.path())
+
+
+def _set_timesteps(scheduler: Any, steps: int) -> None:
+    """As the stock pipelines do. Those of distilled models take steps out of the few that were distilled; where more
+    are asked for than these, which is an error in diffusers, out of all."""
+    arguments = {}
+    if getattr(scheduler.config, _DISTILLED_STEPS, steps) < steps:
+        arguments[_DISTILLED_STEPS] = scheduler.config.num_train_timesteps
+    scheduler.set_timesteps(steps, device="cpu", **arguments)
 
 
 def _unit(place: int) -> torch.Tensor:

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 
 from worker.samplers.plan import Evaluation, Plan
-from worker.samplers.recording import Draw, Loop
+from worker.samplers.recording import Loop, Point
 from worker.samplers.step_noise import Draws
 
 
@@ -77,7 +77,7 @@ class Found:
         except StopIteration as returned:
             self.next, latents = None, returned.value
             return latents
-        if isinstance(asked, Draw):
-            raise ValueError("a sampler that finds its way draws no noise")
+        if not isinstance(asked, Point):
+            raise ValueError("a sampler that finds its way draws no noise and keeps nothing")
         self.next, latents = Evaluation(asked.timestep, asked.scale, (), (), draws=False), asked.x
         return latents

@@ -47,7 +47,7 @@ def test_names_go_there_and_back(name):
 def test_a_foreign_sampler_is_what_clients_look_for():
     """Given a sampler that is not here, when resolved, then NotFound has the sentence that clients test for."""
     with pytest.raises(NotFound, match=r"^Sampler not found$") as wrong:
-        wire_sampler("UniPC", None)
+        wire_sampler("Restart", None)
     assert "DPM++ 2M" in wrong.value.fields["sampler_name"][0]
 
 

@@ -154,5 +154,5 @@ def test_samplers_are_the_table(world):
 
     assert answer["default"] == "ddim"
     assert [sampler["name"] for sampler in answer["samplers"]] == list(SAMPLERS)
-    assert {sampler["name"] for sampler in answer["samplers"] if sampler["uses_eta"]} == {"ddim"}
+    assert {sampler["name"] for sampler in answer["samplers"] if sampler["uses_eta"]} == {"ddim", "tcd"}
     assert all(sampler["note"].endswith(".") for sampler in answer["samplers"]), "a word on each, for who chooses"

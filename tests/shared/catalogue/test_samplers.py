@@ -10,7 +10,8 @@ from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS, canonical_name,
 DOCUMENTED = [
     "ddim", "plms", "k_euler_a", "k_euler_ancestral", "k_euler", "k_lms", "k_heun", "k_dpm_2", "k_dpm_2_a",
     "k_dpmpp_2s_a", "dpm2s_a", "k_dpmpp_2m", "k_dpmpp_sde", "k_dpm_fast", "k_dpm_ad", "k_lms_ka", "k_dpm_2_ka",
-    "k_dpm_2_a_ka", "k_dpmpp_2s_a_ka", "k_dpmpp_2m_ka", "k_dpmpp_sde_ka",
+    "k_dpm_2_a_ka", "k_dpmpp_2s_a_ka", "k_dpmpp_2m_ka", "k_dpmpp_sde_ka", "k_dpmpp_2m_sde", "k_dpmpp_2m_sde_ka",
+    "k_dpmpp_3m_sde", "k_dpmpp_3m_sde_ka", "uni_pc", "deis", "ddpm", "lcm", "tcd",
 ]  # fmt: skip
 
 
@@ -32,14 +33,16 @@ def test_an_unknown_name_is_no_sampler(name):
 
 
 def test_karras_forms_differ_from_their_plain_ones_by_the_sigmas_alone():
-    """Given a Karras form, when compared with its plain one, then only use_karras_sigmas is added."""
+    """Given a Karras form, when compared with its plain one, then use_karras_sigmas is added, or takes the place of
+    another schedule."""
     karras = [name for name in SAMPLERS if name.endswith("_ka")]
 
-    assert len(karras) == 6
+    assert len(karras) == 8
     for name in karras:
         plain, row = SAMPLERS[name.removesuffix("_ka")], SAMPLERS[name]
         assert row.implementation == plain.implementation
-        assert dict(row.arguments) == {**plain.arguments, "use_karras_sigmas": True}
+        others = {name: value for name, value in plain.arguments.items() if name != "use_exponential_sigmas"}
+        assert dict(row.arguments) == {**others, "use_karras_sigmas": True}
 
 
 def test_labels_are_unique_and_arguments_are_plain():
