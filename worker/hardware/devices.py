@@ -2,9 +2,10 @@
 
 import importlib
 import importlib.util
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -119,19 +120,36 @@ class Mark(Protocol):
         """Return when the device has come there."""
         ...
 
+    def since(self, earlier: Any) -> float:
+        """Seconds that the device took from an earlier mark of its own to this one; it has come to both."""
+        ...
+
 
 class _Reached:
+    """On a device that computes while it is called."""
+
+    def __init__(self) -> None:
+        self._at = time.perf_counter()
+
     def wait(self) -> None:
-        """On a device that computes while it is called."""
+        """The device is there."""
+
+    def since(self, earlier: "_Reached") -> float:
+        return self._at - earlier._at
 
 
 class _Event:
     def __init__(self, device: str) -> None:
-        self._event = torch.Event(device)
-        self._event.record()
+        self._event = torch.Event(device, enable_timing=True)
+        # left to itself it takes the stream of the current device, which may be another of the kind
+        self._event.record(torch.accelerator.current_stream(device))
 
     def wait(self) -> None:
         self._event.synchronize()
+
+    def since(self, earlier: "_Event") -> float:
+        milliseconds: float = earlier._event.elapsed_time(self._event)
+        return milliseconds / 1000
 
 
 @dataclass(frozen=True)

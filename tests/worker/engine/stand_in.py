@@ -29,12 +29,16 @@ class Clock:
 class _Mark:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._at = clock.free_at
+        self._at = max(clock.free_at, time.perf_counter())
 
     def wait(self) -> None:
         """Sleep, with the interpreter free for others, until the device would have come here."""
         self._clock.events.append("wait")
         time.sleep(max(0.0, self._at - time.perf_counter()))
+
+    def since(self, earlier: "_Mark") -> float:
+        """By the device's clock."""
+        return self._at - earlier._at
 
 
 @dataclass(frozen=True)

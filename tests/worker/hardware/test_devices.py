@@ -74,3 +74,29 @@ def test_out_of_memory_is_recognised_on_every_device() -> None:
     full = [torch.OutOfMemoryError("CUDA"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
     assert all(is_out_of_memory(error) for error in full)
     assert not is_out_of_memory(RuntimeError("a broken kernel"))
+
+
+def test_a_mark_is_set_where_its_device_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given the second of two devices, when a mark is set, then it is on that one's stream, and not on that of the
+    first, which is the process's current device."""
+    recorded: list[str] = []
+
+    class Event:
+        def __init__(self, _device: str, **_: bool) -> None:
+            self.stream = ""
+
+        def record(self, stream: str = "cuda:0's") -> None:
+            recorded.append(stream)
+
+    monkeypatch.setattr(torch, "Event", Event)
+    monkeypatch.setattr(torch.accelerator, "current_stream", lambda device: f"{device}'s")
+    Device("cuda:1").mark()
+    assert recorded == ["cuda:1's"]
+
+
+def test_a_mark_tells_how_long_the_device_took_since_another() -> None:
+    """Given two marks, when the device has come to both, then the later tells the time between them."""
+    device = Device("cpu")
+    first, second, third = device.mark(), device.mark(), device.mark()
+    assert third.since(first) == pytest.approx(third.since(second) + second.since(first))
+    assert third.since(first) > 0
