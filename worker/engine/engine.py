@@ -78,7 +78,6 @@ class Engine:
         self._scheduler = Scheduler()
         self._evaluator = Evaluator(self._device)
         self._queued: deque[Pass] = deque()
-        self._last_pass_done = 0.0
         self._curves = Curves(curve_files)
         self._demand = Demand(self._curves, on_wanted)
         self._threads = 0
@@ -192,7 +191,8 @@ class Engine:
             batch = self._scheduler.next_batch(due, self._curves, self._threads)
             self._queued.append(Pass(batch, due[0] in batch, self._active, self._evaluator, self._device))
         # one goes on while the host works; a device that does not queue has done it already
-        while len(self._queued) > (1 if due and self._device.queues and not self._queued[-1].failed else 0):
+        ahead = 1 if due and self._device.queues and not self._queued[-1].failed else 0
+        while len(self._queued) > (ahead if self._active.running else 0):
             self._settle(self._queued.popleft())
         if self._active.denoised:
             self._decoder.finish_some(self._threads)
@@ -224,9 +224,7 @@ class Engine:
     def _settle(self, done: Pass) -> None:
         """Wait for a pass, learn from the time that it took, and let its requests tell of it."""
         group = done.group
-        moment = done.wait()
-        seconds = moment - max(done.started, self._last_pass_done)
-        self._last_pass_done = moment
+        seconds = done.wait()
         items = sum(running.batch_items for running in done.batch)
         self._scheduler.took(seconds, done.with_oldest)
         self._admission.computed(seconds)

@@ -1,7 +1,7 @@
 """A step of a batch: what is queued on the device at once, and what is told when the device has done it."""
 
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -9,7 +9,7 @@ from worker.engine.active import ActiveRequests
 from worker.engine.batch import Evaluator, Inputs
 from worker.engine.guidance import guided
 from worker.engine.running import RunningRequest
-from worker.hardware.devices import Device
+from worker.hardware.devices import Device, is_out_of_memory
 
 
 class Pass:
@@ -30,14 +30,14 @@ class Pass:
         self.batch = batch
         self.with_oldest = with_oldest
         self.group = batch[0].group
-        self.started = time.perf_counter()
+        self._begun = device.mark()
         self._active = active
         self._device = device
         self._errors: dict[RunningRequest, Exception] = {}
         self._checks: list[tuple[Sequence[RunningRequest], torch.Tensor]] = []
         self._colours: dict[RunningRequest, torch.Tensor] = {}
         self.out_of_memory = self._queue(evaluator)
-        self._mark = device.mark()
+        self._done = device.mark()
 
     @property
     def failed(self) -> bool:
@@ -45,9 +45,9 @@ class Pass:
         return bool(self._errors)
 
     def wait(self) -> float:
-        """Until the device has done it; the time of `time.perf_counter` then."""
-        self._mark.wait()
-        return time.perf_counter()
+        """Until the device has done it; the seconds that it was at it, whatever the host did meanwhile."""
+        self._done.wait()
+        return self._done.since(self._begun)
 
     def settle(self) -> None:
         """After `wait`: tell each request's listeners. A failure ends its own request only."""
@@ -60,9 +60,10 @@ class Pass:
         for running in self.batch:
             if running not in active:
                 continue  # it ended while the device was at it
+            if failed := self._errors.get(running):
+                active.fail(running, failed)
+                continue
             try:
-                if error := self._errors.get(running):
-                    raise error
                 running.note_step(finite[running], self._colours.get(running))
                 if running.denoised:
                     active.note_denoised(running)
@@ -70,51 +71,58 @@ class Pass:
                 active.fail(running, error)
 
     def _queue(self, evaluator: Evaluator) -> bool:
-        latents, slots = self._active.latents_of(self.batch)
-        points = latents.read(slots)
-        scales = [running.evaluation.scale for running in self.batch]
-        if any(scale != 1.0 for scale in scales):
-            points = points * self._device.tensor(scales).view(-1, 1, 1, 1)
-        timesteps = [running.evaluation.timestep for running in self.batch]
-        outcomes = evaluator.evaluate(self.batch, Inputs(points, timesteps))
+        try:
+            inputs = self._inputs()
+        except Exception as error:
+            self._errors |= dict.fromkeys(self.batch, error)
+            return is_out_of_memory(error)
+        outcomes = evaluator.evaluate(self.batch, inputs)
         for part in outcomes.parts:
             requests = self.batch[part.requests]
             if isinstance(part.predictions, Exception):
                 self._errors |= dict.fromkeys(requests, part.predictions)
                 continue
-            predictions = guided(
-                part.predictions, [running.params.guidance_scale for running in requests], self._device
-            )
-            # a sum is no number where one of its terms is none, and reads each once
-            self._checks.append((requests, self._device.fetch(predictions.flatten(1).sum(1))))
-            self._advance(requests, slots[part.requests], points[part.requests], predictions)
+            try:
+                self._advance(requests, inputs[part.requests], part.predictions)
+            except Exception as error:
+                self._errors |= dict.fromkeys(requests, error)
         return outcomes.out_of_memory
 
-    def _advance(
-        self,
-        requests: Sequence[RunningRequest],
-        slots: Sequence[int],
-        points: torch.Tensor,
-        predictions: torch.Tensor,
-    ) -> None:
-        """Take these requests past their evaluation."""
-        latents, _ = self._active.latents_of(requests)
+    def _inputs(self) -> Inputs:
+        latents, slots = self._active.latents_of(self.batch)
+        points = latents.read(slots)
+        scales = [running.evaluation.scale for running in self.batch]
+        if any(scale != 1.0 for scale in scales):
+            points = points * self._device.tensor(scales).view(-1, 1, 1, 1)
+        return Inputs(points, [running.evaluation.timestep for running in self.batch])
+
+    def _advance(self, requests: Sequence[RunningRequest], inputs: Inputs, outputs: torch.Tensor) -> None:
+        """Take these requests past their evaluation, whose batch items have these outputs."""
+        predictions = guided(outputs, [running.params.guidance_scale for running in requests], self._device)
+        # a sum is no number where one of its terms is none, and reads each once
+        self._checks.append((requests, self._device.fetch(predictions.flatten(1).sum(1))))
+        latents, slots = self._active.latents_of(requests)
         evaluations = [running.evaluation for running in requests]
         found: dict[int, torch.Tensor] = {}
         noise: dict[int, torch.Tensor] = {}
         for place, running in enumerate(requests):
-            one = slice(place, place + 1)
-            if running.evaluation.draws:
-                noise[place] = running.trajectory.noise()
-            timestep = running.evaluation.timestep
-            following = running.trajectory.advance(predictions[one])
-            running.queued += 1
-            if running.preview_due():
-                colours = running.preview(points[one], timestep, predictions[one])
-                if colours is not None:
-                    self._colours[running] = self._device.fetch(colours)
-            if following is not None:
-                found[place] = following
+            try:
+                if evaluations[place].draws:
+                    noise[place] = running.trajectory.noise()
+                following = running.trajectory.advance(predictions[place : place + 1])
+                running.queued += 1
+                if following is not None:
+                    found[place] = following
+                self._preview(running, inputs[place : place + 1], predictions[place : place + 1])
+            except Exception as error:
+                self._errors[running] = error
+                evaluations[place] = replace(evaluations[place], pattern=(), weights=())
         latents.advance(slots, evaluations, predictions, noise)
         for place, following in found.items():
             latents.write([slots[place]], following)
+
+    def _preview(self, running: RunningRequest, inputs: Inputs, prediction: torch.Tensor) -> None:
+        if running.preview_due():
+            colours = running.preview(inputs.latents, inputs.timesteps[0], prediction)
+            if colours is not None:
+                self._colours[running] = self._device.fetch(colours)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,14 +11,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from shared.catalogue.models import Catalogue
 from shared.catalogue.samplers import SAMPLERS
-from shared.errors import JobCancelled
+from shared.errors import JobCancelled, OutOfMemory
 from shared.settings import Settings
 from tests.worker.engine.stand_in import Clock, StandIn, standing_in
 from worker.engine import DenoiseRequest, Engine
-from worker.engine.batch import Evaluator
+from worker.engine.batch import Evaluator, Inputs
 from worker.engine.passes import Pass
+from worker.engine.running import RunningRequest
+from worker.engine.scheduler import Scheduler
 from worker.engine.step_times import StepTimes
 from worker.families import FAMILIES
+from worker.samplers import Trajectory
+from worker.samplers.trajectory import Planned
 
 Build = Callable[..., DenoiseRequest]
 
@@ -95,6 +99,92 @@ def test_a_request_that_ends_while_the_device_is_at_it_is_told_nothing_more(
     told = len(heard)
     assert engine.submit(request_for(steps=2), silent).result(60).image
     assert len(heard) == told
+
+
+def breaking(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the third step of the requests with the seed 13 fail there."""
+
+    def fails(batch: Sequence[RunningRequest]) -> bool:
+        return any(one.ticket.request.noise_seed == 13 and one.queued == 2 for one in batch)
+
+    forward, advance, noise = Evaluator._forward, Pass._advance, Planned.noise
+
+    def forwarded(evaluator: Evaluator, batch: Sequence[RunningRequest], inputs: Inputs) -> torch.Tensor:
+        if where == "the forward pass" and fails(batch):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(evaluator, batch, inputs)
+
+    def advanced(one: Pass, requests: Sequence[RunningRequest], inputs: Inputs, outputs: torch.Tensor) -> None:
+        due.clear()
+        due.extend(running.trajectory for running in requests if fails([running]))
+        advance(one, requests, inputs, outputs)
+
+    def drawn(trajectory: Planned) -> torch.Tensor:
+        if where == "the noise" and trajectory in due:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return noise(trajectory)
+
+    due: list[Trajectory] = []
+    monkeypatch.setattr(Evaluator, "_forward", forwarded)
+    monkeypatch.setattr(Pass, "_advance", advanced)
+    monkeypatch.setattr(Planned, "noise", drawn)
+
+
+@pytest.mark.parametrize("where", ["the forward pass", "the noise"])
+def test_a_request_that_fails_on_a_device_that_queues_fails_alone(
+    where: str, engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a request for which a step fails, when others share its passes, then it ends with its error, they have
+    their images, and the next request is served."""
+    breaking(where, monkeypatch)
+    with engine._inbox.changed:
+        failing = engine.submit(request_for(steps=6, sampler="k_euler_a", noise_seed=13), silent)
+        others = [engine.submit(request_for(steps=6, sampler="k_euler_a", noise_seed=seed), silent) for seed in (1, 2)]
+    with pytest.raises(OutOfMemory):
+        failing.result(60)
+    assert all(other.result(60).image for other in others)
+    assert engine.submit(request_for(steps=2), silent).result(60).image
+
+
+@pytest.mark.parametrize("where", ["worker.engine.passes.guided", "worker.engine.latents.Latents.read"])
+def test_no_memory_between_two_passes_ends_their_requests_only(
+    where: str, engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given no memory for what stands between two passes, when that fails, then the requests of the pass end with it,
+    and the engine goes on."""
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, full)
+        with pytest.raises(OutOfMemory):
+            engine.submit(request_for(steps=3), silent).result(60)
+    assert engine.submit(request_for(steps=3), silent).result(60).image
+
+
+def test_no_pass_is_left_when_nobody_is(engine: Engine, clock: Clock, request_for: Build) -> None:
+    """Given two passes of a request under way, when its listener ends it, then the second is waited for as well, and
+    not with the next request, however late that comes."""
+
+    def object_at_two(step: int, _steps: int) -> None:
+        if step == 2:
+            raise JobCancelled("Enough.")
+
+    with pytest.raises(JobCancelled):
+        engine.submit(request_for(steps=6), object_at_two).result(60)
+    engine.stop()
+    assert Counter(clock.events) == {"pass": 3, "wait": 3}
+
+
+def test_a_pass_takes_what_the_device_took(engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a host that is elsewhere while a pass is under way, when the pass's time is noted, then it is that between
+    the device's marks, and not that until the host came."""
+    noted: list[float] = []
+    monkeypatch.setattr("tests.worker.engine.stand_in._Mark.since", lambda *_: 0.25)
+    monkeypatch.setattr(Scheduler, "took", lambda _, seconds, __: noted.append(seconds))
+    engine.submit(request_for(steps=3), silent).result(60)
+    assert noted == [0.25] * 3
 
 
 class Waits(TorchDispatchMode):
