@@ -28,8 +28,9 @@ class ActiveRequests:
     def begin(self, running: RunningRequest) -> None:
         """Let a request in; its latents have their place from now on."""
         shape = running.latents.shape[1:]
-        latents = self._latents.setdefault(shape, Latents(shape, self._device))
+        latents = self._latents.get(shape) or Latents(shape, self._device)
         self._slots[running] = latents.add(running.latents, running.trajectory.registers)
+        self._latents[shape] = latents  # now that there was memory for it
         self.running.append(running)
 
     def to_queue(self) -> list[RunningRequest]:
