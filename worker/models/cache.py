@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -47,7 +46,9 @@ class CheckpointCache:
         self._downloads = Downloads(settings)
         self._preparation = Preparation(settings, device, profile)
         self._offloader = Offloader(device) if profile.offload else None
-        self._loaded: OrderedDict[tuple[str, Precision], Checkpoint] = OrderedDict()
+        # least recently used first; other threads read it while it changes, and no step of an OrderedDict's iterator is
+        # safe from that
+        self._loaded: dict[tuple[str, Precision], Checkpoint] = {}
         self._signatures: dict[tuple[str, Precision], _Signature] = {}
         self._weights: dict[str, tuple[_Signature, int]] = {}
         # what was tried and found broken, until its files change
@@ -101,7 +102,8 @@ class CheckpointCache:
             # made ready for this device, it may take more than its files did
             self._make_room(0, [*in_use, loaded])
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
-        self._loaded.move_to_end(key)
+        if next(reversed(self._loaded)) != key:
+            self._loaded[key] = self._loaded.pop(key)
         return self._loaded[key]
 
     def _forget_replaced(self, key: tuple[str, Precision], place: Path | None, in_use: Collection[Checkpoint]) -> None:

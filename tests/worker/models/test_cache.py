@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -63,6 +64,28 @@ def test_the_least_recently_used_model_goes_first(settings: Settings, catalogue:
     assert cache.names() == ["tiny-sd1", "tiny-sd2"]
     cache.get("tiny-sd1", FULL, ())
     assert cache.names() == ["tiny-sd1"]
+
+
+def test_a_cache_is_read_while_it_changes(settings: Settings, catalogue: Catalogue) -> None:
+    """Given two models in memory, when another is used while a thread looks through them, then that thread sees both.
+
+    A thread is interrupted wherever it runs Python, as it does where it takes the hash of a precision.
+    """
+    meanwhile = list[Callable[[], object]]()
+
+    class Interrupted(Precision):
+        def __hash__(self) -> int:
+            if meanwhile:
+                meanwhile.pop()()
+            return hash(self.word)
+
+    cache = cache_of(settings, catalogue, 2**40)
+    cache.get("tiny-sd1", Interrupted("full", torch.float32, torch.float32), ())
+    cache.get("tiny-sd2", FULL, ())
+    meanwhile.append(lambda: cache.get("tiny-sd1", Interrupted("full", torch.float32, torch.float32), ()))
+    assert cache.scheduler_config("tiny-sd2") is not None
+    meanwhile.append(lambda: cache.get("tiny-sd2", FULL, ()))
+    assert cache.names() == ["tiny-sd1", "tiny-sd2"]
 
 
 def test_half_precision_files_are_computed_in_full_on_a_cpu(own_models: Settings, catalogue: Catalogue) -> None:
