@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def ratio(found: dict[str, Side], command: str, rounds: int) -> dict[str, Any]:
 def images(found: dict[str, Side], count: int) -> dict[str, Any]:
     """How far the images of both are from each other."""
     with tempfile.TemporaryDirectory() as folder:
-        drawn = {}
+        drawn: dict[str, list[Any]] = {}
         for name, side in found.items():
             file = Path(folder, f"{len(drawn)}.npz")
             side.do(f"draw {count} {file}")
@@ -117,7 +117,7 @@ def main(before: str, count: int, rounds: int, precision: str | None, name: str)
     console, busy = Console(stderr=True), os.getloadavg()[0]
     results: dict[str, Any] = {"before": before, "precision": precision or "the default here"}
     with sides(before, precision) as found:
-        parts = {
+        parts: dict[str, Callable[[], Any]] = {
             "one alone": lambda: ratio(found, "alone", 2 * rounds),
             "16 at once": lambda: ratio(found, "many 16", rounds),
             "images": lambda: images(found, count),
