@@ -74,19 +74,25 @@ class Pass:
         try:
             inputs = self._inputs()
         except Exception as error:
-            self._errors |= dict.fromkeys(self.batch, error)
+            self._end(self.batch, error)
             return is_out_of_memory(error)
         outcomes = evaluator.evaluate(self.batch, inputs)
         for part in outcomes.parts:
             requests = self.batch[part.requests]
             if isinstance(part.predictions, Exception):
-                self._errors |= dict.fromkeys(requests, part.predictions)
+                self._end(requests, part.predictions)
                 continue
             try:
                 self._advance(requests, inputs[part.requests], part.predictions)
             except Exception as error:
-                self._errors |= dict.fromkeys(requests, error)
+                self._end(requests, error)
         return outcomes.out_of_memory
+
+    def _end(self, requests: Sequence[RunningRequest], error: Exception) -> None:
+        """These requests end with this error once the pass is settled."""
+        # the frames of what failed hold the tensors that must make room
+        kept = error.with_traceback(None) if is_out_of_memory(error) else error
+        self._errors |= dict.fromkeys(requests, kept)
 
     def _inputs(self) -> Inputs:
         latents, slots = self._active.latents_of(self.batch)
@@ -115,7 +121,7 @@ class Pass:
                     found[place] = following
                 self._preview(running, inputs[place : place + 1], predictions[place : place + 1])
             except Exception as error:
-                self._errors[running] = error
+                self._end([running], error)
                 evaluations[place] = replace(evaluations[place], pattern=(), weights=())
         latents.advance(slots, evaluations, predictions, noise)
         for place, following in found.items():

@@ -1,6 +1,8 @@
 """Between two forward passes: the host is ahead of the device, and waits for it once a step."""
 
+import gc
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -161,6 +163,27 @@ def test_no_memory_between_two_passes_ends_their_requests_only(
         with pytest.raises(OutOfMemory):
             engine.submit(request_for(steps=3), silent).result(60)
     assert engine.submit(request_for(steps=3), silent).result(60).image
+
+
+def test_what_found_no_memory_keeps_none(engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given no memory between two passes, when their request has ended, then what it had there is free at once."""
+    had: list[weakref.ref[torch.Tensor]] = []
+
+    def full(*_: Any) -> torch.Tensor:
+        large = torch.ones(8)
+        had.append(weakref.ref(large))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    gc.disable()
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr("worker.engine.passes.guided", full)
+            with pytest.raises(OutOfMemory):
+                engine.submit(request_for(steps=3), silent).result(60)
+        assert engine.submit(request_for(steps=3), silent).result(60).image
+        assert [one() for one in had] == [None]
+    finally:
+        gc.enable()
 
 
 def test_no_pass_is_left_when_nobody_is(engine: Engine, clock: Clock, request_for: Build) -> None:
