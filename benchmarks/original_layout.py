@@ -1,6 +1,6 @@
 """The original layout of CompVis and Stability AI, made of the diffusers parts: their names, turned back.
 
-Written from the structure of the two layouts, independently of the conversion that reads such files.
+Written from the structure of the layouts, independently of the conversion that reads such files.
 """
 
 import re
@@ -14,6 +14,8 @@ _LAYERS = 2
 _UNET_TOP = {
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "conv_in": "input_blocks.0.0",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
@@ -36,10 +38,20 @@ _OPEN_CLIP = {
 }
 
 
-def original(parts: Mapping[str, Any], second: bool) -> Weights:
-    """All weights under their original names, and what else such files hold."""
-    text = _open_clip(parts["text_encoder"].state_dict()) if second else _clip(parts["text_encoder"].state_dict())
-    unet = {f"model.diffusion_model.{_unet(name)}": weight for name, weight in parts["unet"].state_dict().items()}
+def original(parts: Mapping[str, Any], second: bool = False) -> Weights:
+    """All weights under their original names, and what else such files hold.
+
+    `second`: as 2.x has them. Parts with two text encoders are those of XL.
+    """
+    texts = {name: part.state_dict() for name, part in parts.items() if name.startswith("text_encoder")}
+    if xl := "text_encoder_2" in texts:
+        text = _clip(texts["text_encoder"], "conditioner.embedders.0.transformer.")
+        text |= _open_clip(texts["text_encoder_2"], "conditioner.embedders.1.model.")
+    elif second:
+        text = _with_a_layer_more(_open_clip(texts["text_encoder"], "cond_stage_model.model."))
+    else:
+        text = _clip(texts["text_encoder"], "cond_stage_model.transformer.")
+    unet = {f"model.diffusion_model.{_unet(name, xl)}": weight for name, weight in parts["unet"].state_dict().items()}
     vae = {f"first_stage_model.{_vae(name)}": weight for name, weight in parts["vae"].state_dict().items()}
     for name in vae:
         # convolutions of one pixel, where diffusers has linear layers
@@ -51,7 +63,8 @@ def original(parts: Mapping[str, Any], second: bool) -> Weights:
     }
 
 
-def _unet(name: str) -> str:
+def _unet(name: str, attention_first: bool) -> str:
+    """`attention_first`: whether the first block of the way up has attention, as in XL."""
     for ours, theirs in _UNET_TOP.items():
         if name.startswith(f"{ours}."):
             return name.replace(ours, theirs, 1)
@@ -64,8 +77,9 @@ def _unet(name: str) -> str:
             return f"input_blocks.{(block + 1) * (_LAYERS + 1)}.0.op.{rest.removeprefix('conv.')}"
         return f"input_blocks.{1 + block * (_LAYERS + 1) + number}.{int(kind == 'attentions')}.{_within(kind, rest)}"
     if kind == "upsamplers":
-        # after the attention where there is one: the first block has none
-        return f"output_blocks.{block * (_LAYERS + 1) + _LAYERS}.{1 if block == 0 else 2}.{rest}"
+        # after the attention where there is one
+        place = 2 if block or attention_first else 1
+        return f"output_blocks.{block * (_LAYERS + 1) + _LAYERS}.{place}.{rest}"
     return f"output_blocks.{block * (_LAYERS + 1) + number}.{int(kind == 'attentions')}.{_within(kind, rest)}"
 
 
@@ -101,18 +115,14 @@ def _vae(name: str) -> str:
     return f"{coder}.{side}.{level}.{side}sample.{last}"
 
 
-def _clip(weights: Weights) -> Weights:
-    named = {
-        f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}": weight
-        for name, weight in weights.items()
-    }
-    return named | {"cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
+def _clip(weights: Weights, prefix: str) -> Weights:
+    named = {f"{prefix}text_model.{name.removeprefix('text_model.')}": weight for name, weight in weights.items()}
+    return named | {f"{prefix}text_model.embeddings.position_ids": torch.arange(77)[None]}
 
 
-def _open_clip(weights: Weights) -> Weights:
-    """OpenCLIP's names, with a last layer that Stable Diffusion 2.x does not use."""
+def _open_clip(weights: Weights, prefix: str) -> Weights:
+    """OpenCLIP's names; a projection is the other way round there, and one that is not used is random."""
     weights = {name.removeprefix("text_model."): weight for name, weight in weights.items()}
-    prefix = "cond_stage_model.model."
     named = {
         f"{prefix}token_embedding.weight": weights["embeddings.token_embedding.weight"],
         f"{prefix}positional_embedding": weights["embeddings.position_embedding.weight"],
@@ -121,17 +131,20 @@ def _open_clip(weights: Weights) -> Weights:
         f"{prefix}logit_scale": torch.tensor(4.6),
     }
     width = named[f"{prefix}ln_final.bias"].shape[0]
-    named[f"{prefix}text_projection"] = torch.randn(width, width)
-    for layer in range(24):
-        source = f"encoder.layers.{min(layer, 22)}."
-        target = f"{prefix}transformer.resblocks.{layer}."
+    projection = weights.get("text_projection.weight")
+    named[f"{prefix}text_projection"] = torch.randn(width, width) if projection is None else projection.T
+    for layer in range(len({name.split(".")[2] for name in weights if name.startswith("encoder.layers.")})):
+        source, target = f"encoder.layers.{layer}.", f"{prefix}transformer.resblocks.{layer}."
         for ours, theirs in _OPEN_CLIP.items():
             for end in ("weight", "bias"):
                 named[f"{target}{theirs}.{end}"] = weights[f"{source}{ours}.{end}"]
         for end in ("weight", "bias"):
             parts = [weights[f"{source}self_attn.{part}_proj.{end}"] for part in "qkv"]
             named[f"{target}attn.in_proj_{end}"] = torch.cat(parts)
-        if layer == 23:
-            for name in [each for each in named if each.startswith(target)]:
-                named[name] = torch.randn_like(named[name])
     return named
+
+
+def _with_a_layer_more(named: Weights) -> Weights:
+    """A last layer that Stable Diffusion 2.x does not use."""
+    last = {name: weight for name, weight in named.items() if ".resblocks.22." in name}
+    return named | {name.replace(".22.", ".23."): torch.randn_like(weight) for name, weight in last.items()}

@@ -10,7 +10,10 @@ class FamilyFacts:
     """Facts of one family.
 
     Latents are `(B, latent_channels, H / downsampling_factor, W / downsampling_factor)`. Both sides of an image are
-    multiples of `size_step` pixels; `native_size` is that of a model whose entry states none.
+    multiples of `size_step` pixels; `native_size` is that of a model whose entry states none, and `max_size` the most
+    pixels a side of a model that no entry names.
+
+    `addition_embed_type` is what the config of its denoiser says of inputs beside the text, None where there are none.
 
     The others are folders of a model in the diffusers layout, each with the class that reads it: of diffusers for the
     denoiser, of transformers for text encoders and, in the same order, their tokenizers.
@@ -20,6 +23,8 @@ class FamilyFacts:
     downsampling_factor: int
     size_step: int
     native_size: int
+    max_size: int
+    addition_embed_type: str | None
     denoiser: tuple[str, str]
     text_encoders: Mapping[str, str]
     tokenizers: Mapping[str, str]
@@ -30,13 +35,30 @@ _SD1 = FamilyFacts(
     downsampling_factor=8,
     size_step=8,
     native_size=512,
+    max_size=1024,
+    addition_embed_type=None,
     denoiser=("unet", "UNet2DConditionModel"),
     text_encoders=MappingProxyType({"text_encoder": "CLIPTextModel"}),
     tokenizers=MappingProxyType({"tokenizer": "CLIPTokenizer"}),
 )
 
+_SDXL = FamilyFacts(
+    latent_channels=4,
+    downsampling_factor=8,
+    size_step=8,
+    native_size=1024,
+    max_size=2048,
+    addition_embed_type="text_time",
+    denoiser=("unet", "UNet2DConditionModel"),
+    text_encoders=MappingProxyType({
+        "text_encoder": "CLIPTextModel", "text_encoder_2": "CLIPTextModelWithProjection",
+    }),
+    tokenizers=MappingProxyType({"tokenizer": "CLIPTokenizer", "tokenizer_2": "CLIPTokenizer"}),
+)  # fmt: skip
+
 FAMILY_FACTS: Mapping[str, FamilyFacts] = MappingProxyType({
     "sd1": _SD1,
     # the same parts, of other widths
     "sd2": _SD1,
+    "sdxl": _SDXL,
 })  # fmt: skip

@@ -1,7 +1,7 @@
 """What a folder in the diffusers layout is, from its configs and the names of its files."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,10 @@ def _nothing(value: Any, _: FamilyFacts) -> bool:
     return not value
 
 
+def _addition(value: Any, facts: FamilyFacts) -> bool:
+    return bool(value == facts.addition_embed_type)
+
+
 _UNET = "unet"
 _CHECKS = (
     _Check(_UNET, "in_channels", _latent,
@@ -54,8 +58,8 @@ _CHECKS = (
     _Check(_UNET, "out_channels", _latent, f"gives {{value}} channels, which no VAE here reads; {_TEXT_TO_IMAGE}"),
     _Check(_UNET, "time_cond_proj_dim", _absent,
            f"is a latent consistency model, which takes its guidance as an input; {_TEXT_TO_IMAGE}"),
-    _Check(_UNET, "addition_embed_type", _absent,
-           f"takes a further input ({{value}}), as Stable Diffusion XL does; {_TEXT_TO_IMAGE}"),
+    _Check(_UNET, "addition_embed_type", _addition,
+           f"takes other inputs beside the text ({{value}}) than its family; {_TEXT_TO_IMAGE}"),
     _Check(_UNET, "class_embed_type", _absent, f"takes a class or an image beside the text; {_TEXT_TO_IMAGE}"),
     _Check(_UNET, "num_class_embeds", _absent, f"takes a class or a noise level beside the text; {_TEXT_TO_IMAGE}"),
     _Check(_UNET, "encoder_hid_dim", _absent, f"takes an image or another text encoder; {_TEXT_TO_IMAGE}"),
@@ -65,7 +69,9 @@ _CHECKS = (
     _Check(_VAE, "latents_mean", _nothing, f"has the VAE of another family (latents_mean); {_TEXT_TO_IMAGE}"),
 )  # fmt: skip
 # of these the engine knows every input; a family that is added answers for its own
-_CHECKED = ("sd1", "sd2")
+_CHECKED = ("sd1", "sd2", "sdxl")
+# original height and width, crop, target height and width; a refiner is told five numbers
+_SIZES_TOLD = 6
 
 
 def is_folder_of_parts(folder: Path) -> bool:
@@ -85,6 +91,8 @@ def recognise_folder(folder: Path) -> FileFacts:
     except NotUsable as broken:
         return FileFacts(kind=CHECKPOINT, sentence=str(broken), refusal=str(broken))
     family = _PIPELINES.get(str(index.get("_class_name", "")), "")
+    if family == "sdxl-refiner" and text:
+        family = "sdxl"  # a refiner has the second text encoder alone
     if not family:
         second = unet.get("use_linear_projection") or text.get("hidden_act") == "gelu"
         family = "sd2" if second else "sd1"
@@ -136,10 +144,18 @@ def _check_configs(folder: Path, facts: FamilyFacts) -> None:
         value = configs[check.part].get(check.key)
         if not check.fits(value, facts):
             raise NotUsable(check.sentence.format(value=value))
-    width, text = configs[_UNET].get("cross_attention_dim"), configs[next(iter(facts.text_encoders))].get("hidden_size")
-    if isinstance(width, int) and isinstance(text, int) and width != text:
+    unet, texts = configs[_UNET], [configs[part] for part in facts.text_encoders]
+    _check_width(unet.get("cross_attention_dim"), [text.get("hidden_size") for text in texts], "texts")
+    if facts.addition_embed_type is not None:
+        widths = [texts[-1].get("projection_dim"), *[unet.get("addition_time_embed_dim")] * _SIZES_TOLD]
+        _check_width(unet.get("projection_class_embeddings_input_dim"), widths, "pooled texts with sizes")
+
+
+def _check_width(wanted: Any, given: Sequence[Any], what: str) -> None:
+    if all(isinstance(width, int) for width in (wanted, *given)) and wanted != sum(given):
         raise NotUsable(
-            f"has a UNet for texts {width} wide and a text encoder {text} wide: they are of two models; fetch one again"
+            f"has a UNet for {what} {wanted} wide and text encoders for {sum(given)}: they are of two models; fetch"
+            " one again"
         )
 
 

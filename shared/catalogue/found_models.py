@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from shared.catalogue.families import FAMILY_FACTS
+from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
 from shared.catalogue.folder import check_folder
 from shared.catalogue.kinds import CHECKPOINT, DENOISER, VAE
 from shared.catalogue.layouts import LAYOUTS, layout_name
@@ -16,7 +16,6 @@ from shared.catalogue.scan import FoundModel
 from shared.catalogue.tensors import NotUsable
 from shared.catalogue.weights_file import SINGLE_FILES
 
-_LARGEST = 1024
 _MODELS = (CHECKPOINT, DENOISER)
 _SIZE_IN_NAME = re.compile(r"(?<!\d)(512|768|1024)(?!\d)")
 
@@ -98,7 +97,7 @@ def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]
         family=facts.family or "unknown",
         configs=configs,
         native_size=native_size,
-        max_size=max(_LARGEST, native_size),
+        max_size=max(_facts(facts.family).max_size, native_size),
         prediction=prediction,
         path=found.path,
         shown=found.shown,
@@ -124,8 +123,12 @@ def _native_size(found: FoundModel, configs: tuple[str, ...]) -> int:
         return int(said[1])
     if configs and found.facts.prediction:
         return LAYOUTS[configs[0]].native_size
-    family = FAMILY_FACTS.get(found.facts.family)
-    return family.native_size if family else 512
+    return _facts(found.facts.family).native_size
+
+
+def _facts(family: str) -> FamilyFacts:
+    """Those of the first family, where this one is unknown here."""
+    return FAMILY_FACTS.get(family) or next(iter(FAMILY_FACTS.values()))
 
 
 def _checked(model: Model, found: FoundModel, others: Sequence[FoundModel], claimed_family: str | None) -> Model:
@@ -168,7 +171,11 @@ def _donors(found: FoundModel, others: Sequence[FoundModel], family: str) -> dic
     vaes = [each for each in files if each.facts.kind == VAE and not each.facts.sentence.startswith("is a tiny")]
     begin = str(found.path.with_suffix(".vae."))
     beside = [each for each in vaes if str(each.path).startswith(begin)]
-    fitting = [each for each in vaes if each.facts.family in (family, "") and "xl" not in each.name.lower()]
+    # of the two kinds of VAE only the name tells
+    fitting = [
+        each for each in vaes
+        if each.facts.family in (family, "") and ("xl" in each.name.lower()) == (family == "sdxl")
+    ]  # fmt: skip
     for part in found.facts.lacks:
         givers = [each for each in whole if part not in each.facts.lacks]
         if part == "VAE":

@@ -21,6 +21,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType({
     "v1-inference-v.yaml": Layout("sd1", V_PREDICTION, 512),
     "v2-inference.yaml": Layout("sd2", EPSILON, 512),
     "v2-inference-v.yaml": Layout("sd2", V_PREDICTION, 768),
+    "sd_xl_base.yaml": Layout("sdxl", EPSILON, 1024),
+    "sd_xl_v.yaml": Layout("sdxl", V_PREDICTION, 1024),
 })  # fmt: skip
 """Each has a file of the same stem in `worker/models/layouts`, with what shapes cannot tell."""
 

@@ -33,7 +33,7 @@ def records(service: Service) -> set[bytes]:
         ("/generate", GOOD | {"H": 1024}, {"H"}),
         ("/generate", GOOD | {"scale": float("nan"), "ddim_eta": float("inf")}, {"scale", "ddim_eta"}),
         ("/generate", GOOD | {"promt": "x", "steps": 3}, {"promt", "steps"}),
-        ("/generate", GOOD | {"ckpt": "sdxl", "sampler": "magic"}, {"ckpt", "sampler"}),
+        ("/generate", GOOD | {"ckpt": "nosuch", "sampler": "magic"}, {"ckpt", "sampler"}),
         ("/generate", GOOD | {"config": "v2-inference.yaml"}, {"config"}),
         ("/generate", GOOD | {"outdir": "../../etc", "from-file": "/etc/passwd"}, {"outdir", "from-file"}),
         ("/generate", GOOD | {"from-file": "nothing.txt"}, {"from-file"}),

@@ -12,11 +12,11 @@ import torch
 from shared.catalogue.models import Catalogue, Model, load_catalogue
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings
+from tests.worker.tiny_tokenizer import write_tokenizer
+from tests.worker.xl_models import write_tiny_xl, write_xl_layout
 from worker.engine import DenoiseRequest, Engine
 
 WIDTH = 16
-# the whole words of the tests; any other text is spelled out letter by letter
-WORDS = ("cat", "dog", "red", "blue", "the", "photo", "white", "duck", "tabby")
 SCHEDULER = {
     "_class_name": "PNDMScheduler",
     "_diffusers_version": "0.42.1",
@@ -38,34 +38,12 @@ LAYOUTS = {
 MODELS = {"tiny-sd1": ("sd1", "<|endoftext|>", "epsilon"), "tiny-sd2": ("sd2", "!", "v_prediction")}
 
 
-def _write_tokenizer(folder: Path, pad_token: str) -> None:
-    """A CLIP tokenizer with a small vocabulary: all printable ASCII, and the merges that make up `WORDS`."""
-    letters = [chr(code) for code in range(33, 127)]
-    merges: list[tuple[str, str]] = []
-    for word in WORDS:
-        parts = [*word[:-1], word[-1] + "</w>"]
-        while len(parts) > 1:
-            pair = (parts[0], parts[1])
-            if pair not in merges:
-                merges.append(pair)
-            parts = [pair[0] + pair[1], *parts[2:]]
-    entries = [*letters, *(letter + "</w>" for letter in letters), *(a + b for a, b in merges)]
-    entries += ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}
-    folder.mkdir(parents=True)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges))
-    marks = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": pad_token, **marks}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-
-
 def write_tiny_model(folder: Path, pad_token: str, prediction_type: str, seed: int = 0) -> None:
     """Write a complete model folder: tokenizer, text encoder, UNet, VAE, scheduler config."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    _write_tokenizer(folder / "tokenizer", pad_token)
+    write_tokenizer(folder / "tokenizer", pad_token)
     vocabulary = json.loads((folder / "tokenizer" / "vocab.json").read_text())
     torch.manual_seed(seed)
     text_config = CLIPTextConfig(
@@ -113,7 +91,7 @@ def write_layout(folder: Path, family: str, pad_token: str, prediction_type: str
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    _write_tokenizer(folder / "tokenizer", pad_token)
+    write_tokenizer(folder / "tokenizer", pad_token)
     vocabulary = json.loads((folder / "tokenizer" / "vocab.json").read_text())
     second = family == "sd2"
     torch.manual_seed(1)
@@ -162,19 +140,22 @@ def write_layout(folder: Path, family: str, pad_token: str, prediction_type: str
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A MODELS_DIR with both tiny models and both layouts."""
+    """A MODELS_DIR with the tiny models and the layouts of all families."""
     root = tmp_path_factory.mktemp("models")
     for name, (_, pad_token, prediction_type) in MODELS.items():
         write_tiny_model(root / name, pad_token, prediction_type)
     for name, layout in LAYOUTS.items():
         write_layout(root / name, *layout)
+    write_tiny_xl(root / "tiny-sdxl")
+    write_xl_layout(root / "layout-sdxl")
     return root
 
 
 @pytest.fixture(scope="session")
 def catalogue() -> Catalogue:
     """All of them, the trained demo model, and one whose weights are nowhere."""
-    families = {name: family for name, (family, _, _) in (MODELS | LAYOUTS).items()} | {"absent": "sd1"}
+    families = {name: family for name, (family, _, _) in (MODELS | LAYOUTS).items()}
+    families |= {"tiny-sdxl": "sdxl", "layout-sdxl": "sdxl", "absent": "sd1"}
     models = {
         name: Model(name, name, (), f"hub:nobody/{name}", family, ("v1-inference.yaml",), 64, 512)
         for name, family in families.items()

@@ -98,7 +98,7 @@ def test_an_image_does_not_depend_on_who_shares_its_passes(
     # all that wait, whether it pays on this machine at this moment or not
     monkeypatch.setattr(StepTimes, "share", lambda _, items: len(items))
     rng = random.Random(seed)
-    models = ("demo",) if trained else ("tiny-sd1", "tiny-sd1", "tiny-sd2")
+    models = ("demo",) if trained else ("tiny-sd1", "tiny-sd2", "tiny-sdxl")
     sides = (64, 128, 192) if trained else (64, 96)
     requests = [random_request(rng, models, PROMPTS, sides, most_steps) for _ in range(32)]
     solo = alone(engine, requests)

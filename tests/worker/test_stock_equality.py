@@ -1,9 +1,11 @@
 """Our images are the stock diffusers pipelines' images, and our latents theirs before the decoder."""
 
 import copy
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,24 @@ from PIL import Image
 
 from demo_model.release import WEIGHTS
 from shared.catalogue.samplers import SAMPLERS
+from tests.worker.xl_models import XL_INDEX
 from worker.engine import DenoiseRequest, Engine
 
 pytestmark = pytest.mark.slow
 
 STOCK = [name for name, sampler in SAMPLERS.items() if not sampler.implementation.startswith("own:")]
 SEED = 2**63 - 1
+SD, XL = diffusers.StableDiffusionPipeline, diffusers.StableDiffusionXLPipeline
+IMAGE_TO_IMAGE: Mapping[type, Any] = {
+    SD: diffusers.StableDiffusionImg2ImgPipeline,
+    XL: diffusers.StableDiffusionXLImg2ImgPipeline,
+}
+OPTIONS: Mapping[type, Callable[[Any], dict[str, Any]]] = {
+    SD: lambda _: {"requires_safety_checker": False},
+    XL: lambda pipeline: {
+        "force_zeros_for_empty_prompt": pipeline.config.force_zeros_for_empty_prompt, "add_watermarker": False,
+    },
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +44,35 @@ def pipelines(models_dir: Path) -> Callable[[str], Any]:
 
     def load(model: str) -> Any:
         if model not in loaded:
-            from transformers import CLIPTextModel, CLIPTokenizer
-
-            folder = str(folder_of(model, models_dir))
-            loaded[model] = diffusers.StableDiffusionPipeline(
-                unet=diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=torch.float32),
-                vae=diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=torch.float32),
-                text_encoder=CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32),
-                tokenizer=CLIPTokenizer.from_pretrained(f"{folder}/tokenizer"),
-                scheduler=diffusers.DDIMScheduler.from_pretrained(folder, subfolder="scheduler"),
-                safety_checker=None,
-                feature_extractor=None,
-                requires_safety_checker=False,
-            )
+            folder = folder_of(model, models_dir)
+            loaded[model] = stock_pipeline(folder, json.loads((folder / "model_index.json").read_text()))
             loaded[model].set_progress_bar_config(disable=True)
         return loaded[model]
 
     return load
+
+
+def stock_pipeline(place: Path, index: Mapping[str, Any]) -> Any:
+    """The pipeline that a model in the diffusers layout names, over its parts in float32."""
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+    folder = str(place)
+    parts = {
+        "unet": diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet", dtype=torch.float32),
+        "vae": diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae", dtype=torch.float32),
+        "text_encoder": CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32),
+        "tokenizer": CLIPTokenizer.from_pretrained(f"{folder}/tokenizer"),
+        "scheduler": diffusers.DDIMScheduler.from_pretrained(folder, subfolder="scheduler"),
+    }
+    if index["_class_name"] != "StableDiffusionXLPipeline":
+        return diffusers.StableDiffusionPipeline(
+            **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        )
+    second = CLIPTextModelWithProjection.from_pretrained(folder, subfolder="text_encoder_2", dtype=torch.float32)
+    return diffusers.StableDiffusionXLPipeline(
+        **parts, text_encoder_2=second, tokenizer_2=CLIPTokenizer.from_pretrained(f"{folder}/tokenizer_2"),
+        force_zeros_for_empty_prompt=index["force_zeros_for_empty_prompt"], add_watermarker=False,
+    )  # fmt: skip
 
 
 def folder_of(model: str, models_dir: Path) -> Path:
@@ -66,21 +92,22 @@ def stock_image(pipeline: Any, models_dir: Path, request: DenoiseRequest, image:
     """What the stock pipeline makes of the request, with the scheduler of our table."""
     params = request.params
     scheduler = copy.deepcopy(stock_scheduler(params.sampler, folder_of(params.model, models_dir)))
-    arguments = {
+    arguments: dict[str, Any] = {
         "prompt": request.prompt,
-        "negative_prompt": params.negative_prompt,
+        # what the stock pipeline of XL takes for none at all
+        "negative_prompt": params.negative_prompt or None,
         "num_inference_steps": params.steps,
         "guidance_scale": params.guidance_scale,
         "eta": params.eta,
         "generator": torch.Generator("cpu").manual_seed(SEED),
     }
     parts = {**pipeline.components, "scheduler": scheduler}
+    kind = type(pipeline) if image is None else IMAGE_TO_IMAGE[type(pipeline)]
     if image is None:
-        stock = diffusers.StableDiffusionPipeline(**parts, requires_safety_checker=False)
         arguments |= {"width": params.width, "height": params.height}
     else:
-        stock = diffusers.StableDiffusionImg2ImgPipeline(**parts, requires_safety_checker=False)
         arguments |= {"image": image, "strength": params.strength}
+    stock = kind(**parts, **OPTIONS[type(pipeline)](pipeline))
     stock.set_progress_bar_config(disable=True)
     made: Image.Image = stock(**arguments).images[0]
     return made
@@ -109,7 +136,7 @@ def latents(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 FEW = ("ddim", "k_euler_a", "k_dpmpp_2m_ka")
 CASES = [
     pytest.param(model, sampler, marks=[] if model.startswith("tiny") or sampler in FEW else pytest.mark.full)
-    for model in ("tiny-sd1", "tiny-sd2", "layout-sd15", "layout-sd21v", "demo")
+    for model in ("tiny-sd1", "tiny-sd2", "tiny-sdxl", "layout-sd15", "layout-sd21v", "layout-sdxl", "demo")
     for sampler in STOCK
 ]
 
@@ -140,8 +167,40 @@ def test_images_equal_those_of_the_stock_pipelines(
         init_image=image,
         strength=0.7 if image else 1.0,
     )
+    assert_equal_to_stock(engine, wanted, pipelines(model), models_dir, latents)
+
+
+@pytest.mark.parametrize("kind", ["txt2img", "img2img"])
+@pytest.mark.parametrize("zeros", [True, False])
+def test_an_empty_negative_prompt_of_xl_is_what_the_stock_pipeline_makes_of_none(
+    zeros: bool,
+    kind: str,
+    engine: Engine,
+    models_dir: Path,
+    request_for: Callable[..., DenoiseRequest],
+    latents: list[torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Given no negative prompt, when XL draws, then it is guided away from zeros, or where the model's index says so
+    from the empty text."""
+    wanted = request_for(
+        model="tiny-sdxl", negative_prompt="", sampler="k_euler", noise_seed=SEED, step_seed=SEED,
+        init_image=gradient(64, 64) if kind == "img2img" else None, strength=0.7 if kind == "img2img" else 1.0,
+    )  # fmt: skip
+    pipeline = stock_pipeline(folder_of("tiny-sdxl", models_dir), XL_INDEX | {"force_zeros_for_empty_prompt": zeros})
+    engine.submit(wanted, lambda _step, _steps: None).result(60)
+    latents.clear()
+    checkpoint = next(each for each in engine._cache._loaded.values() if each.model.name == "tiny-sdxl")
+    parts = dataclasses.replace(checkpoint.parts, pipeline_config={"force_zeros_for_empty_prompt": zeros})
+    monkeypatch.setattr(checkpoint, "parts", parts)
+    assert_equal_to_stock(engine, wanted, pipeline, models_dir, latents)
+
+
+def assert_equal_to_stock(
+    engine: Engine, wanted: DenoiseRequest, pipeline: Any, models_dir: Path, latents: list[torch.Tensor]
+) -> None:
     ours = engine.submit(wanted, lambda _step, _steps: None).result(60).image
-    stock = stock_image(pipelines(model), models_dir, wanted, image)
+    stock = stock_image(pipeline, models_dir, wanted, wanted.init_image)
     assert len(latents) == 2
     assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
     # a plan sums in another order than its scheduler, wider layers too: now and then that turns a rounding

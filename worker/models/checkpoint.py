@@ -21,8 +21,8 @@ from worker.models.offload import Offloader
 class Parts:
     """What a model is made of: the diffusers and transformers classes, in evaluation mode.
 
-    Text encoders and tokenizers are under the names of their folders in the diffusers layout. `remarks` are what every
-    result of the model must say.
+    Text encoders and tokenizers are under the names of their folders in the diffusers layout. `pipeline_config` is what
+    the model's index says of its use, empty for a single file. `remarks` are what every result of the model must say.
     """
 
     denoiser: Any
@@ -30,6 +30,7 @@ class Parts:
     text_encoders: Mapping[str, Any]
     tokenizers: Mapping[str, Any]
     scheduler_config: Mapping[str, Any]
+    pipeline_config: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
     @property
@@ -56,7 +57,7 @@ class Checkpoint:
     """What every result of this model must say."""
     conditionings: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
     """What the denoiser is told by the requests under way, by their `ConditioningInputs`; the engine fills it."""
-    encodings: OrderedDict[Hashable, torch.Tensor] = field(default_factory=OrderedDict)
+    encodings: OrderedDict[Hashable, tuple[torch.Tensor, ...]] = field(default_factory=OrderedDict)
     """Text encodings made before; `worker.text` fills it."""
 
     @cached_property

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from shared.catalogue.families import FamilyFacts
-from shared.catalogue.folder import check_folder, require_weights, weights_files
+from shared.catalogue.folder import INDEX, check_folder, read_config, require_weights, weights_files
 from shared.catalogue.models import Model
 from shared.catalogue.weights_file import read_header
 from shared.text_files import read_text_file
@@ -95,6 +95,7 @@ def read_folder(model: Model, folder: Path, precision: Precision) -> Parts:
         text_encoders=text_encoders,
         tokenizers=tokenizers,
         scheduler_config=json.loads(read_text_file(folder / "scheduler" / "scheduler_config.json")),
+        pipeline_config=read_config(folder, INDEX),
     )
 
 

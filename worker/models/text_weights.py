@@ -8,36 +8,40 @@ import torch
 
 Weights = Mapping[str, torch.Tensor]
 
-_CLIP = "cond_stage_model.transformer."
-_OPEN_CLIP = "cond_stage_model.model."
-
 
 @dataclass(frozen=True)
 class OriginalText:
-    """How a single-file checkpoint keeps its text encoder.
+    """How a single-file checkpoint keeps a text encoder.
 
-    The names of its weights begin with `prefix`; `convert` gives them the names of transformers' `CLIPTextModel`, of
-    layers that are used alone, without `text_model.` before them.
+    The names of its weights begin with `prefix`; `part` is its folder in the diffusers layout. `convert` takes the
+    weights and the prefix, and gives them the names of transformers' `CLIPTextModel`, of layers that are used alone,
+    without `text_model.` before them; a projection is `text_projection.weight`.
     """
 
     prefix: str
-    convert: Callable[[Weights], Weights]
+    part: str
+    convert: Callable[[Weights, str], Weights]
 
 
-def _from_clip(weights: Weights) -> Weights:
+def _from_clip(weights: Weights, prefix: str) -> Weights:
     """The names of transformers, in which some files leave out what all have in common."""
-    return {name.removeprefix(_CLIP).removeprefix("text_model."): weight for name, weight in weights.items()}
+    return {name.removeprefix(prefix).removeprefix("text_model."): weight for name, weight in weights.items()}
 
 
-def _from_open_clip(weights: Weights) -> Weights:
-    """OpenCLIP's names as transformers', the three attention matrices apart, without the last layer."""
+def _from_open_clip(weights: Weights, prefix: str) -> Weights:
+    """OpenCLIP's names as transformers', the three attention matrices apart; of 2.x without the last layer."""
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
     # the converter only asks the model for its width, to part the matrices
-    embeddings = weights.get(f"{_OPEN_CLIP}positional_embedding", torch.empty(0, 0))
+    embeddings = weights.get(f"{prefix}positional_embedding", torch.empty(0, 0))
     sized = SimpleNamespace(config=SimpleNamespace(hidden_size=embeddings.shape[1]))
-    converted: Weights = convert_open_clip_checkpoint(sized, weights, prefix=_OPEN_CLIP)
+    converted: Weights = convert_open_clip_checkpoint(sized, weights, prefix=prefix)
     return {name.removeprefix("text_model."): weight for name, weight in converted.items()}
 
 
-ORIGINAL_TEXTS: Sequence[OriginalText] = (OriginalText(_CLIP, _from_clip), OriginalText(_OPEN_CLIP, _from_open_clip))
+ORIGINAL_TEXTS: Sequence[OriginalText] = (
+    OriginalText("cond_stage_model.transformer.", "text_encoder", _from_clip),
+    OriginalText("cond_stage_model.model.", "text_encoder", _from_open_clip),
+    OriginalText("conditioner.embedders.0.transformer.", "text_encoder", _from_clip),
+    OriginalText("conditioner.embedders.1.model.", "text_encoder_2", _from_open_clip),
+)

@@ -1,4 +1,7 @@
-"""Texts through one CLIP text encoder, with emphasis, chunks and weighted sub-prompts."""
+"""Texts through the CLIP text encoders of a model, with emphasis, chunks and weighted sub-prompts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -11,33 +14,63 @@ from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs
 
 # an encoding of SD 1.5 is 236 KiB
 _ENCODINGS_KEPT = 128
-_ENCODER, _TOKENIZER = "text_encoder", "tokenizer"
+
+Encoding = tuple[torch.Tensor, ...]
+"""Hidden states `(1, 77 * chunks, D)`; of a CLIP with a projection then the pooled text `(1, P)` of the first chunk."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One CLIP of a model, by the folders of its two parts. `layer` is the one whose hidden states are used: None for
+    the last one's, normalised; -2 for those that go into it."""
+
+    encoder: str = "text_encoder"
+    tokenizer: str = "tokenizer"
+    layer: int | None = None
+
+
+_ONLY = Clip()
 
 
 def encode_with_clip(checkpoint: Checkpoint, inputs: ConditioningInputs) -> Conditioning:
-    """The last hidden states as `TEXT`, `(1, 77 * chunks, D)`; both sides padded to as many chunks.
-
-    Raises TooCostly, before anything is encoded, where a side takes more than MAX_CHUNKS chunks.
-    """
+    """The last hidden states of the only CLIP as `TEXT`, `(1, 77 * chunks, D)`; see `encode_texts`."""
     texts = {"prompt": inputs.prompt, "negative_prompt": inputs.negative_prompt}
-    sides = {field: _tokenized(checkpoint, text) for field, text in texts.items()}
-    for field, side in sides.items():
+    encoded = encode_texts(checkpoint, texts, (_ONLY,))
+    positive, negative = ({TEXT: encoded[field][0][0].to(checkpoint.denoiser_dtype)} for field in texts)
+    return Conditioning(positive, negative, remarks(texts))
+
+
+def encode_texts(
+    checkpoint: Checkpoint, texts: Mapping[str, str], clips: Sequence[Clip]
+) -> Mapping[str, Sequence[Encoding]]:
+    """For each field of a request what each CLIP makes of its text, all padded to as many chunks.
+
+    Raises TooCostly, before anything is encoded, where a text takes more than MAX_CHUNKS chunks.
+    """
+    sides = {(clip, field): tokenized(checkpoint, clip, text) for clip in clips for field, text in texts.items()}
+    for (_, field), side in sides.items():
         if (count := sum(len(part) for _, part in side)) > MAX_CHUNKS:
             raise TooCostly(f"The text of {field} is too long: {too_many_chunks(str(count))}")
     longest = max(len(part) for side in sides.values() for _, part in side)
-    with checkpoint.in_use(checkpoint.parts.text_encoders[_ENCODER]):
-        positive, negative = (
-            {TEXT: _blended(checkpoint, side, longest).to(checkpoint.denoiser_dtype)} for side in sides.values()
-        )
-    said = [f"{field}: {remark}" for field, text in texts.items() for remark in parse_prompt(text).remarks]
-    return Conditioning(positive, negative, tuple(said))
+    encoded: dict[str, list[Encoding]] = {field: [] for field in texts}
+    for clip in clips:
+        with checkpoint.in_use(checkpoint.parts.text_encoders[clip.encoder]):
+            for field in texts:
+                encoded[field].append(_blended(checkpoint, clip, sides[clip, field], longest))
+    return encoded
+
+
+def remarks(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """What is to be said about how the texts of the fields were read."""
+    return tuple(f"{field}: {remark}" for field, text in texts.items() for remark in parse_prompt(text).remarks)
 
 
 _Side = list[tuple[float, list[Chunk]]]
 
 
-def _tokenized(checkpoint: Checkpoint, text: str) -> _Side:
-    tokenizer = checkpoint.parts.tokenizers[_TOKENIZER]
+def tokenized(checkpoint: Checkpoint, clip: Clip, text: str) -> _Side:
+    """The sub-prompts of a text, each with its share and its chunks."""
+    tokenizer = checkpoint.parts.tokenizers[clip.tokenizer]
 
     def tokenize(piece: str) -> list[int]:
         # JSON can spell half of a surrogate pair, tokenizers cannot read it
@@ -49,50 +82,57 @@ def _tokenized(checkpoint: Checkpoint, text: str) -> _Side:
     return [(part.share, chunks(part.fragments, tokenize)) for part in parse_prompt(text).parts]
 
 
-def _blended(checkpoint: Checkpoint, side: _Side, length: int) -> torch.Tensor:
+def _blended(checkpoint: Checkpoint, clip: Clip, side: _Side, length: int) -> Encoding:
     """`sum(share * encoding)` over the sub-prompts, each padded with empty chunks to `length`.
 
     Summed as they come, so that it takes the memory of a few of them, however many there are.
     """
-    total: torch.Tensor | None = None
+    total: Encoding = ()
     for share, part in side:
         padded = [*part, *[Chunk((), ())] * (length - len(part))]
-        encoded = torch.cat([_encode_chunk(checkpoint, chunk) for chunk in padded], dim=1)
+        encoded = [_encode_chunk(checkpoint, clip, chunk) for chunk in padded]
+        whole = torch.cat([hidden for hidden, *_ in encoded], dim=1), *encoded[0][1:]
         if len(side) == 1:
-            return encoded
-        weighted = encoded * share
-        total = weighted if total is None else total.add_(weighted)
-    assert total is not None  # noqa: S101 - tells mypy that a prompt has at least one part
+            return whole
+        weighted = tuple(each * share for each in whole)
+        total = tuple(so_far.add_(each) for so_far, each in zip(total, weighted, strict=True)) if total else weighted
     return total
 
 
-def _encode_chunk(checkpoint: Checkpoint, chunk: Chunk) -> torch.Tensor:
-    """A chunk's encoding, `(1, 77, D)`, out of the checkpoint's memory where it was made before."""
-    known, key = checkpoint.encodings, (_ENCODER, chunk)
+def _encode_chunk(checkpoint: Checkpoint, clip: Clip, chunk: Chunk) -> Encoding:
+    """A chunk's encoding, out of the checkpoint's memory where it was made before."""
+    known, key = checkpoint.encodings, (clip, chunk)
     if key not in known:
-        known[key] = _encode_new_chunk(checkpoint, chunk)
+        known[key] = _encode_new_chunk(checkpoint, clip, chunk)
         if len(known) > _ENCODINGS_KEPT:
             known.popitem(last=False)
     known.move_to_end(key)
     return known[key]
 
 
-def _encode_new_chunk(checkpoint: Checkpoint, chunk: Chunk) -> torch.Tensor:
+def _encode_new_chunk(checkpoint: Checkpoint, clip: Clip, chunk: Chunk) -> Encoding:
     """One chunk between its begin and end marks, `(1, 77, D)`; one at a time, so that a long neighbour changes nothing.
 
     Weights multiply the encoding of their token; then its mean over the chunk is restored, as the A1111 web UI does.
+    The pooled text knows no weights there, and none here.
     """
-    tokenizer, encoder = checkpoint.parts.tokenizers[_TOKENIZER], checkpoint.parts.text_encoders[_ENCODER]
+    tokenizer, encoder = checkpoint.parts.tokenizers[clip.tokenizer], checkpoint.parts.text_encoders[clip.encoder]
     room = tokenizer.model_max_length
     ids = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id]
     mask = [1] * len(ids) + [0] * (room - len(ids))
     ids += [tokenizer.pad_token_id] * (room - len(ids))
     tokens = torch.tensor([ids], device=checkpoint.device.name)
     attention = torch.tensor([mask], device=tokens.device) if _uses_mask(encoder) else None
-    encoding: torch.Tensor = encoder(tokens, attention_mask=attention)[0]
+    output = encoder(tokens, attention_mask=attention, output_hidden_states=clip.layer is not None)
+    encoding = output.last_hidden_state if clip.layer is None else output.hidden_states[clip.layer]
+    pooled = [output.text_embeds] if "text_embeds" in output else []
+    return (_emphasised(encoding, chunk), *pooled)
+
+
+def _emphasised(encoding: torch.Tensor, chunk: Chunk) -> torch.Tensor:
     if all(weight == 1.0 for weight in chunk.weights):
         return encoding
-    weights = torch.ones(room, dtype=encoding.dtype, device=encoding.device)
+    weights = torch.ones(encoding.shape[1], dtype=encoding.dtype, device=encoding.device)
     weights[1 : 1 + len(chunk.ids)] = torch.tensor(chunk.weights, dtype=encoding.dtype)
     weighted = encoding * weights[None, :, None]
     before, after = encoding.mean(), weighted.mean()

@@ -53,12 +53,12 @@ def test_a_sound_folder_is_a_model(folder):
         ("unet", {"in_channels": 8}, "is a variant with 8 input channels"),
         ("unet", {"out_channels": 8}, "gives 8 channels"),
         ("unet", {"time_cond_proj_dim": 256}, "is a latent consistency model"),
-        ("unet", {"addition_embed_type": "text_time"}, "takes a further input"),
+        ("unet", {"addition_embed_type": "text_time"}, "takes other inputs beside the text (text_time)"),
         ("unet", {"class_embed_type": "projection"}, "takes a class or an image"),
         ("unet", {"num_class_embeds": 1000}, "takes a class or a noise level"),
         ("unet", {"encoder_hid_dim": 512}, "takes an image or another text encoder"),
         ("unet", {"encoder_hid_dim_type": "image_proj"}, "takes an image or another text encoder"),
-        ("unet", {"cross_attention_dim": 1024}, "has a UNet for texts 1024 wide and a text encoder 768 wide"),
+        ("unet", {"cross_attention_dim": 1024}, "has a UNet for texts 1024 wide and text encoders for 768"),
         ("vae", {"latent_channels": 16}, "has a VAE of 16 channels"),
         ("vae", {"latent_channels": 4, "shift_factor": 0.1}, "has the VAE of another family"),
         ("vae", {"latent_channels": 4, "latents_mean": [1, 2]}, "has the VAE of another family"),
@@ -69,6 +69,53 @@ def test_a_folder_of_another_kind_is_called_by_its_name(folder, part, changes, s
     write_json(folder / part / "config.json", (UNET if part == "unet" else {}) | changes)
     assert sentence in refusal(folder)
     assert refusal(folder).endswith(("in its place", "fetch one again"))
+
+
+XL = UNET | {
+    "cross_attention_dim": 2048, "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816, "sample_size": 128,
+}  # fmt: skip
+
+
+@pytest.fixture
+def xl_folder(folder):
+    """The same of SDXL."""
+    write_json(folder / "model_index.json", {"_class_name": "StableDiffusionXLPipeline"})
+    write_json(folder / "unet" / "config.json", XL)
+    write_json(folder / "text_encoder_2" / "config.json", {"hidden_size": 1280, "projection_dim": 1280})
+    (folder / "text_encoder_2" / "model.safetensors").touch()
+    return folder
+
+
+@pytest.mark.parametrize("pipeline", ["StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"])
+def test_a_folder_of_xl_is_a_model(xl_folder, pipeline):
+    """Given a whole folder of SDXL, saved from either pipeline, when looked at, then it is one, 1024 pixels a side."""
+    write_json(xl_folder / "model_index.json", {"_class_name": pipeline})
+    facts = recognise_folder(xl_folder)
+    assert (facts.family, facts.native_size, facts.refusal) == ("sdxl", 1024, "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"cross_attention_dim": 1280}, "has a UNet for texts 1280 wide and text encoders for 2048"),
+        ({"projection_class_embeddings_input_dim": 2560}, "pooled texts with sizes 2560 wide and text encoders for"),
+        ({"addition_embed_type": None}, "takes other inputs beside the text (None)"),
+        ({"in_channels": 9}, "is a variant with 9 input channels"),
+        ({"time_cond_proj_dim": 256}, "is a latent consistency model"),
+    ],
+)
+def test_another_kind_of_xl_is_called_by_its_name(xl_folder, changes, sentence):
+    """Given a UNet of XL that wants other inputs, when looked at, then it is refused by what it is."""
+    write_json(xl_folder / "unet" / "config.json", XL | changes)
+    assert sentence in refusal(xl_folder)
+
+
+def test_a_refiner_is_called_by_its_name(xl_folder):
+    """Given a refiner, which has the second text encoder alone, when looked at, then it is refused by its name."""
+    write_json(xl_folder / "model_index.json", {"_class_name": "StableDiffusionXLImg2ImgPipeline"})
+    (xl_folder / "text_encoder" / "config.json").unlink()
+    assert "is a Stable Diffusion XL refiner model" in refusal(xl_folder)
 
 
 @pytest.mark.parametrize(

@@ -40,14 +40,14 @@ def write(tmp_path):
 
 
 def test_the_catalogue_of_this_repository_is_sound():
-    """Given our own file, when read, then it has the documented names, and limits of 512 and 768."""
+    """Given our own file, when read, then it has the documented names, and the limits of each."""
     catalogue = load_catalogue("demo")
 
     assert {model.name: model.max_size for model in catalogue} == {
-        "demo": 512, "sd14": 512, "sd15": 512, "sd21": 512, "sd21v": 768,
+        "demo": 512, "sd14": 512, "sd15": 512, "sd21": 512, "sd21v": 768, "sdxl": 2048,
     }  # fmt: skip
     assert {model.family for model in catalogue} <= set(FAMILY_FACTS)
-    for name in ("default", "demo", "sd14", "sd1.4", "sd15", "sd21", "sd2.1", "sd21v", "sd2.1v"):
+    for name in ("default", "demo", "sd14", "sd1.4", "sd15", "sd21", "sd2.1", "sd21v", "sd2.1v", "sdxl"):
         assert name in catalogue.choices()
         assert catalogue.find(name) is not None
 

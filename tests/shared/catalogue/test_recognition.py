@@ -55,7 +55,7 @@ def test_other_kinds_are_called_by_their_name(tmp_path, tensors, kind, family, s
     assert (facts.kind, facts.family) == (kind, family)
     assert facts.sentence.startswith(sentence)
     assert objection(facts) == f"{facts.sentence}; put a whole checkpoint of Stable Diffusion 1.x or " + (
-        "Stable Diffusion 2.x in its place"
+        "Stable Diffusion 2.x or Stable Diffusion XL in its place"
     )
 
 

@@ -12,24 +12,30 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.narrow_models import narrow_parts
+from benchmarks.narrow_models import narrow_parts, narrow_xl_parts
 from benchmarks.original_layout import Weights, original
 from shared.catalogue.models import Catalogue, Model
+from shared.catalogue.tensors import NotUsable
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
 from tests.worker.conftest import PLAIN, changed
 from tests.worker.original_layout import write_folder
 from worker.engine import Denoised, Engine
+from worker.families import FAMILIES
 from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
+from worker.models.single_file import read_single_file
+from worker.text.conditioning import TEXT, ConditioningInputs
 
 pytestmark = pytest.mark.slow
 
 CPU = Device("cpu")
 PROFILE = profile_for("cpu", CPU)
 FULL = choose_precision("full", PROFILE, CPU)
-FAMILIES = {"v1": ("sd1", "v1-inference.yaml"), "v2v": ("sd2", "v2-inference-v.yaml")}
+KINDS = {
+    "v1": ("sd1", "v1-inference.yaml"), "v2v": ("sd2", "v2-inference-v.yaml"), "xl": ("sdxl", "sd_xl_base.yaml"),
+}  # fmt: skip
 
 
 @dataclass
@@ -45,7 +51,7 @@ class World:
 
 
 def entry(name: str, kind: str) -> Model:
-    family, config = FAMILIES[kind]
+    family, config = KINDS[kind]
     return Model(name, name, (), f"local:{name}.safetensors", family, (config,), 64, 512)
 
 
@@ -53,15 +59,15 @@ def entry(name: str, kind: str) -> Model:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("originals")
     weights = {}
-    for kind in FAMILIES:
+    for kind in KINDS:
         second = kind == "v2v"
-        parts = narrow_parts(second)
+        parts = narrow_xl_parts() if kind == "xl" else narrow_parts(second)
         write_folder(parts, folder / f"{kind}-twin", second)
         weights[kind] = original(parts, second)
         save_file(weights[kind], folder / f"{kind}.safetensors")
         # as a training run saves it: the weights one level down, beside what is of no interest
         torch.save({"epoch": 3, "state_dict": weights[kind]}, folder / f"{kind}-ckpt.ckpt")
-    names = [(f"{kind}{ending}", kind) for kind in FAMILIES for ending in ("", "-twin", "-ckpt")]
+    names = [(f"{kind}{ending}", kind) for kind in KINDS for ending in ("", "-twin", "-ckpt")]
     models = {name: entry(name, kind) for name, kind in names} | {"spoilt": entry("spoilt", "v1")}
     settings = Settings(models_dir=folder, device="cpu", torch_threads=1, default_model="v1")
     return World(settings, Catalogue(models, "v1"), weights)
@@ -84,7 +90,7 @@ def pixels(drawn: Denoised) -> np.ndarray:
     return np.asarray(drawn.image, dtype=int)
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_single_file_is_its_diffusers_twin(world: World, kind: str) -> None:
     """Given one model as file, as pickle and as folder, when loaded, then every weight and the schedule are the same.
 
@@ -100,15 +106,17 @@ def test_a_single_file_is_its_diffusers_twin(world: World, kind: str) -> None:
             assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
         for key in ("attention_head_dim", "block_out_channels", "cross_attention_dim", "use_linear_projection"):
             assert loaded.parts.denoiser.config[key] == twin.parts.denoiser.config[key], key
-        for key in ("hidden_act", "num_hidden_layers", "num_attention_heads"):
-            ours, theirs = (each.parts.text_encoders["text_encoder"].config for each in (loaded, twin))
-            assert getattr(ours, key) == getattr(theirs, key), key
-        assert loaded.parts.tokenizers["tokenizer"].pad_token_id == twin.parts.tokenizers["tokenizer"].pad_token_id
-        for key in ("prediction_type", "beta_schedule", "steps_offset", "set_alpha_to_one"):
-            assert loaded.parts.scheduler_config[key] == twin.parts.scheduler_config[key]
+        assert loaded.parts.vae.config["scaling_factor"] == twin.parts.vae.config["scaling_factor"]
+        for part, theirs in twin.parts.text_encoders.items():
+            for key in ("hidden_act", "num_hidden_layers", "num_attention_heads"):
+                assert getattr(loaded.parts.text_encoders[part].config, key) == getattr(theirs.config, key), (part, key)
+        for part, tokenizer in twin.parts.tokenizers.items():
+            assert loaded.parts.tokenizers[part].pad_token_id == tokenizer.pad_token_id
+        for key in ("prediction_type", "beta_schedule", "steps_offset", "set_alpha_to_one", "timestep_spacing"):
+            assert loaded.parts.scheduler_config.get(key) == twin.parts.scheduler_config.get(key)
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_single_file_draws_what_its_twin_draws(engine: Engine, kind: str) -> None:
     """Given one model as file, pickle and folder, when each draws the same request, then the images are the same.
 
@@ -120,19 +128,23 @@ def test_a_single_file_draws_what_its_twin_draws(engine: Engine, kind: str) -> N
     assert np.abs(pixels(made(engine, kind, prompt="something else")) - twin).max() > 1
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_single_file_predicts_what_its_twin_predicts(world: World, kind: str) -> None:
     """Given one model as file and as folder, when their parts are run, then text, noise and pixels are the same."""
-    cache = world.cache()
-    one, two = cache.get(kind, FULL, ()), cache.get(f"{kind}-twin", FULL, ())
-    tokens = torch.tensor([one.parts.tokenizers["tokenizer"]("a photo of a cat", padding="max_length").input_ids])
+    cache, family = world.cache(), FAMILIES[KINDS[kind][0]]
+    both = cache.get(kind, FULL, ()), cache.get(f"{kind}-twin", FULL, ())
     latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    inputs = ConditioningInputs("a photo of a cat", "", 64, 64, 7.5)
     with torch.no_grad():
-        texts = [each.parts.text_encoders["text_encoder"](tokens)[0] for each in (one, two)]
+        told = [family.encode(each, inputs).positive for each in both]
+        texts = [torch.cat([tensor.flatten() for _, tensor in sorted(side.items())]) for side in told]
         noises = [
-            each.parts.denoiser(latents, torch.tensor([500]), each.project_text(texts[1]))[0] for each in (one, two)
+            family.denoise(
+                each.parts.denoiser, latents, torch.tensor([500]), {**told[1], TEXT: each.project_text(told[1][TEXT])}
+            )
+            for each in both
         ]
-        images = [each.parts.vae.decode(latents)[0] for each in (one, two)]
+        images = [each.parts.vae.decode(latents)[0] for each in both]
     for ours, theirs in (texts, noises, images):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
@@ -230,6 +242,30 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(world: World, tmp_path: Pa
     assert trap.exists()
 
 
+@pytest.mark.parametrize(
+    ("marks", "prediction", "zero_snr"),
+    [((), "epsilon", None), (("v_pred",), "v_prediction", None), (("v_pred", "ztsnr"), "v_prediction", True)],
+)
+def test_what_xl_predicts_is_told_by_its_marks(
+    world: World, marks: tuple[str, ...], prediction: str, zero_snr: bool | None
+) -> None:
+    """Given a file of XL with the marks of v-prediction and of zero terminal SNR, when read, then its schedule has
+    them."""
+    file = world.settings.models_dir / "spoilt.safetensors"
+    save_file(world.weights["xl"] | {mark: torch.tensor([]) for mark in marks}, file)
+    config = read_single_file(entry("spoilt", "xl"), file, FULL).scheduler_config
+    assert (config["prediction_type"], config.get("rescale_betas_zero_snr")) == (prediction, zero_snr)
+
+
+@pytest.mark.parametrize(("part", "number"), [("text_encoder", 0), ("text_encoder_2", 1)])
+def test_xl_without_one_of_its_texts_is_incomplete(world: World, part: str, number: int) -> None:
+    """Given a file of XL with one text encoder, when read, then the error names the other."""
+    file = world.settings.models_dir / "spoilt.safetensors"
+    save_file(_without(world.weights["xl"], f"conditioner.embedders.{number}."), file)
+    with pytest.raises(NotUsable, match=f"lacks the weights of {part}: fetch it again"):
+        read_single_file(entry("spoilt", "xl"), file, FULL)
+
+
 def _without(weights: Weights, *prefixes: str) -> Weights:
     return {name: weight for name, weight in weights.items() if not name.startswith(prefixes)}
 
@@ -238,7 +274,9 @@ ONE = torch.zeros(4, 4)
 FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 WRONG: dict[str, tuple[Callable[[Weights], Weights], str]] = {
     "LoRA": (lambda w: {"lora_unet_down_blocks_0.lora_up.weight": ONE}, "is a LoRA"),
-    "SDXL": (lambda w: w | {"conditioner.embedders.1.model.ln_final.weight": ONE}, "is a Stable Diffusion XL model"),
+    "refiner": (
+        lambda w: w | {"conditioner.embedders.0.model.ln_final.weight": ONE}, "is a Stable Diffusion XL refiner model"
+    ),
     "SD3": (lambda w: {"model.diffusion_model.joint_blocks.0.x.weight": ONE}, "is a Stable Diffusion 3 model"),
     "Flux": (lambda w: {"model.diffusion_model.double_blocks.0.weight": ONE}, "is a Flux model"),
     "ControlNet": (lambda w: {"control_model.input_blocks.0.0.weight": ONE}, "is a ControlNet"),

@@ -25,7 +25,7 @@ from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
 from worker.models.checkpoint import Checkpoint
-from worker.text.clip import _tokenized
+from worker.text.clip import Clip, tokenized
 from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs
 
 CPU = Device("cpu")
@@ -240,7 +240,7 @@ def test_the_estimate_is_never_above_the_count(checkpoint: Checkpoint, prompt: s
     """Given any text, when its tokens and chunks are estimated without a tokenizer, then no less are really there."""
     counted = checkpoint.parts.tokenizers["tokenizer"](prompt, add_special_tokens=False).input_ids
     assert least_tokens(prompt) <= len(counted)
-    really = [len(part) for _, part in _tokenized(checkpoint, prompt)]
+    really = [len(part) for _, part in tokenized(checkpoint, Clip(), prompt)]
     assert all(least <= real for least, real in zip(least_chunks(parse_prompt(prompt)), really, strict=True))
 
 
