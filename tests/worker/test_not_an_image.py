@@ -128,29 +128,51 @@ def test_others_in_the_batch_are_untouched(
     engine.stop()
 
 
-def test_a_decoder_that_overflows_in_16_bits_runs_in_float32(
-    settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sdxl"])
+@pytest.mark.parametrize("photo", [None, PHOTO])
+def test_a_vae_that_overflows_in_16_bits_runs_in_float32(
+    model: str,
+    photo: Image.Image | None,
+    settings: Settings,
+    catalogue: Catalogue,
+    request_for: Build,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Given a VAE in 16 bits whose decoder overflows, when an image is made, then float32 makes it, with a warning."""
+    """Given a VAE in 16 bits that overflows, when an image is made or reworked, then float32 makes it, with a warning
+    for each half, and its previews as well."""
     engine = Engine(settings, catalogue)  # of its own: the weights are rounded for good
     engine.start()
-    wanted = make(engine, request_for())
-    decode, tried = AutoencoderKL.decode, []
+    request = request_for(model=model, init_image=photo, strength=0.75 if photo else 1.0, steps=8)
+    wanted = make(engine, request)
+    decode, encode, tried = AutoencoderKL.decode, AutoencoderKL.encode, []
 
-    def overflowing(vae: Any, latents: torch.Tensor, **named: Any) -> Any:
-        tried.append(latents.dtype)
+    def overflowing_decode(vae: Any, latents: torch.Tensor, **named: Any) -> Any:
+        tried.append(("decoder", latents.dtype))
         answer = decode(vae, latents, **named)
         return (answer[0] * torch.inf,) if latents.dtype == torch.bfloat16 else answer
 
+    def overflowing_encode(vae: Any, pixels: torch.Tensor) -> Any:
+        tried.append(("encoder", pixels.dtype))
+        answer = encode(vae, pixels)
+        if pixels.dtype == torch.bfloat16:
+            answer.latent_dist.mean.mul_(torch.inf)
+        return answer
+
     (checkpoint,) = engine._cache._loaded.values()
     checkpoint.parts.vae.to(torch.bfloat16)
-    monkeypatch.setattr(AutoencoderKL, "decode", overflowing)
-    made = make(engine, request_for())
+    monkeypatch.setattr(AutoencoderKL, "decode", overflowing_decode)
+    monkeypatch.setattr(AutoencoderKL, "encode", overflowing_encode)
+    made = make(engine, request)
+    halves = ["encoder", "decoder"] if photo else ["decoder"]
+    assert tried == [(half, dtype) for half in halves for dtype in (torch.bfloat16, torch.float32)]
+    shown: list[Image.Image] = []
+    make(engine, request, on_preview=shown.append)
     engine.stop()
-    assert tried == [torch.bfloat16, torch.float32]
-    assert [warning for warning in made.warnings if "float32" in warning]
+    said = [warning for warning in made.warnings if "float32" in warning]
+    assert [warning.split()[2] for warning in said] == halves
     apart = np.asarray(made.image).astype(int) - np.asarray(wanted.image)
     assert abs(apart).mean() < 8  # the weights went through 16 bits
+    assert {small.size for small in shown} == {(8, 8)}
 
 
 def test_a_schedule_without_an_answer_is_refused(

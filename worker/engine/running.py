@@ -1,11 +1,10 @@
 """One request under way: its model, its conditioning, its sampler, and how far it has come."""
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -21,6 +20,7 @@ from worker.modes import image_to_image, text_to_image
 from worker.modes.base import Canvas
 from worker.samplers import Evaluation, Noise, Start, Trajectory, begin
 from worker.text.conditioning import TEXT, ConditioningInputs, NamedTensors, Shapes, shapes
+from worker.vae.overflow import widened_if_needed
 from worker.vae.pixels import to_image, to_tensor
 from worker.vae.preview import Previewer
 from worker.vae.tiling import tiled_if_needed
@@ -129,15 +129,22 @@ class RunningRequest:
         return image_to_image.start(canvas, request.init_image, request.steps.strength, params.noise_multiplier)
 
     def _encoded(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
-        vae, pixels, state = self.checkpoint.parts.vae, to_tensor(image), generator.get_state()
+        pixels, state = to_tensor(image), generator.get_state()
 
-        def encode() -> torch.Tensor:
+        def encoded_by(vae: Any) -> torch.Tensor:
             # a second try must draw what the first would have drawn
             generator.set_state(state)
             there = pixels.to(self.checkpoint.device.name, vae.dtype)
-            return self._finite(self.family.to_latents(vae, there, generator).float().cpu(), "VAE")
+            return self.family.to_latents(vae, there, generator).float().cpu()
 
-        return self._with_vae("encoded", encode)
+        return self._with_vae("encoded", lambda: self._made_by_vae("encoder", encoded_by))
+
+    def _made_by_vae(self, half: str, call: Callable[[Any], torch.Tensor]) -> torch.Tensor:
+        """What `call` makes with that half of the VAE, in float32 where 16 bits overflow. Raises NotAnImage."""
+        made, widened = widened_if_needed(self.checkpoint.parts.vae, call)
+        if widened:
+            self._warnings.append(f"precision: the {half} overflowed in 16 bits, so it ran once more in float32.")
+        return self._finite(made, "VAE")
 
     def _with_vae(self, done: str, call: Callable[[], T]) -> T:
         """What `call` makes with the VAE; after running out of memory in tiles, which is reported as `done` so."""
@@ -246,14 +253,9 @@ class RunningRequest:
         A decoder that overflows in 16 bits has one more try in float32. Raises NotAnImage.
         """
         started = time.perf_counter()
-        vae = self.checkpoint.parts.vae
         latents = self._finite(self.latents, "UNet").to(self.checkpoint.device.name)
-        pixels = self.family.to_pixels(vae, latents.to(vae.dtype))
-        if vae.dtype != torch.float32 and not pixels.isfinite().all():
-            log.warning("the VAE overflowed in %s, trying float32", vae.dtype)
-            pixels = self.family.to_pixels(copy.deepcopy(vae).float(), latents.float())
-            self._warnings.append("precision: the decoder overflowed in 16 bits, so it ran once more in float32.")
-        image = to_image(self._finite(pixels, "VAE"))
+        pixels = self._made_by_vae("decoder", lambda vae: self.family.to_pixels(vae, latents.to(vae.dtype)))
+        image = to_image(pixels)
         self.stage_seconds["decoding"] = time.perf_counter() - started
         return image
 

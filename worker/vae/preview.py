@@ -8,6 +8,7 @@ import torch
 
 from worker.models.checkpoint import Checkpoint
 from worker.samplers import NoiseSchedule
+from worker.vae.overflow import widened_if_needed
 
 ToPixels = Callable[[Any, torch.Tensor], torch.Tensor]
 
@@ -50,7 +51,9 @@ def _colours_of_latents(checkpoint: Checkpoint, to_pixels: ToPixels) -> torch.Te
     flat = drawn.view(_SAMPLES, channels, 1, 1).expand(-1, -1, _CELLS, _CELLS)
     vae = checkpoint.parts.vae
     with checkpoint.in_use(vae):
-        colours = to_pixels(vae, flat.to(checkpoint.device.name, vae.dtype)).float().mean((2, 3)).cpu()
+        there = flat.to(checkpoint.device.name)
+        pixels, _ = widened_if_needed(vae, lambda either: to_pixels(either, there.to(either.dtype)))
+    colours = pixels.float().mean((2, 3)).cpu()
     known = torch.cat([drawn, torch.ones(_SAMPLES, 1)], dim=1)
     solution: torch.Tensor = torch.linalg.lstsq(known, colours).solution
     return solution.T

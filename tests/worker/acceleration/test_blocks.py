@@ -32,15 +32,16 @@ def stock_unet(name: str, models_dir: Path, catalogue: Catalogue) -> Any:
     return unet
 
 
-@pytest.mark.parametrize("name", ["demo", "layout-sd15", "layout-sd21v"])
+@pytest.mark.parametrize("name", ["demo", "layout-sd15", "layout-sd21v", "layout-sdxl"])
 def test_a_simplified_unet_is_the_stock_one_bit_for_bit(name: str, models_dir: Path, catalogue: Catalogue) -> None:
     """Given a model of each family, when its blocks are simplified, then all are, and no bit of a result changes."""
     unet = stock_unet(name, models_dir, catalogue)
     inputs = torch.randn(2, 4, 16, 24), torch.tensor([7.0, 801.0]), torch.randn(2, 77, unet.config.cross_attention_dim)
+    added = {"text_embeds": torch.randn(2, 20), "time_ids": torch.rand(2, 6) * 1024}
     with torch.inference_mode():
-        stock = unet(*inputs, return_dict=False)[0]
+        stock = unet(*inputs, added_cond_kwargs=added, return_dict=False)[0]
         simplify_blocks(unet)
-        assert torch.equal(unet(*inputs, return_dict=False)[0], stock)
+        assert torch.equal(unet(*inputs, added_cond_kwargs=added, return_dict=False)[0], stock)
     assert kinds(unet) == {DirectAttention, DirectResnetBlock}
 
 
