@@ -262,6 +262,25 @@ def test_missing_parts_are_taken_from_others(library, models_dir):
     assert (alone_now.why_not, alone_now.donors["VAE"]) == ("", beside)
 
 
+@pytest.mark.parametrize(("family", "vae"), [("sd1", "vae-ft-mse"), ("sdxl", "sdxl_vae")])
+def test_a_vae_of_the_other_kind_steps_in_nowhere(library, models_dir, family, vae):
+    """Given a checkpoint without a VAE, when VAEs of XL and of the others are there, then one of its kind steps in."""
+    parts = {name: shape for name, shape in checkpoint(family).items() if not name.startswith("first_stage_model.")}
+    write(models_dir / "m.safetensors", parts)
+    for name in ("sdxl_vae", "vae-ft-mse"):
+        write(models_dir / "vae" / f"{name}.safetensors", VAE)
+    assert new(library())["m"].donors == {"VAE": models_dir / "vae" / f"{vae}.safetensors"}
+
+
+@pytest.mark.parametrize(("marks", "config"), [({}, "sd_xl_base.yaml"), ({"v_pred": (0,)}, "sd_xl_v.yaml")])
+def test_a_model_of_xl_is_found(library, models_dir, marks, config):
+    """Given a file of XL, when looked through, then it can be drawn with, at the sizes of its family."""
+    write(models_dir / "m.safetensors", checkpoint("sdxl", **marks))
+    model = new(library())["m"]
+    assert (model.family, model.configs, model.why_not) == ("sdxl", (config,), "")
+    assert (model.native_size, model.max_size) == (1024, 2048)
+
+
 @pytest.mark.parametrize(
     ("name", "metadata", "native", "largest"),
     [("m", None, 512, 1024), ("m 768", None, 768, 1024), ("m", {"modelspec.resolution": "1536x1536"}, 1536, 1536),
