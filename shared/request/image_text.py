@@ -16,13 +16,14 @@ PARAMETERS = "parameters"
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _CODES = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii", b"\0" * 8: "utf-8"}
 _CODE_SIZE = 8
+# of all texts together: a small file can hold very long ones, and each letter may be six bytes of JSON
 _LONGEST_TEXT = 1_000_000
 _MOST_TEXTS = 100
 
 
 @dataclass(frozen=True)
 class ImageText:
-    """`infotext`, "" where there is none, and the other texts by their keywords."""
+    """`infotext`, "" where there is none, and the other texts by their keywords; together at most 1,000,000 letters."""
 
     infotext: str = ""
     items: Mapping[str, str] = field(default_factory=dict)
@@ -54,7 +55,7 @@ def read_image_text(data: bytes, max_pixels: int) -> ImageText:
                 if image.format == "PNG":
                     image.load()  # some write their texts behind the pixels
                     return _of_chunks(image)
-                return ImageText(_comment(image))
+                return ImageText(_comment(image)[:_LONGEST_TEXT])
     except _TooLarge:
         raise
     except MemoryError:
@@ -76,9 +77,14 @@ class _TooLarge(ValueError):
 
 def _of_chunks(image: Image.Image) -> ImageText:
     texts = {str(key): str(text) for key, text in image.info.items() if isinstance(key, str) and isinstance(text, str)}
-    infotext = texts.pop(PARAMETERS, "")
-    kept = [(key, text) for key, text in texts.items() if len(text) <= _LONGEST_TEXT][:_MOST_TEXTS]
-    return ImageText(infotext[:_LONGEST_TEXT], dict(kept))
+    infotext = texts.pop(PARAMETERS, "")[:_LONGEST_TEXT]
+    kept: dict[str, str] = {}
+    left = _LONGEST_TEXT - len(infotext)
+    for key, text in texts.items():
+        if len(text) <= left and len(kept) < _MOST_TEXTS:
+            kept[key] = text
+            left -= len(text)
+    return ImageText(infotext, kept)
 
 
 def _comment(image: Image.Image) -> str:

@@ -47,6 +47,23 @@ def test_texts_are_bounded():
         read_image_text(with_texts("x" * 5_000_000), PIXELS)
 
 
+def test_texts_are_bounded_together():
+    """Given a small file that holds many long texts, when read, then as much is given as one text may have."""
+    long = with_texts(*["x" * 600_000] * 50, "the last one")
+    assert len(long) < 100_000
+    read = read_image_text(long, PIXELS)
+    assert read.items == {"key 0": "x" * 600_000, "key 50": "the last one"}
+
+
+def test_a_long_comment_is_cut_off():
+    """Given a WebP whose comment is far too long, when read, then its begin is given."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0" + b"x" * 3_000_000
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "WEBP", exif=exif)
+    assert read_image_text(out.getvalue(), PIXELS).infotext == "x" * 1_000_000
+
+
 @pytest.mark.parametrize("data", [b"", b"no image", encode(Image.new("RGB", (2000, 2000)), "png", {})])
 def test_what_is_no_image_is_refused(data):
     """Given no image, or one that is too large, when read, then ValueError with a sentence."""
