@@ -24,6 +24,9 @@ from shared.errors import (
 # counted by the marks that separate them, and prompts have commas too
 _MOST_PARTS = 100_000
 _MOST_FORM_PARTS = 100
+# of a part: what it says of itself is read at once, and takes twenty times the room
+_LONGEST_HEAD = 16 * 1024
+_HEAD_ENDS = (b"\r\n\r\n", b"\n\n", b"\r\r")
 _PIECE = 64 * 1024
 _FORM = "multipart/form-data"
 
@@ -130,9 +133,11 @@ def _refuse_encoding(request: Request) -> None:
 def _form(data: bytes, boundary: str) -> dict[str, Any]:
     if not boundary:
         raise MalformedForm("The form has no boundary: let your client write the header Content-Type by itself.")
+    mark = boundary.encode("latin-1", "replace")
+    _require_short_heads(data, mark)
     parser = MultiPartParser(_in_memory, max_form_memory_size=len(data), max_form_parts=_MOST_FORM_PARTS)
     try:
-        texts, files = parser.parse(io.BytesIO(data), boundary.encode("latin-1", "replace"), len(data))
+        texts, files = parser.parse(io.BytesIO(data), mark, len(data))
     except RequestEntityTooLarge:
         raise MalformedForm(f"The form has more than {_MOST_FORM_PARTS} parts.") from None
     except (ValueError, KeyError):
@@ -148,6 +153,32 @@ def _form(data: bytes, boundary: str) -> dict[str, Any]:
         contents = [part.stream.read() for part in parts]
         found[name] = contents if len(contents) > 1 else contents[0]
     return found
+
+
+def _require_short_heads(data: bytes, boundary: bytes) -> None:
+    """Raise MalformedForm where what a part says of itself goes on and on, or where there are too many parts."""
+    for start in _starts_of_parts(data, b"--" + boundary):
+        head = data[start : start + _LONGEST_HEAD]
+        if head.startswith(b"--"):
+            continue  # the end of the form
+        if len(head) == _LONGEST_HEAD and not any(end in head for end in _HEAD_ENDS):
+            raise MalformedForm(f"The form has a part whose head is longer than {_LONGEST_HEAD} bytes.")
+
+
+def _starts_of_parts(data: bytes, delimiter: bytes) -> Iterator[int]:
+    """Behind each delimiter at the begin of a line. Raises MalformedForm past the most parts there may be."""
+    if data.startswith(delimiter):
+        yield len(delimiter)
+    count = 0
+    for mark in (b"\n" + delimiter, b"\r" + delimiter):
+        start = data.find(mark)
+        while start >= 0:
+            count += 1
+            if count > _MOST_FORM_PARTS + 1:
+                raise MalformedForm(f"The form has more than {_MOST_FORM_PARTS} parts.")
+            start += len(mark)
+            yield start
+            start = data.find(mark, start)
 
 
 def _in_memory(

@@ -135,3 +135,18 @@ def test_large_bodies_are_refused_while_others_are_in_hand(world, assert_error):
         assert answer.headers["Retry-After"]
         assert world.post(client=client).status_code == 202
     assert_error(world.post(client=client, padding="x" * 90_000), 400, "invalid_request")
+
+
+def test_a_part_that_says_too_much_of_itself_is_refused(client):
+    """Given a form whose part has thousands of lines in its head, when posted, then 400 that says so, and the lines are
+    not read one by one; lines of that length in the part itself are no fault."""
+    content = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n' + b"x" * 20_000 + b"\r\n--b--\r\n"
+    for data, reason in ((content.replace(b"\r\n\r\n", b"\r\nA: b" * 5_000 + b"\r\n\r\n"), "head"), (content, "image")):
+        answer = client.post(
+            "/v1/images/edits",
+            data=data,
+            content_type="multipart/form-data; boundary=b",
+            headers={"X-API-Key": DUMMY_API_KEY},
+        )
+        assert answer.status_code == 400
+        assert reason in answer.json["error"]["message"]
