@@ -1,8 +1,8 @@
 """What becomes of a job whose client goes away while it waits for it.
 
 The native dialect keeps the job. Elsewhere a client that is gone had no way to learn the job's id, so its job is
-cancelled, once its retry has had the time to come. Who comes to wait for the same job, at whatever API process, is its
-retry; who listens to its events wants it too.
+cancelled, once its retry has had the time to come. Who waits for the same job, at whatever API process, keeps it, also
+who came before; who listens to its events wants it too.
 """
 
 import logging
@@ -15,7 +15,6 @@ from flask import Request
 
 from api.services import Services
 from shared.errors import ServiceError
-from shared.jobs.records import new_token
 from shared.logs import about_job
 from shared.settings import AUTO, CANCEL, KEEP
 
@@ -24,12 +23,20 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def minded(
-    services: Services, http_request: Request | None, job_id: str, over: Callable[[], None], *, dialect: str = CANCEL
+    services: Services,
+    http_request: Request | None,
+    job_id: str,
+    client: str,
+    over: Callable[[], None],
+    *,
+    dialect: str = CANCEL,
 ) -> Iterator[None]:
     """Within the block, mind whether the client is still there, and do for its job what ON_DISCONNECT says.
 
-    `over` is called, from another thread, once there is nobody here to wait for. `dialect`: what a dialect does unless
-    the operator chose; without a request, nothing. May raise `redis.RedisError`.
+    `client`: a name for it, of its own. `over` is called, from another thread, once there is nobody here to wait for.
+    `dialect`: what a dialect does unless the operator chose; without a request, nothing. A client that was there to the
+    end of the block may come back for the job, so that nobody else's going away cancels it. May raise
+    `redis.RedisError`.
     """
     chosen = dialect if services.settings.on_disconnect == AUTO else services.settings.on_disconnect
     # gunicorn's; a server without it cannot tell
@@ -42,7 +49,6 @@ def minded(
         with when_gone(over):
             yield
         return
-    client = new_token()
     services.jobs.came_to_wait(job_id, client)
 
     def leave() -> None:
@@ -55,10 +61,10 @@ def minded(
 
 
 def _end(services: Services, job_id: str, client: str, over: Callable[[], None]) -> None:
-    """Cancel the job, unless somebody else has come for it."""
+    """Cancel the job, unless somebody else waits for it."""
     try:
         with about_job(job_id), suppress(redis.RedisError, ServiceError):
-            if not services.stopping.is_set() and services.jobs.is_last_to_wait(job_id, client):
+            if not services.stopping.is_set() and services.jobs.left(job_id, client):
                 log.info("its client is gone, and no retry came: the job is cancelled")
                 services.jobs.cancel(job_id)
     finally:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
@@ -69,11 +70,11 @@ class Events:
             self._listener: Listener = self._held.enter_context(
                 services.events.listen(job_id, watches=True, views=previews)
             )
+            client, over = new_token(), partial(self._listener.put, Notice.GONE)
             if http_request is None:
-                services.jobs.came_to_wait(job_id, new_token())  # so that it outlives the client that waits for it
+                services.jobs.came_to_wait(job_id, client)  # so that it outlives the client that waits for it
             else:
-                over = self._listener.put
-                self._held.enter_context(minded(services, http_request, job_id, lambda: over(Notice.GONE)))
+                self._held.enter_context(minded(services, http_request, job_id, client, over))
         except BaseException:
             self._held.close()
             raise

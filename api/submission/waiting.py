@@ -13,7 +13,7 @@ from api.events.reader import Listener, Notice
 from api.services import Services
 from api.submission.departure import minded
 from api.submission.submit import Taken, take
-from shared.jobs.records import Job
+from shared.jobs.records import Job, new_token
 from shared.request.schemas import GenerateSchema
 from shared.settings import CANCEL
 
@@ -56,13 +56,14 @@ def wait_for_end(
     `on_disconnect`: what this dialect does when its client goes away, unless the operator chose. Raises NotFound or
     Gone.
     """
+    client = new_token()
     until = time.monotonic() + (services.settings.dialect_timeout_s if timeout_s is None else timeout_s)
     while time.monotonic() < until and not services.stopping.is_set():
         # the job is queued: a moment without Redis does not end the wait
         with suppress(redis.RedisError), ExitStack() as held:
             listener = held.enter_context(services.events.listen(job_id))
             leave = partial(listener.put, Notice.GONE)
-            held.enter_context(minded(services, http_request, job_id, leave, dialect=on_disconnect))
+            held.enter_context(minded(services, http_request, job_id, client, leave, dialect=on_disconnect))
             return _ended(services, listener, until)
         services.stopping.wait(max(0.0, min(_AWAY_PAUSE_S, until - time.monotonic())))
     return None

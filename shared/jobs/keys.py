@@ -32,7 +32,7 @@ class Keys:
         return f"{self.prefix}viewed:{job_id}"
 
     def waits(self, job_id: str) -> str:
-        """String: the last client that came to wait for the job, where the job ends with its client."""
+        """Set: the clients that wait for the job, where the job ends with its last client."""
         return f"{self.prefix}waits:{job_id}"
 
     def gone(self, job_id: str) -> str:

@@ -180,11 +180,18 @@ class JobStore:
 
     def came_to_wait(self, job_id: str, client: str) -> None:
         """A client, by a name of its own, has come to wait for the job."""
-        self.redis.set(self._keys.waits(job_id), client, ex=_WAITS_S)
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.sadd(self._keys.waits(job_id), client)
+            pipe.expire(self._keys.waits(job_id), _WAITS_S)
+            pipe.execute()
 
-    def is_last_to_wait(self, job_id: str, client: str) -> bool:
-        """Whether nobody has come to wait for the job after that client."""
-        return bool(self.redis.get(self._keys.waits(job_id)) == client)
+    def left(self, job_id: str, client: str) -> bool:
+        """That client waits no more; whether it was the last one that waited."""
+        with self.redis.pipeline() as pipe:
+            pipe.srem(self._keys.waits(job_id), client)
+            pipe.exists(self._keys.waits(job_id))
+            was_there, others = pipe.execute()
+        return bool(was_there and not others)
 
     # ---- reading
 

@@ -126,6 +126,29 @@ def test_a_retry_keeps_the_job(world):
     assert retry.results[0].state is State.SUCCESS
 
 
+def test_who_came_before_keeps_the_job(world):
+    """Given two clients that wait for one job, at two processes, when the one that came last hangs up, then the job
+    goes on, and the other gets it; when that one hangs up as well, it is cancelled."""
+    for ends in (State.SUCCESS, State.REVOKED):
+        job_id = world.submit()
+        first, second = Process(world), Process(world)
+        line, other = Line(), Line()
+        stays = first.wait_for(line, job_id)
+        assert line.watched.wait(LONG_S)
+        goes = second.wait_for(other, job_id)
+        other.hang_up()
+        goes.join(LONG_S)
+
+        assert state(world, job_id) is State.PENDING
+        if ends is State.SUCCESS:
+            world.work(job_id)
+        else:
+            line.hang_up()
+        stays.join(LONG_S)
+        assert state(world, job_id) is ends
+        assert first.results[0].state is ends
+
+
 def test_who_listens_to_the_events_keeps_the_job(world):
     """Given a client that hung up, when somebody listens to its job, then it goes on."""
     job_id = world.submit()
