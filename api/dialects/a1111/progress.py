@@ -5,11 +5,13 @@ from typing import Any
 
 from api.dialects.a1111.info import timestamp
 from api.services import Services
-from shared.errors import Gone, NotFound
+from shared.errors import Gone, InternalError, NotFound
 from shared.jobs.records import Job, State
 from shared.jobs.status import describe
 
 _IDLE_TIMESTAMP = "0"
+# a job of the key that has gone meanwhile, or that another version wrote: of the others is told all the same
+_UNREADABLE = (NotFound, Gone, InternalError)
 
 
 def progress_of(services: Services, owner: str, *, with_image: bool) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def _answer(job: Job | None, count: int) -> dict[str, Any]:
 def interrupt(services: Services, owner: str) -> dict[str, Any]:
     """Stop all jobs of the key that a client waits for; what is only queued has a cancel of its own. Gives {}."""
     for job_id in services.jobs.open_of(owner):
-        with suppress(NotFound, Gone):
+        with suppress(*_UNREADABLE):
             if services.jobs.get(job_id).request.synchronous:
                 services.jobs.cancel(job_id)
     return {}
@@ -55,7 +57,7 @@ def interrupt(services: Services, owner: str) -> dict[str, Any]:
 def skip(services: Services, owner: str) -> dict[str, Any]:
     """Stop one job of the key that a client waits for: the one at work, or else the next one. Gives {}."""
     for job_id in services.jobs.open_of(owner):
-        with suppress(NotFound, Gone):
+        with suppress(*_UNREADABLE):
             if services.jobs.get(job_id).request.synchronous:
                 services.jobs.cancel(job_id)
                 break
@@ -64,7 +66,7 @@ def skip(services: Services, owner: str) -> dict[str, Any]:
 
 def _open_job(services: Services, jobs: list[str]) -> Job | None:
     for job_id in jobs:
-        with suppress(NotFound, Gone):
+        with suppress(*_UNREADABLE):
             job = services.jobs.get(job_id)
             if not job.state.final:
                 return job

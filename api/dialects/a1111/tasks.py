@@ -8,7 +8,7 @@ from flask import Response, jsonify
 
 from api.dialects.samplers import split_name
 from api.services import Services
-from shared.errors import Gone, NotFound
+from shared.errors import Gone, InternalError, NotFound
 from shared.jobs.records import Job, State
 
 NO_TASK = "Task not found"
@@ -23,10 +23,10 @@ _TYPES = {"generate": "txt2img", "img2img": "img2img"}
 
 
 def owned_job(services: Services, owner: str, job_id: str) -> Job | None:
-    """A job of that owner; None where there is none, or none any more, or it is another's."""
+    """A job of that owner; None where there is none that can be read, or it is another's."""
     try:
         job = services.jobs.get(job_id)
-    except (NotFound, Gone):
+    except (NotFound, Gone, InternalError):
         return None
     return job if job.owner == owner else None
 

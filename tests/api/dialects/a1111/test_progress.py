@@ -104,3 +104,16 @@ def test_nothing_is_told_without_a_key(two_keys, assert_refused):
     """Given no key, when progress or an interruption is asked for, then 401."""
     assert_refused(two_keys.get(PROGRESS), 401)
     assert_refused(two_keys.post("/sdapi/v1/interrupt"), 401)
+
+
+def test_a_job_of_another_version_hides_no_other(world, two_keys):
+    """Given a job whose record only another version can read, before one of this version, when asked for progress,
+    the queue and an interruption, then the other job is told of and stopped."""
+    unreadable, job_id = submit(two_keys, ANN), submit(two_keys, ANN)
+    world.redis.hset(f"pd:job:{unreadable}", "request", "{}")
+
+    assert two_keys.get(PROGRESS, headers=ANN).json["state"]["job"] == job_id
+    queue = two_keys.get("/agent-scheduler/v1/queue", headers=ANN).json
+    assert [task["id"] for task in queue["pending_tasks"]] == [job_id]
+    assert two_keys.post("/sdapi/v1/interrupt", headers=ANN).status_code == 200
+    assert state_of(world, job_id) is State.REVOKED
