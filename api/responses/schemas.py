@@ -120,6 +120,7 @@ class SamplerAnswer(Schema):
     label = fields.String()
     note = fields.String(metadata={"description": "What it is good for."})
     aliases = fields.List(fields.String())
+    schedules = fields.List(fields.String(), metadata={"description": "What `schedule` can be with it."})
     uses_eta = fields.Boolean(metadata={"description": "Whether `ddim_eta` changes what it does."})
     evaluations_per_step = fields.Integer(
         allow_none=True, metadata={"description": "Model evaluations a step; null: its own choice."}

@@ -12,6 +12,7 @@ from api.responses.schemas import ModelsAnswer, RefreshAnswer, SamplersAnswer
 from api.services import Services
 from shared.catalogue.models import DEFAULT_ALIAS, Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
+from shared.catalogue.schedules import AUTOMATIC
 from shared.errors import ServiceUnavailable
 from shared.jobs.workers import WorkerCard
 from shared.request.sizes import MIN_SIZE
@@ -20,7 +21,7 @@ _REFRESH_S, _REFRESH_POLL_S = 5.0, 0.1
 _MODELS = json_answer("Every model: names, sizes, which workers have it or why none has", ModelsAnswer)
 _REFRESHED = json_answer("The models, and which workers have looked", RefreshAnswer)
 _SAMPLERS = json_answer(
-    "Every sampler: label, note, aliases, whether it uses eta, model evaluations a step", SamplersAnswer
+    "Every sampler: label, note, aliases, schedules, whether it uses eta, model evaluations a step", SamplersAnswer
 )
 
 
@@ -55,6 +56,7 @@ def catalogue_blueprint(services: Services) -> Blueprint:
                     "label": sampler.label,
                     "note": sampler.note,
                     "aliases": list(sampler.aliases),
+                    "schedules": [AUTOMATIC, *sampler.schedules],
                     "uses_eta": sampler.uses_eta,
                     "evaluations_per_step": sampler.evaluations_per_step,
                 }

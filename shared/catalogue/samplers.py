@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from shared.catalogue.schedules import AUTOMATIC, EXPONENTIAL, KARRAS, SCHEDULES, schedule_arguments
+
 
 def _frozen(**arguments: object) -> Mapping[str, object]:
     return MappingProxyType(arguments)
@@ -14,21 +16,32 @@ class Sampler:
     """One sampler: the label people know it by, the implementation, and the arguments given to it.
 
     `implementation` is a diffusers scheduler class, or `own:<name>` for one that is written in `worker/samplers/`.
-    `uses_eta` tells whether `ddim_eta` changes the image. `evaluations_per_step` is how often a step asks the model
-    (the last step may ask less, the first of plms once more); None where the sampler itself decides. `note` tells a
-    person when to choose it.
+    `schedules` are those that can be asked for in the place of its own. `uses_eta` tells whether `ddim_eta` changes
+    the image. `evaluations_per_step` is how often a step asks the model (the last step may ask less, the first of plms
+    once more); None where the sampler itself decides. `note` tells a person when to choose it.
     """
 
     label: str
     implementation: str
     arguments: Mapping[str, object] = field(default_factory=_frozen)
+    schedules: tuple[str, ...] = ()
     uses_eta: bool = False
     evaluations_per_step: int | None = 1
     aliases: tuple[str, ...] = ()
     note: str = ""
 
+    def can(self, schedule: str) -> bool:
+        """Whether the sampler runs on the schedule of that name."""
+        return schedule == AUTOMATIC or schedule in self.schedules
+
+    def arguments_on(self, schedule: str) -> Mapping[str, object]:
+        """The arguments given to the implementation where it is to run on a schedule that it can."""
+        return schedule_arguments(self.arguments, schedule)
+
 
 _KARRAS: Mapping[str, object] = _frozen(use_karras_sigmas=True)
+_ANY = tuple(name for name in SCHEDULES if name != AUTOMATIC)
+_SPACINGS = tuple(name for name in _ANY if "timestep_spacing" in SCHEDULES[name].arguments)
 # its last steps are too long otherwise: the third order overshoots
 _EXPONENTIAL: Mapping[str, object] = _frozen(use_exponential_sigmas=True)
 _DPMPP_2M = {"algorithm_type": "dpmsolver++", "solver_order": 2}
@@ -36,99 +49,101 @@ _DPMPP_2M_SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
 
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     "ddim": Sampler(
-        "DDIM", "DDIMScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), uses_eta=True,
+        "DDIM", "DDIMScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), uses_eta=True, schedules=_SPACINGS,
         note="Steady: more steps refine the same image. A good first choice.",
     ),
     "plms": Sampler(
-        "PLMS", "PNDMScheduler", _frozen(skip_prk_steps=True, set_alpha_to_one=False),
+        "PLMS", "PNDMScheduler", _frozen(skip_prk_steps=True, set_alpha_to_one=False), schedules=_SPACINGS,
         note="An older multistep method; wants many steps.",
     ),
     "k_euler": Sampler(
-        "Euler", "EulerDiscreteScheduler",
+        "Euler", "EulerDiscreteScheduler", schedules=_ANY,
         note="The simplest and among the quickest; good from 20 steps on.",
     ),
     "k_euler_a": Sampler(
-        "Euler a", "EulerAncestralDiscreteScheduler", aliases=("k_euler_ancestral",),
+        "Euler a", "EulerAncestralDiscreteScheduler", aliases=("k_euler_ancestral",), schedules=_SPACINGS,
         note="Fresh noise in every step: lively, and another image with every number of steps.",
     ),
     "k_lms": Sampler(
-        "LMS", "LMSDiscreteScheduler",
+        "LMS", "LMSDiscreteScheduler", schedules=_ANY,
         note="Multistep; wants many steps.",
     ),
     "k_lms_ka": Sampler(
-        "LMS Karras", "LMSDiscreteScheduler", _KARRAS,
+        "LMS Karras", "LMSDiscreteScheduler", _KARRAS, schedules=(KARRAS,),
         note="LMS with small steps at the end; wants fewer.",
     ),
     "k_heun": Sampler(
-        "Heun", "HeunDiscreteScheduler", evaluations_per_step=2,
+        "Heun", "HeunDiscreteScheduler", evaluations_per_step=2, schedules=_ANY,
         note="More exact than Euler, for twice the work.",
     ),
     "k_dpm_2": Sampler(
-        "DPM2", "KDPM2DiscreteScheduler", evaluations_per_step=2,
+        "DPM2", "KDPM2DiscreteScheduler", evaluations_per_step=2, schedules=_ANY,
         note="Exact, for twice the work.",
     ),
     "k_dpm_2_ka": Sampler(
-        "DPM2 Karras", "KDPM2DiscreteScheduler", _KARRAS, evaluations_per_step=2,
+        "DPM2 Karras", "KDPM2DiscreteScheduler", _KARRAS, evaluations_per_step=2, schedules=(KARRAS,),
         note="DPM2 with small steps at the end.",
     ),
     "k_dpm_2_a": Sampler(
-        "DPM2 a", "KDPM2AncestralDiscreteScheduler", evaluations_per_step=2,
+        "DPM2 a", "KDPM2AncestralDiscreteScheduler", evaluations_per_step=2, schedules=_ANY,
         note="DPM2 with fresh noise: varied, for twice the work.",
     ),
     "k_dpm_2_a_ka": Sampler(
-        "DPM2 a Karras", "KDPM2AncestralDiscreteScheduler", _KARRAS, evaluations_per_step=2,
+        "DPM2 a Karras", "KDPM2AncestralDiscreteScheduler", _KARRAS, evaluations_per_step=2, schedules=(KARRAS,),
         note="DPM2 a with small steps at the end; wants fewer.",
     ),
     "k_dpmpp_2m": Sampler(
-        "DPM++ 2M", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M),
+        "DPM++ 2M", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M), schedules=_ANY,
         note="Converges in few steps; a favourite for every day.",
     ),
     "k_dpmpp_2m_ka": Sampler(
         "DPM++ 2M Karras", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M, use_karras_sigmas=True),
+        schedules=(KARRAS,),
         note="DPM++ 2M with small steps at the end: crisp at 20.",
     ),
     "k_dpmpp_sde": Sampler(
-        "DPM++ SDE", "DPMSolverSDEScheduler", evaluations_per_step=2,
+        "DPM++ SDE", "DPMSolverSDEScheduler", evaluations_per_step=2, schedules=_ANY,
         note="Fresh noise and fine detail, for twice the work.",
     ),
     "k_dpmpp_sde_ka": Sampler(
-        "DPM++ SDE Karras", "DPMSolverSDEScheduler", _KARRAS, evaluations_per_step=2,
+        "DPM++ SDE Karras", "DPMSolverSDEScheduler", _KARRAS, evaluations_per_step=2, schedules=(KARRAS,),
         note="DPM++ SDE with small steps at the end.",
     ),
     "k_dpmpp_2s_a": Sampler(
-        "DPM++ 2S a", "own:dpmpp_2s_ancestral", aliases=("dpm2s_a",), evaluations_per_step=2,
+        "DPM++ 2S a", "own:dpmpp_2s_ancestral", aliases=("dpm2s_a",), evaluations_per_step=2, schedules=_ANY,
         note="Fresh noise, varied images, for twice the work.",
     ),
     "k_dpmpp_2s_a_ka": Sampler(
-        "DPM++ 2S a Karras", "own:dpmpp_2s_ancestral", _KARRAS, evaluations_per_step=2,
+        "DPM++ 2S a Karras", "own:dpmpp_2s_ancestral", _KARRAS, evaluations_per_step=2, schedules=(KARRAS,),
         note="DPM++ 2S a with small steps at the end.",
     ),
     "k_dpmpp_2m_sde": Sampler(
-        "DPM++ 2M SDE", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M_SDE),
+        "DPM++ 2M SDE", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M_SDE), schedules=_ANY,
         note="DPM++ 2M with fresh noise in every step: fine detail, at one evaluation a step.",
     ),
     "k_dpmpp_2m_sde_ka": Sampler(
         "DPM++ 2M SDE Karras", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M_SDE, use_karras_sigmas=True),
+        schedules=(KARRAS,),
         note="DPM++ 2M SDE with small steps at the end.",
     ),
     "k_dpmpp_3m_sde": Sampler(
-        "DPM++ 3M SDE", "own:dpmpp_3m_sde", _EXPONENTIAL,
+        "DPM++ 3M SDE", "own:dpmpp_3m_sde", _EXPONENTIAL, schedules=(KARRAS, EXPONENTIAL),
         note="A longer memory than 2M SDE; wants more steps, and then less guidance.",
     ),
     "k_dpmpp_3m_sde_ka": Sampler(
-        "DPM++ 3M SDE Karras", "own:dpmpp_3m_sde", _KARRAS,
+        "DPM++ 3M SDE Karras", "own:dpmpp_3m_sde", _KARRAS, schedules=(KARRAS,),
         note="DPM++ 3M SDE with small steps at the end.",
     ),
     "uni_pc": Sampler(
-        "UniPC", "UniPCMultistepScheduler", _frozen(solver_order=2),
+        "UniPC", "UniPCMultistepScheduler", _frozen(solver_order=2), schedules=_ANY,
         note="Corrects each step by the next prediction: good in few steps.",
     ),
     "deis": Sampler(
-        "DEIS", "DEISMultistepScheduler", _frozen(solver_order=2),
+        "DEIS", "DEISMultistepScheduler", _frozen(solver_order=2), schedules=_ANY,
         note="Multistep, by exponential integration: good in few steps.",
     ),
     "ddpm": Sampler(
-        "DDPM", "DDPMScheduler", _frozen(clip_sample=False),
+        "DDPM", "DDPMScheduler", _frozen(clip_sample=False), schedules=_SPACINGS,
         note="The original way, with fresh noise in every step: wants many steps.",
     ),
     "lcm": Sampler(

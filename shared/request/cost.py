@@ -68,7 +68,7 @@ def text_cost(request: ImageRequest) -> int:
     """Pixel steps that the job's texts add: chunks beyond the first of each side are encoded once a task, and
     lengthen every step."""
     params = request.params
-    guided = params.guidance_scale != 1
+    guided = params.guidance_scale != 1 and params.guidance_until > 0
     negative = least_chunks(parse_prompt(params.negative_prompt)) if guided else [1]
     one_step = params.width * params.height * request.n_samples
     total = 0
@@ -96,5 +96,6 @@ def job_cost(request: ImageRequest) -> int:
 
 def task_cost(request: ImageRequest) -> float:
     """What one task takes of a device, in millions of pixel steps; guidance asks the model twice a step."""
-    passes = 1 if request.params.guidance_scale == 1 else 2
+    params = request.params
+    passes = 1 if params.guidance_scale == 1 else 1 + params.guidance_until
     return passes * job_cost(request) / request.tasks / 1e6

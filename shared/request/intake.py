@@ -11,6 +11,7 @@ from marshmallow import Schema, ValidationError
 from shared.callback_hosts import CallbackUrl
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import canonical_name
+from shared.catalogue.schedules import canonical_schedule
 from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, TooCostly
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.input_image import InputImage
@@ -78,6 +79,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "width": width,
         "height": height,
         "sampler": sampler,
+        "schedule": canonical_schedule(values["schedule"]),
         "seed": secrets.randbelow(MAX_SEED + 1) if values["seed"] is None else values["seed"],
         "outdir": f"{schema.kind}-samples" if values["outdir"] is None else values["outdir"],
         "format": FORMATS[values["format"]],

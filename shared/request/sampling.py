@@ -4,23 +4,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from shared.catalogue.schedules import AUTOMATIC
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
     """What every image of a job is drawn with. The prompt and the seeds, which differ by image, stand beside it.
 
-    `width` and `height` are pixels, multiples of 8. `guidance_scale` 1 is no guidance. `eta` is the share of fresh
-    noise in each step of the samplers that know it. `strength` (0 < x <= 1) is the share of the steps that runs on an
-    input image, and `noise_multiplier` scales the noise that is added to it. `device`, `precision`, `unet_bs` and
-    `turbo` are requested options, None where nothing is requested. A default is what changes nothing, because it also
-    stands for a parameter that is newer than the record that is read.
+    `width` and `height` are pixels, multiples of 8. `guidance_scale` 1 is no guidance. `guidance_rescale`
+    is how far the guided prediction gets the spread of the plain one, and `guidance_until` the share of the steps that
+    are guided. `eta` is the share of fresh
+    noise in each step of the samplers that know it. `schedule` is one that the sampler can, or `automatic`. `strength`
+    (0 < x <= 1) is the share of the steps that runs on an input image, and `noise_multiplier` scales the noise that is
+    added to it. `device`, `precision`, `unet_bs` and `turbo` are requested options, None where nothing is requested. A
+    default is what changes nothing, because it also stands for a parameter that is newer than the record that is read.
     """
 
     model: str
     negative_prompt: str = ""
     sampler: str
+    schedule: str = AUTOMATIC
     steps: int
     guidance_scale: float
+    guidance_rescale: float = 0.0
+    guidance_until: float = 1.0
     eta: float = 0.0
     width: int
     height: int

@@ -15,7 +15,8 @@ from marshmallow.validate import Length, OneOf, Range
 
 from shared.callback_hosts import NO_HOSTS, CallbackHosts
 from shared.catalogue.models import DEFAULT_ALIAS, Catalogue, Model
-from shared.catalogue.samplers import DEFAULT_SAMPLER, canonical_name, wire_names
+from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS, canonical_name, wire_names
+from shared.catalogue.schedules import AUTOMATIC, canonical_schedule, schedule_names
 from shared.request.fields import (
     Base64Image,
     CallbackAddress,
@@ -88,6 +89,17 @@ class GenerateSchema(Schema):
         data_key="scale", load_default=7.5, validate=Range(-50, 50),
         metadata=_about("Guidance scale; 1 means no guidance, negative values lead away from the prompt."),
     )  # fmt: skip
+    guidance_rescale = Number(
+        load_default=0.0, validate=Range(0, 1),
+        metadata=_about(
+            "How far strong guidance is kept from widening the range of the colours; 0 is off, 0.7 is usual for models "
+            "with zero terminal SNR."
+        ),
+    )  # fmt: skip
+    guidance_until = Number(
+        load_default=1.0, validate=Range(0, 1),
+        metadata=_about("Share of the steps with guidance, from the first on; the others take half the time. 1: all."),
+    )  # fmt: skip
     eta = Number(
         data_key="ddim_eta", load_default=0.0, validate=Range(0, 1),
         metadata=_about("Share of fresh noise in each step of the samplers ddim and tcd."),
@@ -95,6 +107,12 @@ class GenerateSchema(Schema):
     sampler = Text(
         load_default=DEFAULT_SAMPLER, validate=OneOf(wire_names()), metadata=_about("Sampler; see GET /samplers.")
     )
+    schedule = Text(
+        load_default=AUTOMATIC, validate=OneOf(schedule_names()),
+        metadata=_about(
+            "At which noise levels the model is asked, where the sampler can; automatic: the sampler's own."
+        ),
+    )  # fmt: skip
     seed = Seed(
         load_default=None, allow_none=True,
         metadata=_about(
@@ -265,6 +283,23 @@ class GenerateSchema(Schema):
             raise ValidationError("Is true, but sampler asks for another one; leave one of them out.", "plms")
 
     @validates_schema(skip_on_field_errors=False)
+    def _has_a_schedule_of_the_sampler(self, data: Mapping[str, Any], **_: Any) -> None:
+        name = "plms" if data.get("plms") else canonical_name(data.get("sampler", ""))
+        if name is None or "schedule" not in data:
+            return
+        if not SAMPLERS[name].can(canonical_schedule(data["schedule"])):
+            raise ValidationError(choose_schedule(name), "schedule")
+
+    @validates_schema(skip_on_field_errors=False)
+    def _knows_its_steps(self, data: Mapping[str, Any], **_: Any) -> None:
+        name = canonical_name(data.get("sampler", ""))
+        if data.get("guidance_until", 1) == 1 or data.get("plms") or name is None:
+            return
+        if SAMPLERS[name].evaluations_per_step is None:
+            text = f"The sampler {name} chooses its own steps, so no share of them is known: leave it at 1."
+            raise ValidationError(text, "guidance_until")
+
+    @validates_schema(skip_on_field_errors=False)
     def _says_one_output_size(self, data: Mapping[str, Any], **_: Any) -> None:
         given = [side for side in ("output_width", "output_height") if data.get(side) is not None]
         if len(given) == 1:
@@ -325,6 +360,12 @@ def choose_model(catalogue: Catalogue, asked: object = None) -> str:
     )
     hint = f" Like it are: {', '.join(close)}." if close else ""
     return f"Must be the name of a model; GET /models lists all of them.{hint}"
+
+
+def choose_schedule(sampler: str) -> str:
+    """What to write into `schedule` beside this sampler, as a sentence."""
+    choices = ", ".join((AUTOMATIC, *SAMPLERS[sampler].schedules))
+    return f"With the sampler {sampler} it must be one of: {choices}; see GET /samplers."
 
 
 def _size_problem(key: str, size: int, step: int, model: Model | None) -> dict[str, list[str]]:

@@ -116,6 +116,40 @@ def test_an_image_does_not_depend_on_who_shares_its_passes(
     assert [one.warnings for one in solo] == [two.warnings for two in together]
 
 
+def test_ways_to_guide_share_a_pass_and_change_no_other(engine: Engine, request_for: Build, passes: list[int]) -> None:
+    """Given requests that are guided in different ways and for different shares of their steps, when they run together,
+    then each gets its solo image."""
+    ways: list[dict[str, Any]] = [
+        {},
+        {"guidance_rescale": 0.7},
+        {"guidance_until": 0.5},
+        {"guidance_until": 0.3, "guidance_rescale": 1.0, "sampler": "k_heun"},
+        {"guidance_until": 0.0},
+        {"guidance_scale": 1.0},
+        {"schedule": "karras", "sampler": "k_euler"},
+    ]
+    requests = [request_for(steps=10 + number, noise_seed=number, **way) for number, way in enumerate(ways)]
+    solo = alone(engine, requests)
+    first, go_on = held_back(engine, request_for(steps=30))
+    passes.clear()
+    tickets = [engine.submit(request, silent) for request in requests]
+    go_on.set()
+    first.result(60)
+    together = [ticket.result(60) for ticket in tickets]
+    assert max(passes) > 4, "nothing was shared"
+    assert min(decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)) >= SAME
+
+
+def test_steps_without_guidance_are_one_item(engine: Engine, request_for: Build, passes: list[int]) -> None:
+    """Given guidance for half of the steps, when an image is made, then the others are half the work, and no step is
+    guided by half."""
+    engine.submit(request_for(steps=4, guidance_until=0.5), silent).result(60)
+    assert passes == [2, 2, 1, 1]
+    passes.clear()
+    engine.submit(request_for(steps=4, guidance_until=0.3, sampler="k_heun"), silent).result(60)
+    assert passes == [2, 2, 2, 2, 1, 1, 1]
+
+
 def test_text_and_image_requests_share_a_pass(engine: Engine, request_for: Build, passes: list[int]) -> None:
     """Given equal sizes, when text to image and image to image wait together, then they run in the same passes."""
     first, go_on = held_back(engine, request_for(steps=30))

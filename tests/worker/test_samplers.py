@@ -82,11 +82,14 @@ def run(begun: Begun, prediction_type: str = "epsilon", denoiser: Denoiser = exa
     return registers[X], asked
 
 
-def begun(sampler: str, steps: int, image: bool = False, prediction_type: str = "epsilon") -> Begun:
+def begun(
+    sampler: str, steps: int, image: bool = False, prediction_type: str = "epsilon", schedule: str = "automatic"
+) -> Begun:
     noise = Noise(3, 3)
     drawn = torch.randn(SHAPE, generator=noise.start)
     start = Start(drawn, torch.full(SHAPE, CENTRE), strength=0.6) if image else Start(drawn)
-    return begin(sampler, CONFIG | {"prediction_type": prediction_type}, steps, 0.0, start, noise)
+    config = CONFIG | {"prediction_type": prediction_type}
+    return begin(sampler, config, steps, 0.0, start, noise, schedule=schedule)
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
@@ -102,6 +105,20 @@ def test_latents_are_finite_at_any_number_of_steps(sampler: str, prediction_type
         assert latents.shape == SHAPE
         assert bool(torch.isfinite(latents).all())
         assert asked == (start[1].evaluations or asked) > 0
+
+
+SCHEDULED = [(name, schedule) for name in SAMPLERS for schedule in SAMPLERS[name].schedules if not name.endswith("_ka")]
+
+
+@pytest.mark.parametrize(("sampler", "schedule"), SCHEDULED)
+def test_latents_are_finite_on_every_schedule(sampler: str, schedule: str) -> None:
+    """Given a schedule that a sampler can, when few and many steps run, from text and from an image, then the latents
+    are finite, and about those of the data once there are enough."""
+    for steps, image in itertools.product((1, 2, 25), (False, True)):
+        latents, _ = run(begun(sampler, steps, image, schedule=schedule))
+        assert bool(torch.isfinite(latents).all())
+    assert float(latents.mean()) == pytest.approx(CENTRE, abs=0.12)
+    assert float(latents.std()) == pytest.approx(SPREAD, abs=0.2)
 
 
 @pytest.mark.full

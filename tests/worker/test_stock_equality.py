@@ -80,18 +80,20 @@ def folder_of(model: str, models_dir: Path) -> Path:
 
 
 @functools.cache
-def stock_scheduler(sampler: str, folder: Path) -> Any:
+def stock_scheduler(sampler: str, folder: Path, schedule: str = "automatic") -> Any:
     """The scheduler of our table over a model's config; some take half a second to build."""
     row = SAMPLERS[sampler]
     kind = getattr(diffusers, row.implementation)
     seeds = {"noise_sampler_seed": SEED} if "noise_sampler_seed" in inspect.signature(kind.__init__).parameters else {}
-    return kind.from_pretrained(folder, subfolder="scheduler", **row.arguments, **seeds)
+    return kind.from_pretrained(folder, subfolder="scheduler", **row.arguments_on(schedule), **seeds)
 
 
-def stock_image(pipeline: Any, models_dir: Path, request: DenoiseRequest, image: Image.Image | None) -> Image.Image:
+def stock_image(
+    pipeline: Any, models_dir: Path, request: DenoiseRequest, image: Image.Image | None, **further: Any
+) -> Image.Image:
     """What the stock pipeline makes of the request, with the scheduler of our table."""
     params = request.params
-    scheduler = copy.deepcopy(stock_scheduler(params.sampler, folder_of(params.model, models_dir)))
+    scheduler = copy.deepcopy(stock_scheduler(params.sampler, folder_of(params.model, models_dir), params.schedule))
     arguments: dict[str, Any] = {
         "prompt": request.prompt,
         # what the stock pipeline of XL takes for none at all
@@ -109,7 +111,7 @@ def stock_image(pipeline: Any, models_dir: Path, request: DenoiseRequest, image:
         arguments |= {"image": image, "strength": params.strength}
     stock = kind(**parts, **OPTIONS[type(pipeline)](pipeline))
     stock.set_progress_bar_config(disable=True)
-    made: Image.Image = stock(**arguments).images[0]
+    made: Image.Image = stock(**arguments, **further).images[0]
     return made
 
 
@@ -207,3 +209,49 @@ def assert_equal_to_stock(
     apart = np.abs(np.asarray(ours).astype(int) - np.asarray(stock))
     assert apart.max() <= 1
     assert np.count_nonzero(apart) <= apart.size / 1000
+
+
+def without_guidance_from(step: int) -> dict[str, Any]:
+    """Arguments of the stock pipeline that end guidance before that step."""
+
+    def after_step(pipeline: Any, number: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if number + 1 == step:
+            pipeline._guidance_scale = 1.0
+            tensors["prompt_embeds"] = tensors["prompt_embeds"].chunk(2)[-1]
+        return tensors
+
+    return {"callback_on_step_end": after_step, "callback_on_step_end_tensor_inputs": ["latents", "prompt_embeds"]}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"guidance_rescale": 0.7}, {"guidance_rescale": 0.7}),
+        ({"guidance_until": 0.5}, without_guidance_from(3)),
+        (
+            {"guidance_until": 0.2, "guidance_rescale": 1.0},
+            without_guidance_from(1) | {"guidance_rescale": 1.0},
+        ),
+        ({"schedule": "sgm_uniform"}, {}),
+        ({"schedule": "exponential", "sampler": "k_dpmpp_2m"}, {}),
+    ],
+    ids=lambda value: "-".join(value),
+)
+@pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sd2"])
+def test_ways_to_guide_are_those_of_the_stock_pipeline(
+    model: str,
+    ours: dict[str, Any],
+    theirs: dict[str, Any],
+    engine: Engine,
+    pipelines: Callable[[str], Any],
+    models_dir: Path,
+    request_for: Callable[..., DenoiseRequest],
+    latents: list[torch.Tensor],
+) -> None:
+    """Given what changes guidance or schedule, when an image is made, then its latents are the stock pipeline's."""
+    asked = {"sampler": "ddim", "steps": 5, "noise_seed": SEED, "step_seed": SEED} | ours
+    wanted = request_for(model=model, width=72, height=64, **asked)
+    image = engine.submit(wanted, lambda _step, _steps: None).result(60).image
+    stock_image(pipelines(model), models_dir, wanted, None, **theirs)
+    assert image
+    assert float((latents[0] - latents[1]).abs().max()) <= 1e-4

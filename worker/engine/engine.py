@@ -115,9 +115,10 @@ class Engine:
         request.check((self._catalogue.find(request.params.model) or self._catalogue.default).facts.size_step)
         for text in (request.prompt, request.params.negative_prompt):
             parse_prompt(text)  # kept there for the engine's thread, on which everybody else would wait for it
-        if config := self._cache.scheduler_config(request.params.model):
+        params = request.params
+        if config := self._cache.scheduler_config(params.model):
             with suppress(Exception):  # it is met again, and told, when the request begins
-                plan_of(request.params.sampler, config, request.steps, request.params.eta)  # kept likewise
+                plan_of(params.sampler, config, request.steps, params.eta, params.schedule)  # kept likewise
         ticket = Ticket(request, on_step, on_preview, wants_preview)
         self._inbox.put(ticket)
         return ticket
@@ -225,14 +226,13 @@ class Engine:
         """Wait for a pass, learn from the time that it took, and let its requests tell of it."""
         group = done.group
         seconds = done.wait()
-        items = sum(running.batch_items for running in done.batch)
         self._scheduler.took(seconds, done.with_oldest)
         self._admission.computed(seconds)
         if done.out_of_memory:
-            self._curves.of(group, self._threads).too_many(items)
+            self._curves.of(group, self._threads).too_many(done.items)
         else:
-            self._curves.note(group, self._threads, items, seconds)
+            self._curves.note(group, self._threads, done.items, seconds)
             self._observations.observe(FORWARD_PASS, seconds, model=done.batch[0].params.model)
-            self._observations.observe(BATCH_ITEMS, items)
+            self._observations.observe(BATCH_ITEMS, done.items)
         self._demand.look(group, self._threads)
         done.settle()

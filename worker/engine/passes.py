@@ -15,8 +15,8 @@ from worker.hardware.devices import Device, is_out_of_memory
 class Pass:
     """A step under way, with the oldest of the running requests in it or not.
 
-    Nothing of it waits for the device before `wait`. `group` is what its requests had in common at its start;
-    `out_of_memory`: not all of them fitted into one forward pass.
+    Nothing of it waits for the device before `wait`. `group` is what its requests had in common at its start, and
+    `items` how many batch items they were; `out_of_memory`: not all of them fitted into one forward pass.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Pass:
         self.batch = batch
         self.with_oldest = with_oldest
         self.group = batch[0].group
+        self.items = sum(running.batch_items for running in batch)
         self._begun = device.mark()
         self._active = active
         self._device = device
@@ -104,7 +105,7 @@ class Pass:
 
     def _advance(self, requests: Sequence[RunningRequest], inputs: Inputs, outputs: torch.Tensor) -> None:
         """Take these requests past their evaluation, whose batch items have these outputs."""
-        predictions = guided(outputs, [running.params.guidance_scale for running in requests], self._device)
+        predictions = guided(outputs, [running.guidance for running in requests], self._device)
         # a sum is no number where one of its terms is none, and reads each once
         self._checks.append((requests, self._device.fetch(predictions.flatten(1).sum(1))))
         latents, slots = self._active.latents_of(requests)

@@ -59,6 +59,8 @@ class DenoiseRequest:
         params, wrong = self.params, dict[str, list[str]]()
         if params.sampler not in SAMPLERS:
             wrong["sampler"] = [f"No sampler is called '{params.sampler}'."]
+        elif not SAMPLERS[params.sampler].can(params.schedule):
+            wrong["schedule"] = [f"The sampler {params.sampler} does not run on '{params.schedule}'."]
         for name, pixels in (("W", params.width), ("H", params.height)):
             if pixels < size_step or pixels % size_step:
                 wrong[name] = [f"Must be a positive multiple of {size_step}."]

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import torch
 from PIL import Image
 
+from shared.catalogue.samplers import SAMPLERS
 from shared.errors import NotAnImage
 from worker.engine.group import Group
-from worker.engine.guidance import NO_GUIDANCE
+from worker.engine.guidance import NO_GUIDANCE, UNGUIDED, Guidance, guided_steps
 from worker.engine.options import EffectiveOptions
 from worker.engine.request import Denoised, Ticket
 from worker.families import FAMILIES
@@ -59,6 +60,8 @@ class RunningRequest:
         self.step = 0
         """Evaluations that are done and told."""
         self.max_batch_size = options.max_batch_size
+        self._guidance = Guidance(self.params.guidance_scale, self.params.guidance_rescale)
+        self._guided_steps = guided_steps(ticket.request.steps, self.params.guidance_until)
         self._group: Group | None = None
         self._warnings = [*checkpoint.warnings, *options.warnings]
         self.family = FAMILIES[checkpoint.model.family]
@@ -80,6 +83,7 @@ class RunningRequest:
             start,
             noise,
             checkpoint.device.name,
+            params.schedule,
         )
         self._denoising_since = time.perf_counter()
 
@@ -95,7 +99,7 @@ class RunningRequest:
             negative_prompt=params.negative_prompt if self.guided else "",
             width=params.width,
             height=params.height,
-            guidance_scale=params.guidance_scale,
+            guidance_scale=params.guidance_scale if self.guided else NO_GUIDANCE,
         )
         told: _Told | None = known.get(inputs)
         if told is None:
@@ -110,8 +114,8 @@ class RunningRequest:
 
     @property
     def conditioning_items(self) -> Sequence[NamedTensors]:
-        """The conditioning of each batch item of this request: what to avoid first, then what to draw."""
-        return self._told.items
+        """The conditioning of each batch item of the evaluation to come: what to avoid first, then what to draw."""
+        return self._told.items[-self.guidance.items :]
 
     def _start(self, noise: Noise) -> Start:
         """Where the sampler starts, as the request's mode has it.
@@ -155,11 +159,23 @@ class RunningRequest:
 
     @property
     def guided(self) -> bool:
-        return self.params.guidance_scale != NO_GUIDANCE
+        """Whether any evaluation is guided."""
+        return self.params.guidance_scale != NO_GUIDANCE and self.params.guidance_until > 0
+
+    @property
+    def guidance(self) -> Guidance:
+        """That of the evaluation to come."""
+        return self._guidance if self.guided and self._step_to_come < self._guided_steps else UNGUIDED
+
+    @property
+    def _step_to_come(self) -> int:
+        """The number of the step that the evaluation to come belongs to; a step is not guided by half."""
+        return self.queued // (SAMPLERS[self.params.sampler].evaluations_per_step or 1)
 
     @property
     def batch_items(self) -> int:
-        return len(self.conditioning_items)
+        """How many the request is in the evaluation to come."""
+        return self.guidance.items
 
     @property
     def pixels(self) -> int:
@@ -279,5 +295,6 @@ class RunningRequest:
             self._warnings.append(
                 f"ddim_steps: the sampler {self.params.sampler} chose {self.step} evaluations itself."
             )
-        used = self.options.used() | {"unet_bs": min(self.max_batch_size or self.batch_items, self.batch_items)}
+        most = len(self._told.items)
+        used = self.options.used() | {"unet_bs": min(self.max_batch_size or most, most)}
         return Denoised(image, used, tuple(self._warnings))

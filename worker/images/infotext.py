@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shared.catalogue.samplers import SAMPLERS
+from shared.catalogue.schedules import AUTOMATIC, SCHEDULES
 
 
 def infotext(parameters: Mapping[str, Any]) -> str:
@@ -28,10 +29,24 @@ def _plain(name: str) -> Callable[[Mapping[str, Any]], str | None]:
     return value
 
 
+def _unless(name: str, off: float) -> Callable[[Mapping[str, Any]], str | None]:
+    """Nothing where the parameter has the value that changes nothing."""
+    plain = _plain(name)
+    return lambda parameters: None if parameters.get(name) == off else plain(parameters)
+
+
 def _sampler(parameters: Mapping[str, Any]) -> str | None:
     name = parameters.get("sampler")
     sampler = SAMPLERS.get(str(name))
     return sampler.label if sampler else name
+
+
+def _schedule(parameters: Mapping[str, Any]) -> str | None:
+    """Nothing for the sampler's own."""
+    name = parameters.get("schedule", AUTOMATIC)
+    if name == AUTOMATIC:
+        return None
+    return SCHEDULES[name].label if name in SCHEDULES else str(name)
 
 
 def _size(parameters: Mapping[str, Any]) -> str | None:
@@ -47,7 +62,10 @@ def _output_size(parameters: Mapping[str, Any]) -> str | None:
 _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Steps", _plain("ddim_steps")),
     ("Sampler", _sampler),
+    ("Schedule type", _schedule),
     ("CFG scale", _plain("scale")),
+    ("CFG Rescale", _unless("guidance_rescale", 0)),
+    ("Guidance until", _unless("guidance_until", 1)),
     ("Seed", _plain("seed")),
     ("Noise seed", _plain("noise_seed")),
     ("Size", _size),

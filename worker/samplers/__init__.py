@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from shared.catalogue.samplers import SAMPLERS
+from shared.catalogue.schedules import AUTOMATIC
 from worker.samplers.base import Noise, Start, StepRange
 from worker.samplers.dpm_solver import dpm_adaptive, dpm_fast, expected_evaluations, first_sigma
 from worker.samplers.dpmpp_2s import dpmpp_2s_ancestral
@@ -25,23 +26,29 @@ _WITHOUT_PLAN = _OWN_PREFIX + dpm_adaptive.__name__
 _PLANS_KEPT = 256
 
 
-def plan_of(sampler: str, scheduler_config: Mapping[str, Any], steps: StepRange, eta: float) -> Plan | None:
+def plan_of(
+    sampler: str, scheduler_config: Mapping[str, Any], steps: StepRange, eta: float, schedule: str = AUTOMATIC
+) -> Plan | None:
     """The plan of the sampler of that wire name for a model with this scheduler config; None for one without a plan.
 
-    Made once: a second call with the same takes no time. Safe from any thread. Raises KeyError for an unknown name.
+    Made once: a second call with the same takes no time. Safe from any thread. Raises KeyError for an unknown name,
+    ValueError for a schedule that the sampler cannot.
     """
+    if not SAMPLERS[sampler].can(schedule):
+        raise ValueError(f"the sampler {sampler} does not run on the schedule {schedule}")
     if SAMPLERS[sampler].implementation == _WITHOUT_PLAN:
         return None
-    return _plan(sampler, facts_of(scheduler_config), steps, eta if SAMPLERS[sampler].uses_eta else 0.0)
+    return _plan(sampler, facts_of(scheduler_config), steps, eta if SAMPLERS[sampler].uses_eta else 0.0, schedule)
 
 
 @functools.lru_cache(_PLANS_KEPT)
-def _plan(sampler: str, facts: str, steps: StepRange, eta: float) -> Plan:
+def _plan(sampler: str, facts: str, steps: StepRange, eta: float, schedule: str) -> Plan:
     entry = SAMPLERS[sampler]
+    arguments = entry.arguments_on(schedule)
     if entry.implementation.startswith(_OWN_PREFIX):
         own = _OWN[entry.implementation.removeprefix(_OWN_PREFIX)]
-        return own(NoiseSchedule(json.loads(facts)), steps, **entry.arguments)
-    return scheduler_plan(entry.implementation, json.dumps(dict(entry.arguments)), facts, steps, eta)
+        return own(NoiseSchedule(json.loads(facts)), steps, **arguments)
+    return scheduler_plan(entry.implementation, json.dumps(dict(arguments)), facts, steps, eta)
 
 
 def begin(
@@ -52,16 +59,17 @@ def begin(
     start: Start,
     noise: Noise,
     device: str = "cpu",
+    schedule: str = AUTOMATIC,
 ) -> tuple[torch.Tensor, Trajectory]:
     """The first latents, `(1, C, h, w)`, float32 on `device`, and the way from there. Raises what `plan_of` raises."""
     these = start.range_of(steps)
-    plan = plan_of(sampler, scheduler_config, these, eta)
+    plan = plan_of(sampler, scheduler_config, these, eta, schedule)
     if plan is not None:
         latents = start.latents(plan.image_weight, plan.noise_weight)
         return latents.to(device), Planned(plan, draws(plan, noise, latents.shape))
-    schedule = NoiseSchedule(scheduler_config)
-    latents = start.latents(1.0, first_sigma(schedule, these)).to(device)
-    return latents, Found(dpm_adaptive(schedule, these, latents), expected_evaluations(schedule, these))
+    levels = NoiseSchedule(scheduler_config)
+    latents = start.latents(1.0, first_sigma(levels, these)).to(device)
+    return latents, Found(dpm_adaptive(levels, these, latents), expected_evaluations(levels, these))
 
 
 __all__ = [

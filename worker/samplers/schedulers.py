@@ -31,6 +31,7 @@ _OF_THE_MODEL = (
 _BROWNIAN = "noise_sampler"
 # of the schedulers of distilled models: how many timesteps these were distilled at
 _DISTILLED_STEPS = "original_inference_steps"
+_HAIR = 1e-9
 # how many values a step may see: the latents, the prediction, the noise, and what was stored before
 _WIDTH = 16
 # two recordings would put each other's noise in their places
@@ -77,6 +78,11 @@ def _set_timesteps(scheduler: Any, steps: int) -> None:
     if getattr(scheduler.config, _DISTILLED_STEPS, steps) < steps:
         arguments[_DISTILLED_STEPS] = scheduler.config.num_train_timesteps
     scheduler.set_timesteps(steps, device="cpu", **arguments)
+    if bool((scheduler.timesteps < 0).any()):
+        # a rounding gives "trailing" one step too many for some numbers, at the timestep -1, which is pure noise; with
+        # steps that are longer by a hair there are as many as asked for
+        scheduler.set_timesteps(steps - _HAIR, device="cpu", **arguments)
+        scheduler.num_inference_steps = steps
 
 
 def _unit(place: int) -> torch.Tensor:

@@ -10,7 +10,9 @@ import pytest
 from marshmallow import missing
 
 from shared.catalogue.samplers import SAMPLERS, wire_names
+from shared.catalogue.schedules import SCHEDULES
 from shared.errors import InvalidRequest, TooCostly
+from shared.request.cost import task_cost
 from shared.request.intake import load_request
 from shared.request.model import MAX_SEED
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
@@ -148,6 +150,9 @@ def test_only_prompt_and_image_are_required(limits):
     [
         ("ddim_steps", "steps", [1, 999, 20.0], [0, -1, 1000, HUGE, 1e300]),
         ("scale", "guidance_scale", [-50, 0, 1, 50, 7.25], [-50.01, 50.01, 1e308, HUGE]),
+        ("guidance_rescale", "guidance_rescale", [0, 0.7, 1, 1.0], [-0.001, 1.001, NAN, True, "0.7"]),
+        ("guidance_until", "guidance_until", [0, 0.5, 1, 1.0], [-0.001, 1.001, NAN, True, "0.7"]),
+        ("schedule", "schedule", ["automatic", "sgm_uniform", "normal"], ["", "Karras", "KARRAS", "uniform", True, 1]),
         ("ddim_eta", "eta", [0, 0.5, 1, 1.0], [-0.001, 1.001]),
         ("n_iter", "n_iter", [1, 16], [0, -1, 65]),
         ("n_samples", "n_samples", [1, 16], [0, -1, 65]),
@@ -736,3 +741,34 @@ def test_a_quality_that_a_png_does_not_have_is_told(generate, fields, said):
 
     assert len(warnings) == said
     assert all(warning.startswith("output_compression: ") for warning in warnings)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_schedule_goes_with_the_samplers_that_can(generate, name):
+    """Given each schedule, when asked for with a sampler, then it is taken where the sampler can, and else refused with
+    those that it can."""
+    for schedule in SCHEDULES:
+        if SAMPLERS[name].can(schedule):
+            assert generate(sampler=name, schedule=schedule).params.schedule == schedule
+        else:
+            (sentence,) = refused(generate, sampler=name, schedule=schedule)["schedule"]
+            assert f"With the sampler {name} it must be one of: automatic" in sentence
+
+
+def test_trailing_is_another_name_of_a_schedule(generate):
+    """Given the name that diffusers has for it, when loaded, then it is sgm_uniform; also beside `plms: true`."""
+    assert generate(schedule="trailing").params.schedule == "sgm_uniform"
+    assert generate(schedule="trailing", plms=True).params.schedule == "sgm_uniform"
+    assert list(refused(generate, schedule="karras", plms=True)) == ["schedule"]
+
+
+def test_a_share_of_steps_that_nobody_knows_is_refused(generate):
+    """Given the sampler that chooses its steps, when guidance is asked for on a share of them, then it is refused."""
+    assert list(refused(generate, sampler="k_dpm_ad", guidance_until=0.5)) == ["guidance_until"]
+    assert generate(sampler="k_dpm_ad", guidance_until=1).params.guidance_until == 1
+
+
+def test_steps_without_guidance_cost_half(generate):
+    """Given guidance for a share of the steps, when its work is weighed, then it is between without and with."""
+    none, half, whole = (task_cost(generate(**way)) for way in ({"scale": 1}, {"guidance_until": 0.5}, {}))
+    assert (half, whole) == pytest.approx((1.5 * none, 2 * none))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from shared.catalogue.samplers import SAMPLERS
+from shared.catalogue.schedules import SCHEDULES
 from worker.samplers import NOISE, PREDICTION, Noise, Plan, Start, StepRange, X, plan_of
 from worker.samplers.plan import N, P, Recorded, compiled
 from worker.samplers.recording import START, Draw, Point, WeightedSum, recorded_plan
@@ -33,14 +34,16 @@ def prediction(number: int) -> torch.Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(number))
 
 
-def by_stock(sampler: str, config: dict[str, Any], steps: StepRange, eta: float) -> list[torch.Tensor]:
+def by_stock(
+    sampler: str, config: dict[str, Any], steps: StepRange, eta: float, schedule: str = "automatic"
+) -> list[torch.Tensor]:
     """What the model is given at each evaluation, and the latents at the end, as the stock pipelines' loop has it.
 
     In double, since some schedulers divide small differences of large latents; the noise is that of float32.
     """
     kind, noise = getattr(diffusers, SAMPLERS[sampler].implementation), Noise(SEED, SEED)
     seed = {"noise_sampler_seed": SEED} if "noise_sampler_seed" in inspect.signature(kind.__init__).parameters else {}
-    scheduler = kind.from_config(config, **SAMPLERS[sampler].arguments, **seed)
+    scheduler = kind.from_config(config, **SAMPLERS[sampler].arguments_on(schedule), **seed)
     scheduler.set_timesteps(steps.steps)
     begin = steps.skipped * scheduler.order
     drawn = torch.randn(SHAPE, generator=noise.start)
@@ -112,6 +115,52 @@ def test_a_plan_replays_its_scheduler(sampler: str, prediction_type: str) -> Non
             assert len(ours) == len(theirs)
             for one, other in zip(ours, theirs, strict=True):
                 assert float((one - other).abs().max()) <= 1e-5 * max(1.0, float(other.abs().max()))
+
+
+SCHEDULED = [(name, schedule) for name in STOCK for schedule in SAMPLERS[name].schedules if not name.endswith("_ka")]
+
+
+@pytest.mark.usefixtures("float32_noise")
+@pytest.mark.parametrize(("sampler", "schedule"), SCHEDULED)
+def test_a_plan_replays_its_scheduler_on_every_schedule(sampler: str, schedule: str) -> None:
+    """Given a schedule that a sampler can, when the scheduler and the plan run on it, then they ask and end alike, for
+    a model whose config asks for another spacing of the timesteps."""
+    config = CONFIG | {"timestep_spacing": "leading"}
+    for steps in (StepRange(7), StepRange(12, 0.6)):
+        plan = plan_of(sampler, config, steps, 0.0, schedule)
+        assert plan is not None
+        theirs, ours = by_stock(sampler, config, steps, 0.0, schedule), by_plan(plan, steps)
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert float((one - other).abs().max()) <= 1e-5 * max(1.0, float(other.abs().max()))
+
+
+@pytest.mark.parametrize(
+    "sampler", ["ddim", "k_euler", "k_dpmpp_2s_a", "k_dpmpp_3m_sde", "k_lms_ka", "lcm", "k_dpm_ad"]
+)
+def test_schedules_are_different_plans(sampler: str) -> None:
+    """Given a sampler, when its plans on all its schedules are made, then those of different levels differ, and a
+    schedule that it cannot is refused."""
+    entry = SAMPLERS[sampler]
+    config = CONFIG | {"timestep_spacing": "leading"}
+    plans = {schedule: plan_of(sampler, config, StepRange(6), 0.0, schedule) for schedule in entry.schedules}
+    assert len(set(map(str, plans.values()))) == len(plans)
+    for schedule in SCHEDULES:
+        if not entry.can(schedule):
+            with pytest.raises(ValueError, match="does not run on"):
+                plan_of(sampler, CONFIG, StepRange(6), 0.0, schedule)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "plms", "k_euler", "k_lms", "k_heun", "k_dpmpp_2m", "uni_pc", "ddpm"])
+def test_trailing_steps_are_as_many_as_asked_for(sampler: str) -> None:
+    """Given a number of steps for which diffusers makes one too many, when its plan is made, then it is not in it."""
+    plan = plan_of(sampler, CONFIG, StepRange(61), 0.0, "sgm_uniform")
+    assert plan is not None
+    last = plan_of(sampler, CONFIG, StepRange(60), 0.0, "sgm_uniform")
+    assert last is not None
+    per_step = SAMPLERS[sampler].evaluations_per_step
+    assert len(plan.evaluations) == len(last.evaluations) + (per_step or 0)
+    assert min(evaluation.timestep for evaluation in plan.evaluations) >= 0
 
 
 def test_a_plan_is_made_once() -> None:
