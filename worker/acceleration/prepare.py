@@ -17,6 +17,7 @@ from worker.acceleration.itemwise import compute_itemwise
 from worker.acceleration.openvino import converted, require_openvino
 from worker.acceleration.split_batch import RunBatch, SplitBatch, run_whole
 from worker.acceleration.text_projection import TextProjection
+from worker.acceleration.traced import Traced
 from worker.hardware.devices import Device
 from worker.hardware.variants import Profile
 
@@ -90,7 +91,10 @@ class Preparation:
             # with either of these two, compiled code would be compiled anew for every batch size
             if denoiser.dtype == torch.bfloat16:
                 compute_itemwise(denoiser)
-            return Prepared(denoiser, TextProjection(denoiser), SplitBatch(weights), warnings)
+            run_batch: RunBatch = SplitBatch(weights)
+            if not large:
+                run_batch = Traced(denoiser, run_batch)
+            return Prepared(denoiser, TextProjection(denoiser), run_batch, warnings)
         return Prepared(denoiser, warnings=warnings)
 
     def _place(self, denoiser: Any, name: str, files: object) -> Path:

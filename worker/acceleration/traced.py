@@ -1,0 +1,138 @@
+"""A small denoiser without the interpreter: its forward pass is recorded once for each shape, and then replayed.
+
+A pass of a small model is some five hundred short operations. Python takes longer to call them than they take, and two
+threads that each compute a part of a batch wait for each other at its lock. A recording (`torch.jit.trace`) calls the
+same operations in the same order without Python, so that its results are the same in every bit; each is compared before
+it is used. For a large model none of this matters, and no recording is made.
+"""
+
+import logging
+import threading
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import torch
+
+from worker.acceleration.split_batch import Denoise, RunBatch
+
+log = logging.getLogger(__name__)
+
+# a recording takes as long as some forty passes do, and saves a third of each; the measurement at the start makes four
+PASSES_BEFORE = 4
+_KEPT = 64
+
+Recording = Callable[..., torch.Tensor]
+
+
+# of the process: one recording at a time
+_recorder = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+
+
+class Traced:
+    """Runs the batches of one denoiser as `run` does, their parts by recordings where there are some."""
+
+    def __init__(self, denoiser: torch.nn.Module, run: RunBatch, passes_before: int | None = None) -> None:
+        """A shape is recorded, on a thread of its own, when it has been computed `passes_before` times."""
+        self._denoiser = denoiser
+        self._run = run
+        self._passes_before = PASSES_BEFORE if passes_before is None else passes_before
+        self._passes: Counter[Hashable] = Counter()
+        # None: it is being made, or could not be
+        self._recordings: OrderedDict[Hashable, Recording | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(
+        self,
+        denoise: Denoise,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """What `denoise` gives for all of the batch, computed without gradients."""
+        return self._run(partial(self._denoise, denoise), latents, timesteps, conditioning)
+
+    def _denoise(
+        self,
+        denoise: Denoise,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        tensors = (latents, timesteps, *conditioning.values())
+        shape = (tuple(conditioning), tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors))
+        if recording := self._recording(shape, denoise, tensors):
+            return recording(*tensors)
+        return denoise(latents, timesteps, conditioning)
+
+    def _recording(self, shape: Hashable, denoise: Denoise, tensors: tuple[torch.Tensor, ...]) -> Recording | None:
+        """The recording for these shapes; where there is none, one is begun when it pays."""
+        with self._lock:
+            if shape in self._recordings:
+                self._recordings.move_to_end(shape)
+                return self._recordings[shape]
+            self._passes[shape] += 1
+            if self._passes[shape] < self._passes_before:
+                return None
+            del self._passes[shape]
+            self._recordings[shape] = None
+            if len(self._recordings) > _KEPT:
+                self._recordings.popitem(last=False)
+        names = tuple(shape[0]) if isinstance(shape, tuple) else ()
+        examples = tuple(torch.empty_like(tensor).copy_(tensor) for tensor in tensors)
+        _recorder.submit(self._record, shape, _Pass(self._denoiser, denoise, names), examples)
+        return None
+
+    def _record(self, shape: Hashable, computed: "_Pass", examples: tuple[torch.Tensor, ...]) -> None:
+        try:
+            recording = recorded(computed, examples)
+        except Exception:  # of torch's tracer, of any kind: the pass is computed as before
+            log.exception("a forward pass could not be recorded, Python goes on computing it")
+            return
+        with self._lock:
+            if shape in self._recordings:
+                self._recordings[shape] = recording
+
+
+class _Pass(torch.nn.Module):
+    """A forward pass as the tracer wants it: its tensors in a row, and the weights as those of a module."""
+
+    def __init__(self, denoiser: torch.nn.Module, denoise: Denoise, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self._denoise = denoise
+        self._names = names
+
+    def forward(self, latents: torch.Tensor, timesteps: torch.Tensor, *conditioning: torch.Tensor) -> torch.Tensor:
+        return self._denoise(latents, timesteps, dict(zip(self._names, conditioning, strict=True)))
+
+
+@torch.no_grad()
+def recorded(computed: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> Recording:
+    """The recording of a module's call with tensors of these shapes; the values of the examples do not matter.
+
+    Raises RuntimeError where it does not give for other latents and timesteps what the module gives.
+    """
+    torch.set_num_threads(1)  # this thread's own number
+    jit: Any = torch.jit
+    with warnings.catch_warnings():
+        # of sizes that become constants, which they are, and of the tracer's own age
+        warnings.simplefilter("ignore")
+        recording: Recording = jit.trace(computed, examples, check_trace=False, strict=False)
+    latents, timesteps, *conditioning = examples
+    others = (latents.flip(0, -1) * 0.5, timesteps * 0.5 + 1, *conditioning)
+    if not torch.equal(recording(*others), computed(*others)):
+        raise RuntimeError("the recording computes something else")
+    return recording
+
+
+def _keep_operations_as_they_are() -> None:
+    """Let recordings be replayed operation by operation: what is fused or specialised may round in another way."""
+    torch._C._jit_set_profiling_executor(False)
+    torch._C._jit_set_profiling_mode(False)
+
+
+_keep_operations_as_they_are()
