@@ -222,11 +222,3 @@ def request_for() -> Callable[..., DenoiseRequest]:
         return changed(PLAIN, **different)
 
     return build
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_recordings() -> Iterator[None]:
-    """The engines of tests compute in Python, where a test can watch them; recordings have tests of their own."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("worker.acceleration.traced.PASSES_BEFORE", 10**9)
-        yield

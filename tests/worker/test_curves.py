@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import torch
 
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.settings import Settings
+from worker.acceleration.traced import Traced
 from worker.engine import CurveFiles, DenoiseRequest, Engine
 from worker.engine.batch import Evaluator, Inputs, Outcome, Outcomes
 from worker.engine.curves import Curves
 from worker.engine.group import Group
+from worker.engine.measurement import Measurement
 from worker.hardware import description as hardware
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
@@ -147,6 +150,7 @@ class Clock:
             return Outcomes([Outcome(slice(0, len(batch)), torch.zeros(items, 4, 8, 8))])
 
         monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+        monkeypatch.setattr(Measurement, "prepare", lambda *_: None)  # it has a test of its own
         monkeypatch.setattr("time.perf_counter", lambda: self.now)
         monkeypatch.setattr("worker.engine.measurement.time.monotonic", lambda: self.now)
 
@@ -186,6 +190,28 @@ def test_before_the_first_request_the_whole_curve_is_measured(
     clock.sizes.clear()
     assert start().measure(request_for(), 3.0, 0.02) == ("tiny-sd1 at 64x64", 16)
     assert clock.sizes == []
+
+
+def test_what_is_measured_is_prepared_first(
+    start: Callable[[], Engine], request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a model whose passes can be made faster, when it is measured, then they are before the first is timed, for
+    every size at which requests may come; without time to measure nothing is."""
+    prepared: list[int] = []
+    preparing = Traced.preparing
+
+    @contextmanager
+    def watched(traced: Traced) -> Iterator[None]:
+        with preparing(traced):
+            yield
+        prepared.append(len(traced._recordings))
+
+    monkeypatch.setattr(Traced, "preparing", watched)
+    engine = start()
+    engine.measure(request_for(), 0.0, 0.02)
+    assert prepared == []
+    engine.measure(request_for(), 0.1, 0.02)
+    assert prepared == [5]
 
 
 @pytest.mark.parametrize(("at_most_s", "pass_s", "passes"), [(0.0, 0.02, 0), (3.0, 20.0, 0), (0.1, 0.02, 4)])

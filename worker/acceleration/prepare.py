@@ -15,7 +15,7 @@ from worker.acceleration import cpu
 from worker.acceleration.blocks import simplify_blocks
 from worker.acceleration.itemwise import compute_itemwise
 from worker.acceleration.openvino import converted, require_openvino
-from worker.acceleration.split_batch import RunBatch, SplitBatch, run_whole
+from worker.acceleration.split_batch import Preparing, RunBatch, SplitBatch, run_whole
 from worker.acceleration.text_projection import TextProjection
 from worker.acceleration.traced import Traced
 from worker.hardware.devices import Device
@@ -42,6 +42,8 @@ class Prepared:
     """How its forward pass is run."""
     warnings: tuple[str, ...] = ()
     """What every result must say."""
+    preparing: Preparing | None = None
+    """In which the passes are made that should be fast from then on; None: none become faster."""
 
 
 class Preparation:
@@ -91,10 +93,11 @@ class Preparation:
             # with either of these two, compiled code would be compiled anew for every batch size
             if denoiser.dtype == torch.bfloat16:
                 compute_itemwise(denoiser)
-            run_batch: RunBatch = SplitBatch(weights)
-            if not large:
-                run_batch = Traced(denoiser, run_batch)
-            return Prepared(denoiser, TextProjection(denoiser), run_batch, warnings)
+            split, projection = SplitBatch(weights), TextProjection(denoiser)
+            if large:
+                return Prepared(denoiser, projection, split, warnings)
+            traced = Traced(denoiser, split)
+            return Prepared(denoiser, projection, traced, warnings, traced.preparing)
         return Prepared(denoiser, warnings=warnings)
 
     def _place(self, denoiser: Any, name: str, files: object) -> Path:

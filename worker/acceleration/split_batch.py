@@ -6,6 +6,7 @@ there are fewer items than threads, OpenMP shares the rest.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +25,9 @@ Denoise = Callable[[torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], tor
 
 RunBatch = Callable[[Denoise, torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
 """A way to run a `Denoise`."""
+
+Preparing = Callable[[], AbstractContextManager[None]]
+"""A block in which passes are prepared."""
 
 
 def run_whole(

@@ -4,16 +4,21 @@ A pass of a small model is some five hundred short operations. Python takes long
 threads that each compute a part of a batch wait for each other at its lock. A recording (`torch.jit.trace`) calls the
 same operations in the same order without Python, so that its results are the same in every bit; each is compared before
 it is used. For a large model none of this matters, and no recording is made.
+
+What a pass takes decides how many requests share one, so that all batch sizes of an image size must be recorded, or
+none: they are when a worker measures its batch sizes at the start (`preparing`). Batches in between follow when they
+come often.
 """
 
 import logging
 import threading
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,8 +26,8 @@ from worker.acceleration.split_batch import Denoise, RunBatch
 
 log = logging.getLogger(__name__)
 
-# a recording takes as long as some forty passes do, and saves a third of each; the measurement at the start makes four
-PASSES_BEFORE = 4
+# a recording takes as long as some forty passes do, and saves a third of each
+_PASSES_BEFORE = 40
 _KEPT = 64
 
 Recording = Callable[..., torch.Tensor]
@@ -35,15 +40,24 @@ _recorder = ThreadPoolExecutor(1, thread_name_prefix="recorder")
 class Traced:
     """Runs the batches of one denoiser as `run` does, their parts by recordings where there are some."""
 
-    def __init__(self, denoiser: torch.nn.Module, run: RunBatch, passes_before: int | None = None) -> None:
-        """A shape is recorded, on a thread of its own, when it has been computed `passes_before` times."""
+    def __init__(self, denoiser: torch.nn.Module, run: RunBatch) -> None:
         self._denoiser = denoiser
         self._run = run
-        self._passes_before = PASSES_BEFORE if passes_before is None else passes_before
-        self._passes: Counter[Hashable] = Counter()
+        self._preparing = False
+        self._sizes: set[Hashable] = set()
+        self._passes: Counter[_Shape] = Counter()
         # None: it is being made, or could not be
-        self._recordings: OrderedDict[Hashable, Recording | None] = OrderedDict()
+        self._recordings: OrderedDict[_Shape, Recording | None] = OrderedDict()
         self._lock = threading.Lock()
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """While this lasts, what is computed is recorded first; batches of its image size may be from then on."""
+        self._preparing = True
+        try:
+            yield
+        finally:
+            self._preparing = False
 
     def __call__(
         self,
@@ -63,30 +77,36 @@ class Traced:
         conditioning: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
         tensors = (latents, timesteps, *conditioning.values())
-        shape = (tuple(conditioning), tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors))
+        shape = _Shape(tuple(conditioning), tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors))
         if recording := self._recording(shape, denoise, tensors):
             return recording(*tensors)
         return denoise(latents, timesteps, conditioning)
 
-    def _recording(self, shape: Hashable, denoise: Denoise, tensors: tuple[torch.Tensor, ...]) -> Recording | None:
+    def _recording(self, shape: "_Shape", denoise: Denoise, tensors: tuple[torch.Tensor, ...]) -> Recording | None:
         """The recording for these shapes; where there is none, one is begun when it pays."""
         with self._lock:
             if shape in self._recordings:
                 self._recordings.move_to_end(shape)
                 return self._recordings[shape]
+            preparing = self._preparing
+            if preparing:
+                self._sizes.add(shape.of_one)
+            elif shape.of_one not in self._sizes:
+                return None
             self._passes[shape] += 1
-            if self._passes[shape] < self._passes_before:
+            if not preparing and self._passes[shape] < _PASSES_BEFORE:
                 return None
             del self._passes[shape]
             self._recordings[shape] = None
             if len(self._recordings) > _KEPT:
                 self._recordings.popitem(last=False)
-        names = tuple(shape[0]) if isinstance(shape, tuple) else ()
         examples = tuple(torch.empty_like(tensor).copy_(tensor) for tensor in tensors)
-        _recorder.submit(self._record, shape, _Pass(self._denoiser, denoise, names), examples)
+        begun = _recorder.submit(self._record, shape, _Pass(self._denoiser, denoise, shape.names), examples)
+        if preparing:
+            begun.result()
         return None
 
-    def _record(self, shape: Hashable, computed: "_Pass", examples: tuple[torch.Tensor, ...]) -> None:
+    def _record(self, shape: "_Shape", computed: "_Pass", examples: tuple[torch.Tensor, ...]) -> None:
         try:
             recording = recorded(computed, examples)
         except Exception:  # of torch's tracer, of any kind: the pass is computed as before
@@ -95,6 +115,18 @@ class Traced:
         with self._lock:
             if shape in self._recordings:
                 self._recordings[shape] = recording
+
+
+class _Shape(NamedTuple):
+    """What a recording is for: the names of the conditioning, and shape and type of each tensor, the batch first."""
+
+    names: tuple[str, ...]
+    tensors: tuple[tuple[tuple[int, ...], torch.dtype], ...]
+
+    @property
+    def of_one(self) -> Hashable:
+        """Without the batch."""
+        return self.names, tuple((shape[1:], dtype) for shape, dtype in self.tensors)
 
 
 class _Pass(torch.nn.Module):

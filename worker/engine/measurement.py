@@ -12,6 +12,8 @@ from worker.engine.step_times import SURE, WARM_UP, StepTimes
 from worker.hardware.devices import Device
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+# those that are prepared, which takes half a second each; no worker has more requests in hand, unless it is told to
+_PREPARED = (1, 2, 4, 8, 16)
 
 
 class Measurement:
@@ -41,6 +43,20 @@ class Measurement:
                     return
                 yield copies
 
+    def prepare(self, running: RunningRequest, evaluator: Evaluator) -> None:
+        """Make a pass of each batch size, where the passes after it are faster for that.
+
+        Nothing is done where there is no time to measure either.
+        """
+        preparing, at_most = running.checkpoint.preparing, running.options.max_batch_size
+        if preparing is None or self._at_most_s < self._pass_s:
+            return
+        with preparing():
+            for copies in _PREPARED:
+                fits = copies == 1 or at_most is None or copies * running.batch_items <= at_most
+                if not fits or evaluator.evaluate([running] * copies, _inputs(running, copies)).out_of_memory:
+                    return
+
     def run(self, running: RunningRequest, curves: Curves, threads: int, evaluator: Evaluator, device: Device) -> None:
         """Run the request's forward pass in batches of several sizes, as if there were so many of it, and note them.
 
@@ -48,10 +64,10 @@ class Measurement:
         """
         group = running.group
         times = curves.of(group, threads)
+        self.prepare(running, evaluator)
         for copies in self.batches(times, running.batch_items, running.options.max_batch_size):
-            inputs = Inputs(running.latents.expand(copies, -1, -1, -1), [running.evaluation.timestep] * copies)
             started = time.perf_counter()
-            outcomes = evaluator.evaluate([running] * copies, inputs)
+            outcomes = evaluator.evaluate([running] * copies, _inputs(running, copies))
             device.mark().wait()
             seconds = time.perf_counter() - started
             if outcomes.out_of_memory:
@@ -61,3 +77,7 @@ class Measurement:
                 if isinstance(outcome.predictions, Exception):
                     raise outcome.predictions
             curves.note(group, threads, copies * running.batch_items, seconds, source="start")
+
+
+def _inputs(running: RunningRequest, copies: int) -> Inputs:
+    return Inputs(running.latents.expand(copies, -1, -1, -1), [running.evaluation.timestep] * copies)

@@ -156,6 +156,7 @@ class CheckpointCache:
             parts=replace(parts, denoiser=prepared.denoiser),
             project_text=prepared.project_text,
             run_batch=prepared.run_batch,
+            preparing=prepared.preparing,
             offloader=self._offloader,
             warnings=(*prepared.warnings, *parts.remarks),
         )

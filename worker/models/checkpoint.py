@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from shared.catalogue.models import Model
-from worker.acceleration.split_batch import RunBatch, run_whole
+from worker.acceleration.split_batch import Preparing, RunBatch, run_whole
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
 from worker.models.offload import Offloader
@@ -51,6 +51,8 @@ class Checkpoint:
     """What this denoiser wants as its `encoder_hidden_states`, from a text's encoding of the same dtype."""
     run_batch: RunBatch = run_whole
     """How this denoiser's forward pass is run."""
+    preparing: Preparing | None = None
+    """In which passes are made that should be fast from then on; None: none become faster."""
     offloader: Offloader | None = None
     """Moves the parts to the device and back; None: all are there to stay."""
     warnings: tuple[str, ...] = ()

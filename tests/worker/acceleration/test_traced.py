@@ -59,31 +59,49 @@ def settled() -> None:
     traced._recorder.submit(lambda: None).result(60)
 
 
-def test_a_recording_is_made_when_it_pays_and_changes_no_bit(small: Small) -> None:
-    """Given a shape that comes again and again, when it has come three times, then Python computes it no more, and
-    what comes out is the same in every bit; another shape is still Python's."""
-    run = Traced(small, run_whole, passes_before=3)
-    wanted = [denoise_with(small, *inputs(2, seed)) for seed in range(6)]
+def test_a_recording_is_made_when_it_is_prepared_and_changes_no_bit(small: Small) -> None:
+    """Given a shape that was prepared, when it comes, then Python computes it no more, and what comes out is the same
+    in every bit; an image size that was not prepared is Python's for ever."""
+    run = Traced(small, run_whole)
+    wanted = [denoise_with(small, *inputs(2, seed)) for seed in range(4)]
+    with run.preparing():
+        run(lambda *given: denoise_with(small, *given), *inputs(2))
     small.calls = 0
-    for seed in range(3):
-        assert torch.equal(run(lambda *given: denoise_with(small, *given), *inputs(2, seed)), wanted[seed])
-    assert small.calls >= 3
-    settled()
-    small.calls = 0
-    for seed in range(6):
+    for seed in range(4):
         assert torch.equal(run(lambda *given: denoise_with(small, *given), *inputs(2, seed)), wanted[seed])
     assert small.calls == 0
-    run(lambda *given: denoise_with(small, *given), *inputs(3))
-    assert small.calls == 1
+    for _ in range(3):
+        latents, timesteps, conditioning = inputs(2)
+        run(lambda *given: denoise_with(small, *given), latents[:, :, :4], timesteps, conditioning)
+        settled()
+    assert small.calls == 3
+
+
+def test_other_batches_of_a_prepared_size_follow_when_they_come_often(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a size that was prepared for one item, when three items come three times, then they are recorded too."""
+    monkeypatch.setattr(traced, "_PASSES_BEFORE", 3)
+    run = Traced(small, run_whole)
+    with run.preparing():
+        run(lambda *given: denoise_with(small, *given), *inputs(1))
+    wanted = denoise_with(small, *inputs(3))
+    for _ in range(3):
+        small.calls = 0
+        run(lambda *given: denoise_with(small, *given), *inputs(3))
+        assert small.calls >= 1
+    settled()
+    small.calls = 0
+    assert torch.equal(run(lambda *given: denoise_with(small, *given), *inputs(3)), wanted)
+    assert small.calls == 0
 
 
 def test_the_parts_of_a_batch_are_replayed_at_the_same_time(small: Small) -> None:
     """Given a batch that is shared out among threads, when its parts are recorded, then the whole is the same."""
     whole = denoise_with(small, *inputs(4))
-    run = Traced(small, SplitBatch(1, lambda *_: Sharing(2, 1)), passes_before=1)
-    for _ in range(3):
+    run = Traced(small, SplitBatch(1, lambda *_: Sharing(2, 1)))
+    with run.preparing():
         run(lambda *given: denoise_with(small, *given), *inputs(4))
-        settled()
     small.calls = 0
     assert torch.allclose(run(lambda *given: denoise_with(small, *given), *inputs(4)), whole, atol=1e-6)
     assert small.calls == 0
@@ -104,47 +122,48 @@ def test_a_recording_that_computes_something_else_is_refused() -> None:
     module = traced._Pass(deciding, lambda *given: denoise_with(deciding, *given), ("text",))
     with pytest.raises(RuntimeError, match="something else"):
         recorded(module, (latents * 40, timesteps, conditioning["text"]))
-    run = Traced(deciding, run_whole, passes_before=1)
+    run = Traced(deciding, run_whole)
+    with run.preparing():
+        run(lambda *given: denoise_with(deciding, *given), latents * 40, timesteps, conditioning)
     for scale in (40.0, 1.0):
         given = (latents * scale, timesteps, conditioning)
         wanted = denoise_with(deciding, *given)
-        for _ in range(2):
-            assert torch.equal(run(lambda *given: denoise_with(deciding, *given), *given), wanted)
-            settled()
+        assert torch.equal(run(lambda *given: denoise_with(deciding, *given), *given), wanted)
 
 
 def test_what_cannot_be_recorded_is_computed_as_before(small: Small, caplog: pytest.LogCaptureFixture) -> None:
     """Given a tracer that fails, when passes come, then they are computed, and the log says it once."""
-    run = Traced(small, run_whole, passes_before=1)
-    with pytest.MonkeyPatch.context() as patched:
+    run = Traced(small, run_whole)
+    with pytest.MonkeyPatch.context() as patched, run.preparing():
         patched.setattr(traced, "recorded", lambda *_: (_ for _ in ()).throw(ValueError("no tracer")))
         for seed in range(4):
             given = inputs(2, seed)
             assert torch.equal(run(lambda *given: denoise_with(small, *given), *given), denoise_with(small, *given))
-            settled()
     assert caplog.text.count("could not be recorded") == 1
 
 
 def test_a_few_recordings_are_kept(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given room for two, when a third shape is recorded, then the one that was used longest ago is forgotten."""
     monkeypatch.setattr(traced, "_KEPT", 2)
-    run = Traced(small, run_whole, passes_before=1)
-    for items in (1, 2, 1, 3):
-        run(lambda *given: denoise_with(small, *given), *inputs(items))
-        settled()
+    run = Traced(small, run_whole)
+    with run.preparing():
+        for items in (1, 2, 1, 3):
+            run(lambda *given: denoise_with(small, *given), *inputs(items))
     small.calls = 0
     for items in (1, 3):
         run(lambda *given: denoise_with(small, *given), *inputs(items))
     assert small.calls == 0
     run(lambda *given: denoise_with(small, *given), *inputs(2))
-    assert small.calls >= 1
+    assert small.calls == 1
 
 
-def test_passes_go_on_while_a_recording_is_made(small: Small) -> None:
-    """Given a recorder at work, when passes of its shape come, then they do not wait for it."""
-    release = threading.Event()
+def test_passes_go_on_while_a_recording_is_made(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a recorder at work, when passes of a shape come that is to be recorded, then they do not wait for it."""
+    monkeypatch.setattr(traced, "_PASSES_BEFORE", 1)
+    run, release = Traced(small, run_whole), threading.Event()
+    with run.preparing():
+        run(lambda *given: denoise_with(small, *given), *inputs(1))
     traced._recorder.submit(release.wait, 60)
-    run = Traced(small, run_whole, passes_before=1)
     try:
         for seed in range(3):
             given = inputs(2, seed)
