@@ -38,12 +38,19 @@ class Admission:
         images = sum(claim.request.n_samples for claim in claims) / len(claims) if claims else 1
         return min(self._slots, math.ceil(self._engine.wanted() / images) + 1)
 
-    def takes_more(self, messages: int) -> bool:
-        """Whether to take another message with so many in hand: where others have room, up to an equal share."""
-        if messages >= self.room():
-            return False
+    def takes_more(self, messages: int) -> int:
+        """How many messages to take beside so many in hand.
+
+        Where others have room, one at a time up to an equal share; where none has, as many as there is room for.
+        """
+        free = self.room() - messages
+        if free <= 0:
+            return 0
         try:
             waiting = sum(self._backlog.tasks_waiting(variant) for variant in self._variants)
         except redis.RedisError:
-            return True
-        return not waiting or messages < math.ceil((waiting + messages) / (1 + self._others_with_room()))
+            return 1
+        others = self._others_with_room()
+        if not others:
+            return free
+        return int(not waiting or messages < math.ceil((waiting + messages) / (1 + others)))

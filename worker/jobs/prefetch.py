@@ -1,8 +1,10 @@
-"""How many messages this process takes from the queue: one more than it works on, as long as it should take more.
+"""How many messages this process takes from the queue: those it works on, and as many more as it should take now.
 
-Celery's prefetch count is a constant by nature; what a worker should take changes as it works. A process that may take
-many takes them one by one, the next when the last one has begun: of a job's tasks, those that wait for the queue at the
-same time get one each, in turn, and none takes a handful before the others have woken up.
+Celery's prefetch count is a constant by nature; what a worker should take changes as it works. Beside others with
+room a process takes messages one by one, the next when the last one has begun: of a job's tasks, those that wait for
+the queue at the same time get one each, in turn, and none takes a handful before the others have woken up. Where no
+other has room it takes at once what it can run, since one by one they come in slower than a small model computes
+them.
 """
 
 import threading
@@ -16,12 +18,12 @@ from celery import Celery, bootsteps
 class Prefetch:
     """Keeps the prefetch count of `app`'s worker; messages that are worked on run inside `working`."""
 
-    def __init__(self, app: Celery, takes_more: Callable[[int], bool]) -> None:
-        """`takes_more(messages)` tells whether a worker that has so many in hand should take another."""
+    def __init__(self, app: Celery, takes_more: Callable[[int], int]) -> None:
+        """`takes_more(messages)` tells how many a worker that has so many in hand should take now."""
         self._takes_more = takes_more
         self._lock = threading.Lock()
         self._messages = 0
-        self._more = True
+        self._more = 1
         self._none_on_its_way = False
         self._consumer: Any = None
         prefetch = self
@@ -42,8 +44,8 @@ class Prefetch:
         """A message is in hand while the block runs."""
         with self._lock:
             self._messages += 1
-        # what was asked of the broker has come, so that what is wanted now may be nothing
-        self._none_on_its_way = True
+        # if it was the only one that was asked of the broker, what is wanted now may be nothing
+        self._none_on_its_way = self._more <= 1
         try:
             self.adjust()
             yield

@@ -77,9 +77,9 @@ def test_a_worker_alone_takes_what_it_has_room_for(jobs: JobStore, busy: Busy) -
     taken or is not."""
     busy.together = 3
     wait(jobs, 1)
-    assert [admission_of(jobs, busy).takes_more(held) for held in (0, 1)] == [True, True]
+    assert [admission_of(jobs, busy).takes_more(held) for held in (0, 1)] == [4, 3]
     wait(jobs, 9)
-    assert [admission_of(jobs, busy).takes_more(held) for held in (3, 4, 5)] == [True, False, False]
+    assert [admission_of(jobs, busy).takes_more(held) for held in (3, 4, 5)] == [1, 0, 0]
 
 
 def test_workers_with_room_share_what_waits(jobs: JobStore, busy: Busy) -> None:
@@ -90,7 +90,7 @@ def test_workers_with_room_share_what_waits(jobs: JobStore, busy: Busy) -> None:
     wait(jobs, 2, "standard")
     wait(jobs, 30, "optimized")
     admission = admission_of(jobs, busy, others=2)
-    assert [admission.takes_more(held) for held in (0, 2, 3, 4)] == [True, True, False, False]
+    assert [admission.takes_more(held) for held in (0, 2, 3, 4)] == [1, 1, 0, 0]
 
 
 def test_where_nothing_waits_the_next_is_welcome(jobs: JobStore, busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ class Consumer:
         prefetch.adjust()
 
 
-def attached(takes_more: Callable[[int], bool]) -> tuple[Prefetch, Consumer]:
+def attached(takes_more: Callable[[int], int]) -> tuple[Prefetch, Consumer]:
     """The step that Celery would start, started."""
     app = Celery("test")
     prefetch, consumer = Prefetch(app, takes_more), Consumer()
@@ -63,6 +63,24 @@ def test_the_next_message_is_taken_when_the_last_one_has_begun() -> None:
         seen.append(consumer.value)
     seen.append(consumer.value)
     assert seen == [1, 2, 3, 3, 3, 2, 1]
+
+
+def test_as_many_are_taken_at_once_as_there_is_room_for() -> None:
+    """Given nobody else who could take them, when there is room for three, then three may come before one has begun; as
+    they begin the count stays, and room that is given up keeps a place for the one that may be on its way."""
+    room = 3
+    prefetch, consumer = attached(lambda messages: max(0, room - messages))
+    assert consumer.value == 3
+    with consumer.message(prefetch):
+        assert consumer.value == 3
+        room = 1
+        prefetch.adjust()
+        assert consumer.value == 2, "the broker may have sent it"
+        with consumer.message(prefetch):
+            assert consumer.value == 2
+        room = 3
+        prefetch.adjust()
+        assert consumer.value == 3
 
 
 def test_a_message_that_may_be_on_its_way_is_still_taken() -> None:
