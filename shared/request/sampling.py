@@ -13,7 +13,7 @@ class SamplingParams:
 
     `width` and `height` are pixels, multiples of 8. `guidance_scale` 1 is no guidance. `guidance_rescale`
     is how far the guided prediction gets the spread of the plain one, and `guidance_until` the share of the steps that
-    are guided. `eta` is the share of fresh
+    are guided. `clip_skip` 1 is the text encoder's layer that the model was made for. `eta` is the share of fresh
     noise in each step of the samplers that know it. `schedule` is one that the sampler can, or `automatic`. `strength`
     (0 < x <= 1) is the share of the steps that runs on an input image, and `noise_multiplier` scales the noise that is
     added to it. `device`, `precision`, `unet_bs` and `turbo` are requested options, None where nothing is requested. A
@@ -28,6 +28,7 @@ class SamplingParams:
     guidance_scale: float
     guidance_rescale: float = 0.0
     guidance_until: float = 1.0
+    clip_skip: int = 1
     eta: float = 0.0
     width: int
     height: int

@@ -100,6 +100,13 @@ class GenerateSchema(Schema):
         load_default=1.0, validate=Range(0, 1),
         metadata=_about("Share of the steps with guidance, from the first on; the others take half the time. 1: all."),
     )  # fmt: skip
+    clip_skip = WholeNumber(
+        load_default=1, validate=Range(1, 12),
+        metadata=_about(
+            "Which layer of the text encoder is used, as the A1111 web UI counts: 1 is the one that the model was made "
+            "for, 2 the one before it."
+        ),
+    )  # fmt: skip
     eta = Number(
         data_key="ddim_eta", load_default=0.0, validate=Range(0, 1),
         metadata=_about("Share of fresh noise in each step of the samplers ddim and tcd."),

@@ -122,6 +122,7 @@ def test_ways_to_guide_share_a_pass_and_change_no_other(engine: Engine, request_
     ways: list[dict[str, Any]] = [
         {},
         {"guidance_rescale": 0.7},
+        {"clip_skip": 2},
         {"guidance_until": 0.5},
         {"guidance_until": 0.3, "guidance_rescale": 1.0, "sampler": "k_heun"},
         {"guidance_until": 0.0},

@@ -81,6 +81,7 @@ def test_the_same_request_gives_the_same_image_from_another_engine(
         {"guidance_scale": 3.0},
         {"guidance_scale": -2.0},
         {"guidance_rescale": 0.5},
+        {"clip_skip": 2},
         {"guidance_until": 0.5},
         {"schedule": "sgm_uniform"},
         {"noise_seed": 43},
@@ -95,6 +96,14 @@ def test_the_same_request_gives_the_same_image_from_another_engine(
 def test_every_input_matters(different: dict[str, Any], engine: Engine, request_for: Build) -> None:
     """Given a request, when one of its inputs is changed, then the image is another."""
     assert (pixels(make(engine, request_for())) != pixels(make(engine, request_for(**different)))).any()
+
+
+def test_layers_that_an_encoder_has_not_are_refused_by_name(engine: Engine, request_for: Build) -> None:
+    """Given a small text encoder, when more layers are to be skipped than it has, then the error says how many may."""
+    with pytest.raises(InvalidRequest) as wrong:
+        make(engine, request_for(clip_skip=12))
+    most = int(wrong.value.fields["clip_skip"][0].split()[4])
+    assert make(engine, request_for(clip_skip=most, steps=1)).image
 
 
 def test_the_step_seed_only_matters_to_stochastic_samplers(engine: Engine, request_for: Build) -> None:

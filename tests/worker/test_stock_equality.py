@@ -111,7 +111,10 @@ def stock_image(
         arguments |= {"image": image, "strength": params.strength}
     stock = kind(**parts, **OPTIONS[type(pipeline)](pipeline))
     stock.set_progress_bar_config(disable=True)
-    made: Image.Image = stock(**arguments, **further).images[0]
+    if "callback_on_step_end" in further:
+        told = [name for name in stock._callback_tensor_inputs if not name.startswith("negative_")]
+        arguments["callback_on_step_end_tensor_inputs"] = told
+    made: Image.Image = stock(**arguments | further).images[0]
     return made
 
 
@@ -217,10 +220,10 @@ def without_guidance_from(step: int) -> dict[str, Any]:
     def after_step(pipeline: Any, number: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if number + 1 == step:
             pipeline._guidance_scale = 1.0
-            tensors["prompt_embeds"] = tensors["prompt_embeds"].chunk(2)[-1]
+            return {name: tensor if name == "latents" else tensor.chunk(2)[-1] for name, tensor in tensors.items()}
         return tensors
 
-    return {"callback_on_step_end": after_step, "callback_on_step_end_tensor_inputs": ["latents", "prompt_embeds"]}
+    return {"callback_on_step_end": after_step}
 
 
 @pytest.mark.parametrize(
@@ -237,8 +240,8 @@ def without_guidance_from(step: int) -> dict[str, Any]:
     ],
     ids=lambda value: "-".join(value),
 )
-@pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sd2"])
-def test_ways_to_guide_are_those_of_the_stock_pipeline(
+@pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sd2", "tiny-sdxl"])
+def test_ways_to_draw_are_those_of_the_stock_pipeline(
     model: str,
     ours: dict[str, Any],
     theirs: dict[str, Any],
@@ -248,10 +251,34 @@ def test_ways_to_guide_are_those_of_the_stock_pipeline(
     request_for: Callable[..., DenoiseRequest],
     latents: list[torch.Tensor],
 ) -> None:
-    """Given what changes guidance or schedule, when an image is made, then its latents are the stock pipeline's."""
+    """Given what changes guidance or schedule, when an image is made, then its latents are those of the
+    stock pipeline."""
     asked = {"sampler": "ddim", "steps": 5, "noise_seed": SEED, "step_seed": SEED} | ours
     wanted = request_for(model=model, width=72, height=64, **asked)
     image = engine.submit(wanted, lambda _step, _steps: None).result(60).image
     stock_image(pipelines(model), models_dir, wanted, None, **theirs)
     assert image
+    assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
+
+
+@pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sd2"])
+def test_skipped_layers_are_those_of_the_stock_pipeline(
+    model: str,
+    engine: Engine,
+    pipelines: Callable[[str], Any],
+    models_dir: Path,
+    request_for: Callable[..., DenoiseRequest],
+    latents: list[torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Given clip_skip, when an image is made, then its latents are those of the stock pipeline with one less, whose
+    negative prompt is encoded as its prompt is, as in A1111."""
+    wanted = request_for(model=model, sampler="ddim", steps=3, clip_skip=2, noise_seed=SEED, step_seed=SEED)
+    assert engine.submit(wanted, lambda _step, _steps: None).result(60).image
+    pipeline = pipelines(model)
+    if not hasattr(pipeline.text_encoder, "text_model"):  # where that pipeline looks for its last norm
+        monkeypatch.setitem(vars(pipeline.text_encoder), "text_model", pipeline.text_encoder)
+    texts = {"prompt_embeds": wanted.prompt, "negative_prompt_embeds": wanted.params.negative_prompt}
+    encoded = {name: pipeline.encode_prompt(text, "cpu", 1, False, clip_skip=1)[0] for name, text in texts.items()}
+    stock_image(pipeline, models_dir, wanted, None, prompt=None, negative_prompt=None, **encoded)
     assert float((latents[0] - latents[1]).abs().max()) <= 1e-4

@@ -100,6 +100,7 @@ class RunningRequest:
             width=params.width,
             height=params.height,
             guidance_scale=params.guidance_scale if self.guided else NO_GUIDANCE,
+            clip_skip=params.clip_skip,
         )
         told: _Told | None = known.get(inputs)
         if told is None:

@@ -31,7 +31,7 @@ def encode(checkpoint: Checkpoint, inputs: ConditioningInputs) -> Conditioning:
     texts = {"prompt": inputs.prompt, "negative_prompt": inputs.negative_prompt}
     if zeros := not inputs.negative_prompt and _zeros_for_empty(checkpoint):
         del texts["negative_prompt"]
-    encoded = encode_texts(checkpoint, texts, _CLIPS)
+    encoded = encode_texts(checkpoint, texts, _CLIPS, inputs.clip_skip)
     sizes = _sizes(checkpoint, inputs)
     sides = {field: {**_text(checkpoint, *encodings), SIZES: sizes} for field, encodings in encoded.items()}
     positive = sides["prompt"]

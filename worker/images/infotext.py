@@ -71,6 +71,7 @@ _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Size", _size),
     ("Model hash", _plain("model_hash")),
     ("Model", _plain("ckpt")),
+    ("Clip skip", _unless("clip_skip", 1)),
     ("Denoising strength", _plain("denoising_strength")),
     ("Noise multiplier", _plain("noise_multiplier")),
     ("Eta", _plain("ddim_eta")),

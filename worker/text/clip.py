@@ -1,11 +1,12 @@
 """Texts through the CLIP text encoders of a model, with emphasis, chunks and weighted sub-prompts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from shared.errors import TooCostly
+from shared.errors import InvalidRequest, TooCostly
 from shared.request.cost import MAX_CHUNKS, too_many_chunks
 from shared.request.prompts import parse_prompt
 from worker.models.checkpoint import Checkpoint
@@ -22,11 +23,17 @@ Encoding = tuple[torch.Tensor, ...]
 @dataclass(frozen=True)
 class Clip:
     """One CLIP of a model, by the folders of its two parts. `layer` is the one whose hidden states are used: None for
-    the last one's, normalised; -2 for those that go into it."""
+    the last one's, normalised; -2 for those that go into it. `skipped` is how many layers earlier than that."""
 
     encoder: str = "text_encoder"
     tokenizer: str = "tokenizer"
     layer: int | None = None
+    skipped: int = 0
+
+    @property
+    def place(self) -> int:
+        """Where its hidden states are among those of all layers, from the end."""
+        return (self.layer or -1) - self.skipped
 
 
 _ONLY = Clip()
@@ -35,18 +42,20 @@ _ONLY = Clip()
 def encode_with_clip(checkpoint: Checkpoint, inputs: ConditioningInputs) -> Conditioning:
     """The last hidden states of the only CLIP as `TEXT`, `(1, 77 * chunks, D)`; see `encode_texts`."""
     texts = {"prompt": inputs.prompt, "negative_prompt": inputs.negative_prompt}
-    encoded = encode_texts(checkpoint, texts, (_ONLY,))
+    encoded = encode_texts(checkpoint, texts, (_ONLY,), inputs.clip_skip)
     positive, negative = ({TEXT: encoded[field][0][0].to(checkpoint.denoiser_dtype)} for field in texts)
     return Conditioning(positive, negative, remarks(texts))
 
 
 def encode_texts(
-    checkpoint: Checkpoint, texts: Mapping[str, str], clips: Sequence[Clip]
+    checkpoint: Checkpoint, texts: Mapping[str, str], clips: Sequence[Clip], clip_skip: int
 ) -> Mapping[str, Sequence[Encoding]]:
     """For each field of a request what each CLIP makes of its text, all padded to as many chunks.
 
-    Raises TooCostly, before anything is encoded, where a text takes more than MAX_CHUNKS chunks.
+    Raises, before anything is encoded, TooCostly where a text takes more than MAX_CHUNKS chunks, and InvalidRequest
+    where a CLIP has not so many layers as are to be skipped.
     """
+    clips = [_skipping(checkpoint, clip, clip_skip) for clip in clips]
     sides = {(clip, field): tokenized(checkpoint, clip, text) for clip in clips for field, text in texts.items()}
     for (_, field), side in sides.items():
         if (count := sum(len(part) for _, part in side)) > MAX_CHUNKS:
@@ -58,6 +67,16 @@ def encode_texts(
             for field in texts:
                 encoded[field].append(_blended(checkpoint, clip, sides[clip, field], longest))
     return encoded
+
+
+def _skipping(checkpoint: Checkpoint, clip: Clip, clip_skip: int) -> Clip:
+    """As the A1111 web UI counts: 1 is the layer that the model was made for, 2 the one before it."""
+    skipping = replace(clip, skipped=clip_skip - 1)
+    beyond = -skipping.place - checkpoint.parts.text_encoders[clip.encoder].config.num_hidden_layers
+    if clip_skip > 1 and beyond > 0:
+        text = f"Must be at most {clip_skip - beyond} for the model '{checkpoint.model.name}'."
+        raise InvalidRequest("The model's text encoder has not so many layers.", {"clip_skip": [text]})
+    return skipping
 
 
 def remarks(texts: Mapping[str, str]) -> tuple[str, ...]:
@@ -123,10 +142,19 @@ def _encode_new_chunk(checkpoint: Checkpoint, clip: Clip, chunk: Chunk) -> Encod
     ids += [tokenizer.pad_token_id] * (room - len(ids))
     tokens = torch.tensor([ids], device=checkpoint.device.name)
     attention = torch.tensor([mask], device=tokens.device) if _uses_mask(encoder) else None
-    output = encoder(tokens, attention_mask=attention, output_hidden_states=clip.layer is not None)
-    encoding = output.last_hidden_state if clip.layer is None else output.hidden_states[clip.layer]
+    in_between = clip.layer is not None or clip.skipped > 0
+    output = encoder(tokens, attention_mask=attention, output_hidden_states=in_between)
+    encoding = output.hidden_states[clip.place] if in_between else output.last_hidden_state
+    if in_between and clip.layer is None:
+        encoding = _final_norm(encoder)(encoding)
     pooled = [output.text_embeds] if "text_embeds" in output else []
     return (_emphasised(encoding, chunk), *pooled)
+
+
+def _final_norm(encoder: Any) -> torch.nn.Module:
+    """What normalises the last layer; one with a projection has it a module deeper."""
+    norm: torch.nn.Module = getattr(encoder, "text_model", encoder).final_layer_norm
+    return norm
 
 
 def _emphasised(encoding: torch.Tensor, chunk: Chunk) -> torch.Tensor:

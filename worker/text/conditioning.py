@@ -26,6 +26,7 @@ class ConditioningInputs:
     width: int
     height: int
     guidance_scale: float
+    clip_skip: int = 1
 
 
 @dataclass(frozen=True)

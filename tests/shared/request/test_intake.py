@@ -152,6 +152,7 @@ def test_only_prompt_and_image_are_required(limits):
         ("scale", "guidance_scale", [-50, 0, 1, 50, 7.25], [-50.01, 50.01, 1e308, HUGE]),
         ("guidance_rescale", "guidance_rescale", [0, 0.7, 1, 1.0], [-0.001, 1.001, NAN, True, "0.7"]),
         ("guidance_until", "guidance_until", [0, 0.5, 1, 1.0], [-0.001, 1.001, NAN, True, "0.7"]),
+        ("clip_skip", "clip_skip", [1, 2, 12, 2.0], [0, -1, 13, *NOT_WHOLE]),
         ("schedule", "schedule", ["automatic", "sgm_uniform", "normal"], ["", "Karras", "KARRAS", "uniform", True, 1]),
         ("ddim_eta", "eta", [0, 0.5, 1, 1.0], [-0.001, 1.001]),
         ("n_iter", "n_iter", [1, 16], [0, -1, 65]),
