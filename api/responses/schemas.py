@@ -176,6 +176,9 @@ class WorkerAnswer(Schema):
         keys=fields.String(), values=fields.String(), metadata={"description": "Why it cannot serve each."}
     )
     optimal_batch_sizes = fields.List(fields.Dict(), metadata={"description": "By model and size, as measured."})
+    remarks = fields.List(
+        fields.String(), metadata={"description": "What does not work there as it should, and what is done instead."}
+    )
 
 
 class WorkersAnswer(Schema):

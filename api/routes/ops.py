@@ -71,6 +71,7 @@ def ops_blueprint(services: Services) -> Blueprint:
                     "available_models": list(card.available_models),
                     "missing_models": dict(card.missing_models),
                     "optimal_batch_sizes": list(card.batching.get("curves", ())),
+                    "remarks": list(card.remarks),
                 }
                 for card in live
             ]

@@ -24,7 +24,8 @@ class WorkerCard:
     would take at most now. `free_memory`: bytes on its device, None where that is not known. `batching`:
     the times from which it knows its optimal batch sizes. `histograms`: what it has measured, by `Histogram.name`.
     `inventory`: the digest of what it tells of its models beside the card. `refreshed`: the number of the last request
-    to look for new models that it has followed.
+    to look for new models that it has followed. `remarks`: sentences for the operator about what does not work as it
+    should.
     """
 
     name: str
@@ -41,6 +42,7 @@ class WorkerCard:
     histograms: Mapping[str, Sequence[Series]] = field(default_factory=dict)
     inventory: str = ""
     refreshed: int = 0
+    remarks: tuple[str, ...] = ()
 
     @property
     def load(self) -> float:
@@ -54,7 +56,7 @@ class WorkerCard:
     def from_json(cls, text: str) -> Self:
         known = {each.name for each in fields(cls)}  # a newer worker may say more
         values = {name: value for name, value in json.loads(text).items() if name in known}
-        lists = {key: tuple(values[key]) for key in ("warm_models", "available_models")}
+        lists = {key: tuple(values.get(key, ())) for key in ("warm_models", "available_models", "remarks")}
         histograms = {
             name: tuple(Series(each["labels"], each["counts"], each["sum"]) for each in series)
             for name, series in values.get("histograms", {}).items()

@@ -413,7 +413,7 @@ def test_large_images_are_decoded_one_after_the_other(
     two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given images that together are larger than memory was reckoned for, then none is decoded beside another."""
-    monkeypatch.setattr("worker.engine.decoding._PIXELS_AT_ONCE", 2 * 64 * 64 - 1)
+    monkeypatch.setattr("worker.engine.decoding.PIXELS_AT_ONCE", 2 * 64 * 64 - 1)
     decode, at_work, most = RunningRequest.decode, [0], [0]
 
     def counted(running: RunningRequest) -> Image.Image:

@@ -10,28 +10,39 @@ from worker.hardware.devices import Device
 from worker.observations import Observations
 
 # in images that are decoded at the same time: no more memory than one of SD 1.x takes
-_PIXELS_AT_ONCE = 512 * 512
+PIXELS_AT_ONCE = 512 * 512
 
 
 class Decoder:
-    """Finishes what is denoised. Used on the engine's thread alone."""
+    """Finishes what is denoised, between two passes. Used on the engine's thread alone.
+
+    `remarks` is what the worker says of the way in which it decodes, where that is not as it should be.
+    """
 
     def __init__(self, active: ActiveRequests, device: Device, observations: Observations) -> None:
         """`observations` counts what the stages of each request took."""
         self._active = active
         self._device = device
         self._observations = observations
+        self.remarks: tuple[str, ...] = ()
 
-    def finish_some(self, threads: int) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether the device decodes while the engine goes on."""
+        return False
+
+    def finish_some(self, threads: int, idle: bool) -> None:
         """Finish the first that is denoised, and on a CPU others beside it, while all are small and each has a
-        thread."""
+        thread. `idle`: there is nothing else to do."""
         denoised = self._active.denoised
+        if not denoised:
+            return
         chosen = [denoised.popleft()]
         if self._device.kind == "cpu":
             pixels = chosen[0].pixels
             while denoised and len(chosen) < threads:
                 pixels += denoised[0].pixels
-                if pixels > _PIXELS_AT_ONCE:
+                if pixels > PIXELS_AT_ONCE:
                     break
                 chosen.append(denoised.popleft())
         if len(chosen) == 1:

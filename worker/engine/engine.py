@@ -3,13 +3,13 @@
 Each turn: who is cancelled leaves, who waits may join, one group of requests advances by one model evaluation, and at
 most one finished request is decoded (on a CPU one a thread). Requests join and leave between any two evaluations. On a
 device that queues what it is given, the next pass is queued before the last one is waited for: what comes next does not
-depend on what the model says, so the host does its work while the device does.
+depend on what the model says, so the host does its work while the device does. Such a device decodes beside the passes.
 """
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ from worker.engine.batch import Evaluator
 from worker.engine.curve_files import CurveFiles
 from worker.engine.curves import Curves
 from worker.engine.decoding import Decoder
+from worker.engine.decoding_beside import DecoderBeside
 from worker.engine.demand import Demand
 from worker.engine.failure import make_good, translated
 from worker.engine.inbox import Inbox
@@ -74,7 +75,9 @@ class Engine:
         self._active = ActiveRequests(self._device)
         self._admission = Admission(self._inbox, self._active, self._cache, self._device, self._profile)
         self._observations = observations or Observations()
-        self._decoder = Decoder(self._active, self._device, self._observations)
+        # where parts come and go the passes' part would leave for the decoder's
+        beside = self._device.queues and not self._profile.offload
+        self._decoder = (DecoderBeside if beside else Decoder)(self._active, self._device, self._observations)
         self._scheduler = Scheduler()
         self._evaluator = Evaluator(self._device)
         self._queued: deque[Pass] = deque()
@@ -160,6 +163,10 @@ class Engine:
         """Catalogue names of the models that are not here and may not be downloaded, each with the reason."""
         return self._cache.missing()
 
+    def remarks(self) -> Sequence[str]:
+        """What does not work here as it should, in sentences for the operator; safe from any thread."""
+        return self._decoder.remarks
+
     def fetch(self, model: str, report: Callable[[int], None]) -> None:
         """Download the model if it is not here yet and that is allowed, calling `report(percent)` meanwhile.
 
@@ -171,7 +178,7 @@ class Engine:
         failure: BaseException | None = None
         try:
             with torch.no_grad():
-                while self._inbox.wait(busy=bool(self._active)):
+                while self._inbox.wait(busy=bool(self._active) or self._decoder.busy):
                     self._turn()
         except BaseException as error:
             log.critical("the engine's thread ends by an error", exc_info=error)
@@ -188,6 +195,7 @@ class Engine:
         self._inbox.end_cancelled()
         self._active.end_cancelled()
         self._admission.admit()
+        idle = not self._active.running
         if due := self._active.to_queue():
             batch = self._scheduler.next_batch(due, self._curves, self._threads)
             self._queued.append(Pass(batch, due[0] in batch, self._active, self._evaluator, self._device))
@@ -195,8 +203,7 @@ class Engine:
         ahead = 1 if due and self._device.queues and not self._queued[-1].failed else 0
         while len(self._queued) > (ahead if self._active.running else 0):
             self._settle(self._queued.popleft())
-        if self._active.denoised:
-            self._decoder.finish_some(self._threads)
+        self._decoder.finish_some(self._threads, idle)
         if not self._active:
             self._evaluator.forget()
             self._cache.offload_idle()

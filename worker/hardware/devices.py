@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from worker.hardware.lanes import Lane, SameQueue, StreamLane
 from worker.hardware.memory import free_memory
 
 
@@ -44,6 +45,7 @@ class _Kind:
 
     `needs` completes "there is none here, it needs ...". `plugin` is the module that adds the kind to torch; it is
     imported only when the kind is looked for. `pins`: it copies from and to page-locked memory while others compute.
+    `streams`: it has several queues.
     """
 
     needs: str
@@ -55,6 +57,7 @@ class _Kind:
     free_memory: Callable[[str], int | None] = _untold
     plugin: str | None = None
     pins: bool = False
+    streams: bool = False
 
     def present(self) -> bool:
         """Whether such a device is here, its plugin loaded."""
@@ -76,6 +79,7 @@ _KINDS = {
         empty_cache=torch.cuda.empty_cache,
         free_memory=lambda name: torch.cuda.mem_get_info(name)[0],
         pins=True,
+        streams=True,
     ),
     "xpu": _Kind(
         needs="an Intel GPU, its driver and an XPU build of PyTorch",
@@ -86,6 +90,7 @@ _KINDS = {
         empty_cache=torch.xpu.empty_cache,
         free_memory=lambda name: torch.xpu.mem_get_info(name)[0],
         pins=True,
+        streams=True,
     ),
     "hpu": _Kind(
         needs="a Gaudi accelerator and the package habana-torch-plugin (module habana_frameworks)",
@@ -120,6 +125,10 @@ class Mark(Protocol):
         """Return when the device has come there."""
         ...
 
+    def reached(self) -> bool:
+        """Whether the device has come there, without waiting for it."""
+        ...
+
     def since(self, earlier: Any) -> float:
         """Seconds that the device took from an earlier mark of its own to this one; it has come to both."""
         ...
@@ -134,6 +143,9 @@ class _Reached:
     def wait(self) -> None:
         """The device is there."""
 
+    def reached(self) -> bool:
+        return True
+
     def since(self, earlier: "_Reached") -> float:
         return self._at - earlier._at
 
@@ -146,6 +158,9 @@ class _Event:
 
     def wait(self) -> None:
         self._event.synchronize()
+
+    def reached(self) -> bool:
+        return self._event.query()
 
     def since(self, earlier: "_Event") -> float:
         milliseconds: float = earlier._event.elapsed_time(self._event)
@@ -179,6 +194,10 @@ class Device:
     def mark(self) -> Mark:
         """Where the device will be when all that is queued now is done."""
         return _Event(self.name) if self.queues else _Reached()
+
+    def lane(self) -> Lane:
+        """One more queue of the device's; where it has one only, that one."""
+        return StreamLane(self.name) if _KINDS[self.kind].streams else SameQueue()
 
     def tensor(self, values: Sequence[float] | Sequence[Sequence[float]]) -> torch.Tensor:
         """These numbers on the device, int64 or float32; never waits for it."""

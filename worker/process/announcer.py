@@ -79,6 +79,7 @@ class Announcer:
             free_memory=self._free_memory,
             batching=self._engine.batching(),
             histograms=self._observations.report(),
+            remarks=tuple(self._engine.remarks()),
         )
         self._register.announce(card, self._inventory)
 

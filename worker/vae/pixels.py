@@ -11,7 +11,15 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     return 2.0 * torch.from_numpy(values.transpose(0, 3, 1, 2)) - 1.0
 
 
+def to_bytes(pixels: torch.Tensor) -> torch.Tensor:
+    """`(1, 3, H, W)` around -1..1 -> uint8 `(H, W, 3)` on their device; what lies outside is clipped.
+
+    All must be finite.
+    """
+    values = (pixels[0] * 0.5 + 0.5).clamp(0, 1).float()
+    return (values * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
 def to_image(pixels: torch.Tensor) -> Image.Image:
-    """`(1, 3, H, W)` around -1..1 -> RGB image; what lies outside is clipped. All must be finite."""
-    values = (pixels[0] * 0.5 + 0.5).clamp(0, 1).float().cpu().numpy().transpose(1, 2, 0)
-    return Image.fromarray((values * 255).round().astype(np.uint8))
+    """The RGB image of `to_bytes`."""
+    return Image.fromarray(to_bytes(pixels).cpu().numpy())

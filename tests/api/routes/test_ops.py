@@ -21,6 +21,7 @@ CARD = WorkerCard(
     room=4,
     free_memory=5_000_000_000,
     batching={"curves": [{"model": "demo", "optimal_batch_size": 16}]},
+    remarks=("Decoding is slow.",),
     histograms={"forward_pass_batch_items": (Series({}, {"1": 0, "2": 3, "4": 1, "+Inf": 1}, 210),)},
 )
 WAITS = {
@@ -82,6 +83,7 @@ def test_workers_are_shown_to_whoever_has_the_key(world, assert_error):
         "available_models": ["demo", "sd14"],
         "missing_models": {"sd15": "It is not here."},
         "optimal_batch_sizes": [{"model": "demo", "optimal_batch_size": 16}],
+        "remarks": ["Decoding is slow."],
     }
     assert second["optimal_batch_sizes"] == []
     assert (second["serves"], second["free_memory"], second["load"]) == (["standard"], None, 0)

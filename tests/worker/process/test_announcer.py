@@ -24,6 +24,9 @@ class Lacking:
     def batching(self) -> dict[str, Any]:
         return {}
 
+    def remarks(self) -> tuple[str, ...]:
+        return ("Decoding is slow.",)
+
 
 @pytest.fixture
 def register(redis_client: Any) -> WorkerRegister:
@@ -46,6 +49,7 @@ def test_the_card_says_what_is_here(announcer: Announcer, register: WorkerRegist
         "me", "standard", "cuda:0", 4, 2, 3,
     )  # fmt: skip
     assert (card.free_memory, card.warm_models, set(card.missing_models)) == (123, ("demo",), {"sd14", "sd15"})
+    assert card.remarks == ("Decoding is slow.",)
     assert "demo" in card.available_models
     assert "sd14" not in card.available_models
     announcer.leave()
