@@ -128,7 +128,7 @@ class RunningRequest:
         facts = self.checkpoint.model.facts
         factor = facts.downsampling_factor
         shape = (1, facts.latent_channels, params.height // factor, params.width // factor)
-        canvas = Canvas(shape, noise, lambda source: self._encoded(source, noise.start))
+        canvas = Canvas(shape, noise, lambda source: self._encoded(source, noise.start), self.checkpoint.device.send)
         if request.init_image is None or request.steps.strength is None:
             return text_to_image.start(canvas, params.noise_multiplier)
         return image_to_image.start(canvas, request.init_image, request.steps.strength, params.noise_multiplier)
@@ -139,8 +139,8 @@ class RunningRequest:
         def encoded_by(vae: Any) -> torch.Tensor:
             # a second try must draw what the first would have drawn
             generator.set_state(state)
-            there = pixels.to(self.checkpoint.device.name, vae.dtype)
-            return self.family.to_latents(vae, there, generator).float().cpu()
+            there = self.checkpoint.device.send(pixels.to(vae.dtype))
+            return self.family.to_latents(vae, there, generator).float()
 
         return self._with_vae("encoded", lambda: self._made_by_vae("encoder", encoded_by))
 

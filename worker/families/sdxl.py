@@ -59,7 +59,7 @@ def _sizes(checkpoint: Checkpoint, inputs: ConditioningInputs) -> torch.Tensor:
     Float32 whatever the denoiser computes in, for 16 bits do not hold every number of pixels.
     """
     size = (inputs.height, inputs.width)
-    return torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32, device=checkpoint.device.name)
+    return checkpoint.device.tensor([[*size, 0, 0, *size]]).float()
 
 
 def denoise(unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: NamedTensors) -> torch.Tensor:

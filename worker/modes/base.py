@@ -13,13 +13,15 @@ from worker.samplers import Noise
 class Canvas:
     """The latents of one image before anything is on them: their shape `(1, C, h, w)` and the image's random streams.
 
-    `encode` gives the scaled latents of an image of this size, float32 on the CPU, drawn from `noise.start`.
+    `encode` gives the scaled latents of an image of this size, float32 on the device, drawn from `noise.start`; `send`
+    a tensor of the host's on the device.
     """
 
     shape: tuple[int, ...]
     noise: Noise
     encode: Callable[[Image.Image], torch.Tensor]
+    send: Callable[[torch.Tensor], torch.Tensor]
 
     def drawn(self) -> torch.Tensor:
-        """Standard normal noise of this shape, the next of the stream `start`."""
-        return torch.randn(self.shape, generator=self.noise.start)
+        """Standard normal noise of this shape on the device, the next of the stream `start`, which is the host's."""
+        return self.send(torch.randn(self.shape, generator=self.noise.start))

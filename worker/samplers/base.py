@@ -40,7 +40,7 @@ class StepRange:
 class Start:
     """Where sampling starts: standard normal `noise`, and for image to image the scaled latents of the image.
 
-    Both are `(1, C, h, w)`, float32 on the CPU. `strength` is the share of the steps that runs, `noise_multiplier`
+    Both are `(1, C, h, w)`, float32 on one device. `strength` is the share of the steps that runs, `noise_multiplier`
     scales the noise added to the image, or the starting noise where there is none.
     """
 

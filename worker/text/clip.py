@@ -9,6 +9,7 @@ import torch
 from shared.errors import InvalidRequest, TooCostly
 from shared.request.cost import MAX_CHUNKS, too_many_chunks
 from shared.request.prompts import parse_prompt
+from worker.hardware.devices import Device
 from worker.models.checkpoint import Checkpoint
 from worker.text.chunks import Chunk, chunks
 from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs
@@ -140,15 +141,16 @@ def _encode_new_chunk(checkpoint: Checkpoint, clip: Clip, chunk: Chunk) -> Encod
     ids = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id]
     mask = [1] * len(ids) + [0] * (room - len(ids))
     ids += [tokenizer.pad_token_id] * (room - len(ids))
-    tokens = torch.tensor([ids], device=checkpoint.device.name)
-    attention = torch.tensor([mask], device=tokens.device) if _uses_mask(encoder) else None
+    # nothing here waits for the device: a text is encoded between the passes of others
+    tokens = checkpoint.device.tensor([ids])
+    attention = checkpoint.device.tensor([mask]) if _uses_mask(encoder) else None
     in_between = clip.layer is not None or clip.skipped > 0
     output = encoder(tokens, attention_mask=attention, output_hidden_states=in_between)
     encoding = output.hidden_states[clip.place] if in_between else output.last_hidden_state
     if in_between and clip.layer is None:
         encoding = _final_norm(encoder)(encoding)
     pooled = [output.text_embeds] if "text_embeds" in output else []
-    return (_emphasised(encoding, chunk), *pooled)
+    return (_emphasised(encoding, chunk, checkpoint.device), *pooled)
 
 
 def _final_norm(encoder: Any) -> torch.nn.Module:
@@ -157,15 +159,15 @@ def _final_norm(encoder: Any) -> torch.nn.Module:
     return norm
 
 
-def _emphasised(encoding: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+def _emphasised(encoding: torch.Tensor, chunk: Chunk, device: Device) -> torch.Tensor:
     if all(weight == 1.0 for weight in chunk.weights):
         return encoding
-    weights = torch.ones(encoding.shape[1], dtype=encoding.dtype, device=encoding.device)
-    weights[1 : 1 + len(chunk.ids)] = torch.tensor(chunk.weights, dtype=encoding.dtype)
+    neutral = [1.0] * (encoding.shape[1] - 1 - len(chunk.weights))
+    weights = device.tensor([1.0, *chunk.weights, *neutral]).to(encoding.dtype)
     weighted = encoding * weights[None, :, None]
     before, after = encoding.mean(), weighted.mean()
     # a mean of nearly nothing would turn the restoration into an explosion
-    return weighted * (before / after) if after.abs() > 1e-6 else weighted
+    return torch.where(after.abs() > 1e-6, weighted * (before / after), weighted)
 
 
 def _uses_mask(encoder: torch.nn.Module) -> bool:

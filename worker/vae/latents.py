@@ -8,7 +8,10 @@ import torch
 def to_latents(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """`(1, 3, H, W)` in -1..1 -> scaled latents, drawn from the encoder's posterior as the stock pipelines do."""
     posterior = vae.encode(pixels).latent_dist
-    scaled: torch.Tensor = vae.config.scaling_factor * posterior.sample(generator)
+    noise = torch.randn(posterior.mean.shape, generator=generator, dtype=posterior.mean.dtype)
+    # `posterior.sample` would wait for the device
+    drawn = posterior.mean + posterior.std * noise.to(pixels.device, non_blocking=True)
+    scaled: torch.Tensor = vae.config.scaling_factor * drawn
     return scaled
 
 

@@ -254,6 +254,30 @@ def test_a_step_reads_nothing_back_from_the_device(
     assert not waits.counted
 
 
+@pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sd2", "tiny-sdxl"])
+def test_a_request_that_comes_in_reads_nothing_back_from_the_device(
+    model: str, engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a model in memory, when a request comes in with weighted words, sub-prompts or a long text, then no
+    operation until its first pass makes the host wait for the device."""
+    assert engine.submit(request_for(model=model), silent).result(60).image
+    waits = Waits()
+    begin = RunningRequest.__init__
+    begun: list[str] = []
+
+    def watched(running: RunningRequest, *given: Any) -> None:
+        with waits:
+            begin(running, *given)
+        begun.append(running.ticket.request.prompt)
+
+    monkeypatch.setattr(RunningRequest, "__init__", watched)
+    prompts = ["the (red:1.3) [cat]", "red cat:0.25 white duck:0.75", "a (blue) duck " + "photo " * 90]
+    for prompt in prompts:
+        assert engine.submit(request_for(model=model, prompt=prompt), silent).result(60).image
+    assert begun == prompts
+    assert not waits.counted
+
+
 def test_the_counter_counts() -> None:
     """Given a value that is read from a tensor, when that is watched, then it is counted."""
     waits = Waits()
