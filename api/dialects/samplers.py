@@ -6,6 +6,7 @@ A sampler has one name in A1111's web UI and a schedule another ("DPM++ 2M" with
 from typing import Any
 
 from shared.catalogue.samplers import SAMPLERS, canonical_name
+from shared.catalogue.schedules import AUTOMATIC, SCHEDULES
 from shared.errors import InvalidRequest, NotFound
 
 KARRAS = "Karras"
@@ -16,6 +17,11 @@ _NAMES = {sampler.label.casefold(): name for name, sampler in SAMPLERS.items()}
 _LABELS = [sampler.label for sampler in SAMPLERS.values() if not sampler.label.endswith(_JOINED)]
 # of A1111's schedules, those that say no more than the sampler alone does
 _OWN_SCHEDULE = ("automatic", "normal", "simple", "uniform", "ddim")
+_SCHEDULES = {
+    called.casefold(): name
+    for name, schedule in SCHEDULES.items()
+    for called in (name, schedule.label, *schedule.aliases)
+}
 
 
 def sampler_names() -> list[str]:
@@ -23,14 +29,17 @@ def sampler_names() -> list[str]:
     return list(_LABELS)
 
 
-def split_name(wire_name: str) -> tuple[str, str | None]:
-    """A1111's name of the sampler that is called `wire_name` here, and its schedule; None for the sampler's own."""
+def split_name(wire_name: str, schedule: str = AUTOMATIC) -> tuple[str, str | None]:
+    """A1111's name of the sampler that is called `wire_name` here, and of its schedule; None for the sampler's own."""
     label = SAMPLERS[wire_name].label
-    return (label.removesuffix(_JOINED), KARRAS) if label.endswith(_JOINED) else (label, None)
+    if label.endswith(_JOINED):
+        return label.removesuffix(_JOINED), KARRAS
+    return label, None if schedule == AUTOMATIC else SCHEDULES[schedule].label
 
 
-def wire_sampler(name: str, scheduler: str | None) -> str:
-    """Our name of A1111's sampler `name`, joint or split, with its `scheduler`; names of ours are understood as well.
+def wire_fields(name: str, scheduler: str | None) -> dict[str, str]:
+    """The fields `sampler` and, where it is not the sampler's own, `schedule` for A1111's sampler `name`, joint or
+    split, with its `scheduler`; names of ours are understood as well.
 
     A schedule in a joint name goes before `scheduler`. Raises NotFound for the name, InvalidRequest for the schedule.
     """
@@ -38,23 +47,28 @@ def wire_sampler(name: str, scheduler: str | None) -> str:
     label = SAMPLERS[ours].label if ours else name.strip()
     if label.casefold() not in _NAMES:
         raise NotFound(SAMPLER_NOT_FOUND, {"sampler_name": [f"Must be one of {', '.join(_LABELS)}."]})
-    if _is_karras(scheduler) and not label.casefold().endswith(_JOINED.casefold()):
-        label += _JOINED
-    if label.casefold() not in _NAMES:
-        with_karras = [each for each in _LABELS if f"{each}{_JOINED}".casefold() in _NAMES]
-        text = f"Of {name.strip()} only its own schedule is here; {KARRAS} goes with {', '.join(with_karras)}."
+    schedule = _schedule(scheduler)
+    if label.casefold().endswith(_JOINED.casefold()) or schedule == AUTOMATIC:
+        return {"sampler": _NAMES[label.casefold()]}
+    joint = f"{label} {SCHEDULES[schedule].label}".casefold()
+    if joint in _NAMES:
+        return {"sampler": _NAMES[joint]}
+    sampler = _NAMES[label.casefold()]
+    if not SAMPLERS[sampler].can(schedule):
+        with_it = [each for each in _LABELS if SAMPLERS[_NAMES[each.casefold()]].can(schedule)]
+        text = f"{SCHEDULES[schedule].label} does not go with {name.strip()}, but with {', '.join(with_it)}."
         raise InvalidRequest("This sampler cannot be used with this schedule.", {"scheduler": [text]})
-    return _NAMES[label.casefold()]
+    return {"sampler": sampler, "schedule": schedule}
 
 
-def _is_karras(scheduler: str | None) -> bool:
+def _schedule(scheduler: str | None) -> str:
     asked = (scheduler or _OWN_SCHEDULE[0]).strip().casefold()
     if asked in _OWN_SCHEDULE:
-        return False
-    if asked == KARRAS.casefold():
-        return True
-    text = f"Must be {KARRAS} or Automatic, the sampler's own schedule."
-    raise InvalidRequest("No such schedule.", {"scheduler": [text]})
+        return AUTOMATIC
+    if asked in _SCHEDULES:
+        return _SCHEDULES[asked]
+    labels = ", ".join(each.label for each in SCHEDULES.values())
+    raise InvalidRequest("No such schedule.", {"scheduler": [f"Must be one of {labels}."]})
 
 
 def sampler_list() -> list[dict[str, Any]]:
@@ -70,8 +84,12 @@ def scheduler_list() -> list[dict[str, Any]]:
     """What `GET /sdapi/v1/schedulers` answers."""
     return [
         {
-            "name": "automatic", "label": "Automatic", "aliases": list(_OWN_SCHEDULE[1:]), "default_rho": -1.0,
+            "name": name,
+            "label": schedule.label,
+            "aliases": list(_OWN_SCHEDULE[1:]) if name == AUTOMATIC else [*schedule.aliases] or None,
+            "default_rho": 7.0 if name == "karras" else -1.0,
             "need_inner_model": False,
-        },
-        {"name": "karras", "label": KARRAS, "aliases": None, "default_rho": 7.0, "need_inner_model": False},
-    ]  # fmt: skip
+        }
+        for name, schedule in SCHEDULES.items()
+        if name not in _OWN_SCHEDULE[1:]
+    ]

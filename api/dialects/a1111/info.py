@@ -15,7 +15,7 @@ _ANY_SEED = -1
 def generation_info(job: Job, infotexts: Sequence[str], warnings: Sequence[str]) -> dict[str, Any]:
     """All of A1111's fields for the images of a job, and two of ours: its `task_id`, and `warnings`."""
     request, params = job.request, job.request.params
-    sampler, schedule = split_name(params.sampler)
+    sampler, schedule = split_name(params.sampler, params.schedule)
     width, height = request.result_size
     count = len(job.images)
     seeds = [image.seed for image in job.images]
@@ -49,7 +49,7 @@ def generation_info(job: Job, infotexts: Sequence[str], warnings: Sequence[str])
         "infotexts": list(infotexts),
         "styles": [],
         "job_timestamp": timestamp(job.created),
-        "clip_skip": 1,
+        "clip_skip": params.clip_skip,
         "is_using_inpainting_conditioning": False,
         "version": f"personal-diffusion {VERSION}",
         "task_id": job.id,

@@ -37,8 +37,9 @@ def fields_of_infotext(text: str) -> dict[str, Any]:
     """What a body would say in its fields to ask for the same as an infotext."""
     values = read_infotext(text)
     found: dict[str, Any] = {field: values[label] for label, field in _FIELDS.items() if label in values}
-    if model := values.get("Model"):
-        found["override_settings"] = {"sd_model_checkpoint": model}
+    settings = {setting: values[label] for label, setting in _SETTINGS.items() if values.get(label)}
+    if settings:
+        found["override_settings"] = settings
     return found
 
 
@@ -55,6 +56,9 @@ _FIELDS = {
     "Denoising strength": "denoising_strength",
     "Eta": "eta",
 }
+
+
+_SETTINGS = {"Model": "sd_model_checkpoint", "Clip skip": "CLIP_stop_at_last_layers"}
 
 
 def _prompts(lines: list[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from api.dialects.a1111.infotext import fields_of_infotext
 from api.dialects.a1111.names import choose_checkpoint
 from api.dialects.a1111.refusals import is_off, refused_fields, refused_settings
-from api.dialects.samplers import wire_sampler
+from api.dialects.samplers import wire_fields
 from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
 from shared.errors import InvalidRequest
@@ -16,6 +16,7 @@ from shared.errors import InvalidRequest
 SETTINGS = "override_settings"
 CHECKPOINT = "sd_model_checkpoint"
 FORMAT = "samples_format"
+CLIP_SKIP = "CLIP_stop_at_last_layers"
 DEFAULT_STRENGTH = 0.75
 LEAST_STRENGTH = 0.001
 """What a denoising strength of 0 becomes: the last step alone, as in A1111, where 0 leaves one step as well."""
@@ -32,6 +33,8 @@ A1111_NAMES = {ours: theirs for theirs, ours in _NUMBERS.items()} | {
     "W": "width",
     "H": "height",
     "sampler": "sampler_name",
+    "schedule": "scheduler",
+    "clip_skip": f"{SETTINGS}.{CLIP_SKIP}",
     "ddim_eta": "eta",
     "ckpt": f"{SETTINGS}.{CHECKPOINT}",
     "format": f"{SETTINGS}.{FORMAT}",
@@ -50,7 +53,7 @@ _ECHOED = (
     "include_init_images", "script_name", "send_images", "save_images", "force_task_id", "infotext",
 )  # fmt: skip
 # settings that say how A1111 works, not what it draws
-_SETTINGS_WITHOUT_EFFECT = ("sd_vae", "CLIP_stop_at_last_layers", "eta_noise_seed_delta", CHECKPOINT, FORMAT)
+_SETTINGS_WITHOUT_EFFECT = ("sd_vae", CLIP_SKIP, "eta_noise_seed_delta", CHECKPOINT, FORMAT)
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,20 @@ def translated(body: Mapping[str, Any], catalogue: Catalogue, chosen: Model) -> 
         refused["prompt"] = ["Missing; send a text, which may be empty."]
     if refused:
         raise InvalidRequest("The request has fields that cannot be used here.", refused)
-    sampler = wire_sampler(_sampler_name(body), _text(body, "scheduler"))
+    chosen_sampler = wire_fields(_sampler_name(body), _text(body, "scheduler"))
+    clip_skip = _number(settings.get(CLIP_SKIP))
     fields: dict[str, Any] = {
         "prompt": body["prompt"],
         "negative_prompt": body.get("negative_prompt"),
         "ckpt": _model(settings, catalogue, chosen).name,
-        "sampler": sampler,
+        **chosen_sampler,
+        "clip_skip": 1 if _is_zero(clip_skip) else clip_skip,
         "skip_save": is_off(body.get("save_images")) or not is_off(body.get("do_not_save_samples")),
         "format": settings.get(FORMAT),
     }
     fields |= {ours: _number(body.get(theirs)) for theirs, ours in _NUMBERS.items()}
     fields |= _size(body)
-    eta, warnings = _eta(sampler, _number(body.get("eta")))
+    eta, warnings = _eta(chosen_sampler["sampler"], _number(body.get("eta")))
     unused = [name for name, value in settings.items() if value is not None and name not in _SETTINGS_WITHOUT_EFFECT]
     if unused:
         warnings += (f"{SETTINGS}: {', '.join(sorted(map(str, unused))[:20])} have no effect here.",)

@@ -60,7 +60,6 @@ _REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "controlnet_units": (is_off, "ControlNet is not supported here."),
 }
 _REFUSED_SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "CLIP_stop_at_last_layers": (lambda value: value in (None, 0, 1), "Skipping layers of CLIP is not supported; 1."),
     "sd_vae": (_no_name, "Every model has its own VAE here; leave it out, or Automatic."),
     "eta_noise_seed_delta": (is_off, "Is not supported here; leave it 0."),
     "sd_hypernetwork": (_no_name, _NOT_HERE),

@@ -67,7 +67,7 @@ def task_entry(job: Job) -> dict[str, Any]:
 
 def _parameters(job: Job) -> dict[str, Any]:
     request, params = job.request, job.request.params
-    sampler, schedule = split_name(params.sampler)
+    sampler, schedule = split_name(params.sampler, params.schedule)
     width, height = request.result_size
     told = {
         "prompt": request.prompts[0],

@@ -20,7 +20,7 @@ from api.dialects.openai.parameters import (
     WITHOUT_EFFECT,
 )
 from api.dialects.openai.problems import Problems
-from api.dialects.samplers import wire_sampler
+from api.dialects.samplers import wire_fields
 from shared.catalogue.models import Catalogue
 from shared.catalogue.samplers import DEFAULT_SAMPLER, wire_names
 from shared.errors import InvalidRequest, ModelNotFound, NotFound
@@ -156,7 +156,10 @@ def _sampler(result: Translation, body: Mapping[str, Any]) -> None:
         result.problems.add(given, "Must be text.")
     elif name != DEFAULT_SAMPLER or scheduler:
         try:
-            result.put("sampler", given, wire_sampler(name, scheduler))
+            found = wire_fields(name, scheduler)
+            result.put("sampler", given, found["sampler"])
+            if "schedule" in found:
+                result.put("schedule", "scheduler", found["schedule"])
         except InvalidRequest as wrong:
             result.problems.add("scheduler", wrong.fields["scheduler"][0])
         except NotFound:

@@ -2,9 +2,16 @@
 
 import pytest
 
-from api.dialects.samplers import sampler_list, scheduler_list, split_name, wire_sampler
+from api.dialects.samplers import sampler_list, scheduler_list, split_name, wire_fields
 from shared.catalogue.samplers import SAMPLERS, canonical_name
 from shared.errors import InvalidRequest, NotFound
+
+
+def wire_sampler(name, scheduler):
+    """The sampler alone, where its own schedule is the one asked for."""
+    (sampler,) = wire_fields(name, scheduler).values()
+    return sampler
+
 
 OWN_SCHEDULE = (None, "", "automatic", "Automatic", "normal", "simple", "Simple", "uniform", "ddim", "DDIM")
 
@@ -51,7 +58,10 @@ def test_a_foreign_sampler_is_what_clients_look_for():
     assert "DPM++ 2M" in wrong.value.fields["sampler_name"][0]
 
 
-@pytest.mark.parametrize(("sampler", "scheduler"), [("Euler", "exponential"), ("Euler", "Karras"), ("DDIM", "karras")])
+@pytest.mark.parametrize(
+    ("sampler", "scheduler"),
+    [("Euler", "Align Your Steps"), ("Euler a", "Karras"), ("DDIM", "karras"), ("LCM", "Beta")],
+)
 def test_a_schedule_that_is_not_here_is_refused_by_name(sampler, scheduler):
     """Given a schedule that is not here, or not with this sampler, when resolved, then InvalidRequest names it."""
     with pytest.raises(InvalidRequest) as wrong:
@@ -69,4 +79,21 @@ def test_lists_have_what_can_be_sent():
         for alias in each["aliases"]:
             assert wire_sampler(each["name"], None) == canonical_name(alias)
     for each in scheduler_list():
-        assert wire_sampler("DPM++ 2M", each["name"]) == wire_sampler("DPM++ 2M", each["label"])
+        for alias in (each["label"], *(each["aliases"] or ())):
+            assert wire_fields("DPM++ 2M", each["name"]) == wire_fields("DPM++ 2M", alias)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "ours", "schedule"),
+    [
+        ("DPM++ 2M", "SGM Uniform", "k_dpmpp_2m", "sgm_uniform"),
+        ("DPM++ 2M", "Exponential", "k_dpmpp_2m", "exponential"),
+        ("euler", "karras", "k_euler", "karras"),
+        ("DDIM", "trailing", "ddim", "sgm_uniform"),
+        ("UniPC", "beta", "uni_pc", "beta"),
+    ],
+)
+def test_a_schedule_is_a_field_of_its_own(sampler, scheduler, ours, schedule):
+    """Given a schedule that is in no joint name, when resolved, then it is asked for beside it, and told so."""
+    assert wire_fields(sampler, scheduler) == {"sampler": ours, "schedule": schedule}
+    assert wire_fields(*split_name(ours, schedule)) == {"sampler": ours, "schedule": schedule}

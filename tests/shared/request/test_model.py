@@ -148,7 +148,7 @@ def test_the_record_of_an_image_to_image_of_version_0_1_can_be_read(img2img):
 def test_what_a_newer_version_wrote_is_left_out(generate):
     """Given a record with fields that this version does not know, when read, then the rest is as it was."""
     request = generate()
-    record = json.loads(request.to_json()) | {"clip_skip": 2, "params": {"clip_skip": 2}}
+    record = json.loads(request.to_json()) | {"tiles": 2, "params": {"tiles": 2}}
 
     assert ImageRequest.from_json(json.dumps(record)) == request
 

@@ -92,3 +92,16 @@ def test_by_a1111s_rules_every_value_is_found(name: str) -> None:
         "Prompt": "a cat", "Negative prompt": "", "Steps": "9", "Sampler": SAMPLERS[name].label, "CFG scale": "0.5",
         "Seed": "42", "Size-1": "64", "Size-2": "128", "Model": "demo",
     }.items()  # fmt: skip
+
+
+def test_what_is_not_as_usual_is_written_and_read_back() -> None:
+    """Given a schedule, skipped layers and other guidance, when the infotext is read, then each is there, and A1111's
+    own are asked for again; as usual, none of them is."""
+    ways = {"schedule": "sgm_uniform", "clip_skip": 2, "guidance_rescale": 0.7, "guidance_until": 0.5}
+    text = stored_infotext(image_of(request(sampler="k_dpmpp_2m", **ways)))
+    read = read_infotext(text)
+    told = {"Schedule type": "SGM Uniform", "Clip skip": "2", "CFG Rescale": "0.7", "Guidance until": "0.5"}
+    assert read.items() >= told.items()
+    again = load_request(SCHEMA, translated(fields_of_infotext(text), CATALOGUE, CATALOGUE.default).fields)[0]
+    assert (again.params.schedule, again.params.clip_skip) == ("sgm_uniform", 2)
+    assert not told.keys() & read_infotext(stored_infotext(image_of(request()))).keys()

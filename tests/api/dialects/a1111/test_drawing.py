@@ -160,7 +160,7 @@ def test_what_is_wrong_is_named_as_a1111_names_it(world, web_ui, body, field, as
 
 def test_a_foreign_sampler_is_what_clients_look_for(web_ui, assert_refused):
     """Given a sampler that is not here, when sent, then 404 with exactly the sentence that clients test for."""
-    told = assert_refused(draw(web_ui, sampler_name="UniPC"), 404, "sampler_name", "DPM++ 2M")
+    told = assert_refused(draw(web_ui, sampler_name="Restart"), 404, "sampler_name", "DPM++ 2M")
     assert told["detail"] == "Sampler not found"
 
 

@@ -92,7 +92,7 @@ def test_sampler_index_stands_in_for_sampler_name():
     assert fields(sampler_index="DPM++ 2M Karras")["sampler"] == "k_dpmpp_2m_ka"
     assert fields(sampler_index="Heun", sampler_name="Euler a")["sampler"] == "k_euler_a"
     assert fields(sampler_index="Heun", sampler_name="")["sampler"] == "k_heun"
-    assert set(refusal(sampler_name="UniPC")) == {"sampler_name"}
+    assert set(refusal(sampler_name="Restart")) == {"sampler_name"}
 
 
 def test_eta_counts_where_a_sampler_has_one():
@@ -132,6 +132,12 @@ def test_settings_without_effect_are_told():
     assert asked.warnings == ("override_settings: live_previews_enable, samples_save have no effect here.",)
 
 
+@pytest.mark.parametrize(("sent", "used"), [(None, 1), (0, 1), (1.0, 1), (2, 2), ("3", 3)])
+def test_layers_of_clip_are_skipped_as_a1111_counts(sent, used):
+    """Given the setting for it, when read, then it is clip_skip, of which 0 and 1 skip none."""
+    assert request(override_settings={"CLIP_stop_at_last_layers": sent}).params.clip_skip == used
+
+
 def test_a_missing_prompt_is_named_and_an_empty_one_is_none():
     """Given no prompt or null, when read, then it is named; an empty text is a prompt."""
     assert set(refusal(prompt=None)) == {"prompt"}
@@ -141,8 +147,8 @@ def test_a_missing_prompt_is_named_and_an_empty_one_is_none():
 def test_everything_that_is_not_done_is_named_at_once():
     """Given several of A1111's features, when read, then all of them are named."""
     body = {"enable_hr": True, "mask": "x", "alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}
-    assert set(refusal(**body, override_settings={"CLIP_stop_at_last_layers": 2})) == {
-        "enable_hr", "mask", "alwayson_scripts.ControlNet", "override_settings.CLIP_stop_at_last_layers",
+    assert set(refusal(**body, override_settings={"s_churn": 2})) == {
+        "enable_hr", "mask", "alwayson_scripts.ControlNet", "override_settings.s_churn",
     }  # fmt: skip
 
 

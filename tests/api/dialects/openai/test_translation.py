@@ -52,6 +52,7 @@ def test_a_prompt_alone_is_enough():
         ({"sampler": "DPM++ 2M Karras"}, {"sampler": "k_dpmpp_2m_ka"}),
         ({"sampler_name": "DPM++ 2M", "scheduler": "karras"}, {"sampler": "k_dpmpp_2m_ka"}),
         ({"sampler_name": "Euler a", "scheduler": "Automatic"}, {"sampler": "k_euler_a"}),
+        ({"sampler_name": "UniPC", "scheduler": "Beta"}, {"sampler": "uni_pc", "schedule": "beta"}),
         ({"sampler": "ddim"}, {}),
         ({"output_format": "jpeg", "output_compression": 40}, {"format": "jpeg", "output_compression": 40}),
         # every native name
@@ -143,7 +144,7 @@ def test_a_variation_needs_no_prompt():
         ({"seed": [1, 2]}, {"seed"}),
         ({"sampler": "nope"}, {"sampler"}),
         ({"sampler_name": 5}, {"sampler_name"}),
-        ({"sampler_name": "Euler", "scheduler": "karras"}, {"scheduler"}),
+        ({"sampler_name": "Euler a", "scheduler": "karras"}, {"scheduler"}),
         ({"scheduler": "exponential"}, {"scheduler"}),
         ({"scheduler": 5}, {"scheduler"}),
         ({"sampler": []}, {"sampler"}),
