@@ -125,6 +125,10 @@ class SamplerAnswer(Schema):
     evaluations_per_step = fields.Integer(
         allow_none=True, metadata={"description": "Model evaluations a step; null: its own choice."}
     )
+    enough_steps = fields.Integer(
+        allow_none=True,
+        metadata={"description": "With fewer steps images were measurably poorer with the demo model; null: unknown."},
+    )
 
 
 class SamplersAnswer(Schema):

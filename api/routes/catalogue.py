@@ -59,6 +59,7 @@ def catalogue_blueprint(services: Services) -> Blueprint:
                     "schedules": [AUTOMATIC, *sampler.schedules],
                     "uses_eta": sampler.uses_eta,
                     "evaluations_per_step": sampler.evaluations_per_step,
+                    "enough_steps": sampler.enough_steps,
                 }
                 for name, sampler in SAMPLERS.items()
             ],

@@ -18,7 +18,8 @@ class Sampler:
     `implementation` is a diffusers scheduler class, or `own:<name>` for one that is written in `worker/samplers/`.
     `schedules` are those that can be asked for in the place of its own. `uses_eta` tells whether `ddim_eta` changes
     the image. `evaluations_per_step` is how often a step asks the model (the last step may ask less, the first of plms
-    once more); None where the sampler itself decides. `note` tells a person when to choose it.
+    once more); None where the sampler itself decides. `enough_steps` is the number that
+    was measured to be enough (`benchmarks/samplers.py`), None where none was. `note` tells a person when to choose it.
     """
 
     label: str
@@ -28,6 +29,7 @@ class Sampler:
     uses_eta: bool = False
     evaluations_per_step: int | None = 1
     aliases: tuple[str, ...] = ()
+    enough_steps: int | None = None
     note: str = ""
 
     def can(self, schedule: str) -> bool:
@@ -50,72 +52,72 @@ _DPMPP_2M_SDE = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     "ddim": Sampler(
         "DDIM", "DDIMScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), uses_eta=True, schedules=_SPACINGS,
-        note="Steady: more steps refine the same image. A good first choice.",
+        enough_steps=20, note="Steady: more steps refine the same image. A good first choice.",
     ),
     "plms": Sampler(
         "PLMS", "PNDMScheduler", _frozen(skip_prk_steps=True, set_alpha_to_one=False), schedules=_SPACINGS,
-        note="An older multistep method; wants many steps.",
+        enough_steps=100, note="An older multistep method; wants many steps.",
     ),
     "k_euler": Sampler(
         "Euler", "EulerDiscreteScheduler", schedules=_ANY,
-        note="The simplest and among the quickest; good from 20 steps on.",
+        enough_steps=20, note="The simplest and among the quickest; good from 20 steps on.",
     ),
     "k_euler_a": Sampler(
         "Euler a", "EulerAncestralDiscreteScheduler", aliases=("k_euler_ancestral",), schedules=_SPACINGS,
-        note="Fresh noise in every step: lively, and another image with every number of steps.",
+        enough_steps=20, note="Fresh noise in every step: lively, and another image with every number of steps.",
     ),
     "k_lms": Sampler(
         "LMS", "LMSDiscreteScheduler", schedules=_ANY,
-        note="Multistep; wants many steps.",
+        enough_steps=100, note="Multistep; wants many steps.",
     ),
     "k_lms_ka": Sampler(
         "LMS Karras", "LMSDiscreteScheduler", _KARRAS, schedules=(KARRAS,),
-        note="LMS with small steps at the end; wants fewer.",
+        enough_steps=50, note="LMS with small steps at the end; wants fewer.",
     ),
     "k_heun": Sampler(
         "Heun", "HeunDiscreteScheduler", evaluations_per_step=2, schedules=_ANY,
-        note="More exact than Euler, for twice the work.",
+        enough_steps=20, note="More exact than Euler, for twice the work.",
     ),
     "k_dpm_2": Sampler(
         "DPM2", "KDPM2DiscreteScheduler", evaluations_per_step=2, schedules=_ANY,
-        note="Exact, for twice the work.",
+        enough_steps=20, note="Exact, for twice the work.",
     ),
     "k_dpm_2_ka": Sampler(
         "DPM2 Karras", "KDPM2DiscreteScheduler", _KARRAS, evaluations_per_step=2, schedules=(KARRAS,),
-        note="DPM2 with small steps at the end.",
+        enough_steps=20, note="DPM2 with small steps at the end.",
     ),
     "k_dpm_2_a": Sampler(
         "DPM2 a", "KDPM2AncestralDiscreteScheduler", evaluations_per_step=2, schedules=_ANY,
-        note="DPM2 with fresh noise: varied, for twice the work.",
+        enough_steps=50, note="DPM2 with fresh noise: varied, for twice the work.",
     ),
     "k_dpm_2_a_ka": Sampler(
         "DPM2 a Karras", "KDPM2AncestralDiscreteScheduler", _KARRAS, evaluations_per_step=2, schedules=(KARRAS,),
-        note="DPM2 a with small steps at the end; wants fewer.",
+        enough_steps=20, note="DPM2 a with small steps at the end; wants fewer.",
     ),
     "k_dpmpp_2m": Sampler(
         "DPM++ 2M", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M), schedules=_ANY,
-        note="Converges in few steps; a favourite for every day.",
+        enough_steps=20, note="Converges in few steps; a favourite for every day.",
     ),
     "k_dpmpp_2m_ka": Sampler(
         "DPM++ 2M Karras", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M, use_karras_sigmas=True),
         schedules=(KARRAS,),
-        note="DPM++ 2M with small steps at the end: crisp at 20.",
+        enough_steps=20, note="DPM++ 2M with small steps at the end: crisp at 20.",
     ),
     "k_dpmpp_sde": Sampler(
         "DPM++ SDE", "DPMSolverSDEScheduler", evaluations_per_step=2, schedules=_ANY,
-        note="Fresh noise and fine detail, for twice the work.",
+        enough_steps=20, note="Fresh noise and fine detail, for twice the work.",
     ),
     "k_dpmpp_sde_ka": Sampler(
         "DPM++ SDE Karras", "DPMSolverSDEScheduler", _KARRAS, evaluations_per_step=2, schedules=(KARRAS,),
-        note="DPM++ SDE with small steps at the end.",
+        enough_steps=20, note="DPM++ SDE with small steps at the end.",
     ),
     "k_dpmpp_2s_a": Sampler(
         "DPM++ 2S a", "own:dpmpp_2s_ancestral", aliases=("dpm2s_a",), evaluations_per_step=2, schedules=_ANY,
-        note="Fresh noise, varied images, for twice the work.",
+        enough_steps=20, note="Fresh noise, varied images, for twice the work.",
     ),
     "k_dpmpp_2s_a_ka": Sampler(
         "DPM++ 2S a Karras", "own:dpmpp_2s_ancestral", _KARRAS, evaluations_per_step=2, schedules=(KARRAS,),
-        note="DPM++ 2S a with small steps at the end.",
+        enough_steps=20, note="DPM++ 2S a with small steps at the end.",
     ),
     "k_dpmpp_2m_sde": Sampler(
         "DPM++ 2M SDE", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M_SDE), schedules=_ANY,
@@ -156,7 +158,7 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     ),
     "k_dpm_fast": Sampler(
         "DPM fast", "own:dpm_fast",
-        note="Made for few steps, but wants about 50 under strong guidance.",
+        enough_steps=50, note="Made for few steps, but wants about 50 under strong guidance.",
     ),
     "k_dpm_ad": Sampler(
         "DPM adaptive", "own:dpm_adaptive", evaluations_per_step=None,

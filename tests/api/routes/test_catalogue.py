@@ -156,4 +156,7 @@ def test_samplers_are_the_table(world):
     assert answer["default"] == "ddim"
     assert [sampler["name"] for sampler in answer["samplers"]] == list(SAMPLERS)
     assert {sampler["name"] for sampler in answer["samplers"] if sampler["uses_eta"]} == {"ddim", "tcd"}
+    told = {sampler["name"]: sampler for sampler in answer["samplers"]}
+    assert told["k_euler_a"]["schedules"] == ["automatic", "sgm_uniform", "normal"]
+    assert (told["plms"]["enough_steps"], told["lcm"]["enough_steps"]) == (100, None)
     assert all(sampler["note"].endswith(".") for sampler in answer["samplers"]), "a word on each, for who chooses"

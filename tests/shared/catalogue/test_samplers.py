@@ -1,6 +1,7 @@
 """The sampler table against the documented wire names."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,16 @@ def test_labels_are_unique_and_arguments_are_plain():
     assert len(set(labels)) == len(labels)
     assert json.loads(json.dumps([dict(row.arguments) for row in SAMPLERS.values()]))
     assert DEFAULT_SAMPLER in SAMPLERS
+
+
+def test_enough_steps_are_those_that_were_measured():
+    """Given the latest measurement, when its numbers of steps are compared with the table's, then they are the same."""
+    scores = json.loads((Path(__file__).parents[3] / "benchmarks" / "results" / "samplers.json").read_text())["scores"]
+    assert {name: row.enough_steps for name, row in SAMPLERS.items() if row.enough_steps} == {
+        name: score["enough"]
+        for name, score in scores.items()
+        if score["enough"] and SAMPLERS[name].evaluations_per_step
+    }
 
 
 def test_the_table_cannot_be_changed():
