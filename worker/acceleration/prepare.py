@@ -13,6 +13,7 @@ import torch
 from shared.settings import OPENVINO, Settings
 from worker.acceleration import cpu
 from worker.acceleration.blocks import simplify_blocks
+from worker.acceleration.compiled import CompiledDenoiser
 from worker.acceleration.itemwise import compute_itemwise
 from worker.acceleration.openvino import converted, require_openvino
 from worker.acceleration.split_batch import Preparing, RunBatch, SplitBatch, run_whole
@@ -44,6 +45,8 @@ class Prepared:
     """What every result must say."""
     preparing: Preparing | None = None
     """In which the passes are made that should be fast from then on; None: none become faster."""
+    compiled: CompiledDenoiser | None = None
+    """Its compiled form, where it has one."""
 
 
 class Preparation:
@@ -88,7 +91,8 @@ class Preparation:
         if self._settings.torch_compile and self._profile.offload:
             log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the denoiser comes and goes")
         elif self._settings.torch_compile:
-            denoiser.compile()
+            compiled = CompiledDenoiser(denoiser, self._device, name)
+            return Prepared(denoiser, run_batch=compiled, compiled=compiled, warnings=warnings)
         elif self._device.kind == _CPU:
             # with either of these two, compiled code would be compiled anew for every batch size
             if denoiser.dtype == torch.bfloat16:

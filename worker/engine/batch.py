@@ -64,6 +64,14 @@ class Evaluator:
         self._evaluate(batch, inputs, 0, outcomes)
         return outcomes
 
+    @staticmethod
+    def size(leader: RunningRequest, items: int) -> tuple[int, int]:
+        """How many batch items the passes for so many really have, and the fewest for which they have as many."""
+        _, lacking = _filled(leader, items)
+        compiled = leader.checkpoint.compiled
+        fewest = (items + lacking) // 2 + 1 if compiled and compiled.in_few_sizes else items
+        return items + lacking, fewest
+
     def forget(self) -> None:
         """Keep nothing of the last passes."""
         self._stacks.clear()
@@ -91,24 +99,30 @@ class Evaluator:
         outcomes.parts.append(Outcome(slice(first, first + len(batch)), outcome))
 
     def _forward(self, batch: Sequence[RunningRequest], inputs: Inputs) -> torch.Tensor:
-        """The denoiser's predictions for all batch items, float32."""
+        """The denoiser's predictions for all batch items, float32.
+
+        Where code is compiled for few sizes of a batch, the last item fills it up, and what is said of that is dropped.
+        """
         leader, checkpoint, device = batch[0], batch[0].checkpoint, self._device
         denoiser, counts = checkpoint.parts.denoiser, [running.batch_items for running in batch]
         items = [item for running in batch for item in running.conditioning_items]
+        wanted = len(items)
+        at_most, lacking = _filled(leader, wanted)
+        items += items[-1:] * lacking
+        counts[-1] += lacking
         timesteps = device.tensor(
             [timestep for timestep, count in zip(inputs.timesteps, counts, strict=True) for _ in range(count)]
         )
         latents = inputs.latents.to(checkpoint.denoiser_dtype)
         if len(items) > len(batch):
             latents = latents.repeat_interleave(device.tensor(counts), dim=0, output_size=len(items))
-        at_most = leader.max_batch_size or len(items)
         denoise = partial(leader.family.denoise, denoiser)
         done = []
         with checkpoint.in_use(denoiser, keep=any(running.options.turbo for running in batch)):
             for first in range(0, len(items), at_most):
                 part = slice(first, first + at_most)
                 done.append(checkpoint.run_batch(denoise, latents[part], timesteps[part], self._stacked(items[part])))
-        return (done[0] if len(done) == 1 else torch.cat(done)).float()
+        return (done[0] if len(done) == 1 else torch.cat(done))[:wanted].float()
 
     def _stacked(self, items: Sequence[NamedTensors]) -> NamedTensors:
         """The batch of these items, which is often that of a pass before."""
@@ -122,3 +136,13 @@ class Evaluator:
 
     def _stacked_bytes(self) -> int:
         return sum(tensor.nbytes for _, stack in self._stacks.values() for tensor in stack.values())
+
+
+def _filled(leader: RunningRequest, items: int) -> tuple[int, int]:
+    """How many items each of the passes for so many may have, and how many are added so that the last one is full."""
+    compiled = leader.checkpoint.compiled
+    if compiled is None or not compiled.in_few_sizes:
+        return leader.max_batch_size or items, 0
+    at_most = compiled.largest(leader.max_batch_size or compiled.size(items))
+    rest = items % at_most
+    return at_most, compiled.size(rest) - rest if rest else 0

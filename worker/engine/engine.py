@@ -29,7 +29,7 @@ from worker.engine.decoding_beside import DecoderBeside
 from worker.engine.demand import Demand
 from worker.engine.failure import make_good, translated
 from worker.engine.inbox import Inbox
-from worker.engine.measurement import Measurement
+from worker.engine.measurement import BATCH_SIZES, Measurement
 from worker.engine.options import resolve
 from worker.engine.passes import Pass
 from worker.engine.request import DenoiseRequest, OnPreview, OnStep, Ticket, WantsPreview, always
@@ -135,17 +135,25 @@ class Engine:
         to learn that; more had better wait elsewhere."""
         return self._demand.wanted
 
-    def measure(self, request: DenoiseRequest, at_most_s: float, pass_s: float) -> tuple[str, int]:
+    def measure(
+        self, request: DenoiseRequest, at_most_s: float, pass_s: float, copies: Sequence[int] = BATCH_SIZES
+    ) -> tuple[str, int]:
         """Learn the step times of requests like this one, for so many seconds; waits until nothing else runs here.
 
-        `pass_s` is what a forward pass of the request alone is expected to take.
+        `pass_s` is what a forward pass of the request alone is expected to take; `copies`: how many of it the passes
+        have. What compiling takes does not count.
 
         Gives what was measured, in words, and the optimal batch size, as far as is known then. Raises a ServiceError
         when the request cannot be run at all.
         """
-        measurement = Measurement(request, at_most_s, pass_s)
+        measurement = Measurement(request, at_most_s, pass_s, copies)
         self._inbox.put_measurement(measurement)
         return measurement.outcome.result()
+
+    @property
+    def compiles_each_size(self) -> bool:
+        """Whether the first pass of each batch size takes the time in which it is compiled."""
+        return self._settings.torch_compile and self._device.queues and not self._profile.offload
 
     def batching(self) -> dict[str, Any]:
         """The latest curves of step times; safe from any thread."""
@@ -165,7 +173,7 @@ class Engine:
 
     def remarks(self) -> Sequence[str]:
         """What does not work here as it should, in sentences for the operator; safe from any thread."""
-        return self._decoder.remarks
+        return (*self._decoder.remarks, *self._cache.remarks())
 
     def fetch(self, model: str, report: Callable[[int], None]) -> None:
         """Download the model if it is not here yet and that is allowed, calling `report(percent)` meanwhile.
@@ -233,12 +241,13 @@ class Engine:
         """Wait for a pass, learn from the time that it took, and let its requests tell of it."""
         group = done.group
         seconds = done.wait()
+        size, fewest = self._evaluator.size(done.batch[0], done.items)
         self._scheduler.took(seconds, done.with_oldest)
         self._admission.computed(seconds)
         if done.out_of_memory:
-            self._curves.of(group, self._threads).too_many(done.items)
+            self._curves.of(group, self._threads).too_many(fewest)
         else:
-            self._curves.note(group, self._threads, done.items, seconds)
+            self._curves.note(group, self._threads, size, seconds)
             self._observations.observe(FORWARD_PASS, seconds, model=done.batch[0].params.model)
             self._observations.observe(BATCH_ITEMS, done.items)
         self._demand.look(group, self._threads)

@@ -298,4 +298,4 @@ class RunningRequest:
             )
         most = len(self._told.items)
         used = self.options.used() | {"unet_bs": min(self.max_batch_size or most, most)}
-        return Denoised(image, used, tuple(self._warnings))
+        return Denoised(image, used, (*self._warnings, *self.checkpoint.remarks))

@@ -58,6 +58,10 @@ class CheckpointCache:
         """Names of the models in memory; safe from any thread."""
         return sorted({name for name, _ in self._loaded.copy()})
 
+    def remarks(self) -> list[str]:
+        """What does not work with the models in memory as it should; safe from any thread."""
+        return [remark for checkpoint in list(self._loaded.values()) for remark in checkpoint.remarks]
+
     def scheduler_config(self, name: str) -> Mapping[str, Any] | None:
         """Of a model that is in memory now, whatever its precision; None where it is not. Safe from any thread."""
         model = self._catalogue.find(name)
@@ -157,6 +161,7 @@ class CheckpointCache:
             project_text=prepared.project_text,
             run_batch=prepared.run_batch,
             preparing=prepared.preparing,
+            compiled=prepared.compiled,
             offloader=self._offloader,
             warnings=(*prepared.warnings, *parts.remarks),
         )

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from shared.catalogue.models import Model
+from worker.acceleration.compiled import CompiledDenoiser
 from worker.acceleration.split_batch import Preparing, RunBatch, run_whole
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
@@ -53,6 +54,8 @@ class Checkpoint:
     """How this denoiser's forward pass is run."""
     preparing: Preparing | None = None
     """In which passes are made that should be fast from then on; None: none become faster."""
+    compiled: CompiledDenoiser | None = None
+    """The denoiser's compiled form, where it has one."""
     offloader: Offloader | None = None
     """Moves the parts to the device and back; None: all are there to stay."""
     warnings: tuple[str, ...] = ()
@@ -72,6 +75,11 @@ class Checkpoint:
     def size(self) -> int:
         """Bytes of all weights."""
         return sum(weight.nbytes for part in self.parts.modules for weight in part.state_dict().values())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What has turned out since it was loaded, for results and the operator."""
+        return self.compiled.remarks if self.compiled else ()
 
     @contextmanager
     def in_use(self, part: torch.nn.Module, keep: bool = False) -> Iterator[torch.nn.Module]:

@@ -1,6 +1,7 @@
 """A worker process put together: engine, tasks and periodic duties, under Celery's threads pool."""
 
 import logging
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -39,7 +40,7 @@ from worker.process.health import Pulse
 from worker.process.identity import worker_name
 from worker.process.model_watch import ModelWatch
 from worker.process.periodic import Periodic
-from worker.process.warm_up import warm_up
+from worker.process.warm_up import compile_ahead, warm_up
 
 log = logging.getLogger(__name__)
 
@@ -197,6 +198,8 @@ class Worker:
         self._reporter.start()
         for duties in self._duties:
             duties.start()
+        ahead = (self._engine, self._catalogue.default, self.settings)
+        threading.Thread(target=compile_ahead, args=ahead, name="compile ahead", daemon=True).start()
 
     def _stop(self, **_: Any) -> None:
         self._clean_up.stop()

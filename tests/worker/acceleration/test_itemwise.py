@@ -46,7 +46,7 @@ def test_only_16_bits_on_a_cpu_need_it(
     where it is compiled: that would be done anew for every batch size."""
     denoiser = torch.nn.Sequential(torch.nn.Linear(768, 192)).to(dtype)
     denoiser.dtype = dtype  # type: ignore[assignment]  # as diffusers' models tell theirs
-    monkeypatch.setattr(denoiser, "compile", lambda: None)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     default = load_catalogue("demo").default.name
     settings = Settings(models_dir=tmp_path, default_model=default, torch_compile=compiled)
     Preparation(settings, Device("cpu"), PROFILES["cpu"]).prepare(denoiser, torch.nn.Identity(), "any", "files")
