@@ -10,14 +10,14 @@ from marshmallow import Schema, ValidationError
 
 from shared.callback_hosts import CallbackUrl
 from shared.catalogue.models import Model
-from shared.catalogue.samplers import canonical_name
+from shared.catalogue.samplers import SAMPLERS, canonical_name
 from shared.catalogue.schedules import canonical_schedule
 from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, TooCostly
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.input_image import InputImage
 from shared.request.model import MAX_SEED, ImageRequest
 from shared.request.prompt_file import PromptFile
-from shared.request.schemas import FORMATS, GenerateSchema, Limits, choose_model
+from shared.request.schemas import DEFAULT_STEPS, FORMATS, GenerateSchema, Limits, choose_model
 from shared.request.sizes import (
     grid_warnings,
     native_size,
@@ -85,7 +85,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "format": FORMATS[values["format"]],
         "prompt_file": prompt_file.name if prompt_file else None,
         "input_pixels": image.width * image.height if image else 0,
-        "warnings": (*warnings, *about_size, *_about_compression(values)),
+        "warnings": (*warnings, *about_size, *_about_compression(values), *_about_steps(sampler, values["steps"])),
     }
     if (values["output_width"], values["output_height"]) == (width, height):
         resolved |= {"output_width": None, "output_height": None}
@@ -118,6 +118,14 @@ def _about_compression(values: Mapping[str, Any]) -> tuple[str, ...]:
     if values["output_compression"] in (None, 100) or FORMATS[values["format"]] != "png":
         return ()
     return ("output_compression: a png loses nothing and has no quality; ask for jpg or webp.",)
+
+
+def _about_steps(sampler: str, steps: int) -> tuple[str, ...]:
+    """What is to be said of a sampler that wants more steps than are usual, and gets fewer."""
+    enough = SAMPLERS[sampler].enough_steps
+    if enough is None or enough <= DEFAULT_STEPS or steps >= enough:
+        return ()
+    return (f"ddim_steps: the sampler {sampler} wants about {enough} steps; with {steps} images may be poor.",)
 
 
 def _affordable(request: ImageRequest, limits: Limits) -> ImageRequest:

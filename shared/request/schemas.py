@@ -36,6 +36,7 @@ from shared.request.titles import TITLES
 from shared.variants import REQUEST_TYPES
 
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
+DEFAULT_STEPS = 20
 DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
 _NAMES_SHOWN, _LONGEST_NAME = 50, 200
 PRECISIONS = ("autocast", "mixed", "full")
@@ -83,7 +84,7 @@ class GenerateSchema(Schema):
     negative_prompt = Text(load_default="", metadata=_about("What to keep away from; same notation as prompt."))
     # with as many steps as a model has timesteps, the schedules of some samplers end beyond the last one
     steps = WholeNumber(
-        data_key="ddim_steps", load_default=20, validate=Range(1, 999), metadata=_about("Denoising steps.")
+        data_key="ddim_steps", load_default=DEFAULT_STEPS, validate=Range(1, 999), metadata=_about("Denoising steps.")
     )
     guidance_scale = Number(
         data_key="scale", load_default=7.5, validate=Range(-50, 50),

@@ -773,3 +773,18 @@ def test_steps_without_guidance_cost_half(generate):
     """Given guidance for a share of the steps, when its work is weighed, then it is between without and with."""
     none, half, whole = (task_cost(generate(**way)) for way in ({"scale": 1}, {"guidance_until": 0.5}, {}))
     assert (half, whole) == pytest.approx((1.5 * none, 2 * none))
+
+
+@pytest.mark.parametrize(("fields", "said"), [
+    ({"sampler": "plms"}, 1),
+    ({"plms": True, "ddim_steps": 99}, 1),
+    ({"sampler": "plms", "ddim_steps": 100}, 0),
+    ({"sampler": "ddim", "ddim_steps": 5}, 0),
+    ({"sampler": "lcm", "ddim_steps": 4}, 0),
+])  # fmt: skip
+def test_a_sampler_that_wants_more_steps_than_usual_is_told(generate, fields, said):
+    """Given a sampler that was measured to want many steps, when it gets fewer, then a warning names it."""
+    warnings = generate(fields).warnings
+
+    assert len(warnings) == said
+    assert all(warning.startswith("ddim_steps: the sampler plms wants about 100 steps") for warning in warnings)
