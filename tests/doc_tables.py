@@ -10,6 +10,7 @@ from marshmallow.validate import OneOf, Range
 
 from shared.catalogue.models import load_catalogue
 from shared.catalogue.samplers import SAMPLERS, Sampler
+from shared.request.fields import WholePair
 from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
 from shared.settings import Settings
 
@@ -95,6 +96,8 @@ def _parameter(name: str, field: fields.Field[Any]) -> tuple[str, ...]:
 
 def _values(field: fields.Field[Any]) -> str:
     rule = field.validate
+    if isinstance(field, WholePair):
+        return f"two, {_values(field.inner)}"
     if isinstance(rule, OneOf):
         choices = list(rule.choices)
         return "see below" if len(choices) > _LONG else _words(json.dumps(choice) for choice in choices)

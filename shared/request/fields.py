@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from marshmallow import ValidationError, fields
+from marshmallow.validate import Length, Range
 
 from shared.callback_hosts import CallbackUrl
 from shared.request.input_image import DecodeImage, InputImage, decode_image, decode_input_image
@@ -64,6 +65,23 @@ class Text(fields.String):
         if _CONTROL.search(value):
             raise ValidationError("Must not contain control characters.")
         return value
+
+
+class WholePair(fields.List[int]):
+    """Two whole numbers from `least` to `most`, as in `[1024, 768]`; loads as a tuple."""
+
+    def __init__(self, least: int, most: int, **kwargs: Any) -> None:
+        super().__init__(WholeNumber(validate=Range(least, most)), validate=Length(equal=2), **kwargs)
+        self._wanted = f"Must be two whole numbers from {least} to {most}, as in [{most // 16}, {most // 16}]."
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> tuple[int, int]:  # type: ignore[override]  # hashable
+        if not isinstance(value, list) or len(value) != 2:
+            raise ValidationError(self._wanted)
+        try:
+            numbers: list[Any] = [self.inner.deserialize(each) for each in value]
+        except ValidationError:
+            raise ValidationError(self._wanted) from None
+        return numbers[0], numbers[1]
 
 
 class Seed(WholeNumber):

@@ -85,8 +85,11 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "format": FORMATS[values["format"]],
         "prompt_file": prompt_file.name if prompt_file else None,
         "input_pixels": image.width * image.height if image else 0,
-        "warnings": (*warnings, *about_size, *_about_compression(values), *_about_steps(sampler, values["steps"])),
-    }
+        "warnings": (
+            *warnings, *about_size, *_about_told_sizes(values, model), *_about_compression(values),
+            *_about_steps(sampler, values["steps"]),
+        ),
+    }  # fmt: skip
     if (values["output_width"], values["output_height"]) == (width, height):
         resolved |= {"output_width": None, "output_height": None}
     request = ImageRequest.of(values | resolved)
@@ -112,6 +115,18 @@ def _size(values: Mapping[str, Any], model: Model) -> tuple[int, int, tuple[str,
         enlarged = image.width * values["upscale"], image.height * values["upscale"]
         return size_from_input(width, height, enlarged, model)
     return *native_size(width, height, model), ()
+
+
+def _about_told_sizes(values: Mapping[str, Any], model: Model) -> tuple[str, ...]:
+    """Families that are not told sizes do without them."""
+    if model.facts.addition_embed_type is not None:
+        return ()
+    given = {"original_size": None, "crops_coords_top_left": (0, 0), "target_size": None}
+    return tuple(
+        f"{name}: the model '{model.name}' does not use it; Stable Diffusion XL does."
+        for name, default in given.items()
+        if values[name] != default
+    )
 
 
 def _about_compression(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -16,8 +16,10 @@ class SamplingParams:
     are guided. `clip_skip` 1 is the text encoder's layer that the model was made for. `eta` is the share of fresh
     noise in each step of the samplers that know it. `schedule` is one that the sampler can, or `automatic`. `strength`
     (0 < x <= 1) is the share of the steps that runs on an input image, and `noise_multiplier` scales the noise that is
-    added to it. `device`, `precision`, `unet_bs` and `turbo` are requested options, None where nothing is requested. A
-    default is what changes nothing, because it also stands for a parameter that is newer than the record that is read.
+    added to it. `original_size`, `target_size` (height and width, None for those of the image) and
+    `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `device`, `precision`, `unet_bs` and
+    `turbo` are requested options, None where nothing is requested. A default is what changes nothing, because it also
+    stands for a parameter that is newer than the record that is read.
     """
 
     model: str
@@ -34,6 +36,9 @@ class SamplingParams:
     height: int
     strength: float = 1.0
     noise_multiplier: float = 1.0
+    original_size: tuple[int, int] | None = None
+    crops_coords_top_left: tuple[int, int] = (0, 0)
+    target_size: tuple[int, int] | None = None
     device: str | None = None
     precision: str | None = None
     unet_bs: int | None = None
@@ -42,4 +47,7 @@ class SamplingParams:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Made from those of `values` that are parameters; what is not among them has its default."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        given: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        # JSON knows no tuples
+        given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        return cls(**given)

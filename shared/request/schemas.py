@@ -28,6 +28,7 @@ from shared.request.fields import (
     Seed,
     Text,
     WholeNumber,
+    WholePair,
 )
 from shared.request.input_image import DecodeImage, decode_image
 from shared.request.model import MAX_SEED, Kind
@@ -39,6 +40,8 @@ FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
 DEFAULT_STEPS = 20
 DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
 _NAMES_SHOWN, _LONGEST_NAME = 50, 200
+MOST_TOLD = 16384
+"""Pixels of a side that a model is told of."""
 PRECISIONS = ("autocast", "mixed", "full")
 #: Few, so that little is made and kept: a tile of a gallery, the same on a dense screen, and a large one.
 THUMBNAIL_WIDTHS = (192, 384, 768)
@@ -143,6 +146,27 @@ class GenerateSchema(Schema):
         metadata=_about(
             "Width in pixels, a multiple of 8 up to the model's limit; null: the model's native size, or what keeps "
             "the shape of init_img."
+        ),
+    )  # fmt: skip
+    original_size = WholePair(
+        1, MOST_TOLD, load_default=None, allow_none=True,
+        metadata=_about(
+            "For Stable Diffusion XL: [height, width] in pixels of the original that the image is to look like, where "
+            "small ones look coarse. null: those of the image."
+        ),
+    )  # fmt: skip
+    crops_coords_top_left = WholePair(
+        0, MOST_TOLD, load_default=(0, 0),
+        metadata=_about(
+            "For Stable Diffusion XL: [top, left] in pixels of where the image was cut out of it; [0, 0] centres what "
+            "is drawn."
+        ),
+    )  # fmt: skip
+    target_size = WholePair(
+        1, MOST_TOLD, load_default=None, allow_none=True,
+        metadata=_about(
+            "For Stable Diffusion XL: [height, width] in pixels that the model is told it draws. null: those of the "
+            "image."
         ),
     )  # fmt: skip
     latent_channels = WholeNumber(

@@ -101,6 +101,9 @@ class RunningRequest:
             height=params.height,
             guidance_scale=params.guidance_scale if self.guided else NO_GUIDANCE,
             clip_skip=params.clip_skip,
+            original_size=params.original_size,
+            crops_coords_top_left=params.crops_coords_top_left,
+            target_size=params.target_size,
         )
         told: _Told | None = known.get(inputs)
         if told is None:

@@ -54,12 +54,13 @@ def _without_text(side: NamedTensors) -> NamedTensors:
 
 
 def _sizes(checkpoint: Checkpoint, inputs: ConditioningInputs) -> torch.Tensor:
-    """Original height and width, top and left of the crop, target height and width, in pixels: an uncropped image.
+    """Original height and width, top and left of the crop, target height and width, in pixels.
 
     Float32 whatever the denoiser computes in, for 16 bits do not hold every number of pixels.
     """
     size = (inputs.height, inputs.width)
-    return checkpoint.device.tensor([[*size, 0, 0, *size]]).float()
+    told = (*(inputs.original_size or size), *inputs.crops_coords_top_left, *(inputs.target_size or size))
+    return checkpoint.device.tensor([told]).float()
 
 
 def denoise(unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: NamedTensors) -> torch.Tensor:

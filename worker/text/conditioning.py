@@ -18,7 +18,7 @@ TEXT = "encoder_hidden_states"
 class ConditioningInputs:
     """All of a request that may decide its conditioning; equal inputs share one. Sizes are in pixels.
 
-    `negative_prompt` is "" where nothing is guided.
+    `negative_prompt` is "" where nothing is guided. The last three are as in `SamplingParams`.
     """
 
     prompt: str
@@ -27,6 +27,9 @@ class ConditioningInputs:
     height: int
     guidance_scale: float
     clip_skip: int = 1
+    original_size: tuple[int, int] | None = None
+    crops_coords_top_left: tuple[int, int] = (0, 0)
+    target_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

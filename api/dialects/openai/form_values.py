@@ -1,5 +1,6 @@
 """The texts of a form as the values that JSON would have: a form knows no numbers and no true or false."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,17 @@ def _value(name: str, text: str, field: fields.Field[Any] | None) -> Any:
         return _number(text, int)
     if isinstance(field, fields.Float):
         return _number(text, float)
+    if isinstance(field, fields.List):
+        return _list(text)
     return text
+
+
+def _list(text: str) -> list[Any] | str:
+    try:
+        found = json.loads(text) if len(text) <= 40 else text
+    except (ValueError, RecursionError):
+        return text
+    return found if isinstance(found, list) else text
 
 
 def _number(text: str, kind: type[int] | type[float]) -> int | float | str:

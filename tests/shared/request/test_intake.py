@@ -14,7 +14,7 @@ from shared.catalogue.schedules import SCHEDULES
 from shared.errors import InvalidRequest, TooCostly
 from shared.request.cost import task_cost
 from shared.request.intake import load_request
-from shared.request.model import MAX_SEED
+from shared.request.model import MAX_SEED, ImageRequest
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
 NAN, INFINITY, HUGE = math.nan, math.inf, 10**400
@@ -161,6 +161,9 @@ def test_only_prompt_and_image_are_required(limits):
         ("unet_bs", "unet_bs", [1, 64, None], [0, 65]),
         ("H", "height", [64, 72, 512], [0, -8, 8, 56, 63, 65, 508, 513, 520, 10**9, HUGE]),
         ("W", "width", [64, 72, 512], [0, -8, 8, 56, 63, 65, 508, 513, 520, 10**9, HUGE]),
+        ("original_size", "original_size", [None], [5, [5], [5, 6, 7], [0, 5], [5, 16385], [5, "6"], [True, 5], "5,6"]),
+        ("crops_coords_top_left", "crops_coords_top_left", [], [[-1, 0], [0, 16385], [0.5, 0], {}]),
+        ("target_size", "target_size", [None], [[0, 5], [5, HUGE]]),
         ("C", "steps", [], [0, 3, 5, -4, HUGE]),
         ("f", "steps", [], [0, 4, 16, -8, HUGE]),
         ("seed", "seed", [0, 42, 42.0, MAX_SEED], [-2, MAX_SEED + 1, HUGE, 0.5]),
@@ -180,6 +183,21 @@ def test_bounds_hold_at_their_edges(generate, field, attribute, good, bad):
         assert loaded(generate({field: value}))[attribute] == value
     for value in bad:
         assert list(refused(generate, **{field: value})) == [field], value
+
+
+def test_sizes_that_a_model_is_told_come_back_from_a_record_as_they_were(generate):
+    """Given sizes as JSON has them, when loaded for XL, then they are pairs that a job record keeps, and nothing is
+    said; for a model that is not told sizes each is named."""
+    told = {"original_size": [512, 768.0], "crops_coords_top_left": [3, 5], "target_size": [1000, 1024]}
+    request = generate(ckpt="sdxl", **told)
+    params = request.params
+    assert (params.original_size, params.crops_coords_top_left, params.target_size) == (
+        (512, 768), (3, 5), (1000, 1024),
+    )  # fmt: skip
+    assert ImageRequest.from_json(request.to_json()) == request
+    assert request.warnings == ()
+    assert [warning.split(":")[0] for warning in generate(**told).warnings] == list(told)
+    assert generate(crops_coords_top_left=[0, 0]).warnings == ()
 
 
 @pytest.mark.parametrize(

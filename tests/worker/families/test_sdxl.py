@@ -85,6 +85,15 @@ def test_the_sizes_are_those_of_an_uncropped_image(encode: Encode) -> None:
         assert side[SIZES].tolist() == [[1032, 1000, 0, 0, 1032, 1000]]
 
 
+def test_other_sizes_are_told_as_asked_for(checkpoint: Checkpoint) -> None:
+    """Given sizes of one's own, when encoded, then both sides are told them instead of the image's."""
+    inputs = ConditioningInputs("cat", "dog", 64, 96, 7.5, 1, (512, 768), (3, 5), (1000, 1024))
+    with torch.no_grad():
+        told = FAMILY.encode(checkpoint, inputs)
+    for side in (told.positive, told.negative):
+        assert side[SIZES].tolist() == [[512, 768, 3, 5, 1000, 1024]]
+
+
 def test_sizes_are_exact_in_16_bits(cache: CheckpointCache) -> None:
     """Given a denoiser in bfloat16, when encoded, then the texts are of its type and the sizes still exact."""
     loaded = cache.get(NAME, Precision("autocast", torch.bfloat16, torch.float32), ())
