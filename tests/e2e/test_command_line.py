@@ -68,8 +68,9 @@ def test_a_narrow_terminal_shows_a_bar_and_ctrl_c_tells_the_id(
     termios.tcsetwinsize(inside, (24, 40))
     command = [*PDIFF, "generate", "a cat", "--steps", "900", "--n-samples", "8", "-o", "cat.png"]
     with subprocess.Popen(
-        command, stdin=inside, stdout=subprocess.PIPE, stderr=inside, cwd=tmp_path, env={**environment, "TERM": "xterm"}
-    ) as process:
+        command, stdin=inside, stdout=subprocess.PIPE, stderr=inside, cwd=tmp_path,
+        env={**environment, "TERM": "xterm"}, preexec_fn=_heeds_ctrl_c,
+    ) as process:  # fmt: skip
         os.close(inside)
         seen = _read_until(terminal, "step ")
         process.send_signal(signal.SIGINT)
@@ -85,6 +86,11 @@ def test_a_narrow_terminal_shows_a_bar_and_ctrl_c_tells_the_id(
     cancel = [*PDIFF, "jobs", "cancel", job[1]]
     ended = subprocess.run(cancel, env=environment, capture_output=True, text=True, check=True)
     assert ended.stdout == f"{job[1]} REVOKED\n"
+
+
+def _heeds_ctrl_c() -> None:
+    """As a command on a terminal does; what runs in the background inherits that it does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _read_until(terminal: int, word: str) -> str:

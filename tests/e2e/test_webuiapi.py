@@ -137,7 +137,7 @@ def test_it_chooses_a_model_by_names_that_it_lists(api: webuiapi.WebUIApi) -> No
     [
         ({"override_settings": {"sd_model_checkpoint": "nothing"}}, 422, "sd_model_checkpoint"),
         ({"width": 0}, 422, "width"), ({"prompt": None}, 422, "prompt"), ({"enable_hr": True}, 422, "enable_hr"),
-        ({"sampler_name": "UniPC"}, 404, "Sampler not found"), ({"scheduler": "exponential"}, 422, "scheduler"),
+        ({"sampler_name": "Restart"}, 404, "Sampler not found"), ({"scheduler": "exponential"}, 422, "scheduler"),
         ({"controlnet_units": [webuiapi.ControlNetUnit(model="canny")]}, 422, "ControlNet"),
         ({"adetailer": [webuiapi.ADetailer()]}, 422, "ADetailer"),
     ],

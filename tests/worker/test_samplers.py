@@ -173,7 +173,8 @@ def test_a_sampler_means_the_same_whatever_scheduler_its_model_came_with(sampler
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+# LCM is for models that were distilled for it: it takes each guess at x0, a mean, for a sample
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "lcm"])
 def test_samples_come_from_the_distribution_of_the_data(sampler: str, prediction_type: str) -> None:
     """Given a model that knows its data exactly, when 30 steps run, then mean and spread are those of the data."""
     latents, _ = run(begun(sampler, 30, prediction_type=prediction_type), prediction_type)

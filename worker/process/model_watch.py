@@ -35,9 +35,7 @@ class ModelWatch:
     def look(self) -> None:
         """Scan if it is time or asked for, and tell what has changed. May raise `redis.RedisError`."""
         asked = self._register.refresh_asked()
-        if self._followed is None:
-            self._followed = asked
-            self._announcer.refreshed(asked)
+        # the first time too: a file may have come since the library was opened, and its refresh been asked for
         if asked == self._followed and self._clock() < self._due:
             return
         begun = self._clock()
