@@ -67,9 +67,11 @@ def test_a_narrow_terminal_shows_a_bar_and_ctrl_c_tells_the_id(
     terminal, inside = pty.openpty()
     termios.tcsetwinsize(inside, (24, 40))
     command = [*PDIFF, "generate", "a cat", "--steps", "900", "--n-samples", "8", "-o", "cat.png"]
+    # which would be believed before the terminal
+    plain = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
     with subprocess.Popen(
         command, stdin=inside, stdout=subprocess.PIPE, stderr=inside, cwd=tmp_path,
-        env={**environment, "TERM": "xterm"}, preexec_fn=_heeds_ctrl_c,
+        env={**plain, "TERM": "xterm"}, preexec_fn=_heeds_ctrl_c,
     ) as process:  # fmt: skip
         os.close(inside)
         seen = _read_until(terminal, "step ")
