@@ -83,6 +83,11 @@ def _set_timesteps(scheduler: Any, steps: int) -> None:
         # steps that are longer by a hair there are as many as asked for
         scheduler.set_timesteps(steps - _HAIR, device="cpu", **arguments)
         scheduler.num_inference_steps = steps
+    elif bool((scheduler.timesteps >= scheduler.config.num_train_timesteps).any()):
+        # with nearly all timesteps "leading" begins beyond the last one, at a noise that is the next one's once more,
+        # and second-order samplers divide by the difference
+        scheduler.register_to_config(steps_offset=0)
+        scheduler.set_timesteps(steps, device="cpu", **arguments)
 
 
 def _unit(place: int) -> torch.Tensor:

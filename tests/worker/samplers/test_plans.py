@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,16 @@ def test_trailing_steps_are_as_many_as_asked_for(sampler: str) -> None:
     per_step = SAMPLERS[sampler].evaluations_per_step
     assert len(plan.evaluations) == len(last.evaluations) + (per_step or 0)
     assert min(evaluation.timestep for evaluation in plan.evaluations) >= 0
+
+
+@pytest.mark.parametrize("sampler", STOCK)
+def test_no_step_begins_beyond_the_last_timestep(sampler: str) -> None:
+    """Given a model whose timesteps are shifted by one, when all but one of them are asked for, then the plan stays
+    within them, and all its weights are numbers."""
+    plan = plan_of(sampler, CONFIG | {"timestep_spacing": "leading", "steps_offset": 1}, StepRange(999), 0.0)
+    assert plan is not None
+    assert max(evaluation.timestep for evaluation in plan.evaluations) <= 999
+    assert all(math.isfinite(weight) for evaluation in plan.evaluations for weight in evaluation.weights)
 
 
 def test_a_plan_is_made_once() -> None:
