@@ -178,7 +178,9 @@ class World:
                 colour = colours[(number * request.n_samples + sample) % len(colours)]
                 results.write(job.folder, image.name, encoded_image(request.format, colour))
                 stored.append(image)
-            jobs.claims.finish(claim, stored, {"device": "cpu"}, ["device: this worker has a CPU only"])
+            jobs.claims.finish(
+                claim, stored, {"device": "cpu", "model_hash": "0123456789"}, ["device: this worker has a CPU only"]
+            )
         grid = None if request.skip_grid else f"grid.{request.format}"
         if grid:
             results.write(job.folder, grid, encoded_image(request.format, "yellow", (128, 64)))

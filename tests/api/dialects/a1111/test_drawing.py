@@ -58,6 +58,7 @@ def test_images_come_with_their_info(world, web_ui):
     assert (info["sampler_name"], info["extra_generation_params"]) == ("DPM++ 2M", {"Schedule type": "Karras"})
     assert (info["width"], info["height"], info["batch_size"], info["denoising_strength"]) == (64, 64, 2, None)
     assert info["job_timestamp"].isdigit()
+    assert info["sd_model_hash"] == "0123456789"
     assert answer.headers["X-Task-Id"] == info["task_id"] == newest(world).id
     assert answer.json["parameters"]["sampler_name"] == "DPM++ 2M"
 
