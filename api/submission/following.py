@@ -13,12 +13,10 @@ from flask import Request
 from api.events.reader import Item, Listener, Moved, Notice
 from api.services import Services
 from api.submission.departure import minded
-from api.submission.submit import Taken, take
 from shared.errors import InternalError, ServiceError
 from shared.jobs.events import FIRST_ID, Event, Kind, place
 from shared.jobs.records import Job, State, new_token
 from shared.jobs.status import describe, steps_told
-from shared.request.schemas import GenerateSchema
 
 T = TypeVar("T")
 END = "end"
@@ -164,29 +162,6 @@ class Events:
                 return read()
             self._services.stopping.wait(_AWAY_PAUSE_S)
         return None
-
-
-@dataclass(frozen=True)
-class Followed:
-    """What a request became, and the events of its job, which are to be closed."""
-
-    taken: Taken
-    events: Events
-
-
-def take_and_follow(
-    services: Services, http_request: Request, schema: GenerateSchema, *, previews: bool = False, **how: Any
-) -> Followed:
-    """`take` a request, and follow its job; `how` is passed on to `take`.
-
-    Raises TooManyWaiting, and then nothing is queued, and what `take` raises.
-    """
-    with ExitStack() as held:
-        place = services.listening_places.take()
-        taken = take(services, http_request, schema, admitted=lambda: held.enter_context(place), **how)
-        events = Events(services, taken.job_id, previews=previews, http_request=http_request)
-        events.also_close(held.pop_all())
-        return Followed(taken, events)
 
 
 def _news(told: Told) -> tuple[str, Mapping[str, Any]]:

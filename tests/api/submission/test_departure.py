@@ -7,7 +7,7 @@ import pytest
 from flask import request as http_request
 
 from api.app import create_app
-from api.submission.following import Events, take_and_follow
+from api.submission.following import Events
 from api.submission.waiting import take_and_wait, wait_for_end
 from shared.jobs.records import State
 from shared.request.schemas import GenerateSchema
@@ -184,21 +184,19 @@ def test_the_operator_decides_before_the_dialect(world, chosen, dialect, cancell
 
 
 def test_a_stream_that_breaks_takes_its_job_with_it(world):
-    """Given a client of a dialect that is streamed to, when it hangs up, then its job is cancelled, and its place is
-    given back."""
-    process, line = Process(world, event_listeners=1), Line()
+    """Given a client of a dialect that is streamed to, when it hangs up, then its job is cancelled."""
+    job_id = world.submit()
+    process, line = Process(world), Line()
     with process.context(line):
-        followed = take_and_follow(process.services, http_request, GenerateSchema(process.services.limits))
-    told = (each.kind for each in followed.events if each)
+        events = Events(process.services, job_id, http_request=http_request)
+    told = (each.kind for each in events if each)
     assert next(told) == "queued"
     line.hang_up()
     kinds = list(told)
-    followed.events.close()
+    events.close()
 
     assert kinds in ([], ["cancelled"])
-    assert state(world, followed.taken.job_id) is State.REVOKED
-    with process.services.listening_places.take():
-        pass
+    assert state(world, job_id) is State.REVOKED
 
 
 def test_a_job_that_has_ended_stays_as_it_is(world):
