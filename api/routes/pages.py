@@ -13,6 +13,8 @@ from shared.settings import DUMMY_API_KEY
 from shared.version import VERSION
 
 _STATIC = Path(__file__).resolve().parents[1] / "static"
+_INDEX = "index.html"
+"""It is served with the key filled in, at `/`."""
 # scripts and styles are files of ours; images are also what a person chose (blob) and previews (data)
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -22,12 +24,12 @@ _PAGE = {
     "description": "A page; for a program that does not ask for HTML, what is here",
     "content": {"text/html": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}},
 }
-_KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+_KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _FILES = {
     str(path.relative_to(_STATIC)): path
     for folder in (_STATIC, _STATIC / "vendor")
     for path in folder.iterdir()
-    if path.suffix in _KINDS
+    if path.suffix in _KINDS and path.name != _INDEX
 }
 _FILE = {
     "description": "A file of the page",
@@ -41,7 +43,7 @@ def pages_blueprint(services: Services) -> Blueprint:
     blp = Blueprint("pages", __name__, description="The page for people")
     # the public key opens a service without keys of its own anyway, so that the page need not ask for one
     key = "" if services.settings.api_keys else DUMMY_API_KEY
-    page = (_STATIC / "index.html").read_text(encoding="utf-8").replace("{{key}}", escape(key))
+    page = (_STATIC / _INDEX).read_text(encoding="utf-8").replace("{{key}}", escape(key))
 
     @blp.route("/")
     @blp.doc(security=NO_KEY, responses={"200": _PAGE})
