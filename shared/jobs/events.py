@@ -80,7 +80,7 @@ class EventLog:
         """The job's events after that id, as far as they are kept."""
         found: list[Event] = []
         while entries := self._redis.xrange(self._keys.events, min=f"({after}", count=_PAGE):
-            found += [event for event in _events(entries) if event.job_id == job_id]
+            found += _events([entry for entry in entries if entry[1]["job"] == job_id])
             after = entries[-1][0]
         return found
 
