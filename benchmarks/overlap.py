@@ -86,7 +86,7 @@ def main(count: int, steps: int, share: float, rounds: int, name: str) -> None:
         host_ms = steps_of(count, steps, 0.0)["step_ms"]
         found.append({"host_ms": host_ms, **steps_of(count, steps, host_ms / 1e3 / share)})
     summary = {key: statistics.median(one[key] for one in found) for key in found[0]}
-    print(summary)  # noqa: T201
+    click.echo(summary)
     settings = {"requests": count, "steps": steps, "share": share, "side": SIDE}
     machine = report.machine("cpu, pretended to queue", cores_for(1, 1))
     report.write(name, {"machine": machine, "settings": settings, "median": summary, "rounds": found})
