@@ -18,6 +18,7 @@ ServiceFactory = Callable[..., Service]
 Keep = Callable[..., None]
 
 
+@pytest.mark.full
 def test_redis_killed_again_and_again_loses_nothing(
     make_service: ServiceFactory, scale: Scale, keep_figures: Keep
 ) -> None:

@@ -106,6 +106,7 @@ def run_long_job(service: Service, must_take_s: float) -> float:
     raise AssertionError("no job outlasted the timeout, so that this showed nothing")
 
 
+@pytest.mark.full
 def test_a_long_job_runs_once(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given two workers, when a job takes many times the visibility timeout, then it begins once and is done once."""
     timeout_s, times = scale((1.0, 3), (2.0, 10))
