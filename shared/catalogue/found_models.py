@@ -42,9 +42,10 @@ def contents_of(entries: Mapping[str, Model], found: Sequence[FoundModel], model
         else:
             others.append(
                 OtherFile(
-                    each.name, each.facts.kind, each.facts.family, each.shown, each.size_bytes, each.facts.sentence
+                    each.name, each.facts.kind, each.facts.family, each.shown, each.size_bytes, each.facts.sentence,
+                    each.path, each.facts.channels, each.facts.refusal,
                 )
-            )
+            )  # fmt: skip
     return Contents.of(models, tuple(others))
 
 
@@ -168,7 +169,7 @@ def _donors(found: FoundModel, others: Sequence[FoundModel], family: str) -> dic
         each for each in files
         if each.facts.kind == CHECKPOINT and each.facts.family == family and objection(each.facts) is None
     ]  # fmt: skip
-    vaes = [each for each in files if each.facts.kind == VAE and not each.facts.sentence.startswith("is a tiny")]
+    vaes = [each for each in files if each.facts.kind == VAE]
     begin = str(found.path.with_suffix(".vae."))
     beside = [each for each in vaes if str(each.path).startswith(begin)]
     # of the two kinds of VAE only the name tells

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 CHECKPOINT, DENOISER = "checkpoint", "denoiser"
-LORA, VAE, EMBEDDING, CONTROLNET, UPSCALER, TEXT_ENCODER = (
-    "lora", "vae", "embedding", "controlnet", "upscaler", "text-encoder",
+LORA, VAE, TINY_VAE, EMBEDDING, CONTROLNET, UPSCALER, TEXT_ENCODER = (
+    "lora", "vae", "tiny-vae", "embedding", "controlnet", "upscaler", "text-encoder",
 )  # fmt: skip
 OTHER = "other"
 
@@ -84,8 +84,8 @@ RULES: Sequence[Rule] = (
          "is the UNet of a diffusers folder without the other parts"),
     Rule(EMBEDDING, "", (r"^(string_to_param|emb_params|clip_[lg]$)",), "is a textual inversion embedding"),
     Rule(VAE, "", (r"^(first_stage_model\.)?(encoder|decoder)\.(conv_in|mid)\b",), "is a VAE without the other parts"),
-    Rule(VAE, "", (r"^(encoder|decoder)\.layers\.\d+\.|^taesd|^\d\.weight$",), "is a tiny VAE without the other parts",
-         never=r"^text_model|self_attn"),
+    Rule(TINY_VAE, "", (r"^(encoder|decoder)\.layers\.\d+\.|^taesd|^\d\.weight$",),
+         "is a tiny VAE without the other parts", never=r"^text_model|self_attn"),
     Rule(TEXT_ENCODER, "", (r"^(transformer\.)?(text_model\.|resblocks\.|encoder\.block\.)|^text_projection",),
          "is a text encoder without the other parts"),
     Rule(UPSCALER, "",

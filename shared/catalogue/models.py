@@ -117,7 +117,9 @@ def _is_model(path: Path) -> bool:
 class OtherFile:
     """A file of weights that is no model to ask for by `ckpt`: a LoRA, a VAE, an upscaler and so on.
 
-    `sentence` says what it is, after its name.
+    `sentence` says what it is, after its name. `path` is where it lies, None on another machine. `channels` are those
+    of the latents that a VAE decodes, 0 for other files and without a decoder. `unusable` says why it cannot be read,
+    after its name.
     """
 
     name: str
@@ -126,6 +128,9 @@ class OtherFile:
     shown: str
     size_bytes: int
     sentence: str
+    path: Path | None = None
+    channels: int = 0
+    unusable: str = ""
 
 
 @dataclass(frozen=True)

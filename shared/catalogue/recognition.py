@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.catalogue.families import FAMILY_FACTS
-from shared.catalogue.kinds import CHECKPOINT, DENOISER, EMBEDDING, FAMILY_NAMES, FIRST, OTHER, rule_for
+from shared.catalogue.kinds import (
+    CHECKPOINT,
+    DENOISER,
+    EMBEDDING,
+    FAMILY_NAMES,
+    FIRST,
+    OTHER,
+    TINY_VAE,
+    VAE,
+    rule_for,
+)
 from shared.catalogue.tensors import Header, StoredTensor
 
 EPSILON, V_PREDICTION = "epsilon", "v_prediction"
@@ -15,6 +25,10 @@ PREDICTIONS = (EPSILON, V_PREDICTION)
 _UNET, _VAE = "model.diffusion_model.", "first_stage_model."
 _TEXTS = ("cond_stage_model.", "conditioner.embedders.")
 _PROJECTIONS = tuple(f"{begin}input_blocks.1.1.proj_in.weight" for begin in (_UNET, ""))
+# the first weight of a decoder: in both layouts, of a tiny one, and of that in a file of its own
+_DECODERS = (
+    "decoder.conv_in.weight", f"{_VAE}decoder.conv_in.weight", "decoder.layers.0.weight", "1.weight",
+)  # fmt: skip
 _YAML_BYTES = 64 * 1024
 # widths of the text that a denoiser, a LoRA or an embedding is made for
 _FAMILY_OF_WIDTH: Mapping[int, str] = {768: "sd1", 1024: "sd2", 1280: "sdxl-refiner", 2048: "sdxl"}
@@ -34,9 +48,9 @@ class FileFacts:
     """What a file of weights is.
 
     `sentence` says so, after its name. `family` and `prediction` are "" where nothing tells; `channels` are those of
-    the denoiser's input, 0 where there is none. `lacks` names the parts that a whole checkpoint has. `dtype` is that of
-    most of its weights. `native_size` is pixels a side, 0 where the file does not say. `refusal`: why it cannot be
-    read at all, after its name.
+    the denoiser's input, or of the latents that a VAE decodes, 0 where there is neither. `lacks` names the parts that
+    a whole checkpoint has. `dtype` is that of most of its weights. `native_size` is pixels a side, 0 where the file
+    does not say. `refusal`: why it cannot be read at all, after its name.
     """
 
     kind: str = OTHER
@@ -70,7 +84,8 @@ def recognise(header: Header, beside: str = "") -> FileFacts:
         return replace(known, kind=EMBEDDING, family=family, sentence=said) if family else known
     family = _told_by_unet(rule.family, tensors) or _family(rule.kind, tensors, metadata)
     if rule.kind not in (CHECKPOINT, DENOISER):
-        return replace(known, kind=rule.kind, family=family, sentence=rule.sentence)
+        channels = _decoded_channels(tensors) if rule.kind in (VAE, TINY_VAE) else 0
+        return replace(known, kind=rule.kind, family=family, sentence=rule.sentence, channels=channels)
     first = tensors.get(FIRST) or tensors.get(FIRST.removeprefix(_UNET))
     return replace(
         known,
@@ -113,6 +128,12 @@ def objection(facts: FileFacts, family: str | None = None) -> str | None:
     if family is not None and facts.family != family:
         return f'is of the family {facts.family}, but the entry says {family}: put family = "{facts.family}" into it'
     return None
+
+
+def _decoded_channels(tensors: Mapping[str, StoredTensor]) -> int:
+    """How many channels the latents have that a VAE's file decodes; 0 for a file with an encoder alone."""
+    first = next((tensors[name] for name in _DECODERS if name in tensors), None)
+    return first.shape[1] if first and len(first.shape) == 4 else 0
 
 
 def _lone_vector(tensors: Mapping[str, StoredTensor]) -> int:

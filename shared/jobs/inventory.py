@@ -12,6 +12,7 @@ from shared.catalogue.models import Model, OtherFile
 _DIGITS = 16
 # of a worker's own machine, of no use to others
 _NOT_TOLD = ("path", "donors", "source")
+_DEFAULTS = {field.name: field.default for field in fields(OtherFile)}
 _LISTS = ("aliases", "configs", "files")
 
 
@@ -32,7 +33,7 @@ class Inventory:
         content = {
             "models": [_written(model) for model in self.models],
             "found": sorted(self.found),
-            "others": [vars(other) for other in self.others],
+            "others": [_written_file(other) for other in self.others],
         }
         return json.dumps(content, separators=(",", ":"))
 
@@ -70,6 +71,10 @@ def _written(model: Model) -> dict[str, Any]:
         if field.name not in _NOT_TOLD and value != field.default:
             values[field.name] = value
     return values
+
+
+def _written_file(file: OtherFile) -> dict[str, Any]:
+    return {name: value for name, value in vars(file).items() if name not in _NOT_TOLD and value != _DEFAULTS[name]}
 
 
 def _model(entry: Mapping[str, Any]) -> Model:

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.catalogue.recognition import objection, recognise, yaml_beside
+from shared.catalogue.tensors import Header, StoredTensor
 from shared.catalogue.weights_file import read_header
 from tests.shared.catalogue import small_files
 from tests.shared.catalogue.small_files import ONE, UNET, checkpoint, write
@@ -33,7 +34,7 @@ def test_a_whole_checkpoint_is_known_by_its_keys(tmp_path, family):
         ({"unet.down.attn2.to_k.lora_A.weight": (4, 768)}, "lora", "sd1", "is a LoRA"),
         (small_files.VAE, "vae", "", "is a VAE"),
         ({"first_stage_model.decoder.conv_in.weight": (4, 4, 3, 3)}, "vae", "", "is a VAE"),
-        ({"decoder.layers.0.weight": (4, 4, 3, 3)}, "vae", "", "is a tiny VAE"),
+        ({"decoder.layers.0.weight": (4, 4, 3, 3)}, "tiny-vae", "", "is a tiny VAE"),
         (small_files.EMBEDDING, "embedding", "sd1", "is a textual inversion"),
         ({"clip_g": (2, 1280), "clip_l": (2, 768)}, "embedding", "sdxl", "is a textual inversion"),
         ({"<cat>": (1, 1024)}, "embedding", "sd2", "is a textual inversion"),
@@ -132,3 +133,23 @@ def test_long_texts_take_no_time_to_look_through(tmp_path):
     (tmp_path / "a model.yaml").write_text("\n" * 70_000)
     name = "attn2.to_k" * 95
     assert facts_of(tmp_path, checkpoint("sd1") | {f"{name}.{number}": (0,) for number in range(1000)}).family == "sd1"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "channels"),
+    [
+        (small_files.VAE, 4),
+        ({"first_stage_model.decoder.conv_in.weight": (4, 16, 3, 3)}, 16),
+        ({"decoder.layers.0.weight": (64, 4, 3, 3)}, 4),
+        ({"1.weight": (64, 4, 3, 3), "3.conv.0.weight": (64, 64, 3, 3)}, 4),
+        ({"0.weight": (64, 3, 3, 3), "1.conv.0.weight": (64, 64, 3, 3)}, 0),
+        (small_files.LORA, 0),
+    ],
+    ids=["VAE", "of another family", "tiny", "tiny decoder alone", "tiny encoder alone", "LoRA"],
+)
+def test_which_latents_a_vae_decodes_is_known_from_its_header(tensors, channels):
+    """Given a VAE, whole or a part of it, when its header is read, then the channels of its latents are known."""
+    assert (
+        recognise(Header({name: StoredTensor("float16", shape) for name, shape in tensors.items()})).channels
+        == channels
+    )

@@ -134,7 +134,8 @@ def test_an_inventory_survives_json_and_newer_fields():
     """Given an inventory, when written and read, then it is equal but for what is of the machine alone; what a newer
     version adds does not matter."""
     model = replace(INVENTORY.models[2], path=Path("/secret/mine.safetensors"), source="found:mine.safetensors")
-    told = Inventory((model,), frozenset({"mine"}), INVENTORY.others)
+    others = tuple(replace(other, path=Path("/secret/a.safetensors")) for other in INVENTORY.others)
+    told = Inventory((model,), frozenset({"mine"}), others)
     assert "secret" not in told.text
     newer = told.text.replace('{"name":"mine"', '{"colour":"red","name":"mine"').replace(
         '{"name":"a"', '{"x":1,"name":"a"'
