@@ -14,6 +14,7 @@ from api.dialects.a1111.errors import a1111_error
 from api.dialects.native import native_blueprint
 from api.dialects.openai.blueprint import openai_blueprint
 from api.dialects.openai.errors import openai_error
+from api.dialects.receipts.blueprint import receipts_blueprint
 from api.document import describe_keys, spec_options
 from api.http.access_log import keep_trail
 from api.http.cors import allow_origins
@@ -62,8 +63,8 @@ def create_app(services: Services) -> Flask:
     api = _Api(app, spec_kwargs=spec_options())
     describe_keys(api.spec, services.settings)
     for blueprint in (
-        native_blueprint, openai_blueprint, a1111_blueprint, agent_scheduler_blueprint, jobs_blueprint,
-        events_blueprint, catalogue_blueprint, ops_blueprint, pages_blueprint,
+        native_blueprint, receipts_blueprint, openai_blueprint, a1111_blueprint, agent_scheduler_blueprint,
+        jobs_blueprint, events_blueprint, catalogue_blueprint, ops_blueprint, pages_blueprint,
     ):  # fmt: skip
         api.register_blueprint(blueprint(services))
     api.register_blueprint(docs_blueprint(api.spec.to_dict))

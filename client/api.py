@@ -83,6 +83,10 @@ class Client:
         """What `GET /samplers` answers."""
         return self._connection.run(flows.ask("/samplers", self._patience))
 
+    def metadata(self, image: ImageSource) -> dict[str, Any]:
+        """What `POST /metadata` answers: what an image was made with, here or by another program."""
+        return self._connection.run(flows.post("/metadata", {"image": image_text(image)}, self._patience))
+
     def recent(self) -> list["Job"]:
         """The last ten successful jobs of the key, newest first."""
         told = self._connection.run(flows.ask("/recent", self._patience))

@@ -70,6 +70,10 @@ class AsyncClient:
         """What `GET /samplers` answers."""
         return await self._connection.run(flows.ask("/samplers", self._patience))
 
+    async def metadata(self, image: ImageSource) -> dict[str, Any]:
+        """What an image was made with; see `Client.metadata`."""
+        return await self._connection.run(flows.post("/metadata", {"image": image_text(image)}, self._patience))
+
 
 class AsyncJob:
     """One job; see `Job`. What waits there is a coroutine here."""

@@ -117,6 +117,11 @@ def ask(path: str, patience: Patience) -> Flow[dict[str, Any]]:
     return (yield from exchange(Send(path), patience)).json()
 
 
+def post(path: str, body: Mapping[str, Any], patience: Patience) -> Flow[dict[str, Any]]:
+    """The JSON that is answered to a body, which asks for nothing to be done."""
+    return (yield from exchange(Send(path, "POST", body), patience)).json()
+
+
 def status(job_id: str, patience: Patience, preview: bool = False) -> Flow[JobStatus]:
     """The state of a job, without its images."""
     query = "?result=false&preview=true" if preview else "?result=false"

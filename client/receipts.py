@@ -13,13 +13,27 @@ from shared.request.schemas import SCHEMAS
 _CHUNK = "personal_diffusion"
 # where an image was drawn; its precision changes it, and stays
 _OF_THE_WORKER = ("device", "unet_bs", "turbo")
+# an image that a stranger made must not name whom to call
+_NOT_TAKEN = (*_OF_THE_WORKER, "callback_url", "api_key")
 
 
-def read_receipt(file: Path) -> tuple[Kind, dict[str, Any]]:
-    """The kind and the parameters, under their names on the wire, of a PNG of this service.
+def receipt_of(file: Path, client: Any) -> tuple[Kind, dict[str, Any], list[str]]:
+    """The kind and the parameters, under their names on the wire, of an image by this service or another program, and
+    sentences about what is left out.
 
-    Raises NotAnImageFile and LocalError.
+    Those of a PNG of this service are read here, others by the service. Raises NotAnImageFile, LocalError, and what the
+    client raises.
     """
+    if found := _own_receipt(file):
+        return *found, []
+    told = client.metadata(file)
+    if not told["parameters"]:
+        raise LocalError(f"{file} carries no parameters that are understood.")
+    return told["kind"], told["parameters"], told["warnings"]
+
+
+def _own_receipt(file: Path) -> tuple[Kind, dict[str, Any]] | None:
+    """The kind and the parameters of a PNG of this service. Raises NotAnImageFile."""
     try:
         with Image.open(file) as image:
             text = getattr(image, "text", image.info).get(_CHUNK)
@@ -31,7 +45,7 @@ def read_receipt(file: Path) -> tuple[Kind, dict[str, Any]]:
     except ValueError:
         told = None
     if not isinstance(told, dict):
-        raise LocalError(f"{file} carries no parameters of this service: only its PNGs do, as they were delivered.")
+        return None
     kind: Kind = "img2img" if "denoising_strength" in told else "generate"
-    keys = set(SCHEMAS[kind].keys().values()) - set(_OF_THE_WORKER)
+    keys = set(SCHEMAS[kind].keys().values()) - set(_NOT_TAKEN)
     return kind, {key: value for key, value in told.items() if key in keys and value is not None}

@@ -4,7 +4,7 @@ import { Dialog } from "./dialog.js";
 import { draw, Form } from "./form.js";
 import { Gallery, restoreGallery } from "./gallery.js";
 import { importRecent, restore } from "./jobs.js";
-import { parametersIn } from "./metadata.js";
+import { metadataOf } from "./metadata.js";
 import { Notice } from "./notice.js";
 import { Queue } from "./queue.js";
 import { imageIn, takeSource } from "./source.js";
@@ -104,14 +104,20 @@ async function refreshModels() {
 
 // A dropped image fills the form with what it was made with; one that does not tell is a start.
 async function takeDropped(file) {
-    const found = get().catalogue && (await parametersIn(await file.arrayBuffer(), get().catalogue));
+    let found = null;
+    try {
+        found = get().catalogue && (await metadataOf(file));
+    } catch (error) {
+        notify(error.message);
+        return;
+    }
     if (!found) {
         await takeSource(file);
         notify("The image does not tell what it was made with. It is the start of the next one.");
         return;
     }
-    const unknown = [...found.unknown, ...useParameters(found.parameters)];
-    const lacking = unknown.length ? ` Not known here: ${unknown.join(", ")}.` : "";
+    useParameters(found.parameters);
+    const lacking = found.warnings.length ? ` ${found.warnings.join(" ")}` : "";
     notify(`The form has the parameters of the image.${lacking}`, [
         { label: "Draw it again", act: draw },
         { label: "Start from it", act: () => takeSource(file) },

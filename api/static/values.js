@@ -31,13 +31,17 @@ export function setSource(source) {
     set({ source, errors });
 }
 
-export async function sourceFrom(blob, name) {
-    const data = await new Promise((resolve, reject) => {
+// The address of a file as data.
+export const dataOf = (blob) =>
+    new Promise((resolve, reject) => {
         const reader = new FileReader();
         reader.onload = () => resolve(reader.result);
         reader.onerror = () => reject(new Error("The file cannot be read."));
         reader.readAsDataURL(blob);
     });
+
+export async function sourceFrom(blob, name) {
+    const data = await dataOf(blob);
     const image = new Image();
     image.src = data;
     await image.decode().catch(() => {

@@ -25,10 +25,12 @@ def rerun(client: Any, image: Path, init_img: Path | None, **values: Any) -> Non
     """Draw IMAGE again; options that are given replace what it was drawn with."""
     from client.bodies import body_of
     from client.outputs import format_of
-    from client.receipts import read_receipt
+    from client.receipts import receipt_of
 
     delivery = taken(values)
-    kind, receipt = read_receipt(image)
+    kind, receipt, warnings = receipt_of(image, client)
+    for warning in warnings:
+        click.echo(f"pdiff: {warning}", err=True)
     if kind == "img2img" and init_img is None:
         raise click.UsageError(f"{image} was drawn from another image: say from which with --init-img.")
     if format_of(delivery.output, None):

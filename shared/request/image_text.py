@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,10 @@ from shared.request.input_image import FORMATS
 PARAMETERS = "parameters"
 """The text chunk of a PNG in which the infotext stands."""
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+# EXIF 2.32, 4.6.4 and 4.6.5: where programs put texts that a PNG has in chunks
+_EXIF_TEXTS = {0x010E: "Description", 0x010F: "Make", 0x0110: "Model", 0x0131: "Software"}
+# ComfyUI takes two of these for a pair `prompt:{...}`
+_PAIR = re.compile(r"(prompt|workflow):(?=\s*\{)", re.IGNORECASE)
 _CODES = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii", b"\0" * 8: "utf-8"}
 _CODE_SIZE = 8
 # of all texts together: a small file can hold very long ones, and each letter may be six bytes of JSON
@@ -43,8 +48,8 @@ ReadImageText = Callable[[bytes, int], ImageText]
 def read_image_text(data: bytes, max_pixels: int) -> ImageText:
     """What stands in the bytes of an image file of at most `max_pixels` pixels.
 
-    A PNG has it in text chunks, JPEG and WebP in the EXIF user comment. Raises ValueError with a sentence for the
-    client.
+    A PNG has it in text chunks, JPEG and WebP in EXIF: the infotext is the user comment. Raises ValueError with a
+    sentence for the client.
     """
     try:
         with warnings.catch_warnings():
@@ -55,7 +60,7 @@ def read_image_text(data: bytes, max_pixels: int) -> ImageText:
                 if image.format == "PNG":
                     image.load()  # some write their texts behind the pixels
                     return _of_chunks(image)
-                return ImageText(_comment(image)[:_LONGEST_TEXT])
+                return _bounded(_comment(image), _exif_texts(image))
     except _TooLarge:
         raise
     except MemoryError:
@@ -77,7 +82,11 @@ class _TooLarge(ValueError):
 
 def _of_chunks(image: Image.Image) -> ImageText:
     texts = {str(key): str(text) for key, text in image.info.items() if isinstance(key, str) and isinstance(text, str)}
-    infotext = texts.pop(PARAMETERS, "")[:_LONGEST_TEXT]
+    return _bounded(texts.pop(PARAMETERS, ""), texts)
+
+
+def _bounded(infotext: str, texts: Mapping[str, str]) -> ImageText:
+    infotext = infotext[:_LONGEST_TEXT]
     kept: dict[str, str] = {}
     left = _LONGEST_TEXT - len(infotext)
     for key, text in texts.items():
@@ -93,3 +102,16 @@ def _comment(image: Image.Image) -> str:
         return comment
     code = _CODES.get(bytes(comment[:_CODE_SIZE]))
     return bytes(comment[_CODE_SIZE:]).decode(code, "replace") if code else ""
+
+
+def _exif_texts(image: Image.Image) -> dict[str, str]:
+    """The other texts in EXIF by their keywords, those of a pair by the name in it."""
+    texts = {}
+    exif = image.getexif()
+    for tag, keyword in _EXIF_TEXTS.items():
+        text = exif.get(tag)
+        if not isinstance(text, str) or not text:
+            continue
+        pair = _PAIR.match(text)
+        texts[pair[1].lower() if pair else keyword] = text[pair.end() :] if pair else text
+    return texts

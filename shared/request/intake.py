@@ -44,18 +44,24 @@ def load_query(schema: Schema, query: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
+def load_body(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `body` by `schema`; raises InvalidRequest with every bad field."""
+    try:
+        values: dict[str, Any] = schema.load(body)
+    except ValidationError as wrong:
+        raise InvalidRequest(
+            "The request has fields that cannot be used; see 'fields'.", _field_errors(wrong, schema, body.get("ckpt"))
+        ) from None
+    return values
+
+
 def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, InputImage | None]:
     """Validate `body`; gives the request with every default filled in, and the input image of an img2img.
 
     Raises InvalidRequest with every bad field, TooCostly when the request is sound but asks for too much, and
     CallbackRefused where the operator does not allow its callback_url.
     """
-    try:
-        values = schema.load(body)
-    except ValidationError as wrong:
-        raise InvalidRequest(
-            "The request has fields that cannot be used; see 'fields'.", _field_errors(wrong, schema, body.get("ckpt"))
-        ) from None
+    values = load_body(schema, body)
     prompts, warnings = _prompts(values)
     model = schema.limits.catalogue.find(values["model"])
     if model is None:

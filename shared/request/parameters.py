@@ -17,11 +17,11 @@ _ORDER = (
 _PLACE = {key: number for number, key in enumerate(_ORDER)}
 # its query may hold a secret
 _NOT_TOLD = ("callback_url",)
-# how an answer travels and where it is kept says nothing about an image
-_NOT_OF_AN_IMAGE = (
+NOT_OF_AN_IMAGE = (
     "type", "n_iter", "n_samples", "skip_grid", "n_rows", "skip_save", "outdir", "return_base64",
     "synchronous_request", "from-file", "prompts", "fixed_code",
 )  # fmt: skip
+"""How an answer travels and where it is kept says nothing about an image."""
 
 
 def wire_parameters(
@@ -51,7 +51,7 @@ def image_parameters(
 ) -> dict[str, Any]:
     """What one image was made with: enough to make it again, and nothing that differs between two equal ones."""
     parameters = wire_parameters(request, used, warnings)
-    kept = {name: value for name, value in parameters.items() if name not in _NOT_OF_AN_IMAGE}
+    kept = {name: value for name, value in parameters.items() if name not in NOT_OF_AN_IMAGE}
     seed, noise_seed = request.seed_of(task, sample), request.noise_seed_of(task, sample)
     own = {"prompt": request.prompt_of_task(task), "seed": seed}
     return kept | own | {"noise_seed": None if noise_seed == seed else noise_seed}

@@ -1,6 +1,7 @@
 """What somebody sends who means harm: images, made here and never stored, and texts."""
 
 import io
+import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 #: The beginning of a line that would be forged in a log.
 FORGED = "FORGED"
@@ -76,6 +78,32 @@ def images(most_pixels: int) -> Iterator[HostileImage]:
     # a small file whose compressed text takes 200 MB
     yield HostileImage("bomb in a text chunk", _png(64, 64, b"\0" * 193, text_bytes=200_000_000), False)
     yield HostileImage("bomb in a colour profile", _png(64, 64, b"\0" * 193, profile_bytes=200_000_000), False)
+
+
+def receipts() -> Iterator[HostileImage]:
+    """Good images whose parameters are made to break who reads them."""
+    graph = {"class_type": "KSampler", "inputs": {"seed": ["1", 0], "model": ["1", 0], "positive": ["1", 0]}}
+    wide = {str(at): {"class_type": "X", "inputs": {str(to): [str(to), 0] for to in range(20)}} for at in range(20)}
+    texts: dict[str, dict[str, str]] = {
+        "infotext of marks": {"parameters": "a\nSteps: 1, " + 'A b: "' + "\\" * 9000},
+        "infotext of colons": {"parameters": "Steps: 1, " + "a: b, " * 1500},
+        "numbers of all kinds": {"parameters": "a\nSteps: 1e999, Seed: NaN, CFG scale: inf, Size: 999999x1, Eta: -0"},
+        "huge numbers": {"personal_diffusion": '{"seed": ' + "9" * 4000 + ', "W": 1e308, "H": -1}'},
+        "wrong kinds": {"personal_diffusion": '{"prompt": [1], "seed": {}, "W": "x", "ckpt": 5, "sampler": null}'},
+        "a tower of brackets": {"personal_diffusion": '{"a":' + "[" * 200_000},
+        "a graph in a circle": {"prompt": json.dumps({"1": graph})},
+        "a graph of links everywhere": {"prompt": json.dumps(wide | {"s": graph})},
+        "a graph of nothing": {"prompt": '{"1": {"class_type": 5, "inputs": [1]}, "2": {"class_type": null}}'},
+        "InvokeAI of nothing": {"invokeai_metadata": '{"model": [], "loras": 5, "clip_skip": 1e9, "steps": {}}'},
+        "NovelAI of nothing": {"Software": "NovelAI", "Comment": '{"prompt": 5, "seed": [], "steps": "x"}'},
+        "Fooocus of nothing": {"parameters": '{"base_model": {}, "full_prompt": [5], "resolution": "((((1,1))"}'},
+        "somebody to call": {"personal_diffusion": '{"callback_url": "http://127.0.0.1:1/", "outdir": "../.."}'},
+    }  # fmt: skip
+    for name, chunks in texts.items():
+        info = PngInfo()
+        for key, text in chunks.items():
+            info.add_itxt(key, text, zip=True)
+        yield HostileImage(name, _saved(Image.new("RGB", (64, 64)), "PNG", pnginfo=info), True)
 
 
 def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -94,6 +94,22 @@ def test_hostile_images_are_drawn_or_refused(service: Service, scale: Scale, kee
     )  # fmt: skip
 
 
+def test_hostile_images_are_read_or_refused(service: Service) -> None:
+    """Given the same images, and such as carry parameters that are made to break who reads them, when `/metadata` and
+    A1111's png-info read them, then each is read, or refused by the name of its field, and nothing is taken that is
+    not of an image."""
+    for image in (*hostile.images(MOST_PIXELS), *hostile.receipts()):
+        body = {"image": base64.b64encode(image.data).decode()}
+        answer = service.post("/metadata", body)
+        assert answer.status_code in ((200,) if image.good else (200, 400)), (image.name, answer.text[:300])
+        if answer.status_code == 400:
+            assert list(answer.json()["fields"]) == ["image"], image.name
+        else:
+            assert not {"callback_url", "outdir", "api_key"} & answer.json()["parameters"].keys(), image.name
+        assert service.post("/sdapi/v1/png-info", body).status_code in (200, 422), image.name
+    assert most_memory_mb(service) < MEMORY_LIMIT_MB
+
+
 def _mutated(service: Service, count: int) -> Counter[int]:
     """Answers to valid files of which some bytes are others, are gone, or stand twice."""
     whole = [image.data for image in hostile.images(10_000) if image.good and len(image.data) < 50_000]

@@ -88,6 +88,7 @@ class Stub:
         self.states = [WAITING, WORKING, DONE]
         self.events: Callable[[StubJob], list[tuple[str, dict[str, Any]]]] | None = None
         self.on_request: Callable[[str, str], None] = lambda _method, _path: None
+        self.metadata: dict[str, Any] = {"kind": None, "parameters": {}, "warnings": []}
         self.link = ""  # where all images are, if elsewhere
         self._keys: dict[str, str] = {}
         stub = self
@@ -144,6 +145,8 @@ class Stub:
         _, head, *rest = path.split("/")
         if method == "POST" and head in ("generate", "img2img"):
             return self._accept(handler, path, body)
+        if head == "metadata":
+            return _json(self.metadata)
         if head == "models":
             return _json({"default": "demo", "models": [_model("demo", None), _model("sd15", "No file.")]})
         if head == "samplers":

@@ -284,12 +284,23 @@ def test_an_image_without_parameters_is_told(run: Run, stub: Stub) -> None:
     """Given an image that carries none, or that was drawn from another one, then one line, and nothing is sent."""
     Path("plain.png").write_bytes(png())
     assert "carries no parameters" in run("rerun", "plain.png").stderr
+    assert stub.seen.pop()[1] == "/metadata"
     Path("drawn.png").write_bytes(png(prompt="a cat", denoising_strength=0.5))
     done = run("rerun", "drawn.png")
     assert (done.exit_code, "--init-img" in done.stderr) == (2, True)
     assert stub.seen == []
     assert run("rerun", "drawn.png", "--init-img", "plain.png", "-o", "x.png").exit_code == 0
     assert "init_img" in stub.posts()[0]
+
+
+def test_an_image_of_another_program_is_drawn_again(run: Run, stub: Stub) -> None:
+    """Given an image that the service reads, when rerun, then its parameters are asked for, and what is left out is
+    told on standard error."""
+    Path("other.png").write_bytes(png())
+    stub.metadata = {"kind": "generate", "parameters": {"prompt": "a cat", "seed": 3}, "warnings": ["sampler: no."]}
+    done = run("rerun", "other.png", "-o", "again.png")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "again.png\n", "pdiff: sampler: no.\n")
+    assert {"prompt": "a cat", "seed": 3}.items() <= stub.posts()[0].items()
 
 
 def test_the_flags_of_compvis_fill_its_folders(run: Run, stub: Stub) -> None:

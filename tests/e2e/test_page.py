@@ -262,7 +262,7 @@ def test_a_dropped_image_fills_the_form(open_page: OpenPage) -> None:
     found = {"negative_prompt": "a dog", "ddim_steps": "25", "sampler": "k_dpmpp_2m_ka", "scale": "6.5", "seed": "77"}
     for name, value in (found | {"W": "256", "H": "192"}).items():
         expect(page.locator(f"#field-{name}")).to_have_value(value)
-    expect(page.locator(".notice")).to_contain_text("Not known here: elsewhere")
+    expect(page.locator(".notice")).to_contain_text("no model here is called 'elsewhere'")
 
     drop(page, png(), "c.png")
     expect(page.locator(".chosen")).to_contain_text("96 × 64")

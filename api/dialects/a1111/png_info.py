@@ -3,22 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from api.dialects.a1111.infotext import read_infotext
+from api.dialects.receipts.blueprint import texts_of_image
+from api.dialects.receipts.infotext import read_infotext
+from api.dialects.receipts.reading import infotext_of
 from api.services import Services
-from shared.errors import InvalidRequest
-from shared.request.input_image import image_bytes
 
 
 def png_info(services: Services, body: Mapping[str, Any]) -> dict[str, Any]:
     """What `POST png-info` answers: the infotext, "" where there is none, its values, and all other texts.
 
-    Raises InvalidRequest for what is no image, and ServiceUnavailable.
+    Of an image by a program that writes none, what it tells is written as one. Raises InvalidRequest for what is no
+    image, and ServiceUnavailable.
     """
-    image = body.get("image")
-    try:
-        if not isinstance(image, str) or not image:
-            raise ValueError("Must be an image as base64 text.")
-        text = services.read_image_text(image_bytes(image), services.settings.max_input_pixels)
-    except ValueError as wrong:
-        raise InvalidRequest("The image cannot be read.", {"image": [str(wrong)]}) from None
-    return {"info": text.infotext, "items": dict(text.items), "parameters": read_infotext(text.infotext)}
+    text = texts_of_image(services, body.get("image"))
+    infotext = infotext_of(text)
+    return {"info": infotext, "items": dict(text.items), "parameters": read_infotext(infotext)}

@@ -9,8 +9,9 @@ from PIL import Image
 from sd_parsers import ParserManager
 from sd_parsers.data import PromptInfo
 
-from api.dialects.a1111.infotext import fields_of_infotext, read_infotext
+from api.dialects.a1111.infotext import fields_of_infotext
 from api.dialects.a1111.parameters import translated
+from api.dialects.receipts.infotext import read_infotext
 from shared.catalogue.models import load_catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.request.image_text import stored_infotext

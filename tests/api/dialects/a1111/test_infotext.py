@@ -2,7 +2,8 @@
 
 import pytest
 
-from api.dialects.a1111.infotext import fields_of_infotext, read_infotext
+from api.dialects.a1111.infotext import fields_of_infotext
+from api.dialects.receipts.infotext import read_infotext
 
 TEXT = (
     "a cat, (red:1.2)\non two lines\nNegative prompt: a dog,\nugly\n"

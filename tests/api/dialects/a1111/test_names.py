@@ -2,7 +2,8 @@
 
 import pytest
 
-from api.dialects.a1111.names import checkpoint_entry, find_checkpoint, title_of
+from api.dialects.a1111.names import checkpoint_entry, title_of
+from api.dialects.checkpoints import find_checkpoint
 from shared.catalogue.models import load_catalogue
 
 CATALOGUE = load_catalogue("demo")

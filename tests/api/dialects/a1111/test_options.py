@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.dialects.a1111.names import find_checkpoint
+from api.dialects.checkpoints import find_checkpoint
 from tests.api.dialects.a1111.conftest import BASIC
 
 OPTIONS = "/sdapi/v1/options"

@@ -1,0 +1,67 @@
+"""The infotext of the A1111 web UI, Forge and all that write as they do, this service among them."""
+
+import json
+
+from api.dialects.receipts.infotext import NEGATIVE, PROMPT, read_infotext
+from api.dialects.receipts.told import Told, renamed
+from shared.request.image_text import ImageText
+
+_NAMES = {
+    PROMPT: "prompt",
+    NEGATIVE: "negative_prompt",
+    "Steps": "ddim_steps",
+    "Sampler": "sampler",
+    "Schedule type": "schedule",
+    "CFG scale": "scale",
+    "CFG Rescale": "guidance_rescale",
+    "Guidance until": "guidance_until",
+    "Seed": "seed",
+    "Noise seed": "noise_seed",
+    "Size-1": "W",
+    "Size-2": "H",
+    "Model": "ckpt",
+    "Clip skip": "clip_skip",
+    "Denoising strength": "denoising_strength",
+    "Noise multiplier": "noise_multiplier",
+    "Eta": "ddim_eta",
+    "Postprocess upscale to-1": "output_width",
+    "Postprocess upscale to-2": "output_height",
+}
+_CERTAIN = ("Steps", "Seed")
+# the strength is that of the second pass then
+_SECOND_PASS = ("Hires upscale", "Hires resize-1", "Hires upscaler")
+_PROMPTS = (PROMPT, NEGATIVE)
+_FROM_AN_IMAGE = "denoising_strength"
+
+
+def read(text: ImageText) -> Told | None:
+    """Nothing where there is no infotext; a text without values may be anything, as what a camera writes."""
+    values = read_infotext(text.infotext)
+    if not any(label in values for label in _CERTAIN):
+        return None
+    found = renamed(values, {label: name for label, name in _NAMES.items() if label not in _PROMPTS})
+    found |= {_NAMES[label]: values[label] for label in _PROMPTS if values[label]}
+    remarks: tuple[str, ...] = ()
+    if any(label in values for label in _SECOND_PASS):
+        found.pop(_FROM_AN_IMAGE, None)
+        remarks = ("The image was drawn a second time at a larger size; that pass is not taken over.",)
+    if found.get("clip_skip") == 0:
+        found["clip_skip"] = 1
+    return Told("a1111", found, _FROM_AN_IMAGE in found, values.get("Model hash", ""), remarks)
+
+
+def written(told: Told) -> str:
+    """What a program told, as an infotext."""
+    values = {name: str(value) for name, value in told.values.items() if isinstance(value, str | int | float)}
+    lines = [values.get("prompt", "")]
+    if negative := values.get("negative_prompt"):
+        lines.append(f"{NEGATIVE}: {negative}")
+    pairs = [(label, values[name]) for label, name in _NAMES.items() if "-" not in label and name in values]
+    if "W" in values and "H" in values:
+        pairs.append(("Size", f"{values['W']}x{values['H']}"))
+    parts = [f"{label}: {_quoted(text)}" for label, text in pairs if label not in _PROMPTS]
+    return "\n".join([*lines, ", ".join(parts)]).strip()
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text

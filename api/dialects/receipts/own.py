@@ -1,0 +1,21 @@
+"""What this service writes into its PNGs: the parameters by the names of the wire."""
+
+from api.dialects.receipts.told import Told, json_object
+from shared.request.image_text import ImageText
+from shared.request.parameters import NOT_OF_AN_IMAGE
+from shared.request.schemas import SCHEMAS
+
+CHUNK = "personal_diffusion"
+# where an image was drawn, which is no part of it (its precision changes it, and stays); and whom an image that a
+# stranger made must not name
+_NOT_TAKEN = ("device", "unet_bs", "turbo", "callback_url", "api_key", "init_img", *NOT_OF_AN_IMAGE)
+_KEYS = {key for schema in SCHEMAS.values() for key in schema.keys().values()} - {*_NOT_TAKEN}
+
+
+def read(text: ImageText) -> Told | None:
+    """Nothing where the image is none of ours, or no PNG: then its infotext tells."""
+    found = json_object(text.items.get(CHUNK))
+    if found is None:
+        return None
+    values = {key: value for key, value in found.items() if key in _KEYS and value is not None}
+    return Told("personal_diffusion", values, from_image="denoising_strength" in values)

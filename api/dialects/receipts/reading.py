@@ -1,0 +1,132 @@
+"""From the texts in an image to the parameters that ask for the like of it here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import ValidationError
+
+from api.dialects.checkpoints import find_checkpoint
+from api.dialects.receipts import a1111, comfyui, fooocus, invokeai, novelai, own
+from api.dialects.receipts.samplers import common_names
+from api.dialects.receipts.told import Told, text_of
+from api.dialects.samplers import wire_fields
+from shared.catalogue.models import Catalogue
+from shared.errors import InvalidRequest, NotFound
+from shared.request.image_text import ImageText
+from shared.request.model import Kind
+from shared.request.schemas import SCHEMAS, Img2ImgSchema
+
+# the more certain ones first: several of these write an infotext as well
+_READERS: Sequence[Callable[[ImageText], Told | None]] = (
+    own.read, invokeai.read, novelai.read, fooocus.read, a1111.read, comfyui.read,
+)  # fmt: skip
+NOTHING = "The image carries no parameters that are understood here."
+_OWN, _WITH_INFOTEXT = "personal_diffusion", ("personal_diffusion", "a1111")
+_SIDES, _OUTPUT_SIDES = ("W", "H"), ("output_width", "output_height")
+_MOST_SHOWN = 60
+_PLACES = "/\\"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an image was made with, as far as it can be asked for here.
+
+    `source` is the program that wrote it, None where nothing is understood. `parameters` have the names of the wire,
+    and each value is one that the service takes. For `img2img` the image to start from is not among them. `warnings`
+    are sentences about what is left out.
+    """
+
+    source: str | None = None
+    kind: Kind | None = None
+    parameters: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = (NOTHING,)
+
+
+def told_by(text: ImageText) -> Told | None:
+    """What the program told that made the image; None where nothing is understood."""
+    return next((told for reader in _READERS if (told := reader(text)) is not None), None)
+
+
+def read_receipt(text: ImageText, schema: Img2ImgSchema) -> Receipt:
+    """What the texts of an image ask for, by the bounds of `schema` and the models that are here."""
+    told = told_by(text)
+    if told is None:
+        return Receipt()
+    kind: Kind = "img2img" if told.from_image else "generate"
+    values, remarks = dict(told.values), list(told.remarks)
+    if told.source != _OWN:
+        remarks += _with_our_sampler(values)
+    remarks += _with_our_model(values, told.model_hash, schema.limits.catalogue)
+    values = {key: value for key, value in values.items() if key in SCHEMAS[kind].keys().values()}
+    parameters, refused = _accepted(values, schema)
+    parameters = _size_that_fits(parameters, schema.limits.catalogue)
+    if not parameters:
+        remarks.append(NOTHING)
+    return Receipt(told.source, kind, parameters, (*remarks, *refused))
+
+
+def infotext_of(text: ImageText) -> str:
+    """The infotext of an image; of one by a program that writes none, what it tells, written as one."""
+    told = told_by(text)
+    return text.infotext if told is None or told.source in _WITH_INFOTEXT else a1111.written(told)
+
+
+def _with_our_sampler(values: dict[str, Any]) -> list[str]:
+    """Have the sampler and its schedule in `values` as we call them, the default where they are not here."""
+    name, schedule = text_of(values.pop("sampler", "")), text_of(values.pop("schedule", "")) or None
+    if not name:
+        return []
+    sampler, scheduler = common_names(name, schedule)
+    for asked in (scheduler, None):
+        try:
+            values |= wire_fields(sampler, asked)
+        except NotFound:
+            return [f"sampler: {_shown(name)} is not here; the default is used."]
+        except InvalidRequest:
+            continue
+        return [] if asked == scheduler else [f"schedule: {_shown(schedule)} cannot be used here; the sampler's is."]
+    return []
+
+
+def _with_our_model(values: dict[str, Any], model_hash: str, catalogue: Catalogue) -> list[str]:
+    """Have the model in `values` by its name here, the default where it is not here."""
+    name = values.pop("ckpt", None)
+    candidates = [text_of(name), *(text_of(name).rpartition(mark)[2] for mark in _PLACES), model_hash]
+    for each in filter(None, candidates):
+        if len(each) <= 1000 and (model := find_checkpoint(catalogue, each)):
+            values["ckpt"] = model.name
+            return []
+    return [f"ckpt: no model here is called {_shown(name)}; the default is used."] if name else []
+
+
+def _accepted(values: Mapping[str, Any], schema: Img2ImgSchema) -> tuple[dict[str, Any], list[str]]:
+    """Those of the values that the fields of the schema take, and a sentence about each other one."""
+    fields = {field.data_key or name: field for name, field in schema.fields.items()}
+    taken, refused = {}, []
+    for key, value in values.items():
+        try:
+            fields[key].deserialize(value)
+        except ValidationError as wrong:
+            reason = " ".join(map(str, wrong.messages)) if isinstance(wrong.messages, list) else "Cannot be used."
+            refused.append(f"{key}: {_shown(value)} is left out. {reason}")
+        else:
+            taken[key] = value
+    return taken, refused
+
+
+def _size_that_fits(values: dict[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+    """The values, where a size that the model cannot draw is resized to."""
+    model = catalogue.find(values.get("ckpt", "")) or catalogue.default
+    sides = [values.get(side) for side in _SIDES]
+    if all(side is None or (side % model.facts.size_step == 0 and side <= model.max_size) for side in sides):
+        return values
+    rest = {key: value for key, value in values.items() if key not in _SIDES}
+    if None in sides or set(_OUTPUT_SIDES) & values.keys():
+        return rest
+    return rest | dict(zip(_OUTPUT_SIDES, sides, strict=True))
+
+
+def _shown(value: Any) -> str:
+    text = str(value) if isinstance(value, str | int | float | bool) else "a value of another kind"
+    return f"'{text[:_MOST_SHOWN]}...'" if len(text) > _MOST_SHOWN else f"'{text}'"

@@ -1,0 +1,197 @@
+"""`POST /metadata` and A1111's `png-info`: what images of this service and of five programs tell."""
+
+import base64
+import json
+
+import pytest
+from PIL import Image
+
+from api.dialects.receipts.reading import NOTHING
+from shared.request.intake import load_request
+from shared.request.schemas import SCHEMAS
+from shared.settings import DUMMY_API_KEY
+from tests.api.conftest import encoded_image
+from tests.api.dialects.receipts.foreign import FOOOCUS, GRAPH, INFOTEXT, INVOKE, INVOKE_2, NOVELAI, jpeg, png, webp
+from worker.images.encode import encode
+
+READ, PNG_INFO = "/metadata", "/sdapi/v1/png-info"
+SIZE = {"W": 256, "H": 192}
+CAT = {"prompt": "a cat", "negative_prompt": "a dog", "seed": 42} | SIZE
+OURS = {
+    "prompt": "a cat", "negative_prompt": "a dog", "ckpt": "demo", "sampler": "k_euler", "schedule": "karras",
+    "ddim_steps": 7, "scale": 3.5, "seed": 42, "W": 64, "H": 64, "clip_skip": 2,
+}  # fmt: skip
+
+
+def asked(client, data, path=READ, **more):
+    body = {"image": base64.b64encode(data).decode()} | more
+    return client.post(path, json=body, headers={"X-API-Key": DUMMY_API_KEY})
+
+
+def told(client, data):
+    answer = asked(client, data)
+    assert answer.status_code == 200, answer.text
+    return answer.json
+
+
+@pytest.mark.parametrize(
+    ("data", "source", "expected"),
+    [
+        (
+            png(parameters=INFOTEXT), "a1111",
+            SIZE | {"prompt": "a cat, (red:1.2)\non two lines", "negative_prompt": "a dog", "seed": 42, "ckpt": "demo",
+                    "ddim_steps": 25, "scale": 6.5, "sampler": "k_dpmpp_2m_ka", "clip_skip": 2},
+        ),
+        (
+            jpeg(INFOTEXT), "a1111",
+            SIZE | {"prompt": "a cat, (red:1.2)\non two lines", "negative_prompt": "a dog", "seed": 42, "ckpt": "demo",
+                    "ddim_steps": 25, "scale": 6.5, "sampler": "k_dpmpp_2m_ka", "clip_skip": 2},
+        ),
+        (
+            png(prompt=GRAPH, workflow={"nodes": []}), "comfyui",
+            CAT | {"ckpt": "demo", "ddim_steps": 24, "scale": 6.5, "sampler": "k_dpmpp_2m_ka"},
+        ),
+        (
+            webp(t272=f"prompt:{json.dumps(GRAPH)}", t271='workflow:{"nodes": []}'), "comfyui",
+            CAT | {"ckpt": "demo", "ddim_steps": 24, "scale": 6.5, "sampler": "k_dpmpp_2m_ka"},
+        ),
+        (
+            png(invokeai_metadata=INVOKE, invokeai_workflow="{}"), "invokeai",
+            CAT | {"ckpt": "demo", "ddim_steps": 25, "scale": 6.5, "guidance_rescale": 0, "sampler": "k_dpmpp_2m_ka",
+                   "clip_skip": 2},
+        ),
+        (
+            png(**{"sd-metadata": INVOKE_2, "Dream": "a cat -s 25"}), "invokeai",
+            SIZE | {"prompt": "a cat", "seed": 42, "ckpt": "demo", "ddim_steps": 25, "scale": 6.5,
+                    "sampler": "k_euler_a"},
+        ),
+        (
+            png(Title="AI generated image", Description="a {cat}", Software="NovelAI", Comment=NOVELAI), "novelai",
+            CAT | {"prompt": "a {cat}", "ddim_steps": 25, "scale": 6.5, "guidance_rescale": 0.2,
+                   "sampler": "k_euler_a"},
+        ),
+        (
+            webp(json.dumps({"Software": "NovelAI", "Comment": json.dumps(NOVELAI), "Description": "a {cat}"})),
+            "novelai",
+            CAT | {"prompt": "a {cat}", "ddim_steps": 25, "scale": 6.5, "guidance_rescale": 0.2,
+                   "sampler": "k_euler_a"},
+        ),
+        (
+            png(parameters=FOOOCUS, fooocus_scheme="fooocus"), "fooocus",
+            CAT | {"prompt": "a cat, cinematic", "ckpt": "demo", "ddim_steps": 30, "scale": 4,
+                   "sampler": "k_dpmpp_2m_sde_ka", "clip_skip": 2},
+        ),
+        (
+            jpeg(json.dumps(FOOOCUS), t305="Fooocus v2.5"), "fooocus",
+            CAT | {"prompt": "a cat, cinematic", "ckpt": "demo", "ddim_steps": 30, "scale": 4,
+                   "sampler": "k_dpmpp_2m_sde_ka", "clip_skip": 2},
+        ),
+        (encode(Image.new("RGB", (8, 8)), "png", OURS), "personal_diffusion", OURS),
+        (encode(Image.new("RGB", (8, 8)), "webp", OURS), "a1111", OURS),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_each_program_writes_is_understood(world, data, source, expected):
+    """Given an image in the form of each program, when read, then its parameters have our names, and can be sent."""
+    answer = told(world.client, data)
+    assert (answer["source"], answer["kind"], answer["parameters"]) == (source, "generate", expected)
+    assert load_request(SCHEMAS["generate"](world.services.limits), answer["parameters"])
+
+
+def test_image_to_image_is_told(world):
+    """Given images that were made from others, when read, then they say so, and with which strength."""
+    graph = GRAPH | {
+        "3": GRAPH["3"] | {"inputs": GRAPH["3"]["inputs"] | {"denoise": 0.5, "latent_image": ["11", 0]}},
+        "11": {"class_type": "VAEEncode", "inputs": {"pixels": ["12", 0]}},
+        "12": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+    }
+    for data in (
+        png(parameters=INFOTEXT + ", Denoising strength: 0.5"),
+        png(prompt=graph),
+        png(invokeai_metadata=INVOKE | {"generation_mode": "img2img", "strength": 0.5}),
+        png(Software="NovelAI", Comment=NOVELAI | {"request_type": "Img2ImgRequest", "strength": 0.5}),
+        png(personal_diffusion=OURS | {"denoising_strength": 0.5}),
+    ):
+        answer = told(world.client, data)
+        assert (answer["kind"], answer["parameters"]["denoising_strength"]) == ("img2img", 0.5)
+
+
+def test_a_second_pass_is_no_image_to_image(world):
+    """Given an infotext of an image that was drawn twice, when read, then the strength of its second pass is left."""
+    answer = told(world.client, png(parameters=INFOTEXT + ", Denoising strength: 0.4, Hires upscale: 2"))
+    assert answer["kind"] == "generate"
+    assert "denoising_strength" not in answer["parameters"]
+    assert "second time" in answer["warnings"][0]
+
+
+def test_what_is_not_here_is_left_out_and_named(world):
+    """Given values that this service has not, when read, then the others are there, and a sentence is about each."""
+    text = (
+        "a cat\nSteps: 5000, Sampler: Restart, CFG scale: 7, Seed: 99999999999, Size: 2048x1024, Model: some model, "
+        "Clip skip: 2"
+    )
+    answer = told(world.client, png(parameters=text))
+    assert answer["parameters"] == {
+        "prompt": "a cat", "scale": 7, "clip_skip": 2, "output_width": 2048, "output_height": 1024,
+    }  # fmt: skip
+    assert [each.partition(":")[0] for each in answer["warnings"]] == ["sampler", "ckpt", "ddim_steps", "seed"]
+    assert load_request(SCHEMAS["generate"](world.services.limits), answer["parameters"])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded_image("png"), encoded_image("jpg"), encoded_image("webp"), jpeg("taken in the garden"),
+        png(parameters="a note"), png(prompt="[1, 2"), png(prompt='{"1": 2}'), png(prompt="{" * 20_000),
+        png(prompt='{"a":' * 10_000), png(invokeai_metadata="[]"), png(Software="NovelAI", Comment="[" * 20_000),
+        png(personal_diffusion="{}"), png(**{"sd-metadata": {"image": [1]}}),
+    ],
+)  # fmt: skip
+def test_an_image_that_tells_nothing_says_so(world, data):
+    """Given images without parameters, or with what cannot be read, when read, then the answer is empty and says so."""
+    answer = told(world.client, data)
+    assert answer["parameters"] == {}
+    assert NOTHING in answer["warnings"]
+
+
+def test_a_graph_in_a_circle_ends(world):
+    """Given a graph whose nodes feed each other, when read, then what is beside the circle is found."""
+    ring = {str(at): {"class_type": "Reroute", "inputs": {"": [str((at + 1) % 50), 0]}} for at in range(50)}
+    inputs = {name: ["0", 0] for name in ("model", "positive", "latent_image")} | {"steps": 9}
+    answer = told(world.client, png(prompt=ring | {"s": {"class_type": "KSampler", "inputs": inputs}}))
+    assert answer["parameters"] == {"ddim_steps": 9}
+
+
+def test_a_strangers_image_names_nobody_to_call(world):
+    """Given an image that carries an address to call, a key and a folder, when read, then none of these is told."""
+    receipt = OURS | {"callback_url": "http://somewhere/", "api_key": "x", "outdir": "there", "from-file": "x.txt"}
+    assert told(world.client, png(personal_diffusion=receipt))["parameters"] == OURS
+
+
+@pytest.mark.parametrize("body", [{}, {"image": 5}, {"image": ""}, {"image": "!"}, {"image": "AAAA"}, {"photo": "A"}])
+def test_what_is_no_image_is_refused(world, body, assert_error):
+    """Given a body without a readable image, when sent, then 400 names the field."""
+    answer = world.client.post(READ, json=body, headers={"X-API-Key": DUMMY_API_KEY})
+    assert "image" in assert_error(answer, 400, "invalid_request").fields or "photo" in body
+
+
+def test_an_image_with_too_many_pixels_is_refused(world, assert_error):
+    """Given an image with more pixels than the operator allows, when sent, then 400 says how many are."""
+    error = assert_error(asked(world.another_client(max_input_pixels=1000), encoded_image("png")), 400)
+    assert "1000" in error.fields["image"][0]
+
+
+def test_reading_counts_as_a_request(world, assert_error):
+    """Given a rate limit of two, when images are read, then the third is refused with 429."""
+    client = world.another_client(rate_limit="2 per hour")
+    assert [asked(client, encoded_image("png")).status_code for _ in range(2)] == [200, 200]
+    assert_error(asked(client, encoded_image("png")), 429)
+
+
+def test_png_info_writes_as_infotext_what_others_tell(world):
+    """Given an image of ComfyUI, when A1111's png-info reads it, then what it tells is there as infotext."""
+    answer = asked(world.client, png(prompt=GRAPH), PNG_INFO).json
+    assert answer["info"].startswith("a cat\nNegative prompt: a dog\nSteps: 24, ")
+    assert answer["parameters"]["Size-1"] == "256"
+    assert set(answer["items"]) == {"prompt"}
+    assert asked(world.client, png(parameters=INFOTEXT), PNG_INFO).json["info"] == INFOTEXT
