@@ -2,9 +2,18 @@
 
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from threading import Lock
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+class _Kept(NamedTuple, Generic[T]):
+    """A value, and on the clock when its reading began and until when it is told."""
+
+    begun: float
+    until: float
+    value: T
 
 
 class Lately(Generic[T]):
@@ -17,19 +26,29 @@ class Lately(Generic[T]):
         self._read = read
         self._seconds = seconds
         self._clock = clock
-        self._kept: tuple[float, T] | None = None
+        self._kept: _Kept[T] | None = None
+        self._lock = Lock()
 
     def get(self) -> T:
-        kept, now = self._kept, self._clock()
-        if kept is not None and now < kept[0]:
-            return kept[1]
-        if kept is not None:
-            self._kept = (now + self._seconds, kept[1])
+        """What was read lately, or is read now."""
+        with self._lock:
+            kept, now = self._kept, self._clock()
+            if kept is not None and now < kept.until:
+                return kept.value
+            if kept is not None:
+                self._kept = kept._replace(until=now + self._seconds)
+        return self.renewed()
+
+    def renewed(self) -> T:
+        """What is read now; nobody is told from now on what was read before."""
+        begun = self._clock()
         try:
             value = self._read()
         except BaseException:
             self._kept = None
             raise
-        if self._seconds:
-            self._kept = (self._clock() + self._seconds, value)
+        with self._lock:
+            # of two readings at a time the one that began last is the newer, whichever ends last
+            if self._seconds and (self._kept is None or self._kept.begun <= begun):
+                self._kept = _Kept(begun, self._clock() + self._seconds, value)
         return value

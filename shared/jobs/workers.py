@@ -119,8 +119,8 @@ class WorkerRegister:
         return self._lately.get()
 
     def read(self) -> tuple[WorkerCard, ...]:
-        """As `live`, asked anew."""
-        return self._read()
+        """As `live`, asked anew; `live` tells the same from then on."""
+        return self._lately.renewed()
 
     def inventory(self, card: WorkerCard) -> Inventory | None:
         """What models the worker of a card has; None where it does not tell, or no longer."""

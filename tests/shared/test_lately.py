@@ -62,3 +62,30 @@ def test_while_one_reads_the_others_are_given_the_old_value(clock):
     clock.now += 1
     assert lately.get() == 2
     assert found == [None, 1]
+
+
+def test_what_is_renewed_is_told_to_everybody(read, clock):
+    """Given a value that is kept, when it is read anew out of turn, then that is what is told from then on."""
+    lately = Lately(read, 1, clock)
+    assert lately.get() == 1
+    clock.now += 0.9
+    assert lately.renewed() == 2
+    clock.now += 0.9
+    assert lately.get() == 2
+
+
+def test_an_older_reading_does_not_undo_a_newer_one(clock):
+    """Given a value that is being read, when it is read anew meanwhile, then the older reading is not kept."""
+    found: list[str] = []
+
+    def read():
+        clock.now += 0.1
+        if not found:
+            found.append("old")
+            assert lately.renewed() == "new"
+            return "old"
+        return "new"
+
+    lately = Lately(read, 1, clock)
+    assert lately.get() == "old"
+    assert lately.get() == "new"

@@ -67,6 +67,15 @@ def test_the_live_are_read_once_in_a_while(redis_client, clock):
     assert register.live() == ()
 
 
+def test_what_is_read_anew_is_live_at_once(redis_client, clock):
+    """Given a register that keeps what it read, when it is read anew, as after a refresh, then that is what is live."""
+    register = WorkerRegister(redis_client, "pd:", ttl_s=10, cache_s=1.0, clock=clock)
+    assert register.live() == ()
+    register.announce(CARD)
+    assert register.read() == (CARD,)
+    assert register.live() == (CARD,)
+
+
 def test_live_workers_are_sorted_and_of_this_service(register, redis_client):
     """Given workers of two services on one Redis, when listed, then this one's are given by name."""
     WorkerRegister(redis_client, "other:", ttl_s=10).announce(CARD)
