@@ -27,19 +27,20 @@ class DroppingRelay:
             while True:
                 client, _ = self._listener.accept()
                 drop, self._drops = self._drops > 0, self._drops - 1
-                server = socket.create_connection(self._target)
-                threading.Thread(target=_pump, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._back, args=(server, client, drop), daemon=True).start()
+                threading.Thread(target=self._hand_through, args=(client, drop), daemon=True).start()
 
-    def _back(self, server: socket.socket, client: socket.socket, drop: bool) -> None:
-        if not drop:
-            _pump(server, client)
-            return
-        with server, client:
-            server.recv(1)  # the server has done its work
-            self.lost += 1
-            with suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
+    def _hand_through(self, client: socket.socket, drop: bool) -> None:
+        with client, socket.create_connection(self._target) as server:
+            there = threading.Thread(target=_pump, args=(client, server), daemon=True)
+            there.start()
+            if drop:
+                server.recv(1)  # the server has done its work
+                self.lost += 1
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+            else:
+                _pump(server, client)
+            there.join()
 
     def close(self) -> None:
         self._listener.close()
