@@ -14,9 +14,12 @@ class FamilyFacts:
     pixels a side of a model that no entry names.
 
     `addition_embed_type` is what the config of its denoiser says of inputs beside the text, None where there are none.
+    `config` is the inference yaml of a family of which only folders are read, "" where the layout of single files says
+    it.
 
     The others are folders of a model in the diffusers layout, each with the class that reads it: of diffusers for the
-    denoiser, of transformers for text encoders and, in the same order, their tokenizers.
+    denoiser, of transformers (or of a pipeline of diffusers) for text encoders and, in the same order, their
+    tokenizers. A `vae` may be of one of several classes, which its config names; the first where it names none of them.
     """
 
     latent_channels: int
@@ -28,6 +31,8 @@ class FamilyFacts:
     denoiser: tuple[str, str]
     text_encoders: Mapping[str, str]
     tokenizers: Mapping[str, str]
+    vae: tuple[str, tuple[str, ...]] = ("vae", ("AutoencoderKL",))
+    config: str = ""
 
 
 _SD1 = FamilyFacts(
@@ -56,9 +61,24 @@ _SDXL = FamilyFacts(
     tokenizers=MappingProxyType({"tokenizer": "CLIPTokenizer", "tokenizer_2": "CLIPTokenizer"}),
 )  # fmt: skip
 
+_LDM = FamilyFacts(
+    latent_channels=4,
+    downsampling_factor=8,
+    size_step=8,
+    native_size=256,
+    max_size=1024,
+    addition_embed_type=None,
+    denoiser=("unet", "UNet2DConditionModel"),
+    text_encoders=MappingProxyType({"bert": "LDMBertModel"}),
+    tokenizers=MappingProxyType({"tokenizer": "BertTokenizer"}),
+    vae=("vqvae", ("AutoencoderKL", "VQModel")),
+    config="txt2img-1p4B-eval.yaml",
+)
+
 FAMILY_FACTS: Mapping[str, FamilyFacts] = MappingProxyType({
     "sd1": _SD1,
     # the same parts, of other widths
     "sd2": _SD1,
     "sdxl": _SDXL,
+    "ldm": _LDM,
 })  # fmt: skip

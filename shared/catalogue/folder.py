@@ -13,7 +13,7 @@ from shared.catalogue.tensors import NotUsable
 
 INDEX = "model_index.json"
 _CONFIG_BYTES = 1024 * 1024
-_VAE = "vae"
+_VAE = ""
 _TEXT_TO_IMAGE = "put a text-to-image model in its place"
 _VARIANTS: Mapping[str | None, str] = {None: "", "fp16": ".fp16"}
 _PIPELINES: Mapping[str, str] = {
@@ -27,7 +27,8 @@ _PIPELINES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class _Check:
-    """A value of a config that the engine can do with. `sentence` says what the model is otherwise."""
+    """A value of a part's config that the engine can do with; of no part: the VAE, which families put into folders of
+    different names. `sentence` says what the model is otherwise."""
 
     part: str
     key: str
@@ -56,8 +57,6 @@ _CHECKS = (
     _Check(_UNET, "in_channels", _latent,
            f"is a variant with {{value}} input channels (inpainting, depth and the like); {_TEXT_TO_IMAGE}"),
     _Check(_UNET, "out_channels", _latent, f"gives {{value}} channels, which no VAE here reads; {_TEXT_TO_IMAGE}"),
-    _Check(_UNET, "time_cond_proj_dim", _absent,
-           f"is a latent consistency model, which takes its guidance as an input; {_TEXT_TO_IMAGE}"),
     _Check(_UNET, "addition_embed_type", _addition,
            f"takes other inputs beside the text ({{value}}) than its family; {_TEXT_TO_IMAGE}"),
     _Check(_UNET, "class_embed_type", _absent, f"takes a class or an image beside the text; {_TEXT_TO_IMAGE}"),
@@ -69,7 +68,7 @@ _CHECKS = (
     _Check(_VAE, "latents_mean", _nothing, f"has the VAE of another family (latents_mean); {_TEXT_TO_IMAGE}"),
 )  # fmt: skip
 # of these the engine knows every input; a family that is added answers for its own
-_CHECKED = ("sd1", "sd2", "sdxl")
+_CHECKED = ("sd1", "sd2", "sdxl", "ldm")
 # original height and width, crop, target height and width; a refiner is told five numbers
 _SIZES_TOLD = 6
 
@@ -132,20 +131,21 @@ def check_folder(folder: Path, family: str, facts: FamilyFacts) -> None:
             )
         raise NotUsable(f"has no {INDEX}: fetch the whole model again, with all its folders")
     denoiser, _ = facts.denoiser
-    for part in (denoiser, _VAE, *facts.text_encoders):
+    for part in (denoiser, facts.vae[0], *facts.text_encoders):
         require_weights(folder, part)
     if family in _CHECKED:
         _check_configs(folder, facts)
 
 
 def _check_configs(folder: Path, facts: FamilyFacts) -> None:
-    configs = {part: read_config(folder, part, _CONFIG) for part in (_UNET, _VAE, *facts.text_encoders)}
+    configs = {part: read_config(folder, part, _CONFIG) for part in (_UNET, *facts.text_encoders)}
+    configs[_VAE] = read_config(folder, facts.vae[0], _CONFIG)
     for check in _CHECKS:
         value = configs[check.part].get(check.key)
         if not check.fits(value, facts):
             raise NotUsable(check.sentence.format(value=value))
     unet, texts = configs[_UNET], [configs[part] for part in facts.text_encoders]
-    _check_width(unet.get("cross_attention_dim"), [text.get("hidden_size") for text in texts], "texts")
+    _check_width(unet.get("cross_attention_dim"), [_width(text) for text in texts], "texts")
     if facts.addition_embed_type is not None:
         widths = [texts[-1].get("projection_dim"), *[unet.get("addition_time_embed_dim")] * _SIZES_TOLD]
         _check_width(unet.get("projection_class_embeddings_input_dim"), widths, "pooled texts with sizes")
@@ -157,6 +157,11 @@ def _check_width(wanted: Any, given: Sequence[Any], what: str) -> None:
             f"has a UNet for {what} {wanted} wide and text encoders for {sum(given)}: they are of two models; fetch"
             " one again"
         )
+def _width(text: Mapping[str, Any]) -> Any:
+    """How wide a text encoder of this config says what it says; BERT of latent diffusion has a name of its own for it."""
+    return text.get("hidden_size", text.get("d_model"))
+
+
 
 
 def require_weights(folder: Path, part: str) -> str | None:

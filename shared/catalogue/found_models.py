@@ -113,7 +113,8 @@ def _configs(facts: FileFacts) -> tuple[str, ...]:
     try:
         return (layout_name(facts.family, facts.prediction),)
     except KeyError:
-        return ()
+        config = FAMILY_FACTS[facts.family].config if facts.family in FAMILY_FACTS else ""
+        return (config,) if config else ()
 
 
 def _native_size(found: FoundModel, configs: tuple[str, ...]) -> int:

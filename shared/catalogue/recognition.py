@@ -113,7 +113,7 @@ def objection(facts: FileFacts, family: str | None = None) -> str | None:
 
     `family` is the one that an entry claims for it.
     """
-    names = " or ".join(FAMILY_NAMES.get(name, name) for name in FAMILY_FACTS)
+    names = " or ".join(FAMILY_NAMES.get(name, name) for name, each in FAMILY_FACTS.items() if not each.config)
     instead = f"put a whole checkpoint of {names} in its place"
     if facts.refusal:
         return facts.refusal
@@ -137,6 +137,8 @@ def _decoded_channels(tensors: Mapping[str, StoredTensor]) -> int:
 
 
 def _lone_vector(tensors: Mapping[str, StoredTensor]) -> int:
+    if FAMILY_FACTS[facts.family].config:
+        return f"{facts.sentence} in a single file; of these only folders in the diffusers layout are read: get that"
     """The width of a file with a single tensor, as concepts of diffusers have it."""
     if len(tensors) != 1:
         return 0

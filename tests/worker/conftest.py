@@ -12,6 +12,7 @@ import torch
 from shared.catalogue.models import Catalogue, Model, load_catalogue
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings
+from tests.worker.ldm_models import write_tiny_ldm
 from tests.worker.tiny_tokenizer import write_tokenizer
 from tests.worker.xl_models import write_tiny_xl, write_xl_layout
 from worker.engine import DenoiseRequest, Engine
@@ -148,6 +149,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_layout(root / name, *layout)
     write_tiny_xl(root / "tiny-sdxl")
     write_xl_layout(root / "layout-sdxl")
+    write_tiny_ldm(root / "tiny-ldm")
     return root
 
 
@@ -155,7 +157,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def catalogue() -> Catalogue:
     """All of them, the trained demo model, and one whose weights are nowhere."""
     families = {name: family for name, (family, _, _) in (MODELS | LAYOUTS).items()}
-    families |= {"tiny-sdxl": "sdxl", "layout-sdxl": "sdxl", "absent": "sd1"}
+    families |= {"tiny-sdxl": "sdxl", "layout-sdxl": "sdxl", "tiny-ldm": "ldm", "absent": "sd1"}
     models = {
         name: Model(name, name, (), f"hub:nobody/{name}", family, ("v1-inference.yaml",), 64, 512)
         for name, family in families.items()

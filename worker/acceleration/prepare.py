@@ -75,7 +75,7 @@ class Preparation:
         large = self._device.kind == _CPU and weights >= _LARGE_MODEL
         if large:
             cpu.speed_up_vae(vae)
-        if self._profile.tiled_decoding:
+        if self._profile.tiled_decoding and hasattr(vae, "use_tiling"):
             vae.enable_slicing()
             vae.enable_tiling()
         warnings: tuple[str, ...] = ()

@@ -17,13 +17,12 @@ from worker.models.checkpoint import Parts
 
 _TRANSFORMERS_FILE = "model"
 _DIFFUSERS_FILE = "diffusion_pytorch_model"
-_VAE = "vae"
 
 
 def _weights(facts: FamilyFacts) -> Mapping[str, str]:
     """Folders with weights, each with the name of its file without the ending."""
     denoiser, _ = facts.denoiser
-    return dict.fromkeys((denoiser, _VAE), _DIFFUSERS_FILE) | dict.fromkeys(facts.text_encoders, _TRANSFORMERS_FILE)
+    return dict.fromkeys((denoiser, facts.vae[0]), _DIFFUSERS_FILE) | dict.fromkeys(facts.text_encoders, _TRANSFORMERS_FILE)
 
 
 def hub_files(facts: FamilyFacts) -> tuple[str, ...]:
@@ -78,7 +77,7 @@ def read_folder(model: Model, folder: Path, precision: Precision) -> Parts:
         return loaded.eval().requires_grad_(False)
 
     text_encoders = {
-        name: part(getattr(transformers, kind), name, precision.others) for name, kind in facts.text_encoders.items()
+        name: part(_text_class(kind), name, precision.others) for name, kind in facts.text_encoders.items()
     }
     tokenizers = {
         name: getattr(transformers, kind).from_pretrained(str(folder / name), local_files_only=True)
@@ -89,14 +88,24 @@ def read_folder(model: Model, folder: Path, precision: Precision) -> Parts:
         most = getattr(encoder.config, "max_position_embeddings", tokenizer.model_max_length)
         tokenizer.model_max_length = min(tokenizer.model_max_length, most)
     denoiser, kind = facts.denoiser
+    decoder, kinds = facts.vae
+    named = read_config(folder, decoder, "config.json").get("_class_name")
     return Parts(
         denoiser=part(getattr(diffusers, kind), denoiser, precision.denoiser),
-        vae=part(diffusers.AutoencoderKL, _VAE, precision.others),
+        vae=part(getattr(diffusers, named if named in kinds else kinds[0]), decoder, precision.others),
         text_encoders=text_encoders,
         tokenizers=tokenizers,
         scheduler_config=json.loads(read_text_file(folder / "scheduler" / "scheduler_config.json")),
         pipeline_config=read_config(folder, INDEX),
     )
+
+
+def _text_class(kind: str) -> Any:
+    """The class of that name in transformers, or in the one pipeline of diffusers that has a text encoder of its own."""
+    import transformers
+    from diffusers.pipelines.latent_diffusion import pipeline_latent_diffusion
+
+    return getattr(transformers, kind, None) or getattr(pipeline_latent_diffusion, kind)
 
 
 def weights_in_folder(model: Model, folder: Path) -> int:

@@ -1,4 +1,7 @@
-"""Texts through the CLIP text encoders of a model, with emphasis, chunks and weighted sub-prompts."""
+"""Texts through the CLIP text encoders of a model, with emphasis, chunks and weighted sub-prompts.
+
+BERT of latent diffusion is taken for one of them: a text of up to 75 tokens between two marks, padded to 77.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,10 +43,10 @@ class Clip:
 _ONLY = Clip()
 
 
-def encode_with_clip(checkpoint: Checkpoint, inputs: ConditioningInputs) -> Conditioning:
+def encode_with_clip(checkpoint: Checkpoint, inputs: ConditioningInputs, clip: Clip = _ONLY) -> Conditioning:
     """The last hidden states of the only CLIP as `TEXT`, `(1, 77 * chunks, D)`; see `encode_texts`."""
     texts = {"prompt": inputs.prompt, "negative_prompt": inputs.negative_prompt}
-    encoded = encode_texts(checkpoint, texts, (_ONLY,), inputs.clip_skip)
+    encoded = encode_texts(checkpoint, texts, (clip,), inputs.clip_skip)
     positive, negative = ({TEXT: encoded[field][0][0].to(checkpoint.denoiser_dtype)} for field in texts)
     return Conditioning(positive, negative, remarks(texts))
 
@@ -138,14 +141,15 @@ def _encode_new_chunk(checkpoint: Checkpoint, clip: Clip, chunk: Chunk) -> Encod
     """
     tokenizer, encoder = checkpoint.parts.tokenizers[clip.tokenizer], checkpoint.parts.text_encoders[clip.encoder]
     room = tokenizer.model_max_length
-    ids = [tokenizer.bos_token_id, *chunk.ids, tokenizer.eos_token_id]
+    begin, end = _marks(tokenizer)
+    ids = [begin, *chunk.ids, end]
     mask = [1] * len(ids) + [0] * (room - len(ids))
     ids += [tokenizer.pad_token_id] * (room - len(ids))
     # nothing here waits for the device: a text is encoded between the passes of others
     tokens = checkpoint.device.tensor([ids])
     attention = checkpoint.device.tensor([mask]) if _uses_mask(encoder) else None
     in_between = clip.layer is not None or clip.skipped > 0
-    output = encoder(tokens, attention_mask=attention, output_hidden_states=in_between)
+    output = encoder(tokens, attention_mask=attention, output_hidden_states=in_between, return_dict=True)
     encoding = output.hidden_states[clip.place] if in_between else output.last_hidden_state
     if in_between and clip.layer is None:
         encoding = _final_norm(encoder)(encoding)
@@ -153,9 +157,20 @@ def _encode_new_chunk(checkpoint: Checkpoint, clip: Clip, chunk: Chunk) -> Encod
     return (_emphasised(encoding, chunk, checkpoint.device), *pooled)
 
 
+def _marks(tokenizer: Any) -> tuple[int, int]:
+    """The ids of what stands before and behind a text; BERT has other names for them."""
+    if tokenizer.bos_token_id is None:
+        return tokenizer.cls_token_id, tokenizer.sep_token_id
+    return tokenizer.bos_token_id, tokenizer.eos_token_id
+
+
 def _final_norm(encoder: Any) -> torch.nn.Module:
-    """What normalises the last layer; one with a projection has it a module deeper."""
-    norm: torch.nn.Module = getattr(encoder, "text_model", encoder).final_layer_norm
+    """What normalises the last layer; one with a projection has it a module deeper, and so has BERT."""
+    norm: torch.nn.Module
+    if hasattr(encoder, "model"):
+        norm = encoder.model.layer_norm
+    else:
+        norm = getattr(encoder, "text_model", encoder).final_layer_norm
     return norm
 
 

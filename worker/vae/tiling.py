@@ -23,7 +23,7 @@ def tiled_if_needed(checkpoint: Checkpoint, call: Callable[[], T]) -> tuple[T, b
         try:
             return call(), False
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error) or not can_tile(checkpoint.parts.vae):
                 raise
             log.warning("out of memory in the VAE, trying tiles: %s", error)
         # only here, after the handler: the error holds the tensors that must make room
@@ -32,6 +32,11 @@ def tiled_if_needed(checkpoint: Checkpoint, call: Callable[[], T]) -> tuple[T, b
         checkpoint.device.empty_cache()
         with _small_tiles(checkpoint.parts.vae):
             return call(), True
+
+
+def can_tile(vae: Any) -> bool:
+    """Whether the VAE has a way to decode in tiles; a VQModel has none."""
+    return all(hasattr(vae, name) for name in _SETTINGS)
 
 
 @contextmanager

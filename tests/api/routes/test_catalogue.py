@@ -30,10 +30,10 @@ def test_models_tell_what_can_be_asked_for_and_where_it_is_warm(world):
 
     assert answer["default"] == "demo"
     models = {model["name"]: model for model in answer["models"]}
-    assert set(models) == {"demo", "sd14", "sd15", "sd21", "sd21v", "sdxl"}
+    assert set(models) == {"demo", "sd14", "sd15", "sd21", "sd21v", "sdxl", "ldm"}
     assert {name: (model["available"], model["warm_on"]) for name, model in models.items()} == {
         "demo": (True, ["w1"]), "sd14": (True, []), "sd15": (False, []), "sd21": (False, []), "sd21v": (False, []),
-        "sdxl": (False, []),
+        "sdxl": (False, []), "ldm": (False, []),
     }  # fmt: skip
     assert models["demo"] == {
         "name": "demo", "label": models["demo"]["label"], "aliases": ["tiny"], "family": "sd1",

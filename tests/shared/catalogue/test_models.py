@@ -44,10 +44,10 @@ def test_the_catalogue_of_this_repository_is_sound():
     catalogue = load_catalogue("demo")
 
     assert {model.name: model.max_size for model in catalogue} == {
-        "demo": 512, "sd14": 512, "sd15": 512, "sd21": 512, "sd21v": 768, "sdxl": 2048,
+        "demo": 512, "sd14": 512, "sd15": 512, "sd21": 512, "sd21v": 768, "sdxl": 2048, "ldm": 1024,
     }  # fmt: skip
     assert {model.family for model in catalogue} <= set(FAMILY_FACTS)
-    for name in ("default", "demo", "sd14", "sd1.4", "sd15", "sd21", "sd2.1", "sd21v", "sd2.1v", "sdxl"):
+    for name in ("default", "demo", "sd14", "sd1.4", "sd15", "sd21", "sd2.1", "sd21v", "sd2.1v", "sdxl", "ldm"):
         assert name in catalogue.choices()
         assert catalogue.find(name) is not None
 
