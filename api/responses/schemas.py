@@ -57,6 +57,15 @@ class RecentAnswer(Schema):
     Images = fields.List(fields.String(), metadata={"description": "A link to each job's grid or first image."})
 
 
+class DefaultsAnswer(Schema):
+    """What a model is drawn with where a request does not say."""
+
+    ddim_steps = fields.Integer()
+    scale = fields.Float()
+    sampler = fields.String()
+    schedule = fields.String()
+
+
 class ModelAnswer(Schema):
     """One model of the catalogue."""
 
@@ -73,6 +82,12 @@ class ModelAnswer(Schema):
     available_on = fields.List(fields.String(), metadata={"description": "Names of workers."})
     warm = fields.Boolean(metadata={"description": "Whether a live worker has it in memory."})
     warm_on = fields.List(fields.String(), metadata={"description": "Names of workers."})
+    distilled = fields.String(
+        allow_none=True, metadata={"description": "How it was made to draw in few steps; null where it was not."}
+    )
+    defaults = fields.Nested(
+        DefaultsAnswer, metadata={"description": "What a request is drawn with that does not say."}
+    )
     why_not = fields.String(allow_none=True, metadata={"description": "Why no worker has it; null when one has."})
     file = fields.String(allow_none=True, metadata={"description": "Where it lies on the workers; null: not known."})
     title = fields.String(metadata={"description": "The file with its hash, as A1111 has it; `ckpt` can name it so."})
@@ -129,12 +144,15 @@ class SamplerAnswer(Schema):
         allow_none=True,
         metadata={"description": "With fewer steps images were measurably poorer with the demo model; null: unknown."},
     )
+    fits = fields.Boolean(metadata={"description": "Whether nothing is known against it with the model."})
+    warnings = fields.List(fields.String(), metadata={"description": "What is, in the words of a job's `warnings`."})
 
 
 class SamplersAnswer(Schema):
-    """What `sampler` can be."""
+    """What `sampler` can be with a model."""
 
-    default = fields.String()
+    model = fields.String()
+    default = fields.String(metadata={"description": "The sampler of requests for the model that name none."})
     samplers = fields.List(fields.Nested(SamplerAnswer))
 
 

@@ -10,19 +10,27 @@ from flask_smorest import Blueprint
 from api.document import KEY, NO_KEY, WITH_KEY, json_answer, refusals
 from api.responses.schemas import ModelsAnswer, RefreshAnswer, SamplersAnswer
 from api.services import Services
+from shared.catalogue.distilled import DISTILLATIONS
+from shared.catalogue.fitness import about_sampler
 from shared.catalogue.models import DEFAULT_ALIAS, Model
-from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
+from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC
-from shared.errors import ServiceUnavailable
+from shared.errors import InvalidRequest, ServiceUnavailable
 from shared.jobs.workers import WorkerCard
+from shared.request.intake import load_query
+from shared.request.schemas import SamplersQuery, choose_model
 from shared.request.sizes import MIN_SIZE
 
 _REFRESH_S, _REFRESH_POLL_S = 5.0, 0.1
 _MODELS = json_answer("Every model: names, sizes, which workers have it or why none has", ModelsAnswer)
 _REFRESHED = json_answer("The models, and which workers have looked", RefreshAnswer)
 _SAMPLERS = json_answer(
-    "Every sampler: label, note, aliases, schedules, whether it uses eta, model evaluations a step", SamplersAnswer
+    "Every sampler: label, note, aliases, schedules, evaluations a step, and whether it fits the model", SamplersAnswer
 )
+_OF_MODEL: dict[str, Any] = {
+    "in": "query", "name": "model", "example": "demo", "schema": {"type": "string", "default": DEFAULT_ALIAS},
+    "description": "The model, by any of its names, that `fits`, `warnings` and `default` are for.",
+}  # fmt: skip
 
 
 def catalogue_blueprint(services: Services) -> Blueprint:
@@ -44,12 +52,23 @@ def catalogue_blueprint(services: Services) -> Blueprint:
         looked, busy = _wait_for_workers(services, number)
         return jsonify({**_models(services), "looked": looked, "busy": busy})
 
+    samplers_query = SamplersQuery()
+
     @blp.route("/samplers")
-    @blp.doc(security=NO_KEY, responses={"200": _SAMPLERS})
+    @blp.doc(
+        security=NO_KEY,
+        parameters=[_OF_MODEL],
+        responses=refusals(InvalidRequest, ServiceUnavailable) | {"200": _SAMPLERS},
+    )
     def samplers() -> Response:
-        """The samplers: what sampler can be."""
+        """The samplers: what sampler can be, and which of them suit a model."""
+        asked = load_query(samplers_query, request.args)["model"]
+        model = services.catalogue.default if asked == DEFAULT_ALIAS else services.catalogue.find(asked)
+        if model is None:
+            raise InvalidRequest("No such model.", {"model": [choose_model(services.catalogue, asked)]})
         return jsonify(
-            default=DEFAULT_SAMPLER,
+            model=model.name,
+            default=model.defaults.sampler,
             samplers=[
                 {
                     "name": name,
@@ -60,6 +79,8 @@ def catalogue_blueprint(services: Services) -> Blueprint:
                     "uses_eta": sampler.uses_eta,
                     "evaluations_per_step": sampler.evaluations_per_step,
                     "enough_steps": sampler.enough_steps,
+                    "fits": not (warnings := about_sampler(model, name)),
+                    "warnings": list(warnings),
                 }
                 for name, sampler in SAMPLERS.items()
             ],
@@ -106,6 +127,13 @@ def _model(model: Model, cards: Sequence[WorkerCard]) -> dict[str, Any]:
         "available_on": available,
         "warm": bool(warm),
         "warm_on": warm,
+        "distilled": DISTILLATIONS[model.distilled].label if model.distilled in DISTILLATIONS else None,
+        "defaults": {
+            "ddim_steps": model.defaults.steps,
+            "scale": model.defaults.scale,
+            "sampler": model.defaults.sampler,
+            "schedule": model.defaults.schedule,
+        },
         "why_not": None if available else _why_not(model, cards),
         "file": model.shown or None,
         "title": model.title,

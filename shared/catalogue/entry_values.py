@@ -30,3 +30,17 @@ def word_of(name: str, entry: Mapping[str, Any], key: str, words: Sequence[str])
     if key in entry and word not in words:
         raise ValueError(f"models.toml: [{name}] {key} must be one of {', '.join(words)}")
     return word
+
+
+def number_of(
+    name: str, entry: Mapping[str, Any], key: str, least: float, most: float, whole: bool = False
+) -> float | None:
+    """The value of a key that may be left out (then None), a number within bounds."""
+    if key not in entry:
+        return None
+    value = entry[key]
+    known = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not known or not least <= value <= most:
+        what = "a whole number" if whole else "a number"
+        raise ValueError(f"models.toml: [{name}] {key} must be {what} from {least} to {most}, not {value!r}")
+    return float(value)

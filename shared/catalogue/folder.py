@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.catalogue.distilled import distillation_of_scheduler
 from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
 from shared.catalogue.kinds import CHECKPOINT, FAMILY_NAMES
 from shared.catalogue.recognition import EPSILON, FileFacts
@@ -96,13 +97,18 @@ def recognise_folder(folder: Path) -> FileFacts:
         second = unet.get("use_linear_projection") or text.get("hidden_act") == "gelu"
         family = "sd2" if second else "sd1"
     size = unet.get("sample_size")
+    prediction = str(scheduler.get("prediction_type", EPSILON))
+    told_guidance = unet.get("time_cond_proj_dim") is not None
+    distilled = distillation_of_scheduler(scheduler, prediction == EPSILON)
     facts = FileFacts(
         kind=CHECKPOINT,
         family=family,
         sentence=f"is a {FAMILY_NAMES[family]} model",
-        prediction=str(scheduler.get("prediction_type", EPSILON)),
+        prediction=prediction,
         zero_snr=bool(scheduler.get("rescale_betas_zero_snr")),
         channels=unet.get("in_channels", 4) if isinstance(unet.get("in_channels", 4), int) else 0,
+        distilled="lcm" if told_guidance else distilled,
+        told_guidance=told_guidance,
         native_size=8 * size if isinstance(size, int) and size >= 8 else 0,
     )
     if family not in FAMILY_FACTS:
@@ -151,17 +157,17 @@ def _check_configs(folder: Path, facts: FamilyFacts) -> None:
         _check_width(unet.get("projection_class_embeddings_input_dim"), widths, "pooled texts with sizes")
 
 
+def _width(text: Mapping[str, Any]) -> Any:
+    """How wide the texts of a text encoder are; BERT of latent diffusion has a name of its own for it."""
+    return text.get("hidden_size", text.get("d_model"))
+
+
 def _check_width(wanted: Any, given: Sequence[Any], what: str) -> None:
     if all(isinstance(width, int) for width in (wanted, *given)) and wanted != sum(given):
         raise NotUsable(
             f"has a UNet for {what} {wanted} wide and text encoders for {sum(given)}: they are of two models; fetch"
             " one again"
         )
-def _width(text: Mapping[str, Any]) -> Any:
-    """How wide a text encoder of this config says what it says; BERT of latent diffusion has a name of its own for it."""
-    return text.get("hidden_size", text.get("d_model"))
-
-
 
 
 def require_weights(folder: Path, part: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from shared.catalogue.distilled import NOT_DISTILLED, distillation_named, steps_named
 from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
 from shared.catalogue.folder import check_folder
 from shared.catalogue.kinds import CHECKPOINT, DENOISER, VAE
@@ -77,7 +78,9 @@ def _filled(entry: Model, claim: FoundModel, found: Sequence[FoundModel]) -> Mod
     """The entry with what was found of it; what the entry says goes before what the file says."""
     model = replace(
         entry, path=claim.path, shown=claim.shown, size_bytes=claim.size_bytes, sha256=claim.sha256,
-        dtype=claim.facts.dtype,
+        dtype=claim.facts.dtype, told_guidance=claim.facts.told_guidance,
+        distilled="" if entry.distilled == NOT_DISTILLED else entry.distilled or _distilled(claim),
+        steps=entry.steps or _steps(claim),
     )  # fmt: skip
     return _checked(model, claim, found, entry.family)
 
@@ -100,6 +103,9 @@ def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]
         native_size=native_size,
         max_size=max(_facts(facts.family).max_size, native_size),
         prediction=prediction,
+        distilled=_distilled(found),
+        steps=_steps(found),
+        told_guidance=facts.told_guidance,
         path=found.path,
         shown=found.shown,
         size_bytes=found.size_bytes,
@@ -107,6 +113,16 @@ def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]
         dtype=facts.dtype,
     )
     return _checked(model, found, others, None)
+
+
+def _distilled(found: FoundModel) -> str:
+    """What the file says, else what its name says."""
+    return found.facts.distilled or distillation_named(found.name)
+
+
+def _steps(found: FoundModel) -> int:
+    """The number of steps of a distilled model that its file or its name speaks of; 0 where none does."""
+    return (found.facts.steps or steps_named(found.name)) if _distilled(found) else 0
 
 
 def _configs(facts: FileFacts) -> tuple[str, ...]:
@@ -123,7 +139,7 @@ def _native_size(found: FoundModel, configs: tuple[str, ...]) -> int:
         return found.facts.native_size
     if said := _SIZE_IN_NAME.search(found.name):
         return int(said[1])
-    if configs and found.facts.prediction:
+    if configs and configs[0] in LAYOUTS and found.facts.prediction:
         return LAYOUTS[configs[0]].native_size
     return _facts(found.facts.family).native_size
 

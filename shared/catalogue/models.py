@@ -5,10 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from shared.catalogue.entry_values import names_of, value_of, word_of
+from shared.catalogue.distilled import DISTILLATIONS, NOT_DISTILLED, Defaults, defaults_of
+from shared.catalogue.entry_values import names_of, number_of, value_of, word_of
 from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
 from shared.catalogue.layouts import LAYOUTS
 from shared.catalogue.recognition import PREDICTIONS
+from shared.catalogue.samplers import SAMPLERS, canonical_name, wire_names
+from shared.catalogue.schedules import canonical_schedule, schedule_names
 from shared.catalogue.weights_file import SINGLE_FILES
 from shared.settings import Settings
 from shared.text_files import NotUtf8, read_text_file
@@ -21,6 +24,8 @@ DEFAULT_ALIAS = "default"
 PLAIN, AVERAGED = "plain", "ema"
 MEASURED = "measured"
 """As the prediction type of a file that does not tell it: the worker finds out when it loads it."""
+MOST_STEPS, MOST_SCALE = 999, 50
+"""What a request and an entry may ask for at most."""
 SHORT_HASH = 10
 """So many digits of the SHA-256 the A1111 web UI calls the hash of a model."""
 _BUNDLED, _LOCAL, _HUB = "bundled:", "local:", "hub:"
@@ -38,9 +43,12 @@ class Model:
     `configs` says in which layout such a file is. Sizes are in pixels a side.
 
     `prediction` is "" where the layout or the file tells it. `weights` says which are used where a file has both the
-    plain ones and their average over the training (`ema`). The others a scan fills in: `path` where it lies, `shown`
-    how an operator knows that place, `donors` the files that give what it lacks, `sha256` once it is known, and
-    `why_not` what keeps it from being drawn with, "" where nothing does.
+    plain ones and their average over the training (`ema`). `distilled` is how it was made to draw in few steps, ""
+    where it was not; `steps`, `scale`, `sampler` and `schedule` are what it is drawn with where a request does not say,
+    as far as that is its own matter: see `defaults`. The others a scan fills in: `path` where it lies, `shown` how an
+    operator knows that place, `told_guidance` whether it takes the guidance scale as an input, `donors` the files that
+    give what it lacks, `sha256` once it is known, and `why_not` what keeps it from being drawn with, "" where nothing
+    does.
     """
 
     name: str
@@ -54,6 +62,12 @@ class Model:
     files: tuple[str, ...] = ()
     prediction: str = ""
     weights: str = PLAIN
+    distilled: str = ""
+    steps: int = 0
+    scale: float | None = None
+    sampler: str = ""
+    schedule: str = ""
+    told_guidance: bool = False
     path: Path | None = None
     shown: str = ""
     size_bytes: int = 0
@@ -77,6 +91,14 @@ class Model:
     def facts(self) -> FamilyFacts:
         """What the models of its family have in common; of the first family, where its own is unknown here."""
         return FAMILY_FACTS.get(self.family) or next(iter(FAMILY_FACTS.values()))
+
+    @property
+    def defaults(self) -> Defaults:
+        """What a request is drawn with that does not say."""
+        return defaults_of(
+            self.distilled if self.distilled in DISTILLATIONS else "",
+            self.told_guidance, self.steps, self.scale, self.sampler, self.schedule,
+        )  # fmt: skip
 
     def accepts_config(self, config: str) -> bool:
         """Whether an inference yaml, named with or without its folder, belongs to this model's family."""
@@ -263,7 +285,17 @@ def _read_file(file: Path) -> dict[str, Model]:
             files=names_of(name, entry, "files") if "files" in entry else (),
             prediction=word_of(name, entry, "prediction", PREDICTIONS),
             weights=word_of(name, entry, "weights", (PLAIN, AVERAGED)) or PLAIN,
+            distilled=word_of(name, entry, "distilled", (*DISTILLATIONS, NOT_DISTILLED)),
+            steps=int(number_of(name, entry, "steps", 1, MOST_STEPS, whole=True) or 0),
+            scale=number_of(name, entry, "scale", -MOST_SCALE, MOST_SCALE),
+            sampler=canonical_name(word_of(name, entry, "sampler", wire_names())) or "",
+            schedule=canonical_schedule(word_of(name, entry, "schedule", schedule_names())),
         )
+        if not SAMPLERS[model.defaults.sampler].can(model.defaults.schedule):
+            choices = ", ".join(SAMPLERS[model.defaults.sampler].schedules)
+            raise ValueError(
+                f"models.toml: [{name}] schedule must be one that the sampler {model.defaults.sampler} can: {choices}"
+            )
         if not model.configs:
             raise ValueError(f"models.toml: [{name}] configs must name at least one file")
         layouts = [config for config, layout in LAYOUTS.items() if layout.family == family]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from shared.catalogue.distilled import distillation_named, steps_named
 from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.kinds import (
     CHECKPOINT,
@@ -29,6 +30,8 @@ _PROJECTIONS = tuple(f"{begin}input_blocks.1.1.proj_in.weight" for begin in (_UN
 _DECODERS = (
     "decoder.conv_in.weight", f"{_VAE}decoder.conv_in.weight", "decoder.layers.0.weight", "1.weight",
 )  # fmt: skip
+GUIDANCE = ".cond_proj.weight"
+"""How the name of the weight ends by which a UNet takes the guidance scale."""
 _YAML_BYTES = 64 * 1024
 # widths of the text that a denoiser, a LoRA or an embedding is made for
 _FAMILY_OF_WIDTH: Mapping[int, str] = {768: "sd1", 1024: "sd2", 1280: "sdxl-refiner", 2048: "sdxl"}
@@ -49,8 +52,10 @@ class FileFacts:
 
     `sentence` says so, after its name. `family` and `prediction` are "" where nothing tells; `channels` are those of
     the denoiser's input, or of the latents that a VAE decodes, 0 where there is neither. `lacks` names the parts that
-    a whole checkpoint has. `dtype` is that of most of its weights. `native_size` is pixels a side, 0 where the file
-    does not say. `refusal`: why it cannot be read at all, after its name.
+    a whole checkpoint has. `dtype` is that of most of its weights. `distilled` is how the model was made to draw in few
+    steps, `steps` in how many, where it says so, and `told_guidance` whether it takes the guidance scale as an input.
+    `native_size` is pixels a side, 0 where the file does not say. `refusal`: why it cannot be read at all, after its
+    name.
     """
 
     kind: str = OTHER
@@ -61,6 +66,9 @@ class FileFacts:
     channels: int = 0
     dtype: str = ""
     lacks: tuple[str, ...] = ()
+    distilled: str = ""
+    steps: int = 0
+    told_guidance: bool = False
     native_size: int = 0
     title: str = ""
     refusal: str = ""
@@ -86,6 +94,8 @@ def recognise(header: Header, beside: str = "") -> FileFacts:
     if rule.kind not in (CHECKPOINT, DENOISER):
         channels = _decoded_channels(tensors) if rule.kind in (VAE, TINY_VAE) else 0
         return replace(known, kind=rule.kind, family=family, sentence=rule.sentence, channels=channels)
+    told_guidance = any(name.endswith(GUIDANCE) for name in tensors)
+    names = tuple(metadata.get(f"modelspec.{key}", "") for key in ("title", "architecture", "tags"))
     first = tensors.get(FIRST) or tensors.get(FIRST.removeprefix(_UNET))
     return replace(
         known,
@@ -96,6 +106,9 @@ def recognise(header: Header, beside: str = "") -> FileFacts:
         zero_snr=_zero_snr(header, beside),
         channels=first.shape[1] if first and len(first.shape) == 4 else 0,
         lacks=_lacks(tensors),
+        distilled=distillation_named(*names) or ("lcm" if told_guidance else ""),
+        steps=steps_named(*names),
+        told_guidance=told_guidance,
     )
 
 
@@ -119,6 +132,8 @@ def objection(facts: FileFacts, family: str | None = None) -> str | None:
         return facts.refusal
     if facts.kind not in (CHECKPOINT, DENOISER) or facts.family not in FAMILY_FACTS:
         return f"{facts.sentence}; {instead}"
+    if FAMILY_FACTS[facts.family].config:
+        return f"{facts.sentence} in a single file; of these only folders in the diffusers layout are read: get that"
     latent_channels = FAMILY_FACTS[facts.family].latent_channels
     if facts.channels != latent_channels:
         return (
@@ -137,8 +152,6 @@ def _decoded_channels(tensors: Mapping[str, StoredTensor]) -> int:
 
 
 def _lone_vector(tensors: Mapping[str, StoredTensor]) -> int:
-    if FAMILY_FACTS[facts.family].config:
-        return f"{facts.sentence} in a single file; of these only folders in the diffusers layout are read: get that"
     """The width of a file with a single tensor, as concepts of diffusers have it."""
     if len(tensors) != 1:
         return 0

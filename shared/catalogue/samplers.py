@@ -16,10 +16,11 @@ class Sampler:
     """One sampler: the label people know it by, the implementation, and the arguments given to it.
 
     `implementation` is a diffusers scheduler class, or `own:<name>` for one that is written in `worker/samplers/`.
-    `schedules` are those that can be asked for in the place of its own. `uses_eta` tells whether `ddim_eta` changes
-    the image. `evaluations_per_step` is how often a step asks the model (the last step may ask less, the first of plms
-    once more); None where the sampler itself decides. `enough_steps` is the number that
-    was measured to be enough (`benchmarks/samplers.py`), None where none was. `note` tells a person when to choose it.
+    `schedules` are those that can be asked for in the place of its own. `uses_eta` tells whether `ddim_eta` changes the
+    image, and `for_distilled` whether only distilled models are drawn well with it. `evaluations_per_step` is how often
+    a step asks the model (the last step may ask less, the first of plms once more); None where the sampler itself
+    decides. `enough_steps` is the number that was measured to be enough (`benchmarks/samplers.py`), None where none
+    was. `note` tells a person when to choose it.
     """
 
     label: str
@@ -31,6 +32,7 @@ class Sampler:
     aliases: tuple[str, ...] = ()
     enough_steps: int | None = None
     note: str = ""
+    for_distilled: bool = False
 
     def can(self, schedule: str) -> bool:
         """Whether the sampler runs on the schedule of that name."""
@@ -149,11 +151,11 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
         note="The original way, with fresh noise in every step: wants many steps.",
     ),
     "lcm": Sampler(
-        "LCM", "LCMScheduler", _frozen(clip_sample=False, set_alpha_to_one=False),
+        "LCM", "LCMScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), for_distilled=True,
         note="For latent consistency models, in 1 to 8 steps with guidance near 1; blurs what others draw.",
     ),
     "tcd": Sampler(
-        "TCD", "TCDScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), uses_eta=True,
+        "TCD", "TCDScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), uses_eta=True, for_distilled=True,
         note="For models distilled by trajectory consistency: few steps, guidance near 1, ddim_eta 0.3.",
     ),
     "k_dpm_fast": Sampler(

@@ -14,7 +14,7 @@ class Schedule:
     aliases: tuple[str, ...] = ()
 
 
-AUTOMATIC, KARRAS, EXPONENTIAL = "automatic", "karras", "exponential"
+AUTOMATIC, KARRAS, EXPONENTIAL, TRAILING = "automatic", "karras", "exponential", "sgm_uniform"
 
 SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
     {
@@ -22,9 +22,7 @@ SCHEDULES: Mapping[str, Schedule] = MappingProxyType(
         KARRAS: Schedule("Karras", MappingProxyType({"use_karras_sigmas": True})),
         EXPONENTIAL: Schedule("Exponential", MappingProxyType({"use_exponential_sigmas": True})),
         "beta": Schedule("Beta", MappingProxyType({"use_beta_sigmas": True})),
-        "sgm_uniform": Schedule(
-            "SGM Uniform", MappingProxyType({"timestep_spacing": "trailing"}), aliases=("trailing",)
-        ),
+        TRAILING: Schedule("SGM Uniform", MappingProxyType({"timestep_spacing": "trailing"}), aliases=("trailing",)),
         "normal": Schedule("Normal", MappingProxyType({"timestep_spacing": "linspace"})),
     }
 )

@@ -9,15 +9,16 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 
 from shared.callback_hosts import CallbackUrl
+from shared.catalogue.fitness import about_guidance, about_sampler, about_steps
 from shared.catalogue.models import Model
-from shared.catalogue.samplers import SAMPLERS, canonical_name
+from shared.catalogue.samplers import canonical_name
 from shared.catalogue.schedules import canonical_schedule
 from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, TooCostly
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.input_image import InputImage
 from shared.request.model import MAX_SEED, ImageRequest
 from shared.request.prompt_file import PromptFile
-from shared.request.schemas import DEFAULT_STEPS, FORMATS, GenerateSchema, Limits, choose_model
+from shared.request.schemas import FORMATS, GenerateSchema, Limits, choose_model
 from shared.request.sizes import (
     grid_warnings,
     native_size,
@@ -29,6 +30,7 @@ from shared.request.sizes import (
 )
 from shared.variants import ANY
 
+NO_GUIDANCE = 1.0
 _MOST_HINTS = 20  # looking for a likeness is slow, and a hostile body can hold a million unknown fields
 
 
@@ -74,6 +76,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     if sampler is None:
         raise InvalidRequest("No such sampler.", {"sampler": ["See GET /samplers."]})
     prompt_file: PromptFile | None = values["prompt_file"]
+    schedule, scale = canonical_schedule(values["schedule"]), _scale(values, model)
     # everything else is as it was loaded
     resolved = {
         "kind": schema.kind,
@@ -85,7 +88,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "width": width,
         "height": height,
         "sampler": sampler,
-        "schedule": canonical_schedule(values["schedule"]),
+        "schedule": schedule,
+        "guidance_scale": scale,
         "seed": secrets.randbelow(MAX_SEED + 1) if values["seed"] is None else values["seed"],
         "outdir": f"{schema.kind}-samples" if values["outdir"] is None else values["outdir"],
         "format": FORMATS[values["format"]],
@@ -93,7 +97,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "input_pixels": image.width * image.height if image else 0,
         "warnings": (
             *warnings, *about_size, *_about_told_sizes(values, model), *_about_compression(values),
-            *_about_steps(sampler, values["steps"]),
+            *about_sampler(model, sampler), *about_steps(model, sampler, values["steps"]),
+            *_about_guidance(values, model, scale),
         ),
     }  # fmt: skip
     if (values["output_width"], values["output_height"]) == (width, height):
@@ -141,12 +146,26 @@ def _about_compression(values: Mapping[str, Any]) -> tuple[str, ...]:
     return ("output_compression: a png loses nothing and has no quality; ask for jpg or webp.",)
 
 
-def _about_steps(sampler: str, steps: int) -> tuple[str, ...]:
-    """What is to be said of a sampler that wants more steps than are usual, and gets fewer."""
-    enough = SAMPLERS[sampler].enough_steps
-    if enough is None or enough <= DEFAULT_STEPS or steps >= enough:
-        return ()
-    return (f"ddim_steps: the sampler {sampler} wants about {enough} steps; with {steps} images may be poor.",)
+def _scale(values: Mapping[str, Any], model: Model) -> float:
+    """The guidance scale; 0 is how users of diffusers write that a distilled model is not guided."""
+    scale: float = values["guidance_scale"]
+    return NO_GUIDANCE if scale == 0 and model.distilled else scale
+
+
+def _about_guidance(values: Mapping[str, Any], model: Model, scale: float) -> tuple[str, ...]:
+    said = list(about_guidance(model, scale))
+    if scale != values["guidance_scale"]:
+        said.append(f"scale: 0 is taken for {scale:g}, no guidance, for the model '{model.name}' is distilled.")
+    if model.told_guidance:
+        usual = {"negative_prompt": "", "guidance_rescale": 0.0, "guidance_until": 1.0}
+        said += [
+            f"{name}: the model '{model.name}' takes the guidance scale as an input, and does not use it."
+            for name, default in usual.items()
+            if values[name] != default
+        ]
+    elif scale == NO_GUIDANCE and model.distilled and values["negative_prompt"]:
+        said.append("negative_prompt: it has no effect without guidance (scale 1).")
+    return tuple(said)
 
 
 def _affordable(request: ImageRequest, limits: Limits) -> ImageRequest:

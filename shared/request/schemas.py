@@ -14,9 +14,11 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, vali
 from marshmallow.validate import Length, OneOf, Range
 
 from shared.callback_hosts import NO_HOSTS, CallbackHosts
-from shared.catalogue.models import DEFAULT_ALIAS, Catalogue, Model
-from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS, canonical_name, wire_names
-from shared.catalogue.schedules import AUTOMATIC, canonical_schedule, schedule_names
+from shared.catalogue.distilled import USUAL
+from shared.catalogue.models import DEFAULT_ALIAS, MOST_SCALE, MOST_STEPS, Catalogue, Model
+from shared.catalogue.samplers import SAMPLERS, canonical_name, wire_names
+from shared.catalogue.schedules import canonical_schedule, schedule_names
+from shared.request.defaults import with_defaults
 from shared.request.fields import (
     Base64Image,
     CallbackAddress,
@@ -37,7 +39,6 @@ from shared.request.titles import TITLES
 from shared.variants import REQUEST_TYPES
 
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
-DEFAULT_STEPS = 20
 DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
 _NAMES_SHOWN, _LONGEST_NAME = 50, 200
 MOST_TOLD = 16384
@@ -87,11 +88,15 @@ class GenerateSchema(Schema):
     negative_prompt = Text(load_default="", metadata=_about("What to keep away from; same notation as prompt."))
     # with as many steps as a model has timesteps, the schedules of some samplers end beyond the last one
     steps = WholeNumber(
-        data_key="ddim_steps", load_default=DEFAULT_STEPS, validate=Range(1, 999), metadata=_about("Denoising steps.")
-    )
+        data_key="ddim_steps", load_default=USUAL.steps, validate=Range(1, MOST_STEPS),
+        metadata=_about("Denoising steps. A distilled model has a default of its own; see GET /models."),
+    )  # fmt: skip
     guidance_scale = Number(
-        data_key="scale", load_default=7.5, validate=Range(-50, 50),
-        metadata=_about("Guidance scale; 1 means no guidance, negative values lead away from the prompt."),
+        data_key="scale", load_default=USUAL.scale, validate=Range(-MOST_SCALE, MOST_SCALE),
+        metadata=_about(
+            "Guidance scale; 1 means no guidance, negative values lead away from the prompt. A distilled model has a "
+            "default of its own, mostly 1; there 0 is taken for 1."
+        ),
     )  # fmt: skip
     guidance_rescale = Number(
         load_default=0.0, validate=Range(0, 1),
@@ -116,10 +121,11 @@ class GenerateSchema(Schema):
         metadata=_about("Share of fresh noise in each step of the samplers ddim and tcd."),
     )  # fmt: skip
     sampler = Text(
-        load_default=DEFAULT_SAMPLER, validate=OneOf(wire_names()), metadata=_about("Sampler; see GET /samplers.")
-    )
+        load_default=USUAL.sampler, validate=OneOf(wire_names()),
+        metadata=_about("Sampler; see GET /samplers. A model may have a default of its own; see GET /models."),
+    )  # fmt: skip
     schedule = Text(
-        load_default=AUTOMATIC, validate=OneOf(schedule_names()),
+        load_default=USUAL.schedule, validate=OneOf(schedule_names()),
         metadata=_about(
             "At which noise levels the model is asked, where the sampler can; automatic: the sampler's own."
         ),
@@ -281,7 +287,8 @@ class GenerateSchema(Schema):
     def _null_is_as_if_left_out(self, data: Any, **_: Any) -> Any:
         """Clients that fill a form send null for what was not filled in."""
         optional = {field.data_key or name for name, field in self.fields.items() if not field.required}
-        return {name: value for name, value in data.items() if value is not None or name not in optional}
+        given = {name: value for name, value in data.items() if value is not None or name not in optional}
+        return with_defaults(given, self.limits.catalogue)
 
     @validates_schema(skip_on_field_errors=False)
     def _fits_the_model(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -396,7 +403,7 @@ def choose_model(catalogue: Catalogue, asked: object = None) -> str:
 
 def choose_schedule(sampler: str) -> str:
     """What to write into `schedule` beside this sampler, as a sentence."""
-    choices = ", ".join((AUTOMATIC, *SAMPLERS[sampler].schedules))
+    choices = ", ".join((USUAL.schedule, *SAMPLERS[sampler].schedules))
     return f"With the sampler {sampler} it must be one of: {choices}; see GET /samplers."
 
 
@@ -423,6 +430,12 @@ class ImageQuery(Schema):
         unknown = EXCLUDE  # programs add marks of their own to the addresses of images
 
     width = fields.Integer(load_default=None, validate=OneOf(THUMBNAIL_WIDTHS))
+
+
+class SamplersQuery(Schema):
+    """`GET /samplers?model=sdxl`."""
+
+    model = fields.String(load_default=DEFAULT_ALIAS)
 
 
 class EventsQuery(Schema):

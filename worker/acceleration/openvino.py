@@ -51,6 +51,8 @@ def converted(unet: Any, place: Path) -> "OpenVinoUNet":
     wait for it. Where nothing can be written, each converts for itself. Raises whatever goes wrong in OpenVINO, with
     `unet` as it was.
     """
+    if unet.config.time_cond_proj_dim is not None:
+        raise ValueError("the UNet takes its guidance as an input, which the conversion would leave out")
     if ready := _kept(unet, place):
         return ready
     try:

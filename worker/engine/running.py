@@ -99,7 +99,7 @@ class RunningRequest:
             negative_prompt=params.negative_prompt if self.guided else "",
             width=params.width,
             height=params.height,
-            guidance_scale=params.guidance_scale if self.guided else NO_GUIDANCE,
+            guidance_scale=params.guidance_scale if self.guided or self._tells_guidance else NO_GUIDANCE,
             clip_skip=params.clip_skip,
             original_size=params.original_size,
             crops_coords_top_left=params.crops_coords_top_left,
@@ -164,7 +164,13 @@ class RunningRequest:
     @property
     def guided(self) -> bool:
         """Whether any evaluation is guided."""
-        return self.params.guidance_scale != NO_GUIDANCE and self.params.guidance_until > 0
+        params = self.params
+        return params.guidance_scale != NO_GUIDANCE and params.guidance_until > 0 and not self._tells_guidance
+
+    @property
+    def _tells_guidance(self) -> bool:
+        """Whether the denoiser takes the scale as an input, and guides by itself."""
+        return self.checkpoint.guidance_width is not None
 
     @property
     def guidance(self) -> Guidance:

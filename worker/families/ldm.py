@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from worker.families import unet
 from worker.families.base import Family
-from worker.families.unet import denoise
 from worker.models.checkpoint import Checkpoint
-from worker.text.clip import Clip, encode_with_clip
+from worker.text.clip import Clip
 from worker.text.conditioning import Conditioning, ConditioningInputs
 from worker.vae import latents as scaled
 
@@ -21,7 +21,7 @@ _BERT = Clip("bert")
 
 def encode(checkpoint: Checkpoint, inputs: ConditioningInputs) -> Conditioning:
     """See `Family`."""
-    return encode_with_clip(checkpoint, inputs, _BERT)
+    return unet.encode(checkpoint, inputs, _BERT)
 
 
 def to_latents(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -32,4 +32,4 @@ def to_latents(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> to
     return scaled.to_latents(vae, pixels, generator)
 
 
-FAMILY = Family(encode=encode, denoise=denoise, to_latents=to_latents, to_pixels=scaled.to_pixels)
+FAMILY = Family(encode=encode, denoise=unet.denoise, to_latents=to_latents, to_pixels=scaled.to_pixels)

@@ -1,8 +1,7 @@
 """Stable Diffusion 1.x: CLIP ViT-L's last hidden state, 768 wide (other widths of the same layout work as well)."""
 
 from worker.families.base import Family
-from worker.families.unet import denoise
-from worker.text.clip import encode_with_clip
+from worker.families.unet import denoise, encode
 from worker.vae.latents import to_latents, to_pixels
 
-FAMILY = Family(encode=encode_with_clip, denoise=denoise, to_latents=to_latents, to_pixels=to_pixels)
+FAMILY = Family(encode=encode, denoise=denoise, to_latents=to_latents, to_pixels=to_pixels)

@@ -4,8 +4,7 @@ Padding (`!`) and the prediction type come from the tokenizer and scheduler file
 """
 
 from worker.families.base import Family
-from worker.families.unet import denoise
-from worker.text.clip import encode_with_clip
+from worker.families.unet import denoise, encode
 from worker.vae.latents import to_latents, to_pixels
 
-FAMILY = Family(encode=encode_with_clip, denoise=denoise, to_latents=to_latents, to_pixels=to_pixels)
+FAMILY = Family(encode=encode, denoise=denoise, to_latents=to_latents, to_pixels=to_pixels)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from worker.families.base import Family
+from worker.families.unet import GUIDANCE, guidance_told
 from worker.models.checkpoint import Checkpoint
 from worker.text.clip import Clip, Encoding, encode_texts, remarks
 from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs, NamedTensors
@@ -33,7 +34,8 @@ def encode(checkpoint: Checkpoint, inputs: ConditioningInputs) -> Conditioning:
         del texts["negative_prompt"]
     encoded = encode_texts(checkpoint, texts, _CLIPS, inputs.clip_skip)
     sizes = _sizes(checkpoint, inputs)
-    sides = {field: {**_text(checkpoint, *encodings), SIZES: sizes} for field, encodings in encoded.items()}
+    more = {SIZES: sizes, **guidance_told(checkpoint, inputs.guidance_scale)}
+    sides = {field: {**_text(checkpoint, *encodings), **more} for field, encodings in encoded.items()}
     positive = sides["prompt"]
     negative = _without_text(positive) if zeros else sides["negative_prompt"]
     return Conditioning(positive, negative, remarks(texts))
@@ -68,6 +70,7 @@ def denoise(unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, condition
     prediction: torch.Tensor = unet(
         latents,
         timesteps,
+        timestep_cond=conditioning.get(GUIDANCE),
         encoder_hidden_states=conditioning[TEXT],
         added_cond_kwargs={POOLED: conditioning[POOLED], SIZES: conditioning[SIZES]},
         return_dict=False,

@@ -1,10 +1,39 @@
-"""The forward pass of the families whose denoiser is a diffusers UNet."""
+"""What the families share whose denoiser is a diffusers UNet: its forward pass, and guidance as an input of it."""
 
+import math
 from typing import Any
 
 import torch
 
-from worker.text.conditioning import NamedTensors
+from worker.models.checkpoint import Checkpoint
+from worker.text.clip import ONLY, Clip, encode_with_clip
+from worker.text.conditioning import Conditioning, ConditioningInputs, NamedTensors
+
+GUIDANCE = "timestep_cond"
+"""The name, diffusers' own, of the guidance scale as an input `(B, D)`."""
+_LONGEST_WAVE = 10_000.0
+_GUIDANCE_UNIT = 1_000.0
+
+
+def encode(checkpoint: Checkpoint, inputs: ConditioningInputs, clip: Clip = ONLY) -> Conditioning:
+    """The text of one CLIP, and the guidance scale where the denoiser takes it; see `Family`."""
+    told, guidance = encode_with_clip(checkpoint, inputs, clip), guidance_told(checkpoint, inputs.guidance_scale)
+    return Conditioning({**told.positive, **guidance}, {**told.negative, **guidance}, told.warnings)
+
+
+def guidance_told(checkpoint: Checkpoint, scale: float) -> NamedTensors:
+    """The guidance scale as `GUIDANCE` for a denoiser that takes it as an input; nothing for any other.
+
+    Waves of the scale above 1, as positions are told (Meng et al., arXiv 2210.03142, 3; Luo et al., arXiv 2310.04378).
+    """
+    width = checkpoint.guidance_width
+    if width is None:
+        return {}
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(_LONGEST_WAVE) / (half - 1)))
+    angles = (scale - 1) * _GUIDANCE_UNIT * frequencies
+    waves = torch.cat([angles.sin(), angles.cos(), torch.zeros(width % 2)])
+    return {GUIDANCE: checkpoint.device.send(waves[None]).to(checkpoint.denoiser_dtype)}
 
 
 def denoise(unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: NamedTensors) -> torch.Tensor:

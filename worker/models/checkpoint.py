@@ -71,6 +71,12 @@ class Checkpoint:
         dtype: torch.dtype = self.parts.denoiser.dtype
         return dtype
 
+    @cached_property
+    def guidance_width(self) -> int | None:
+        """How wide the guidance scale is as an input of the denoiser, which is not guided then; None: it takes none."""
+        width: int | None = getattr(self.parts.denoiser.config, "time_cond_proj_dim", None)
+        return width
+
     @property
     def size(self) -> int:
         """Bytes of all weights."""

@@ -22,7 +22,9 @@ _DIFFUSERS_FILE = "diffusion_pytorch_model"
 def _weights(facts: FamilyFacts) -> Mapping[str, str]:
     """Folders with weights, each with the name of its file without the ending."""
     denoiser, _ = facts.denoiser
-    return dict.fromkeys((denoiser, facts.vae[0]), _DIFFUSERS_FILE) | dict.fromkeys(facts.text_encoders, _TRANSFORMERS_FILE)
+    return dict.fromkeys((denoiser, facts.vae[0]), _DIFFUSERS_FILE) | dict.fromkeys(
+        facts.text_encoders, _TRANSFORMERS_FILE
+    )
 
 
 def hub_files(facts: FamilyFacts) -> tuple[str, ...]:
@@ -101,7 +103,7 @@ def read_folder(model: Model, folder: Path, precision: Precision) -> Parts:
 
 
 def _text_class(kind: str) -> Any:
-    """The class of that name in transformers, or in the one pipeline of diffusers that has a text encoder of its own."""
+    """The class of that name in transformers, or in the one pipeline of diffusers with a text encoder of its own."""
     import transformers
     from diffusers.pipelines.latent_diffusion import pipeline_latent_diffusion
 

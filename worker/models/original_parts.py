@@ -14,6 +14,7 @@ import torch
 
 from shared.catalogue.families import FamilyFacts
 from shared.catalogue.kinds import FIRST
+from shared.catalogue.recognition import GUIDANCE
 from shared.catalogue.tensors import NotUsable
 from worker.models.clip_tokenizer import SIZE
 from worker.models.text_weights import ORIGINAL_TEXTS
@@ -25,6 +26,7 @@ UNET, VAE = "model.diffusion_model.", "first_stage_model."
 """How the names of the weights of both begin."""
 OTHER_SHAPES = "has weights of other shapes than the models of its family: get another"
 _EMA = "model_ema."
+_GUIDANCE_PROJECTION = "time_embedding.cond_proj.weight"
 _BARE_UNET = FIRST.removeprefix(UNET)
 _TEXT_HEAD_WIDTH = 64
 _CONTEXT = re.compile(r"\.attn2\.to_k\.weight$")
@@ -58,7 +60,11 @@ def unet(layout: Mapping[str, Any], weights: Weights, dtype: torch.dtype, averag
     if "addition_embed_type" in config:
         config["projection_class_embeddings_input_dim"] = _wanted(own, f"{UNET}label_emb.0.0.weight").shape[1]
         config["transformer_layers_per_block"] = _depths(own, levels, blocks)
-    return _filled(UNet2DConditionModel, config, convert_ldm_unet_checkpoint(own, config), dtype)
+    converted = convert_ldm_unet_checkpoint(own, config)
+    if told := next((name for name in own if name.endswith(GUIDANCE)), None):
+        converted[_GUIDANCE_PROJECTION] = own[told]
+        config["time_cond_proj_dim"] = own[told].shape[1]
+    return _filled(UNet2DConditionModel, config, converted, dtype)
 
 
 def _depths(weights: Weights, levels: int, blocks: int) -> list[int]:

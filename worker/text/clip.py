@@ -40,10 +40,11 @@ class Clip:
         return (self.layer or -1) - self.skipped
 
 
-_ONLY = Clip()
+ONLY = Clip()
+"""That of a model with one."""
 
 
-def encode_with_clip(checkpoint: Checkpoint, inputs: ConditioningInputs, clip: Clip = _ONLY) -> Conditioning:
+def encode_with_clip(checkpoint: Checkpoint, inputs: ConditioningInputs, clip: Clip = ONLY) -> Conditioning:
     """The last hidden states of the only CLIP as `TEXT`, `(1, 77 * chunks, D)`; see `encode_texts`."""
     texts = {"prompt": inputs.prompt, "negative_prompt": inputs.negative_prompt}
     encoded = encode_texts(checkpoint, texts, (clip,), inputs.clip_skip)

@@ -10,7 +10,7 @@ from api.dialects.a1111.names import choose_checkpoint
 from api.dialects.a1111.refusals import is_off, refused_fields, refused_settings
 from api.dialects.samplers import wire_fields
 from shared.catalogue.models import Catalogue, Model
-from shared.catalogue.samplers import DEFAULT_SAMPLER, SAMPLERS
+from shared.catalogue.samplers import SAMPLERS
 from shared.errors import InvalidRequest
 
 SETTINGS = "override_settings"
@@ -76,12 +76,13 @@ def translated(body: Mapping[str, Any], catalogue: Catalogue, chosen: Model) -> 
         refused["prompt"] = ["Missing; send a text, which may be empty."]
     if refused:
         raise InvalidRequest("The request has fields that cannot be used here.", refused)
-    chosen_sampler = wire_fields(_sampler_name(body), _text(body, "scheduler"))
+    model = _model(settings, catalogue, chosen)
+    chosen_sampler = _sampler(body, model)
     clip_skip = _number(settings.get(CLIP_SKIP))
     fields: dict[str, Any] = {
         "prompt": body["prompt"],
         "negative_prompt": body.get("negative_prompt"),
-        "ckpt": _model(settings, catalogue, chosen).name,
+        "ckpt": model.name,
         **chosen_sampler,
         "clip_skip": 1 if _is_zero(clip_skip) else clip_skip,
         "skip_save": is_off(body.get("save_images")) or not is_off(body.get("do_not_save_samples")),
@@ -89,7 +90,7 @@ def translated(body: Mapping[str, Any], catalogue: Catalogue, chosen: Model) -> 
     }
     fields |= {ours: _number(body.get(theirs)) for theirs, ours in _NUMBERS.items()}
     fields |= _size(body)
-    eta, warnings = _eta(chosen_sampler["sampler"], _number(body.get("eta")))
+    eta, warnings = _eta(chosen_sampler.get("sampler", model.defaults.sampler), _number(body.get("eta")))
     unused = [name for name, value in settings.items() if value is not None and name not in _SETTINGS_WITHOUT_EFFECT]
     if unused:
         warnings += (f"{SETTINGS}: {', '.join(sorted(map(str, unused))[:20])} have no effect here.",)
@@ -148,8 +149,16 @@ def _size(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"W": width, "H": height}
 
 
-def _sampler_name(body: Mapping[str, Any]) -> str:
-    return _text(body, "sampler_name") or _text(body, "sampler_index") or SAMPLERS[DEFAULT_SAMPLER].label
+def _sampler(body: Mapping[str, Any], model: Model) -> dict[str, str]:
+    """What the body says of sampler and schedule; nothing where it names none, so that the model's own are taken.
+
+    A1111's usual schedule is none either.
+    """
+    name, scheduler = _text(body, "sampler_name") or _text(body, "sampler_index"), _text(body, "scheduler")
+    if name is None or not name:
+        found = wire_fields(model.defaults.sampler, scheduler)
+        return found if "schedule" in found or found["sampler"] != model.defaults.sampler else {}
+    return wire_fields(name, scheduler)
 
 
 def _text(body: Mapping[str, Any], field: str) -> str | None:

@@ -21,8 +21,9 @@ from api.dialects.openai.parameters import (
 )
 from api.dialects.openai.problems import Problems
 from api.dialects.samplers import wire_fields
-from shared.catalogue.models import Catalogue
-from shared.catalogue.samplers import DEFAULT_SAMPLER, wire_names
+from shared.catalogue.distilled import USUAL
+from shared.catalogue.models import Catalogue, Model
+from shared.catalogue.samplers import wire_names
 from shared.errors import InvalidRequest, ModelNotFound, NotFound
 from shared.request.schemas import choose_model
 
@@ -60,7 +61,7 @@ class Translation:
 def translated(body: Mapping[str, Any], operation: Operation, catalogue: Catalogue) -> Translation:
     """The native fields of a body. Raises InvalidRequest by the client's names, and ModelNotFound."""
     result = Translation()
-    _model(result, body.get("model"), catalogue)
+    model = _model(result, body.get("model"), catalogue)
     for given, value in body.items():
         if value is None or given in (*_SPECIAL, *HOW_IT_TRAVELS, *WITHOUT_EFFECT, *TAGS):
             continue
@@ -74,9 +75,9 @@ def translated(body: Mapping[str, Any], operation: Operation, catalogue: Catalog
     _count(result, body.get("n"))
     _size(result, body)
     _seed(result, body.get("seed"))
-    _sampler(result, body)
+    _sampler(result, body, model)
     _choice(result, "background", body.get("background"), BACKGROUNDS)
-    _quality(result, body.get("quality"))
+    _quality(result, body.get("quality"), model)
     if operation.takes_image:
         _fidelity(result, body.get("input_fidelity"))
         image = first_image(body, result.problems)
@@ -93,13 +94,15 @@ def translated(body: Mapping[str, Any], operation: Operation, catalogue: Catalog
     return result
 
 
-def _model(result: Translation, model: Any, catalogue: Catalogue) -> None:
+def _model(result: Translation, model: Any, catalogue: Catalogue) -> Model:
+    """The model asked for, else the default one."""
     if model in _NO_VALUE or (isinstance(model, str) and FOREIGN_MODELS.fullmatch(model)):
-        return
+        return catalogue.default
     known = catalogue.find(model) if isinstance(model, str) else None
     if known is None:
         raise ModelNotFound("There is no such model here.", {"model": [choose_model(catalogue)]})
     result.put("ckpt", "model", model)
+    return known
 
 
 def _prompt(result: Translation, operation: Operation) -> None:
@@ -145,16 +148,17 @@ def _seed(result: Translation, seed: Any) -> None:
         result.put("seed", "seed", seed)
 
 
-def _sampler(result: Translation, body: Mapping[str, Any]) -> None:
+def _sampler(result: Translation, body: Mapping[str, Any], model: Model) -> None:
     """Our own names of samplers, and those of A1111, of which a schedule is a part or stands beside it."""
     scheduler = body.get("scheduler")
-    given = next((name for name in ("sampler", "sampler_name") if body.get(name) not in _NO_VALUE), "sampler")
-    name = DEFAULT_SAMPLER if body.get(given) in _NO_VALUE else body[given]
+    named = [name for name in ("sampler", "sampler_name") if body.get(name) not in _NO_VALUE]
+    given = named[0] if named else "sampler"
+    name = body[given] if named else model.defaults.sampler
     if not isinstance(scheduler, str | None):
         result.problems.add("scheduler", "Must be text.")
     elif not isinstance(name, str):
         result.problems.add(given, "Must be text.")
-    elif name != DEFAULT_SAMPLER or scheduler:
+    elif named or scheduler:
         try:
             found = wire_fields(name, scheduler)
             result.put("sampler", given, found["sampler"])
@@ -164,7 +168,7 @@ def _sampler(result: Translation, body: Mapping[str, Any]) -> None:
             result.problems.add("scheduler", wrong.fields["scheduler"][0])
         except NotFound:
             result.problems.add(given, f"Must be one of: {', '.join(wire_names())}.")
-    if all(body.get(name) not in _NO_VALUE for name in ("sampler", "sampler_name")):
+    if len(named) > 1:
         result.problems.add("sampler_name", "Means the same as sampler; leave one of them out.")
 
 
@@ -178,9 +182,10 @@ def _choice(result: Translation, given: str, value: Any, choices: tuple[str, ...
     return False
 
 
-def _quality(result: Translation, quality: Any) -> None:
+def _quality(result: Translation, quality: Any, model: Model) -> None:
+    """Steps by quality, in the proportion in which the model's usual steps are to those of others."""
     if _choice(result, "quality", quality, tuple(QUALITY_STEPS)) and (steps := QUALITY_STEPS[quality]):
-        result.suggest("ddim_steps", "quality", steps)
+        result.suggest("ddim_steps", "quality", max(1, steps * model.defaults.steps // USUAL.steps))
 
 
 def _fidelity(result: Translation, fidelity: Any) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from api.app import create_app
 from api.routes import catalogue
-from shared.catalogue.models import Model, OtherFile, entries_for
+from shared.catalogue.models import Contents, Model, OtherFile, entries_for
 from shared.catalogue.samplers import SAMPLERS
 from shared.jobs.inventory import Inventory
 from shared.jobs.live_catalogue import LiveCatalogue
@@ -39,6 +39,8 @@ def test_models_tell_what_can_be_asked_for_and_where_it_is_warm(world):
         "name": "demo", "label": models["demo"]["label"], "aliases": ["tiny"], "family": "sd1",
         "configs": ["v1-inference.yaml"], "native_size": 128, "min_size": 64, "max_size": 512, "size_step": 8,
         "available": True, "available_on": ["w1"], "warm": True, "warm_on": ["w1"], "why_not": None, "file": None,
+        "distilled": None,
+        "defaults": {"ddim_steps": 20, "scale": 7.5, "sampler": "ddim", "schedule": "automatic"},
         "title": "demo", "bytes": None, "dtype": None, "hash": None, "sha256": None,
     }  # fmt: skip
     assert models["sd15"]["why_not"] == "It is not here."
@@ -160,3 +162,27 @@ def test_samplers_are_the_table(world):
     assert told["k_euler_a"]["schedules"] == ["automatic", "sgm_uniform", "normal"]
     assert (told["plms"]["enough_steps"], told["lcm"]["enough_steps"]) == (100, None)
     assert all(sampler["note"].endswith(".") for sampler in answer["samplers"]), "a word on each, for who chooses"
+
+
+def test_samplers_say_what_fits_the_model(world, assert_error):
+    """Given a Turbo model and the default one, when the samplers are asked for, then each list has the model's default
+    and, by its field, what is known against a choice; a name that no model has is refused."""
+    catalogue = world.services.catalogue
+    turbo = replace(catalogue.default, name="fast", aliases=(), distilled="turbo")
+    catalogue.replace(Contents.of({**catalogue.contents().models, "fast": turbo}))
+    lists = {name: world.client.get("/samplers", query_string={"model": name}).json for name in ("fast", "demo")}
+    assert world.client.get("/samplers").json == lists["demo"]
+    assert [(each["model"], each["default"]) for each in lists.values()] == [("fast", "k_euler"), ("demo", "ddim")]
+    poor = {
+        model: {each["name"]: each["warnings"] for each in told["samplers"] if not each["fits"]}
+        for model, told in lists.items()
+    }
+    assert poor["demo"].keys() == {"lcm", "tcd"}
+    assert {"plms", "k_lms", "k_dpm_ad"} <= poor["fast"].keys()
+    assert poor["fast"]["plms"] == [
+        "sampler: plms wants about 100 steps, and the model 'fast' is made for 4: images may be poor."
+    ]
+    (told,) = (each for each in world.client.get("/models").json["models"] if each["name"] == "fast")
+    assert (told["distilled"], told["defaults"]["ddim_steps"], told["defaults"]["scale"]) == ("Turbo", 4, 1.0)
+    refused = assert_error(world.client.get("/samplers?model=nope"), 400, "invalid_request")
+    assert list(refused.fields) == ["model"]

@@ -52,7 +52,6 @@ def test_a_sound_folder_is_a_model(folder):
         ("unet", {"in_channels": 9}, "is a variant with 9 input channels"),
         ("unet", {"in_channels": 8}, "is a variant with 8 input channels"),
         ("unet", {"out_channels": 8}, "gives 8 channels"),
-        ("unet", {"time_cond_proj_dim": 256}, "is a latent consistency model"),
         ("unet", {"addition_embed_type": "text_time"}, "takes other inputs beside the text (text_time)"),
         ("unet", {"class_embed_type": "projection"}, "takes a class or an image"),
         ("unet", {"num_class_embeds": 1000}, "takes a class or a noise level"),
@@ -102,7 +101,6 @@ def test_a_folder_of_xl_is_a_model(xl_folder, pipeline):
         ({"projection_class_embeddings_input_dim": 2560}, "pooled texts with sizes 2560 wide and text encoders for"),
         ({"addition_embed_type": None}, "takes other inputs beside the text (None)"),
         ({"in_channels": 9}, "is a variant with 9 input channels"),
-        ({"time_cond_proj_dim": 256}, "is a latent consistency model"),
     ],
 )
 def test_another_kind_of_xl_is_called_by_its_name(xl_folder, changes, sentence):

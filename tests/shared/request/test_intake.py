@@ -798,7 +798,7 @@ def test_steps_without_guidance_cost_half(generate):
     ({"plms": True, "ddim_steps": 99}, 1),
     ({"sampler": "plms", "ddim_steps": 100}, 0),
     ({"sampler": "ddim", "ddim_steps": 5}, 0),
-    ({"sampler": "lcm", "ddim_steps": 4}, 0),
+    ({"sampler": "uni_pc", "ddim_steps": 4}, 0),
 ])  # fmt: skip
 def test_a_sampler_that_wants_more_steps_than_usual_is_told(generate, fields, said):
     """Given a sampler that was measured to want many steps, when it gets fewer, then a warning names it."""

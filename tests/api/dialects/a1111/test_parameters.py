@@ -1,5 +1,6 @@
 """A1111's bodies as fields of the one schema: the same parameters give the same request as the native dialect's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from api.dialects.a1111.parameters import (
     strength_fields,
     translated,
 )
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import InvalidRequest, NotFound
 from shared.request.intake import load_request
 from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
@@ -196,3 +197,25 @@ def test_a_size_asked_is_two_numbers():
     assert size_asked({"width": 64, "height": "128"}) == (64, 128)
     for sides in ({}, {"width": 64}, {"width": 64, "height": 0}, {"width": "x", "height": 64}):
         assert size_asked(sides) is None
+
+
+TURBO = replace(CATALOGUE.default, name="fast", aliases=(), distilled="turbo")
+WITH_TURBO = Catalogue({"demo": CATALOGUE.default, "fast": TURBO}, "demo")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, (4, 1.0, "k_euler", "sgm_uniform")),
+        ({"scheduler": "Automatic"}, (4, 1.0, "k_euler", "sgm_uniform")),
+        ({"scheduler": "Karras"}, (4, 1.0, "k_euler", "karras")),
+        ({"sampler_name": "DDIM"}, (4, 1.0, "ddim", "sgm_uniform")),
+        ({"sampler_name": "DPM++ SDE Karras", "steps": 6}, (6, 1.0, "k_dpmpp_sde_ka", "automatic")),
+        ({"steps": 20, "cfg_scale": 7}, (20, 7.0, "k_euler", "sgm_uniform")),
+    ],
+)
+def test_a_distilled_model_s_own_defaults_are_taken(body, expected):
+    """Given a body for a Turbo model, when it leaves something out, then that is the model's own."""
+    asked = translated({"prompt": "a cat"} | body, WITH_TURBO, TURBO).fields
+    params = load_request(GenerateSchema(replace(LIMITS, catalogue=WITH_TURBO)), asked)[0].params
+    assert (params.steps, params.guidance_scale, params.sampler, params.schedule) == expected

@@ -1,14 +1,17 @@
 """OpenAI's bodies as native fields: what is taken, under which names, and what is refused by which."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from api.dialects.openai.form_values import typed
 from api.dialects.openai.operations import EDIT, GENERATION, VARIATION
 from api.dialects.openai.translation import translated
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import InvalidRequest, ModelNotFound
 from shared.request.intake import load_request
-from shared.request.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
 from shared.settings import Settings
 
 CATALOGUE = load_catalogue("demo")
@@ -53,7 +56,7 @@ def test_a_prompt_alone_is_enough():
         ({"sampler_name": "DPM++ 2M", "scheduler": "karras"}, {"sampler": "k_dpmpp_2m_ka"}),
         ({"sampler_name": "Euler a", "scheduler": "Automatic"}, {"sampler": "k_euler_a"}),
         ({"sampler_name": "UniPC", "scheduler": "Beta"}, {"sampler": "uni_pc", "schedule": "beta"}),
-        ({"sampler": "ddim"}, {}),
+        ({"sampler": "ddim"}, {"sampler": "ddim"}),
         ({"output_format": "jpeg", "output_compression": 40}, {"format": "jpeg", "output_compression": 40}),
         # every native name
         ({"ddim_steps": 5, "ckpt": "demo", "W": 64}, {"ddim_steps": 5, "ckpt": "demo", "W": 64}),
@@ -256,3 +259,25 @@ def test_a_default_prompt_limit_is_told_by_its_name(world):
     with pytest.raises(InvalidRequest) as caught:
         load_request(GenerateSchema(world.services.limits), fields)
     assert set(caught.value.fields) == {"prompt"}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, (4, 1.0, "k_euler", "sgm_uniform")),
+        ({"quality": "low"}, (2, 1.0, "k_euler", "sgm_uniform")),
+        ({"quality": "high"}, (8, 1.0, "k_euler", "sgm_uniform")),
+        ({"quality": "hd", "steps": 3}, (3, 1.0, "k_euler", "sgm_uniform")),
+        ({"sampler": "ddim", "guidance_scale": 0}, (4, 1.0, "ddim", "sgm_uniform")),
+        ({"scheduler": "karras"}, (4, 1.0, "k_euler", "karras")),
+    ],
+)
+def test_a_distilled_model_s_own_defaults_are_taken(body, expected):
+    """Given a body for a Turbo model, when it leaves something out, then that is the model's own, and quality is told
+    in shares of it."""
+    turbo = replace(CATALOGUE.default, name="fast", aliases=(), distilled="turbo")
+    catalogue = Catalogue({"demo": CATALOGUE.default, "fast": turbo}, "demo")
+    fields = translated({"prompt": "a cat", "model": "fast"} | body, GENERATION, catalogue).fields
+    limits = Limits(catalogue, Path("prompts"), 16_000_000, 10_000, 64, 10**12)
+    params = load_request(GenerateSchema(limits), fields)[0].params
+    assert (params.steps, params.guidance_scale, params.sampler, params.schedule) == expected

@@ -1,0 +1,62 @@
+"""What is known to be a poor choice for a model, in sentences that begin with the field."""
+
+from shared.catalogue.distilled import DISTILLATIONS, USUAL
+from shared.catalogue.models import Model
+from shared.catalogue.samplers import SAMPLERS
+
+_NO_GUIDANCE = 1.0
+# so many times the steps that a distilled model is made for are no refinement any more
+_FAR_TOO_MANY = 4
+
+
+def about_sampler(model: Model, sampler: str) -> tuple[str, ...]:
+    """What is to be said of the sampler of that name, whatever the steps."""
+    entry = SAMPLERS[sampler]
+    if not model.distilled:
+        if not entry.for_distilled:
+            return ()
+        return (
+            f"sampler: {sampler} is for distilled models, and the model '{model.name}' is none: images may be poor.",
+        )
+    steps = model.defaults.steps
+    if entry.evaluations_per_step is None:
+        why = "chooses its own steps"
+    elif entry.enough_steps and entry.enough_steps > USUAL.steps:
+        why = f"wants about {entry.enough_steps} steps"
+    else:
+        return ()
+    return (f"sampler: {sampler} {why}, and the model '{model.name}' is made for {steps}: images may be poor.",)
+
+
+def about_steps(model: Model, sampler: str, steps: int) -> tuple[str, ...]:
+    """What is to be said of so many steps."""
+    if model.distilled:
+        enough = DISTILLATIONS[model.distilled].enough_steps or model.defaults.steps
+        if steps < enough:
+            return (_few_steps(f"the model '{model.name}'", enough, steps),)
+        if steps > _FAR_TOO_MANY * model.defaults.steps:
+            wanted = model.defaults.steps
+            text = f"ddim_steps: the model '{model.name}' is made for {wanted} steps; {steps} take longer"
+            return (f"{text} and may be worse.",)
+        return ()
+    # fewer than are usual were not measured
+    measured = SAMPLERS[sampler].enough_steps
+    if measured is None or measured <= USUAL.steps or steps >= measured:
+        return ()
+    return (_few_steps(f"the sampler {sampler}", measured, steps),)
+
+
+def _few_steps(who: str, wanted: int, steps: int) -> str:
+    return f"ddim_steps: {who} wants about {wanted} steps; with {steps} images may be poor."
+
+
+def about_guidance(model: Model, scale: float) -> tuple[str, ...]:
+    """What is to be said of a guidance scale."""
+    usual = model.defaults.scale
+    if not model.distilled or model.told_guidance or scale in (_NO_GUIDANCE, usual) or 1 < scale < usual:
+        return ()
+    made_for = "1, no guidance" if usual == _NO_GUIDANCE else f"{usual:g}"
+    return (
+        f"scale: the model '{model.name}' is distilled and made for {made_for}; with {scale:g} images take twice the"
+        " time and may be poor.",
+    )
