@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-schema test-full test-clients test-containers chaos lint format tables lock clean
+.PHONY: help run test test-fast test-schema test-full test-upscalers test-clients test-containers chaos lint format tables lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -29,6 +29,10 @@ test-full: lint  ## `make test` and the tests that take many minutes
 
 test-containers:  ## build the containers with the Docker engine that is here, and break them on purpose
 	@tests/containers/run.sh
+
+test-upscalers: $(VENV)/.ready-dev  ## install spandrel into build/upscalers, and enlarge images with networks
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/upscalers 'spandrel>=0.4.2,<0.5' einops
+	@PYTHONPATH=build/upscalers $(BIN)/pytest -v tests/worker/upscalers
 
 test-clients: $(VENV)/.ready-dev  ## install foreign clients into build/clients, and run each against the service
 	@tests/clients/install.sh

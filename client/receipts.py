@@ -44,7 +44,7 @@ def _own_receipt(file: Path) -> tuple[Kind, dict[str, Any]] | None:
         told = json.loads(text) if text else None
     except ValueError:
         told = None
-    if not isinstance(told, dict):
+    if not isinstance(told, dict) or "factor" in told:  # that one was enlarged, and not drawn
         return None
     kind: Kind = "img2img" if "denoising_strength" in told else "generate"
     keys = set(SCHEMAS[kind].keys().values()) - set(_NOT_TAKEN)

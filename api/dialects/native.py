@@ -10,12 +10,14 @@ from api.document import EXAMPLE_IMAGE, IDEMPOTENCY_KEY, KEY, SUBMITTING, WAITIN
 from api.responses.images import IMAGE_CONTENT, finished_answer
 from api.responses.schemas import AcceptedAnswer, StatusAnswer
 from api.services import Services
-from api.submission.submit import accepted_body, take
+from api.submission.submit import Load, accepted_body, take
 from api.submission.waiting import wait_for_end
 from shared.errors import JobCancelled, TooManyWaiting
 from shared.jobs.records import State
 from shared.jobs.status import status_link
+from shared.request.intake import load_request
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.upscaling import UpscaleSchema, load_upscale
 from shared.settings import KEEP
 
 _RESULT = json_answer("With synchronous_request: the result itself; JSON with return_base64", StatusAnswer)
@@ -36,6 +38,7 @@ _EXAMPLES = {
             "value": _PROMPT | {"n_samples": 4, "skip_grid": False, "return_base64": True},
         },
     },
+    "upscale": {"queue": {"summary": "Enlarge an image", "value": {"image": EXAMPLE_IMAGE, "factor": 2}}},
     "img2img": {
         "queue": {
             "summary": "Redraw an image",
@@ -49,9 +52,10 @@ def native_blueprint(services: Services) -> Blueprint:
     """The blueprint over these services."""
     blp = Blueprint("native", __name__, description="Text to image, image to image")
     generate_schema, img2img_schema = GenerateSchema(services.limits), Img2ImgSchema(services.limits)
+    upscale_schema = UpscaleSchema(services.limits)
 
-    def answer_request(schema: GenerateSchema) -> Response:
-        taken = take(services, request, schema)  # no body or image is held while a client waits
+    def answer_request(schema: GenerateSchema | UpscaleSchema, load: Load = load_request) -> Response:
+        taken = take(services, request, schema, load=load)  # no body or image is held while a client waits
         if taken.request.synchronous:
             job, timeout_s = None, services.settings.sync_timeout_s
             with suppress(TooManyWaiting), services.waiting_places.take():
@@ -68,7 +72,7 @@ def native_blueprint(services: Services) -> Blueprint:
             response.headers["Idempotency-Replayed"] = "true"
         return response
 
-    def takes(schema: GenerateSchema) -> Any:
+    def takes(schema: GenerateSchema | UpscaleSchema) -> Any:
         content = {"schema": schema, "examples": _EXAMPLES[schema.kind]}
         return blp.doc(
             security=KEY,
@@ -88,5 +92,11 @@ def native_blueprint(services: Services) -> Blueprint:
     def img2img() -> Response:
         """Redraw an image after a prompt."""
         return answer_request(img2img_schema)
+
+    @blp.route("/upscale", methods=["POST"])
+    @takes(upscale_schema)
+    def upscale() -> Response:
+        """Make an image larger."""
+        return answer_request(upscale_schema, load_upscale)
 
     return blp

@@ -156,6 +156,24 @@ class SamplersAnswer(Schema):
     samplers = fields.List(fields.Nested(SamplerAnswer))
 
 
+class UpscalerAnswer(Schema):
+    """One upscaler."""
+
+    name = fields.String()
+    label = fields.String()
+    file = fields.String(allow_none=True, metadata={"description": "Where a network lies on the workers."})
+    bytes = fields.Integer(allow_none=True)
+    available = fields.Boolean()
+    why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null where it can."})
+
+
+class UpscalersAnswer(Schema):
+    """What `upscaler` can be."""
+
+    default = fields.String()
+    upscalers = fields.List(fields.Nested(UpscalerAnswer))
+
+
 class HealthAnswer(Schema):
     """The API process answers."""
 

@@ -8,13 +8,14 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
 from api.document import KEY, NO_KEY, WITH_KEY, json_answer, refusals
-from api.responses.schemas import ModelsAnswer, RefreshAnswer, SamplersAnswer
+from api.responses.schemas import ModelsAnswer, RefreshAnswer, SamplersAnswer, UpscalersAnswer
 from api.services import Services
 from shared.catalogue.distilled import DISTILLATIONS
 from shared.catalogue.fitness import about_sampler
 from shared.catalogue.models import DEFAULT_ALIAS, Model
 from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC
+from shared.catalogue.upscalers import LANCZOS, upscalers_of
 from shared.errors import InvalidRequest, ServiceUnavailable
 from shared.jobs.workers import WorkerCard
 from shared.request.intake import load_query
@@ -31,6 +32,7 @@ _OF_MODEL: dict[str, Any] = {
     "in": "query", "name": "model", "example": "demo", "schema": {"type": "string", "default": DEFAULT_ALIAS},
     "description": "The model, by any of its names, that `fits`, `warnings` and `default` are for.",
 }  # fmt: skip
+_UPSCALERS = json_answer("Every upscaler, and why one cannot be used", UpscalersAnswer)
 
 
 def catalogue_blueprint(services: Services) -> Blueprint:
@@ -83,6 +85,25 @@ def catalogue_blueprint(services: Services) -> Blueprint:
                     "warnings": list(warnings),
                 }
                 for name, sampler in SAMPLERS.items()
+            ],
+        )
+
+    @blp.route("/upscalers")
+    @blp.doc(security=NO_KEY, responses=refusals(ServiceUnavailable) | {"200": _UPSCALERS})
+    def upscalers() -> Response:
+        """The upscalers: what upscaler can be."""
+        return jsonify(
+            default=LANCZOS,
+            upscalers=[
+                {
+                    "name": upscaler.name,
+                    "label": upscaler.label,
+                    "file": upscaler.file.shown if upscaler.file else None,
+                    "bytes": upscaler.file.size_bytes if upscaler.file else None,
+                    "available": not upscaler.why_not,
+                    "why_not": upscaler.why_not or None,
+                }
+                for upscaler in upscalers_of(services.catalogue)
             ],
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 from flask import Request, g
+from marshmallow import Schema
 
 from api.http.auth import Caller
 from api.services import Services
@@ -21,12 +22,15 @@ from shared.logs import about_job
 from shared.request.input_image import InputImage
 from shared.request.intake import load_request
 from shared.request.model import ImageRequest
-from shared.request.schemas import GenerateSchema
 
 log = logging.getLogger(__name__)
 
 Translate = Callable[[Caller], Mapping[str, Any]]
 """What a dialect knows: the body of its caller as the fields of the native dialect, by their names on the wire."""
+
+
+Load = Callable[[Any, Mapping[str, Any]], tuple[ImageRequest, InputImage | None]]
+"""By a schema of its own, those fields as a request and its input image."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,19 @@ def as_it_is(caller: Caller) -> Mapping[str, Any]:
 def take(
     services: Services,
     http_request: Request,
-    schema: GenerateSchema,
+    schema: Schema,
     *,
     translate: Translate = as_it_is,
     recognise: Recognise = native_submission,
     forms: bool = False,
     admitted: Callable[[], None] = lambda: None,
+    load: Load = load_request,
 ) -> Taken:
     """Let the caller in, read the body, translate it, validate it by `schema`, and submit what it asks for.
 
-    With `forms` the body may be a form in parts. `admitted()` is called once the caller is let in, before anything is
-    queued. Raises what these, the door, the rate limit, the schema and `submit` raise. The schema's errors have native
-    names; see `renamed`.
+    `load` reads the fields. With `forms` the body may be a form in parts. `admitted()` is called once the caller is let
+    in, before anything is queued. Raises what these, the door, the rate limit, the schema and `submit` raise. The
+    schema's errors have native names; see `renamed`.
     """
     with services.door.enter(http_request, body_needed=True, forms=forms) as caller:
         admitted()
@@ -67,7 +72,7 @@ def take(
         job_id, earlier = _earlier(services, recognised)
         if earlier is None:
             services.rate.check(caller.owner)
-            wanted, image = load_request(schema, translate(caller))
+            wanted, image = load(schema, translate(caller))
             submission = recognised if isinstance(recognised, Submission) else None
             job_id, replayed = submit(services, wanted, image, caller.owner, submission, job_id)
         else:
@@ -185,7 +190,6 @@ def _has_failed(services: Services, job_id: str) -> bool:
 def _require_worker(services: Services, request: ImageRequest) -> None:
     """Refuse what no live worker can do. Where none lives at all the request waits: they may be on their way."""
     live = services.workers.live()
-    model = request.params.model
     serving = [card for card in live if card.serves(request.variant)]
     if live and not serving:
         variants = ", ".join(sorted({card.variant for card in live}))
@@ -193,6 +197,9 @@ def _require_worker(services: Services, request: ImageRequest) -> None:
             f"No worker here serves the type '{request.variant}'; those that live are of: {variants}.",
             {"type": ["Leave it out to take whichever worker is free."]},
         )
+    model = request.params.model
+    if request.kind == "upscale":
+        return  # what no worker can use was refused when the request was read
     if serving and not any(model in card.available_models for card in serving):
         here = sorted({name for card in serving for name in card.available_models})
         reasons = [card.missing_models[model] for card in serving if model in card.missing_models]

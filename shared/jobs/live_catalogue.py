@@ -68,7 +68,9 @@ class LiveCatalogue(Catalogue):
             for model in inventory.models:
                 if model.name not in models or (models[model.name].why_not and not model.why_not):
                     models[model.name] = model
-            others |= {other.shown: other for other in inventory.others}
+            for other in inventory.others:
+                if other.shown not in others or (others[other.shown].unusable and not other.unusable):
+                    others[other.shown] = other
         names = {**self._entries, **models}
         # what is its file's name on one machine may be an alias of another model on the next
         return Contents.of(names, tuple(others.values()), strict=False) if models else self._own

@@ -104,15 +104,20 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     if (values["output_width"], values["output_height"]) == (width, height):
         resolved |= {"output_width": None, "output_height": None}
     request = ImageRequest.of(values | resolved)
-    if request.callback_url:
-        objection = schema.limits.callback_hosts.objection(CallbackUrl.parse(request.callback_url))
-        if objection:
-            raise CallbackRefused("This callback_url cannot be used; see 'fields'.", {"callback_url": [objection]})
+    require_allowed_callback(request, schema.limits)
     if objection := objection_to_result(request):
         fields = resizing_fields(request) or ["W", "H"]
         raise InvalidRequest("The images would be too large to be stored.", {name: [objection] for name in fields})
     request = replace(request, warnings=(*request.warnings, *grid_warnings(request)))
     return _affordable(request, schema.limits), image
+
+
+def require_allowed_callback(request: ImageRequest, limits: Limits) -> None:
+    """Raise CallbackRefused where the operator does not allow whom the request wants to be called."""
+    if request.callback_url:
+        objection = limits.callback_hosts.objection(CallbackUrl.parse(request.callback_url))
+        if objection:
+            raise CallbackRefused("This callback_url cannot be used; see 'fields'.", {"callback_url": [objection]})
 
 
 def _size(values: Mapping[str, Any], model: Model) -> tuple[int, int, tuple[str, ...]]:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
+from shared.catalogue.upscalers import LANCZOS
 from shared.request.sampling import SamplingParams
 
-Kind = Literal["generate", "img2img"]
+Kind = Literal["generate", "img2img", "upscale"]
 MAX_SEED = 2**32 - 1
 # what job records call them: version 0.1 wrote these names, and its workers can read what an API of this one writes
 _RECORD_KEYS = {"guidance_scale": "scale", "strength": "denoising_strength"}
@@ -20,9 +21,11 @@ class ImageRequest:
     `params` are what its images are drawn with, at their size before `post_upscale`, or before they are resized to
     `output_width` x `output_height` (both or none). `output_compression` is the quality of files that lose some, None
     for the usual one. `prompts` holds one prompt, or the lines of a prompt file. `seed` is a number even where the
-    client wanted a random one: it was drawn on acceptance, so that a task that runs twice gives the same image.
-    `input_pixels` are those of the input image, and `text_cost` is what the texts add to the job's cost, counted on
-    acceptance (see `shared.request.cost`). `warnings` are what the API already has to say about the request.
+    client wanted a random one: it was drawn on acceptance, so that a task that runs twice gives the same image. An
+    `upscale` draws nothing: `upscaler` makes its input image `factor` times as large, of `params` only the size of that
+    image counts, and the output size is that of the result. `input_pixels` are those of the input image, and
+    `text_cost` is what the texts add to the job's cost, counted on acceptance (see `shared.request.cost`). `warnings`
+    are what the API already has to say about the request.
     """
 
     kind: Kind
@@ -48,6 +51,8 @@ class ImageRequest:
     output_width: int | None = None
     output_height: int | None = None
     output_compression: int | None = None
+    upscaler: str = LANCZOS
+    factor: float = 1.0
     prompt_file: str | None = None
     callback_url: str | None = None
     input_pixels: int = 0

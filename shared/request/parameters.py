@@ -6,6 +6,7 @@ from typing import Any
 from shared.catalogue.families import FAMILY_FACTS
 from shared.request.model import ImageRequest
 from shared.request.schemas import SCHEMAS
+from shared.request.upscaling import UpscaleSchema
 from shared.variants import ANY
 
 # answers have always named these in this order; everything else comes behind them, in the order of the schema
@@ -38,7 +39,7 @@ def wire_parameters(
         "n_rows": request.grid_columns,
         "prompt_file": request.prompt_file or False,
     }
-    keys = SCHEMAS[request.kind].keys()
+    keys = UpscaleSchema.keys() if request.kind == "upscale" else SCHEMAS[request.kind].keys()
     parameters = {key: values[name] for name, key in keys.items() if name in values and key not in _NOT_TOLD}
     if request.prompt_file:
         parameters["prompts"] = list(request.prompts)
@@ -52,6 +53,8 @@ def image_parameters(
     """What one image was made with: enough to make it again, and nothing that differs between two equal ones."""
     parameters = wire_parameters(request, used, warnings)
     kept = {name: value for name, value in parameters.items() if name not in NOT_OF_AN_IMAGE}
+    if request.kind == "upscale":
+        return kept | {"output_width": request.output_width, "output_height": request.output_height}
     seed, noise_seed = request.seed_of(task, sample), request.noise_seed_of(task, sample)
     own = {"prompt": request.prompt_of_task(task), "seed": seed}
     return kept | own | {"noise_seed": None if noise_seed == seed else noise_seed}

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,7 +28,7 @@ from worker.engine.decoding import Decoder
 from worker.engine.decoding_beside import DecoderBeside
 from worker.engine.demand import Demand
 from worker.engine.failure import make_good, translated
-from worker.engine.inbox import Inbox
+from worker.engine.inbox import Aside, Inbox
 from worker.engine.measurement import BATCH_SIZES, Measurement
 from worker.engine.options import resolve
 from worker.engine.passes import Pass
@@ -42,6 +42,7 @@ from worker.models.cache import CheckpointCache
 from worker.observations import Observations
 from worker.samplers import plan_of
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -126,6 +127,16 @@ class Engine:
         self._inbox.put(ticket)
         return ticket
 
+    def run_aside(self, work: Callable[[], T]) -> T:
+        """What `work()` gives, called on the engine's thread between two passes; it must be short, for all wait for it.
+
+        Blocks the calling thread. Raises what it raises, as a ServiceError or a Signal, and WorkerStopping.
+        """
+        aside = Aside(work)
+        self._inbox.put_aside(aside)
+        done: T = aside.outcome.result()
+        return done
+
     def share_cores(self, workers: int) -> None:
         """Leave to each of so many workers, this one among them, an equal share of the cores from the next step on."""
         self._wanted_threads = self._settings.torch_threads or cores_for(workers, self._settings.worker_count)
@@ -200,6 +211,8 @@ class Engine:
         self._use_threads()
         if not self._active.running and (measurement := self._inbox.take_measurement()):
             self._measure(measurement)
+        if aside := self._inbox.take_aside():
+            self._do_aside(aside)
         self._inbox.end_cancelled()
         self._active.end_cancelled()
         self._admission.admit()
@@ -222,6 +235,13 @@ class Engine:
             log.info("computing with %d threads", threads)
             torch.set_num_threads(threads)  # per thread in OpenMP, so it is done on this one
             self._threads = threads
+
+    def _do_aside(self, aside: Aside) -> None:
+        try:
+            aside.outcome.set_result(aside.work())
+        except Exception as error:
+            aside.outcome.set_exception(translated(error))
+            make_good(error, self._device)
 
     def _measure(self, measurement: Measurement) -> None:
         request = measurement.request

@@ -1,13 +1,23 @@
-"""What other threads hand to the engine's thread: requests that wait to be let in, and measurements."""
+"""What other threads hand to the engine's thread: requests that wait to be let in, measurements, and other work."""
 
 import threading
 from collections import deque
-from concurrent.futures import InvalidStateError
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from typing import Any
 
 from shared.jobs.signals import Objection, WorkerFailed, WorkerStopping
 from worker.engine.measurement import Measurement
 from worker.engine.request import Ticket
+
+
+class Aside:
+    """A short piece of other work for the device, done between two passes; `outcome` is what it gives."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.outcome: Future[Any] = Future()
 
 
 class Inbox:
@@ -21,6 +31,7 @@ class Inbox:
         self._waiting: deque[Ticket] = deque()
         self._unended: set[Ticket] = set()
         self._measurements: deque[Measurement] = deque()
+        self._asides: deque[Aside] = deque()
         self._closed = False
 
     def put(self, ticket: Ticket) -> None:
@@ -42,6 +53,19 @@ class Inbox:
             self._measurements.append(measurement)
             self.changed.notify()
 
+    def put_aside(self, aside: "Aside") -> None:
+        """Let other work wait for the thread. Raises WorkerStopping when nobody does it any more."""
+        with self.changed:
+            if self._closed:
+                raise _stopping()
+            self._asides.append(aside)
+            self.changed.notify()
+
+    def take_aside(self) -> "Aside | None":
+        """The next piece of other work, if there is one."""
+        with self.changed:
+            return self._asides.popleft() if self._asides else None
+
     def close(self) -> None:
         """Take nothing in from now on."""
         with self.changed:
@@ -51,7 +75,7 @@ class Inbox:
     def wait(self, busy: bool) -> bool:
         """Wait until something is here, or not at all when `busy`; False once the inbox is closed."""
         with self.changed:
-            self.changed.wait_for(lambda: self._closed or busy or self._waiting or self._measurements)
+            self.changed.wait_for(lambda: self._closed or busy or self._waiting or self._measurements or self._asides)
             return not self._closed
 
     def waiting(self) -> list[Ticket]:
@@ -92,6 +116,8 @@ class Inbox:
             left = list(self._unended)
         for measurement in self._measurements:
             measurement.outcome.set_exception(_stopping())
+        for aside in self._asides:
+            aside.outcome.set_exception(_stopping())
         for ticket in left:
             error = _stopping()
             if failure is not None and ticket not in untouched:

@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC, SCHEDULES
+from shared.catalogue.upscalers import FILTERS, LANCZOS
 
 
 def infotext(parameters: Mapping[str, Any]) -> str:
@@ -59,6 +60,11 @@ def _output_size(parameters: Mapping[str, Any]) -> str | None:
     return f"{width}x{height}" if width and height else None
 
 
+def _upscaler(parameters: Mapping[str, Any]) -> str | None:
+    name = str(parameters.get("upscaler") or LANCZOS)
+    return FILTERS.get(name, name) if _output_size(parameters) else None
+
+
 _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Steps", _plain("ddim_steps")),
     ("Sampler", _sampler),
@@ -76,7 +82,7 @@ _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Noise multiplier", _plain("noise_multiplier")),
     ("Eta", _plain("ddim_eta")),
     ("Postprocess upscale to", _output_size),
-    ("Postprocess upscaler", lambda parameters: "Lanczos" if _output_size(parameters) else None),
+    ("Postprocess upscaler", _upscaler),
 )
 
 

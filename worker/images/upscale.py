@@ -2,7 +2,11 @@
 
 from PIL import Image
 
+from shared.catalogue.upscalers import LANCZOS, NEAREST
 
-def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image at `size` (width, height) in pixels, by a Lanczos filter; unchanged where it has that size."""
-    return image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+_FILTERS = {LANCZOS: Image.Resampling.LANCZOS, NEAREST: Image.Resampling.NEAREST}
+
+
+def resized(image: Image.Image, size: tuple[int, int], filter: str = LANCZOS) -> Image.Image:
+    """The image at `size` (width, height) in pixels, by one of our filters; unchanged where it has that size."""
+    return image if image.size == size else image.resize(size, _FILTERS[filter])

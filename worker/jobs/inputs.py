@@ -27,8 +27,10 @@ class InputImages:
         Raises what `ResultFiles.read` raises.
         """
         params = claim.request.params
-        if claim.request.kind != "img2img":
+        if claim.request.kind == "generate":
             return None
+        if claim.request.kind == "upscale":
+            return start_image(self._read(claim), params)  # of its only task, and large: it is not kept
         with self._lock:
             if known := self._kept.get(claim.job_id):
                 return known

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import redis
@@ -21,6 +21,7 @@ from shared.storage.results import ResultStore
 from worker.engine import Denoised, Ticket
 from worker.jobs.closing import Closing
 from worker.jobs.denoiser import Denoiser
+from worker.jobs.enlarging import Enlargement
 from worker.jobs.inputs import InputImages
 from worker.jobs.isolation import Isolation
 from worker.jobs.patience import Patience
@@ -28,6 +29,7 @@ from worker.jobs.progress import Reporter
 from worker.jobs.result_files import ResultFiles
 from worker.jobs.task_images import denoise_request, image_file
 from worker.observations import Observations
+from worker.upscalers.enlarger import Enlarger
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +48,15 @@ class TaskRunner:
         reporter: Reporter | None = None,
         observations: Observations | None = None,
         model_hash: Callable[[str], str] = lambda _model: "",
+        enlarger: Enlarger | None = None,
+        device: str = "cpu",
     ) -> None:
         """`served_elsewhere` tells whether another live worker has the model that a request asks for.
 
         `left_to_others`: which models, for requests of a variant, only other workers have. `reporter` tells of the
         progress of the tasks, once its thread runs. `observations` counts waits and what storing takes. `model_hash`
-        gives the short hash of a model, "" while it is not known.
+        gives the short hash of a model, "" while it is not known. `enlarger` is what enlarges images, on `device`; by
+        the filters alone unless given.
         """
         self._jobs = jobs
         self._served_elsewhere = served_elsewhere
@@ -66,8 +71,10 @@ class TaskRunner:
         self._reporter = reporter or Reporter(jobs)
         self._observations = observations or Observations()
         self._model_hash = model_hash
+        self._enlarger = enlarger or Enlarger()
+        self._device = device
         self._lock = threading.Lock()
-        self._tickets: dict[Claim, list[Ticket]] = {}
+        self._tickets: dict[Claim, list[Ticket | Enlargement]] = {}
 
     def renew(self) -> None:
         """Send a heartbeat for every task in progress, also while a model loads and no step is done."""
@@ -187,8 +194,16 @@ class TaskRunner:
 
     def _make(self, claim: Claim) -> bool:
         """Make and store the images of a task; True when it was the last task of the job."""
-        self._engine.fetch(claim.request.params.model, lambda percent: self._downloading(claim, percent))
-        finished = [self._with_hash(claim, image) for image in self._denoise(claim, self._inputs.of(claim))]
+        if claim.request.kind != "upscale":
+            self._engine.fetch(claim.request.params.model, lambda percent: self._downloading(claim, percent))
+        image = self._inputs.of(claim)
+        if claim.request.kind == "upscale":
+            assert image is not None  # noqa: S101 - no such job without one
+            return self._keep(claim, [self._enlarge(claim, image)])
+        return self._keep(claim, [self._with_hash(claim, made) for made in self._denoise(claim, image)])
+
+    def _keep(self, claim: Claim, finished: Sequence[Denoised]) -> bool:
+        """Store the images of a task, and mark it as done; as `_make`."""
         stored = []
         for sample, image in enumerate(finished):
             with self._observations.timed(STAGE, model=claim.request.params.model, stage="storing"):
@@ -208,18 +223,26 @@ class TaskRunner:
     def _denoise(self, claim: Claim, start: Image.Image | None) -> list[Denoised]:
         """The images of a task, drawn from `start` where there is one."""
         with self._reporter.follow(claim, lambda error: self._end(claim, error)) as progress:
-            tickets = self._tickets[claim]
+            tickets: list[Ticket] = []
             try:
                 for sample in range(claim.request.n_samples):
                     on_preview = progress.show if sample == 0 else None
                     request = denoise_request(claim.request, claim.task, sample, start)
                     on_step = progress.of_sample(sample)
                     tickets.append(self._engine.submit(request, on_step, on_preview, progress.wants_preview))
+                    self._tickets[claim].append(tickets[-1])
                 return [ticket.result() for ticket in tickets]
             except BaseException:
                 for ticket in tickets:
                     ticket.cancel()
                 raise
+
+    def _enlarge(self, claim: Claim, image: Image.Image) -> Denoised:
+        """The image of a job that draws nothing."""
+        with self._reporter.follow(claim, lambda error: self._end(claim, error)) as progress:
+            enlargement = Enlargement()
+            self._tickets[claim].append(enlargement)
+            return enlargement.run(self._enlarger, claim.request, image, self._device, progress.of_sample(0))
 
     def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
         request = claim.request

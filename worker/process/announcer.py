@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from shared.catalogue.models import FOUND, Catalogue
+from shared.catalogue.kinds import UPSCALER
+from shared.catalogue.models import FOUND, Catalogue, OtherFile
 from shared.jobs.inventory import Inventory
 from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.request.model import ImageRequest
@@ -11,6 +12,7 @@ from shared.variants import VARIANTS
 from worker.engine import Engine
 from worker.hardware.devices import Device
 from worker.observations import Observations
+from worker.upscalers.networks import why_none
 
 
 class Announcer:
@@ -51,7 +53,7 @@ class Announcer:
         inventory = Inventory(
             tuple(replace(model, why_not=missing.get(model.name, "")) for model in models),
             frozenset(model.name for model in models if model.source.startswith(FOUND)),
-            tuple(self._catalogue.others),
+            tuple(_usable(other) for other in self._catalogue.others),
         )
         if inventory != self._inventory:
             self._inventory = inventory
@@ -104,9 +106,24 @@ class Announcer:
 
         May raise `redis.RedisError`.
         """
+        others = (card for card in self._register.live() if card.name != self._name and card.serves(request.variant))
+        if request.kind == "upscale":
+            return any(self._can_enlarge(card, request.upscaler) for card in others)
         model = request.params.model
         if model not in self._engine.missing_models():
             # it should have worked here: the others would fail at it in the same way, and give it back
             return False
-        others = (card for card in self._register.live() if card.name != self._name and card.serves(request.variant))
         return any(model in card.available_models for card in others)
+
+    def _can_enlarge(self, card: WorkerCard, name: str) -> bool:
+        told = self._register.inventory(card)
+        return told is not None and any(
+            other.kind == UPSCALER and other.name == name and not other.unusable for other in told.others
+        )
+
+
+def _usable(other: OtherFile) -> OtherFile:
+    """The file, with the reason why this worker cannot use an upscaler, where it cannot."""
+    if other.kind != UPSCALER or other.unusable:
+        return other
+    return replace(other, unusable=why_none())

@@ -41,6 +41,7 @@ from worker.process.identity import worker_name
 from worker.process.model_watch import ModelWatch
 from worker.process.periodic import Periodic
 from worker.process.warm_up import compile_ahead, warm_up
+from worker.upscalers.enlarger import Enlarger
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,8 @@ class Worker:
             self._reporter,
             observations,
             self._model_hash,
+            Enlarger(self._catalogue, self._device.name, self._engine.run_aside),
+            self._device.name,
         )
         self._admission = Admission(
             self._jobs.backlog,

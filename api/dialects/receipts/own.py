@@ -15,7 +15,7 @@ _KEYS = {key for schema in SCHEMAS.values() for key in schema.keys().values()} -
 def read(text: ImageText) -> Told | None:
     """Nothing where the image is none of ours, or no PNG: then its infotext tells."""
     found = json_object(text.items.get(CHUNK))
-    if found is None:
+    if found is None or "factor" in found:  # that one was enlarged, and not drawn
         return None
     values = {key: value for key, value in found.items() if key in _KEYS and value is not None}
     return Told("personal_diffusion", values, from_image="denoising_strength" in values)

@@ -1,0 +1,89 @@
+"""`POST /upscale` and `GET /upscalers`."""
+
+import base64
+from dataclasses import replace
+
+import pytest
+
+from shared.catalogue.kinds import UPSCALER
+from shared.catalogue.models import OtherFile
+from shared.settings import DUMMY_API_KEY
+from tests.api.conftest import encoded_image
+
+NETWORK = OtherFile("4x-any", UPSCALER, "", "MODELS_DIR/ESRGAN/4x-any.pth", 5, "enlarges images and draws none")
+
+
+def sent(world, client=None, **fields):
+    image = base64.b64encode(encoded_image("png", size=(40, 20))).decode()
+    return (client or world.client).post("/upscale", json={"image": image, "api_key": DUMMY_API_KEY} | fields)
+
+
+@pytest.fixture
+def network(world, monkeypatch):
+    """Have a network among the models; `network(unusable="...")`: one that cannot be used."""
+
+    def have(**changes):
+        contents = world.services.catalogue.contents()
+        world.services.catalogue.replace(replace(contents, others=(replace(NETWORK, **changes),)))
+        monkeypatch.callback = lambda: world.services.catalogue.replace(contents)
+
+    yield have
+    getattr(monkeypatch, "callback", lambda: None)()
+
+
+def test_a_job_enlarges_an_image(world):
+    """Given an image and a factor, when sent, then it is a job of that size, whose parameters are told."""
+    world.play_worker(world.work)
+    answer = sent(world, factor=2.5, upscaler="Nearest", format="webp")
+    assert answer.status_code == 202, answer.text
+    told = world.client.get(answer.json["Location"], query_string={"result": "false"}).json
+    assert (told["Size"], told["Format"], told["active_model"]) == ([100, 50], "webp", "upscaler:nearest")
+    assert (told["Parameters"]["factor"], told["Parameters"]["upscaler"]) == (2.5, "nearest")
+    assert world.services.jobs.get(answer.json["task_id"]).request.input_pixels == 800
+
+
+def test_who_waits_gets_the_image(world):
+    """Given synchronous_request, when the job is done, then the answer is the image; with a key twice, the same job."""
+    world.play_worker(world.work)
+    client = world.another_client(sync_timeout_s=20.0)
+    answer = sent(world, client, synchronous_request=True)
+    assert (answer.status_code, answer.mimetype) == (200, "image/png")
+    headers = {"Idempotency-Key": "one", "X-API-Key": DUMMY_API_KEY}
+    body = {"image": base64.b64encode(encoded_image("png")).decode()}
+    ids = {world.client.post("/upscale", json=body, headers=headers).json["task_id"] for _ in range(2)}
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"image": None}, "image"), ({"image": "!"}, "image"), ({"factor": 0.5}, "factor"), ({"factor": 9}, "factor"),
+        ({"factor": "NaN"}, "factor"), ({"upscaler": "R-ESRGAN 4x+"}, "upscaler"), ({"upscaler": 5}, "upscaler"),
+        ({"prompt": "a cat"}, "prompt"), ({"format": "gif"}, "format"), ({"outdir": "../x"}, "outdir"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_named(world, assert_error, fields, named):
+    """Given fields that cannot be used, when sent, then 400 names each, and nothing is queued."""
+    assert list(assert_error(sent(world, **fields), 400, "invalid_request").fields) == [named]
+    assert world.tasks_waiting() == 0
+
+
+def test_too_large_a_result_is_refused(world, assert_error):
+    """Given what would be more than may be stored or may cost, when sent, then the factor is named."""
+    wide = base64.b64encode(encoded_image("png", size=(4000, 2000))).decode()
+    assert "factor" in assert_error(sent(world, image=wide, factor=8), 400).fields
+    assert "factor" in assert_error(sent(world, world.another_client(max_job_cost=1000)), 422, "too_costly").fields
+
+
+def test_networks_are_listed_with_why_they_cannot_be_used(world, network, assert_error):
+    """Given a file of a network, usable and not, then it is listed so, and a request for it is taken or told why."""
+    network()
+    listed = world.client.get("/upscalers").json
+    assert [each["name"] for each in listed["upscalers"]] == ["lanczos", "nearest", "4x-any"]
+    assert listed["upscalers"][2]["available"]
+    cheap, dear = (sent(world, upscaler=name).json["task_id"] for name in ("lanczos", "4X-ANY.pth"))
+    assert world.services.jobs.get(dear).request.upscaler == "4x-any"
+    assert world.services.jobs.get(cheap).request.upscaler == "lanczos"
+    network(unusable="needs the package spandrel")
+    assert "spandrel" in world.client.get("/upscalers").json["upscalers"][2]["why_not"]
+    assert "spandrel" in assert_error(sent(world, upscaler="4x-any"), 422, "model_unavailable").error

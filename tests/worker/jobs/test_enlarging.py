@@ -1,0 +1,81 @@
+"""A job that makes an image larger."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from shared.jobs.records import INPUT_NAME, State, TaskRef, input_folder
+from shared.jobs.store import JobStore
+from shared.storage.results import ResultStore
+from tests.worker.jobs.conftest import request_of
+from worker.jobs.progress import Reporter
+from worker.jobs.runner import TaskRunner
+from worker.upscalers.enlarger import Enlarger
+
+
+class Halting(Enlarger):
+    """Cancels the job at its first tile."""
+
+    def __init__(self, jobs: JobStore) -> None:
+        super().__init__()
+        self.jobs, self.runner = jobs, None
+
+    def enlarge(self, image: Any, size: Any, name: str, report: Any = None) -> Any:
+        report(0, 4)
+        self.jobs.cancel("job")
+        self.runner.watch()  # type: ignore[attr-defined]
+        report(1, 4)
+        raise AssertionError("a second tile was begun")
+
+
+@pytest.fixture
+def accept(jobs: JobStore, results: ResultStore) -> Any:
+    """Accept a job that enlarges an image of 40x20 pixels."""
+
+    def accept(**changes: Any) -> None:
+        out = io.BytesIO()
+        Image.new("RGB", (40, 20), "red").save(out, "PNG")
+        results.write(input_folder("job"), INPUT_NAME, out.getvalue())
+        values = {
+            "kind": "upscale", "model": "upscaler:nearest", "upscaler": "nearest", "factor": 3.0, "width": 40,
+            "height": 20, "output_width": 120, "output_height": 60, "prompts": ("",), "steps": 1, "seed": 0,
+            "guidance_scale": 1.0, "input_pixels": 800,
+        }  # fmt: skip
+        jobs.accept("job", request_of(**values | changes))
+
+    return accept
+
+
+def test_an_image_is_enlarged_and_told(jobs: JobStore, results: ResultStore, runner: TaskRunner, accept: Any) -> None:
+    """Given a job with an image, when a worker runs it, then the image is there at its size, with how it was made."""
+    accept()
+    assert runner.run(TaskRef("job", 0))
+    job = jobs.get("job")
+    assert (job.state, job.request.result_size) == (State.SUCCESS, (120, 60))
+    with Image.open(io.BytesIO(results.read(job.folder, job.images[0].name))) as image:
+        assert image.size == (120, 60)
+        told = json.loads(image.info["personal_diffusion"])
+        assert (told["upscaler"], told["factor"]) == ("nearest", 3.0)
+        assert "Postprocess upscaler: Nearest" in image.info["parameters"]
+
+
+def test_a_cancelled_job_ends_within_a_tile(jobs: JobStore, results: ResultStore, engine: Any, accept: Any) -> None:
+    """Given a job that is cancelled amid its tiles, when the worker notices, then no other tile is begun."""
+    accept()
+    halting = Halting(jobs)
+    halting.runner = TaskRunner(jobs, results, engine, reporter=Reporter(jobs), enlarger=halting)  # type: ignore[assignment]
+    assert halting.runner.run(TaskRef("job", 0))  # type: ignore[attr-defined]
+    assert jobs.get("job").state is State.REVOKED
+
+
+def test_an_upscaler_that_is_gone_fails_the_job(jobs: JobStore, runner: TaskRunner, accept: Any) -> None:
+    """Given a job for a file that the worker has not, when it runs, then it fails and says so."""
+    accept(upscaler="gone")
+    runner.run(TaskRef("job", 0))
+    job = jobs.get("job")
+    assert job.state is State.FAILURE
+    assert job.error
+    assert "gone" in job.error.message

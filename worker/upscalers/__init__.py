@@ -1,0 +1,1 @@
+"""Enlarging images by networks, in tiles."""
