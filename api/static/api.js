@@ -108,7 +108,6 @@ export async function loadCatalogue() {
     return {
         fields: { generate: fieldsOf(document, "/generate"), img2img: fieldsOf(document, "/img2img") },
         samplers: samplers.samplers,
-        defaultSampler: samplers.default,
         ...models,
     };
 }

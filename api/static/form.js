@@ -5,7 +5,7 @@ import { submit } from "./jobs.js";
 import { SizeField } from "./size.js";
 import { SourceField } from "./source.js";
 import { get, kept, notify, set, useStore } from "./store.js";
-import { bodyOf, kindOf, setValues } from "./values.js";
+import { bodyOf, kindOf, setValues, valueOf } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
 const ONE_COLUMN = "(max-width: 900px)";
@@ -89,7 +89,7 @@ function Notation() {
 
 function More({ fields }) {
     const open = useStore((state) => state.more);
-    const sampler = useStore((state) => state.values.sampler || state.catalogue.defaultSampler);
+    const sampler = useStore((state) => valueOf(state.values, fields, "sampler"));
     const { samplers } = get().catalogue;
     const usesEta = samplers.find((each) => each.name === sampler || each.aliases.includes(sampler))?.uses_eta;
     const shown = (name) => fields[name].title && !FIRST.includes(name) && (name !== "ddim_eta" || usesEta);

@@ -1,6 +1,7 @@
 // The request of an image as programs write it: curl, Python, JavaScript, to this API and to the OpenAI dialect.
 import { keyForExamples } from "./api.js";
 import { get, notify } from "./store.js";
+import { defaultOf } from "./values.js";
 import { html, useState } from "./vendor/preact-htm.js";
 
 const WAYS = {
@@ -40,7 +41,8 @@ export async function copy(text, said) {
 function bodyFor(parameters) {
     const kind = parameters.denoising_strength === undefined ? "generate" : "img2img";
     const fields = get().catalogue.fields[kind];
-    const differs = ([name, value]) => fields[name]?.title && value !== null && value !== fields[name].default;
+    const usual = (name) => defaultOf(fields, name, parameters.ckpt);
+    const differs = ([name, value]) => fields[name]?.title && value !== null && value !== usual(name);
     const { n_iter: _, ...body } = Object.fromEntries(Object.entries(parameters).filter(differs));
     return { url: `${location.origin}/${kind}`, fromImage: kind === "img2img", body: { prompt: "", ...body } };
 }

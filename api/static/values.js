@@ -11,9 +11,11 @@ export function restoreForm() {
 export function setValues(change) {
     const values = { ...get().values };
     const errors = { ...get().errors };
+    const fields = get().catalogue?.fields.img2img ?? {};
+    const ckpt = "ckpt" in change ? change.ckpt : values.ckpt;
     for (const [name, value] of Object.entries(change)) {
         delete errors[name];
-        if (value === undefined || value === null || value === "" || value === fieldOf(name)?.default)
+        if (value === undefined || value === null || value === "" || value === defaultOf(fields, name, ckpt))
             delete values[name];
         else values[name] = value;
     }
@@ -22,7 +24,14 @@ export function setValues(change) {
 }
 
 export const setValue = (name, value) => setValues({ [name]: value });
-export const valueOf = (values, fields, name) => values[name] ?? fields[name]?.default ?? null;
+export const valueOf = (values, fields, name) => values[name] ?? defaultOf(fields, name, values.ckpt);
+
+// The schema has the usual default; a model may be drawn with one of its own.
+export function defaultOf(fields, name, ckpt) {
+    const { catalogue } = get();
+    const model = catalogue && modelOf({ catalogue, values: { ckpt } });
+    return model?.defaults?.[name] ?? fields[name]?.default ?? null;
+}
 
 // The image to start from: its address as data, its size, its name. A large one is not kept over a reload.
 export function setSource(source) {
@@ -51,7 +60,6 @@ export async function sourceFrom(blob, name) {
 }
 
 export const kindOf = ({ source }) => (source ? "img2img" : "generate");
-const fieldOf = (name) => get().catalogue?.fields.img2img[name];
 
 // The body of a request for what the form says now; the key goes in a header.
 export function bodyOf({ values, source, catalogue }) {
