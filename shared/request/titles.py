@@ -8,8 +8,12 @@ TITLES: Mapping[str, str] = MappingProxyType({
     "negative_prompt": "Negative prompt",
     "model": "Model",
     "sampler": "Sampler",
+    "schedule": "Schedule",
     "steps": "Steps",
     "guidance_scale": "Guidance scale",
+    "guidance_rescale": "Guidance rescale",
+    "guidance_until": "Guidance for a share of the steps",
+    "clip_skip": "Skip layers of the text encoder",
     "eta": "Fresh noise in each step",
     "width": "Width",
     "height": "Height",
@@ -23,6 +27,7 @@ TITLES: Mapping[str, str] = MappingProxyType({
     "upscale": "Enlarge the input first",
     "post_upscale": "Enlarge the result",
     "format": "File format",
+    "output_compression": "Quality of the file",
     "skip_save": "Delete the images from the server when the result expires",
 })  # fmt: skip
 """By the name that the code has for the field."""
