@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import torch
 from PIL import Image
 
 from demo_model.release import WEIGHTS
+from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.samplers import SAMPLERS
+from shared.settings import Settings
 from tests.worker.xl_models import XL_INDEX
 from worker.engine import DenoiseRequest, Engine
 
@@ -282,3 +285,35 @@ def test_skipped_layers_are_those_of_the_stock_pipeline(
     encoded = {name: pipeline.encode_prompt(text, "cpu", 1, False, clip_skip=1)[0] for name, text in texts.items()}
     stock_image(pipeline, models_dir, wanted, None, prompt=None, negative_prompt=None, **encoded)
     assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_zero_terminal_snr_with_v_prediction_is_that_of_the_stock_pipeline(
+    family: str,
+    models_dir: Path,
+    settings: Settings,
+    request_for: Callable[..., DenoiseRequest],
+    latents: list[torch.Tensor],
+    tmp_path: Path,
+) -> None:
+    """Given a fine tune of each family with v-prediction and zero terminal SNR, when an image is made, then its latents
+    are those of the stock pipeline."""
+    folder = tmp_path / "ztsnr"
+    shutil.copytree(models_dir / f"tiny-{family}", folder)
+    file = folder / "scheduler" / "scheduler_config.json"
+    changes = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    model = Model("ztsnr", "ztsnr", (), "hub:nobody/ztsnr", family, ("v1-inference.yaml",), 64, 512)
+    engine = Engine(dataclasses.replace(settings, models_dir=tmp_path), Catalogue({"ztsnr": model}, "ztsnr"))
+    engine.start()
+    try:
+        pipeline = stock_pipeline(folder, json.loads((folder / "model_index.json").read_text()))
+        # those of Karras' kind begin at 4096 times the noise, where float32 alone rounds by more than the bound
+        wanted = request_for(
+            model="ztsnr", sampler="ddim", steps=5, guidance_rescale=0.7, noise_seed=SEED, step_seed=SEED
+        )
+        assert engine.submit(wanted, lambda *_: None).result(60).image
+        stock_image(pipeline, tmp_path, wanted, None, guidance_rescale=0.7)
+        assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
+    finally:
+        engine.stop()

@@ -315,3 +315,14 @@ def test_a_folder_that_lacks_its_index_says_so(world: World, tmp_path: Path) -> 
     )
     with pytest.raises(ModelUnavailable, match=r"MODELS_DIR/odd has no model_index.json, it lies one folder deeper"):
         cache.get("odd", FULL, ())
+
+
+def test_guidance_as_an_input_is_read(world: World) -> None:
+    """Given a UNet with the weight that reads the guidance scale, when loaded, then it takes it, and all else is the
+    same."""
+    width = world.expected.denoiser.config.block_out_channels[0]
+    told = torch.randn((width, 32), generator=torch.Generator().manual_seed(0))
+    loaded = world.read(world.weights | {f"{UNET}time_embed.cond_proj.weight": told}).denoiser
+    assert loaded.config.time_cond_proj_dim == 32
+    assert torch.equal(loaded.time_embedding.cond_proj.weight, told)
+    assert torch.equal(loaded.conv_in.weight, world.expected.denoiser.conv_in.weight)
