@@ -121,6 +121,32 @@ class ModelsAnswer(Schema):
     others = fields.List(fields.Nested(OtherFileAnswer))
 
 
+class LoraAnswer(Schema):
+    """One LoRA."""
+
+    name = fields.String()
+    aliases = fields.List(fields.String())
+    title = fields.String(metadata={"description": "What its makers call it, else its name."})
+    family = fields.String(allow_none=True, metadata={"description": "The family it changes; null: not known."})
+    base = fields.String(allow_none=True, metadata={"description": "What it was trained on, as its file says."})
+    trigger_words = fields.List(fields.String(), metadata={"description": "What calls for it in a prompt."})
+    tags = fields.List(fields.String(), metadata={"description": "The most frequent tags of its training."})
+    file = fields.String(metadata={"description": "Where it lies on the workers."})
+    bytes = fields.Integer()
+    hash = fields.String(
+        allow_none=True,
+        metadata={"description": "First ten digits of the SHA-256; null: not known."},
+    )
+    sha256 = fields.String(allow_none=True)
+    why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
+
+
+class LorasAnswer(Schema):
+    """What `loras` can name."""
+
+    loras = fields.List(fields.Nested(LoraAnswer))
+
+
 class RefreshAnswer(ModelsAnswer):
     """The models after the workers have looked for new files."""
 

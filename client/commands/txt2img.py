@@ -12,9 +12,9 @@ from client.errors import Interrupted, LocalError
 from client.journal import Journal
 from client.keys import own_folder
 from client.server import server_options, with_client
-from shared.request.model import MAX_SEED
 from shared.request.options import NORMALISED, schema_options
 from shared.request.sample_folder import SampleFolder
+from shared.request.seeds import MAX_SEED
 from shared.text_files import NotUtf8, lines_of, read_text_file
 
 _OWN = ("prompt", "outdir", "prompt_file", "init_img")

@@ -14,7 +14,7 @@ from shared.catalogue.recognition import FileFacts
 
 log = logging.getLogger(__name__)
 
-_VERSION = 3
+_VERSION = 5
 """Counted up when the rules of recognition change: what older ones found out is forgotten."""
 FILE_NAME = "files.json"
 
@@ -132,5 +132,5 @@ def _written(known: _Known) -> Mapping[str, Any]:
 
 
 def _known(entry: Mapping[str, Any]) -> _Known:
-    facts = entry["facts"] | {"lacks": tuple(entry["facts"].get("lacks", ()))}
+    facts = entry["facts"] | {name: tuple(entry["facts"].get(name, ())) for name in ("lacks", "trigger_words", "tags")}
     return _Known(Stamp(*entry["stamp"]), FileFacts(**facts), str(entry["sha256"]))

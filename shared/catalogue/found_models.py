@@ -33,6 +33,7 @@ def contents_of(entries: Mapping[str, Model], found: Sequence[FoundModel], model
     taken = {DEFAULT_ALIAS, *Contents.of(models).names}
     claimed = {claim.path for claim in claims.values() if claim}
     others = []
+    taken_by_others: dict[str, set[str]] = {}
     for each in found:
         if each.path in claimed:
             continue
@@ -41,13 +42,32 @@ def contents_of(entries: Mapping[str, Model], found: Sequence[FoundModel], model
             taken |= {model.name, *model.aliases}
             models[model.name] = model
         else:
-            others.append(
-                OtherFile(
-                    each.name, each.facts.kind, each.facts.family, each.shown, each.size_bytes, each.facts.sentence,
-                    each.path, each.facts.channels, each.facts.refusal,
-                )
-            )  # fmt: skip
+            others.append(_other(each, taken_by_others.setdefault(each.facts.kind, set())))
     return Contents.of(models, tuple(others))
+
+
+def _other(found: FoundModel, taken: set[str]) -> OtherFile:
+    """A file of another kind, under names that no earlier one of its kind has."""
+    name, *aliases = _names(found, taken)
+    taken |= {name, *aliases}
+    facts = found.facts
+    return OtherFile(
+        name,
+        facts.kind,
+        facts.family,
+        found.shown,
+        found.size_bytes,
+        facts.sentence,
+        path=found.path,
+        channels=facts.channels,
+        unusable=facts.refusal,
+        aliases=tuple(aliases),
+        sha256=found.sha256,
+        title=facts.title,
+        base=facts.base,
+        trigger_words=facts.trigger_words,
+        tags=facts.tags,
+    )
 
 
 def _claimed(entry: Model, found: Sequence[FoundModel], models_dir: Path) -> FoundModel | None:

@@ -60,7 +60,8 @@ RULES: Sequence[Rule] = (
     _family("sd2", r"^cond_stage_model\.model\.", _FIRST),
     _family("sd1", r"^cond_stage_model\.transformer\.", _FIRST),
     # changes to other models: some carry names of the models that they change
-    Rule(LORA, "", (r"^(lora_|lycoris_)|\.(lora_|hada_|lokr_|oft_blocks)|lora_[AB]\b|\.dora_scale",),
+    Rule(LORA, "",
+         (r"^(lora_|lycoris_)|\.(lora_|hada_|lokr_|oft_blocks)|lora_[AB]\b|[._]lora\.(down|up)\.|\.dora_scale",),
          "is a LoRA, a change to another model"),
     Rule(CONTROLNET, "", (r"^control_model\.|^controlnet_|^input_hint_block|^zero_convs\.",), "is a ControlNet"),
     Rule(CONTROLNET, "", (r"^adapter\.body\.|^body\.\d+\.block1\.",), "is a T2I-Adapter"),

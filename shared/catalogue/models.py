@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from shared.catalogue.distilled import DISTILLATIONS, NOT_DISTILLED, Defaults, defaults_of
@@ -139,9 +140,11 @@ def _is_model(path: Path) -> bool:
 class OtherFile:
     """A file of weights that is no model to ask for by `ckpt`: a LoRA, a VAE, an upscaler and so on.
 
-    `sentence` says what it is, after its name. `path` is where it lies, None on another machine. `channels` are those
-    of the latents that a VAE decodes, 0 for other files and without a decoder. `unusable` says why it cannot be read,
-    after its name.
+    `name` and `aliases` are its own among the files of its kind, and `sentence` says what it is, after its name.
+    `path` is where it lies, None on another machine, and `sha256` "" until it is known. `channels` are those of the
+    latents that a VAE decodes, 0 for other files and without a decoder. `unusable` says why it cannot be read, after
+    its name. Of a LoRA `base` is what it was trained on, as it says itself, `trigger_words` call for it in a prompt,
+    and `tags` are the most frequent words of its training.
     """
 
     name: str
@@ -153,6 +156,17 @@ class OtherFile:
     path: Path | None = None
     channels: int = 0
     unusable: str = ""
+    aliases: tuple[str, ...] = ()
+    sha256: str = ""
+    title: str = ""
+    base: str = ""
+    trigger_words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    @property
+    def short_hash(self) -> str:
+        """What the A1111 web UI calls the file's hash; "" until it is known."""
+        return self.sha256[:SHORT_HASH]
 
 
 @dataclass(frozen=True)
@@ -177,6 +191,16 @@ class Contents:
                 if name:
                     names.setdefault(name, model.name)
         return cls(models, names, others)
+
+    @cached_property
+    def others_by_name(self) -> Mapping[tuple[str, str], OtherFile]:
+        """The other files by kind and name; what several are called means the first, and a name goes before a hash."""
+        names = [(name, other) for other in self.others for name in (other.name, *other.aliases, other.shown)]
+        hashes = [(name, other) for other in self.others if other.sha256 for name in (other.short_hash, other.sha256)]
+        found: dict[tuple[str, str], OtherFile] = {}
+        for name, other in (*names, *hashes):
+            found.setdefault((other.kind, name), other)
+        return found
 
 
 class Catalogue:
@@ -217,6 +241,10 @@ class Catalogue:
         contents = self.contents()
         canonical = contents.names.get(self.default_name if name == DEFAULT_ALIAS else name)
         return contents.models[canonical] if canonical else None
+
+    def find_other(self, kind: str, name: str) -> OtherFile | None:
+        """The other file of that kind, by name, alias or hash, or None."""
+        return self.contents().others_by_name.get((kind, name))
 
     def choices(self) -> list[str]:
         """Every name a request may use."""

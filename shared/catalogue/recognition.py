@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from shared.catalogue.adapter_facts import FAMILY_OF_WIDTH, lora_family, told_of
 from shared.catalogue.distilled import distillation_named, steps_named
 from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.kinds import (
@@ -14,6 +15,7 @@ from shared.catalogue.kinds import (
     EMBEDDING,
     FAMILY_NAMES,
     FIRST,
+    LORA,
     OTHER,
     TINY_VAE,
     VAE,
@@ -33,8 +35,6 @@ _DECODERS = (
 GUIDANCE = ".cond_proj.weight"
 """How the name of the weight ends by which a UNet takes the guidance scale."""
 _YAML_BYTES = 64 * 1024
-# widths of the text that a denoiser, a LoRA or an embedding is made for
-_FAMILY_OF_WIDTH: Mapping[int, str] = {768: "sd1", 1024: "sd2", 1280: "sdxl-refiner", 2048: "sdxl"}
 _MODELSPEC: Mapping[str, str] = {
     "stable-diffusion-v1": "sd1", "stable-diffusion-v2": "sd2", "stable-diffusion-xl-v1-refiner": "sdxl-refiner",
     "stable-diffusion-xl": "sdxl", "stable-diffusion-v3": "sd3", "flux": "flux",
@@ -54,8 +54,8 @@ class FileFacts:
     the denoiser's input, or of the latents that a VAE decodes, 0 where there is neither. `lacks` names the parts that
     a whole checkpoint has. `dtype` is that of most of its weights. `distilled` is how the model was made to draw in few
     steps, `steps` in how many, where it says so, and `told_guidance` whether it takes the guidance scale as an input.
-    `native_size` is pixels a side, 0 where the file does not say. `refusal`: why it cannot be read at all, after its
-    name.
+    `native_size` is pixels a side, 0 where the file does not say. `base`, `trigger_words` and `tags` are what a LoRA
+    says of itself (see `shared.catalogue.adapter_facts`). `refusal`: why it cannot be read at all, after its name.
     """
 
     kind: str = OTHER
@@ -71,6 +71,9 @@ class FileFacts:
     told_guidance: bool = False
     native_size: int = 0
     title: str = ""
+    base: str = ""
+    trigger_words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
     refusal: str = ""
 
 
@@ -87,10 +90,17 @@ def recognise(header: Header, beside: str = "") -> FileFacts:
         native_size=_native_size(metadata),
     )
     if rule is None:
-        family = _FAMILY_OF_WIDTH.get(_lone_vector(tensors), "")
+        family = FAMILY_OF_WIDTH.get(_lone_vector(tensors), "")
         said = "is a textual inversion embedding"
         return replace(known, kind=EMBEDDING, family=family, sentence=said) if family else known
     family = _told_by_unet(rule.family, tensors) or _family(rule.kind, tensors, metadata)
+    if rule.kind == LORA:
+        told = told_of(metadata)
+        family = lora_family(tensors) or family or told.family
+        return replace(
+            known, kind=LORA, family=family, sentence=rule.sentence, base=told.base, trigger_words=told.trigger_words,
+            tags=told.tags,
+        )  # fmt: skip
     if rule.kind not in (CHECKPOINT, DENOISER):
         channels = _decoded_channels(tensors) if rule.kind in (VAE, TINY_VAE) else 0
         return replace(known, kind=rule.kind, family=family, sentence=rule.sentence, channels=channels)
@@ -167,10 +177,10 @@ def _family(kind: str, tensors: Mapping[str, StoredTensor], metadata: Mapping[st
             return family
     if kind == EMBEDDING:
         widths = [tensor.shape[-1] for tensor in tensors.values() if tensor.shape]
-        return "sdxl" if "clip_g" in tensors else _FAMILY_OF_WIDTH.get(max(widths, default=0), "")
+        return "sdxl" if "clip_g" in tensors else FAMILY_OF_WIDTH.get(max(widths, default=0), "")
     for name, tensor in tensors.items():
         if re.search(r"attn2[._]to_k\b.*(weight|lora_down|lora_A)", name) and len(tensor.shape) >= 2:
-            if found := _FAMILY_OF_WIDTH.get(tensor.shape[1]):
+            if found := FAMILY_OF_WIDTH.get(tensor.shape[1]):
                 return found
             break
     return _told_by_unet("sd1", tensors) if kind == DENOISER else ""

@@ -21,8 +21,9 @@ from shared.catalogue.tensors import (
 
 MOST_HEADER_BYTES = 8 * 1024 * 1024
 _LENGTH_BYTES = 8
-# some files have long texts about their training
+# some files have long texts about their training, of which one tells what to write into a prompt
 _MOST_TEXT = 1000
+_LONG_TEXTS = ("ss_tag_frequency",)
 _DTYPES: Mapping[str, str] = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
@@ -84,4 +85,8 @@ def _tensor(entry: Any, first: int, data_bytes: int) -> StoredTensor:
 
 
 def _texts(metadata: Mapping[Any, Any]) -> dict[str, str]:
-    return {str(key): value for key, value in metadata.items() if isinstance(value, str) and len(value) <= _MOST_TEXT}
+    return {
+        str(key): value
+        for key, value in metadata.items()
+        if isinstance(value, str) and (len(value) <= _MOST_TEXT or key in _LONG_TEXTS)
+    }

@@ -12,8 +12,8 @@ from shared.catalogue.models import Model, OtherFile
 _DIGITS = 16
 # of a worker's own machine, of no use to others
 _NOT_TOLD = ("path", "donors", "source")
-_DEFAULTS = {field.name: field.default for field in fields(OtherFile)}
 _LISTS = ("aliases", "configs", "files")
+_LISTS_OF_OTHERS = ("aliases", "trigger_words", "tags")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Inventory:
         content = {
             "models": [_written(model) for model in self.models],
             "found": sorted(self.found),
-            "others": [_written_file(other) for other in self.others],
+            "others": [_written(other) for other in self.others],
         }
         return json.dumps(content, separators=(",", ":"))
 
@@ -59,27 +59,28 @@ class Inventory:
         return cls(
             tuple(_model(entry) for entry in content["models"]),
             frozenset(content["found"]),
-            tuple(OtherFile(**_known(OtherFile, entry)) for entry in content["others"]),
+            tuple(_other(entry) for entry in content["others"]),
         )
 
 
-def _written(model: Model) -> dict[str, Any]:
+def _written(file: Model | OtherFile) -> dict[str, Any]:
     """Its fields that are told, without those that have their default."""
     values = {}
-    for field in fields(Model):
-        value = getattr(model, field.name)
+    for field in fields(file):
+        value = getattr(file, field.name)
         if field.name not in _NOT_TOLD and value != field.default:
             values[field.name] = value
     return values
 
 
-def _written_file(file: OtherFile) -> dict[str, Any]:
-    return {name: value for name, value in vars(file).items() if name not in _NOT_TOLD and value != _DEFAULTS[name]}
-
-
 def _model(entry: Mapping[str, Any]) -> Model:
     lists = {name: tuple(entry[name]) for name in _LISTS if name in entry}
     return Model(**_known(Model, entry) | lists | {"source": ""})
+
+
+def _other(entry: Mapping[str, Any]) -> OtherFile:
+    lists = {name: tuple(entry[name]) for name in _LISTS_OF_OTHERS if name in entry}
+    return OtherFile(**_known(OtherFile, entry) | lists)
 
 
 def _known(kind: Any, entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from marshmallow.validate import Length, Range
 
 from shared.callback_hosts import CallbackUrl
 from shared.request.input_image import DecodeImage, InputImage, decode_image, decode_input_image
-from shared.request.model import MAX_SEED
 from shared.request.prompt_file import PromptFile, read_prompt_file
+from shared.request.seeds import MAX_SEED
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_\- ][A-Za-z0-9._\- ]*")

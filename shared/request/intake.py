@@ -2,7 +2,7 @@
 
 import difflib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,13 @@ from shared.catalogue.models import Model
 from shared.catalogue.samplers import canonical_name
 from shared.catalogue.schedules import canonical_schedule
 from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, TooCostly
+from shared.request.adapters import resolve_loras
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.input_image import InputImage
-from shared.request.model import MAX_SEED, ImageRequest
+from shared.request.model import ImageRequest
 from shared.request.prompt_file import PromptFile
 from shared.request.schemas import FORMATS, GenerateSchema, Limits, choose_model
+from shared.request.seeds import MAX_SEED
 from shared.request.sizes import (
     grid_warnings,
     native_size,
@@ -83,6 +85,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "model": model.name,
         "family": model.family,
         "config": values["config"] or model.configs[0],
+        "loras": resolve_loras(values["loras"], schema.limits.catalogue, model)[0],
         "variant": values["variant"] or ANY,
         "prompts": prompts,
         "width": width,
@@ -216,6 +219,16 @@ def _prompts(values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...
     return prompt_file.prompts, warnings
 
 
+def _sentences(texts: Any, place: str = "") -> Iterator[str]:
+    """marshmallow's messages of one field; each about a part of it begins with that part, as in `[1].weight: ...`."""
+    if isinstance(texts, Mapping):
+        for part, inner in texts.items():
+            yield from _sentences(inner, f"{place}[{part}]" if isinstance(part, int) else f"{place}.{part}")
+        return
+    for text in texts if isinstance(texts, list) else [texts]:
+        yield f"{place.removeprefix('.')}: {text}" if place else str(text)
+
+
 def _field_errors(wrong: ValidationError, schema: Schema, model: object = None) -> dict[str, list[str]]:
     """marshmallow's messages as field -> sentences, with a hint for what looks like a misspelling.
 
@@ -225,7 +238,7 @@ def _field_errors(wrong: ValidationError, schema: Schema, model: object = None) 
     found: dict[str, list[str]] = {}
     hints = _MOST_HINTS
     for name, texts in wrong.messages_dict.items():
-        sentences = [str(text) for text in texts] if isinstance(texts, list) else [str(texts)]
+        sentences = list(_sentences(texts))
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=1) if hints and len(str(name)) <= 50 else []
             hints -= bool(hints)

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
 from shared.catalogue.upscalers import LANCZOS
 from shared.request.sampling import SamplingParams
+from shared.request.seeds import MAX_SEED
 
 Kind = Literal["generate", "img2img", "upscale"]
-MAX_SEED = 2**32 - 1
 # what job records call them: version 0.1 wrote these names, and its workers can read what an API of this one writes
 _RECORD_KEYS = {"guidance_scale": "scale", "strength": "denoising_strength"}
 
@@ -107,7 +107,7 @@ class ImageRequest:
         values = vars(self) | vars(self.params)
         del values["params"]
         record = {_RECORD_KEYS.get(name, name): value for name, value in values.items()}
-        return json.dumps(record, ensure_ascii=False, sort_keys=True)
+        return json.dumps(record, ensure_ascii=False, sort_keys=True, default=asdict)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -1,6 +1,7 @@
 """What a job was made with, under the names of the wire: for `Parameters` in answers and for the images' metadata."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from shared.catalogue.families import FAMILY_FACTS
@@ -40,11 +41,18 @@ def wire_parameters(
         "prompt_file": request.prompt_file or False,
     }
     keys = UpscaleSchema.keys() if request.kind == "upscale" else SCHEMAS[request.kind].keys()
-    parameters = {key: values[name] for name, key in keys.items() if name in values and key not in _NOT_TOLD}
+    parameters = {key: _plain(values[name]) for name, key in keys.items() if name in values and key not in _NOT_TOLD}
     if request.prompt_file:
         parameters["prompts"] = list(request.prompts)
     parameters = dict(sorted(parameters.items(), key=lambda item: _PLACE.get(item[0], len(_PLACE))))
     return parameters | dict(used or {}) | {"warnings": list(dict.fromkeys((*request.warnings, *warnings)))}
+
+
+def _plain(value: Any) -> Any:
+    """With mappings in the place of objects, as JSON has them."""
+    if isinstance(value, tuple) and any(map(is_dataclass, value)):
+        return [_plain(each) for each in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def image_parameters(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from shared.catalogue.schedules import AUTOMATIC
+from shared.request.adapters import Lora, read_loras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +18,9 @@ class SamplingParams:
     noise in each step of the samplers that know it. `schedule` is one that the sampler can, or `automatic`. `strength`
     (0 < x <= 1) is the share of the steps that runs on an input image, and `noise_multiplier` scales the noise that is
     added to it. `original_size`, `target_size` (height and width, None for those of the image) and
-    `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `device`, `precision`, `unet_bs` and
-    `turbo` are requested options, None where nothing is requested. A default is what changes nothing, because it also
-    stands for a parameter that is newer than the record that is read.
+    `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `loras` are added to the model. `device`,
+    `precision`, `unet_bs` and `turbo` are requested options, None where nothing is requested. A default is what
+    changes nothing, because it also stands for a parameter that is newer than the record that is read.
     """
 
     model: str
@@ -39,6 +40,7 @@ class SamplingParams:
     original_size: tuple[int, int] | None = None
     crops_coords_top_left: tuple[int, int] = (0, 0)
     target_size: tuple[int, int] | None = None
+    loras: tuple[Lora, ...] = ()
     device: str | None = None
     precision: str | None = None
     unet_bs: int | None = None
@@ -50,4 +52,4 @@ class SamplingParams:
         given: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         # JSON knows no tuples
         given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-        return cls(**given)
+        return cls(**given | {"loras": read_loras(given.get("loras", ()))})

@@ -18,6 +18,7 @@ from shared.catalogue.distilled import USUAL
 from shared.catalogue.models import DEFAULT_ALIAS, MOST_SCALE, MOST_STEPS, Catalogue, Model
 from shared.catalogue.samplers import SAMPLERS, canonical_name, wire_names
 from shared.catalogue.schedules import canonical_schedule, schedule_names
+from shared.request.adapters import AdaptersSchema, resolve_loras, sound
 from shared.request.defaults import with_defaults
 from shared.request.fields import (
     Base64Image,
@@ -33,7 +34,8 @@ from shared.request.fields import (
     WholePair,
 )
 from shared.request.input_image import DecodeImage, decode_image
-from shared.request.model import MAX_SEED, Kind
+from shared.request.model import Kind
+from shared.request.seeds import MAX_SEED
 from shared.request.sizes import MIN_SIZE
 from shared.request.titles import TITLES
 from shared.variants import REQUEST_TYPES
@@ -69,10 +71,8 @@ def _about(description: str) -> dict[str, str]:
     return {"description": description}
 
 
-class GenerateSchema(Schema):
-    """Text to image. Only `prompt` is required."""
-
-    kind: Kind = "generate"
+class CommonSchema(Schema):
+    """What every request has. The fields of a concern of its own are in a schema beside this one."""
 
     variant = Text(
         data_key="type", load_default=None, allow_none=True, validate=OneOf(REQUEST_TYPES),
@@ -309,6 +309,8 @@ class GenerateSchema(Schema):
         config = data.get("config")
         if model and config is not None and not model.accepts_config(config):
             problems["config"] = [f"Does not fit model '{model.name}'; use {' or '.join(model.configs)}, or null."]
+        if (loras := sound(data.get("loras", ()))) and (about := resolve_loras(loras, self.limits.catalogue, model)[1]):
+            problems["loras"] = list(about)
         if problems:
             raise ValidationError(problems)
 
@@ -351,6 +353,12 @@ class GenerateSchema(Schema):
     def _has_a_prompt(self, data: Mapping[str, Any], original: Mapping[str, Any], **_: Any) -> None:
         if "prompt_file" in data and data["prompt_file"] is None and original.get("prompt") is None:
             raise ValidationError("Missing data for required field.", "prompt")
+
+
+class GenerateSchema(AdaptersSchema, CommonSchema):  # the fields of the last base come first
+    """Text to image. Only `prompt` is required."""
+
+    kind: Kind = "generate"
 
 
 class Img2ImgSchema(GenerateSchema):

@@ -6,6 +6,7 @@ from types import MappingProxyType
 TITLES: Mapping[str, str] = MappingProxyType({
     "prompt": "Prompt",
     "negative_prompt": "Negative prompt",
+    "loras": "LoRAs",
     "model": "Model",
     "sampler": "Sampler",
     "schedule": "Schedule",

@@ -96,6 +96,36 @@ def test_the_models_of_live_workers_can_be_asked_for_by_any_name(world, assert_e
     assert said.fields["ckpt"] == ["'nice' is a LoRA, a change to another model; ask for a model, see GET /models."]
 
 
+def test_loras_are_listed_and_asked_for(world, assert_error):
+    """Given a worker with LoRAs, when they are listed, then each says what its file says or why it cannot be used; one
+    of another family is refused by name before it is queued."""
+    sketch = OtherFile(
+        "sketch", "lora", "sd1", "MODELS_DIR/Lora/sketch.safetensors", 7, "is a LoRA", aliases=("Lora/sketch",),
+        sha256=HASH, title="Sketches", base="v1-5", trigger_words=("inksk",), tags=("ink", "paper"),
+    )  # fmt: skip
+    flux = replace(sketch, name="flux", shown="flux", aliases=(), family="flux", sha256="")
+    large = replace(sketch, name="large", shown="large", aliases=(), family="sdxl", sha256="")
+    vae = replace(sketch, name="a vae", shown="a vae", aliases=(), kind="vae", sha256="")
+    mine = told("my model", shown="MODELS_DIR/my model.safetensors")
+    client = live(world, Inventory((mine,), frozenset({"my model"}), (sketch, flux, large, vae)))
+
+    loras = {lora["name"]: lora for lora in client.get("/loras").json["loras"]}
+
+    assert loras["sketch"] == {
+        "name": "sketch", "aliases": ["Lora/sketch"], "title": "Sketches", "family": "sd1", "base": "v1-5",
+        "trigger_words": ["inksk"], "tags": ["ink", "paper"], "file": sketch.shown, "bytes": 7, "hash": HASH[:10],
+        "sha256": HASH, "why_not": None,
+    }  # fmt: skip
+    assert loras["flux"]["why_not"] == "'flux' cannot be used: it is a LoRA for Flux, which is not drawn here."
+    assert "a vae" not in loras
+    assert world.post(client=client, ckpt="my model", loras=[{"name": "Lora/sketch"}]).status_code == 202
+    said = assert_error(world.post(client=client, ckpt="my model", loras=[{"name": "large"}]), 400, "invalid_request")
+    assert said.fields["loras"] == [
+        "'large' is a LoRA for Stable Diffusion XL, and the model 'my model' is Stable Diffusion 1.x: leave one of them"
+        " out."
+    ]
+
+
 def test_of_many_models_only_those_like_the_name_are_shown(world, assert_error):
     """Given 500 models, when an unknown one is asked for, then the error is short and has what is like it."""
     many = tuple(told(f"model {number}") for number in range(500))

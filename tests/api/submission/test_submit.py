@@ -15,7 +15,7 @@ from shared.errors import ServiceUnavailable
 from shared.jobs.records import State, TaskRef
 from shared.jobs.workers import WorkerCard
 from shared.redis.clock import RedisClock
-from shared.request.model import MAX_SEED
+from shared.request.seeds import MAX_SEED
 from shared.settings import SettingsError
 
 

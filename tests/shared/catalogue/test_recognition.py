@@ -1,5 +1,7 @@
 """What a file is, told by its header alone."""
 
+import json
+
 import pytest
 
 from shared.catalogue.recognition import objection, recognise, yaml_beside
@@ -153,3 +155,41 @@ def test_which_latents_a_vae_decodes_is_known_from_its_header(tensors, channels)
         recognise(Header({name: StoredTensor("float16", shape) for name, shape in tensors.items()})).channels
         == channels
     )
+
+
+KOHYA_TAGS = {"folder a": {"1girl": 3, "sketch": 9}, "folder b": {"sketch": 2, "ink": 4}}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "family"),
+    [
+        ({"lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (4, 768)}, {}, "sdxl"),
+        ({"lora_unet_input_blocks_4_1_transformer_blocks_1_attn1_to_q.lora_down.weight": (4, 640)}, {}, "sdxl"),
+        ({"lora_te_text_model_encoder_layers_20_mlp_fc1.lora_down.weight": (4, 1024)}, {}, "sd2"),
+        ({"lora_unet_x_attn2_to_v.hada_w1_b": (4, 768)}, {}, "sd1"),
+        ({"unet.x.attn2.processor.to_k_lora.down.weight": (4, 1024)}, {}, "sd2"),
+        ({"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": (4, 3072)}, {}, "flux"),
+        ({"lora_unet_x.lora_up.weight": (4, 1)}, {"ss_base_model_version": "sdxl_base_v1-0"}, "sdxl"),
+        ({"lora_unet_x.lora_up.weight": (4, 1)}, {"modelspec.architecture": "stable-diffusion-v1/lora"}, "sd1"),
+        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 2048)}, {"ss_base_model_version": "sd_v1"}, "sdxl"),
+    ],
+)
+def test_the_family_of_a_lora_comes_from_shapes_and_names_before_metadata(tmp_path, tensors, metadata, family):
+    """Given a LoRA of any program, when its header is read, then the family that it changes is known."""
+    facts = facts_of(tmp_path, tensors, metadata=metadata)
+
+    assert (facts.kind, facts.family) == ("lora", family)
+
+
+def test_a_lora_tells_what_calls_for_it(tmp_path):
+    """Given what a training wrote into a file, when its header is read, then base, trigger words and the most frequent
+    tags of all its folders are known, however long that text is."""
+    metadata = {
+        "ss_sd_model_name": "v1-5-pruned.safetensors", "modelspec.trigger_phrase": "inksk, line art",
+        "ss_tag_frequency": json.dumps(KOHYA_TAGS | {"many": {f"tag {number}": 1 for number in range(500)}}),
+    }  # fmt: skip
+    facts = facts_of(tmp_path, small_files.LORA, metadata=metadata)
+
+    assert (facts.base, facts.trigger_words) == ("v1-5-pruned.safetensors", ("inksk", "line art"))
+    assert facts.tags[:3] == ("sketch", "ink", "1girl")
+    assert len(facts.tags) == 20

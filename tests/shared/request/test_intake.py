@@ -14,8 +14,9 @@ from shared.catalogue.schedules import SCHEDULES
 from shared.errors import InvalidRequest, TooCostly
 from shared.request.cost import task_cost
 from shared.request.intake import load_request
-from shared.request.model import MAX_SEED, ImageRequest
+from shared.request.model import ImageRequest
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.seeds import MAX_SEED
 
 NAN, INFINITY, HUGE = math.nan, math.inf, 10**400
 

@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from shared.request.model import MAX_SEED, ImageRequest
+from shared.request.model import ImageRequest
 from shared.request.parameters import wire_parameters
 from shared.request.sampling import SamplingParams
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
+from shared.request.seeds import MAX_SEED
 
 
 def test_a_request_survives_json(generate, img2img, real_body):

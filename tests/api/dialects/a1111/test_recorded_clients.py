@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from shared.jobs.records import State
-from shared.request.model import MAX_SEED
+from shared.request.seeds import MAX_SEED
 from tests.api.dialects.a1111.conftest import BASIC
 from tests.api.dialects.a1111.recorded import RECORDED
 

@@ -1,0 +1,94 @@
+"""What the header of a LoRA tells: the family that it changes, and what its makers say of it."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.catalogue.tensors import StoredTensor
+
+FAMILY_OF_WIDTH: Mapping[int, str] = {768: "sd1", 1024: "sd2", 1280: "sdxl-refiner", 2048: "sdxl"}
+"""By the width of the text that a denoiser, a LoRA or an embedding is made for."""
+_MOST_TAGS, _LONGEST_TEXT = 20, 200
+# what only LoRAs of that family have among the names of their tensors
+_FAMILY_MARKS: Sequence[tuple[str, str]] = (
+    (r"\bsingle_(transformer_)?blocks[._]|double_blocks[._]\d", "flux"),
+    (r"joint_blocks[._]\d", "sd3"),
+    (r"(^|[._])blocks[._]\d+[._](cross_attn|self_attn)[._]", "wan"),
+    # 2.x has one block in each attention, and a text encoder of 23 layers
+    (r"^lora_te[12]_|^text_encoder_2\.|transformer_blocks[._][1-9]", "sdxl"),
+    (r"^(lora_te_|text_encoder\.).*layers[._](1[2-9]|2\d)[._]", "sd2"),
+)
+# how the names of what was trained on begin, in lower case without what is neither letter nor digit
+_FAMILY_OF_BASE: Sequence[tuple[str, str]] = (
+    ("sdxl", "sdxl"), ("stablediffusionxlv1refiner", "sdxl-refiner"), ("stablediffusionxl", "sdxl"), ("sdv1", "sd1"),
+    ("sd1", "sd1"), ("stablediffusionv1", "sd1"), ("sdv2", "sd2"), ("sd2", "sd2"), ("stablediffusionv2", "sd2"),
+    ("sd3", "sd3"), ("stablediffusionv3", "sd3"), ("flux", "flux"), ("wan", "wan"), ("pony", "sdxl"),
+    ("illustrious", "sdxl"),
+)  # fmt: skip
+_INPUTS = re.compile(
+    r"attn2[._](processor\.)?to_[kv](\b|_).*(lora_down\.weight|lora_A\b.*weight|lora\.down\.weight|hada_w1_b|diff)$"
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a file says of itself: `family` is "" where it does not say, `tags` come with the most frequent first."""
+
+    family: str = ""
+    base: str = ""
+    trigger_words: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+def lora_family(tensors: Mapping[str, StoredTensor]) -> str:
+    """The family by the names and shapes of the tensors; "" where they do not tell."""
+    for name, tensor in tensors.items():
+        if len(tensor.shape) >= 2 and _INPUTS.search(name) and (found := FAMILY_OF_WIDTH.get(tensor.shape[1])):
+            return found
+    names = "\n".join(tensors)
+    return next((family for mark, family in _FAMILY_MARKS if re.search(mark, names, re.MULTILINE)), "")
+
+
+def told_of(metadata: Mapping[str, str]) -> Told:
+    """As kohya's scripts (`ss_*`) and the model specification (`modelspec.*`) write it."""
+    architecture = metadata.get("modelspec.architecture", "").partition("/")[0]
+    version, trained_on = metadata.get("ss_base_model_version", ""), metadata.get("ss_sd_model_name", "")
+    families = (_family(said) for said in (architecture, version, trained_on))
+    phrases = metadata.get("modelspec.trigger_phrase", "") or metadata.get("modelspec.trigger_word", "")
+    return Told(
+        next((family for family in families if family), ""),
+        _short(trained_on or version or architecture),
+        tuple(dict.fromkeys(filter(None, (_short(word) for word in phrases.split(","))))),
+        _tags(metadata),
+    )
+
+
+def _family(said: str) -> str:
+    word = re.sub(r"[^a-z0-9]", "", said.lower())
+    return next((family for begin, family in _FAMILY_OF_BASE if word.startswith(begin)), "")
+
+
+def _tags(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Those of all folders of the training; else the specification's."""
+    counts = Counter[str]()
+    try:
+        folders: Any = json.loads(metadata.get("ss_tag_frequency", "{}"))
+        for tags in folders.values():
+            for tag, count in tags.items():
+                if isinstance(count, int) and (shown := _short(tag)):
+                    counts[shown] += count
+    except (ValueError, AttributeError, RecursionError):
+        counts.clear()
+    if not counts:
+        words = (_short(word) for word in metadata.get("modelspec.tags", "").split(","))
+        return tuple(dict.fromkeys(filter(None, words)))[:_MOST_TAGS]
+    return tuple(tag for tag, _ in counts.most_common(_MOST_TAGS))
+
+
+def _short(text: str) -> str:
+    """As text that any terminal and JSON can hold."""
+    shown = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(letter for letter in shown if letter.isprintable()).strip()[:_LONGEST_TEXT]

@@ -1,0 +1,122 @@
+"""What a request adds to its model: LoRAs by name, each with its weights."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, fields, post_load
+from marshmallow.validate import Length, Range
+
+from shared.catalogue.families import FAMILY_FACTS
+from shared.catalogue.kinds import FAMILY_NAMES, LORA
+from shared.catalogue.models import Catalogue, Model, OtherFile
+from shared.request.fields import Number, Text
+
+MOST_LORAS = 8
+_LARGEST_WEIGHT = 10
+_LONGEST_NAME, _NEAR = 200, 5
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA by name: `weight` times its change of the denoiser, `text_weight` times that of the text encoders."""
+
+    name: str
+    weight: float = 1.0
+    text_weight: float = 1.0
+
+
+class LoraSchema(Schema):
+    """One LoRA; see GET /loras."""
+
+    name = Text(required=True, validate=Length(1, _LONGEST_NAME), metadata={"description": "Its name; see GET /loras."})
+    weight = Number(
+        load_default=1.0, allow_none=True, validate=Range(-_LARGEST_WEIGHT, _LARGEST_WEIGHT),
+        metadata={"description": "How strong it is; 0 is off, 1 as it was trained, below 0 the contrary."},
+    )  # fmt: skip
+    text_weight = Number(
+        load_default=None, allow_none=True, validate=Range(-_LARGEST_WEIGHT, _LARGEST_WEIGHT),
+        metadata={"description": "How strong its change of the text encoders is; null: as weight."},
+    )  # fmt: skip
+
+    @post_load
+    def _made(self, data: Mapping[str, Any], **_: Any) -> Lora:
+        weight = 1.0 if data["weight"] is None else data["weight"]
+        return Lora(data["name"], weight, weight if data["text_weight"] is None else data["text_weight"])
+
+
+class AdaptersSchema(Schema):
+    """The fields of what is added to a model."""
+
+    loras = fields.List(
+        fields.Nested(LoraSchema), load_default=(), validate=Length(max=MOST_LORAS),
+        metadata={
+            "description": (
+                f'LoRAs to draw with, at most {MOST_LORAS}, as in `[{{"name": "sketch", "weight": 0.8}}]`; see GET '
+                "/loras. Weights are from -10 to 10; `text_weight` is that of the text encoders, where it differs."
+            )
+        },
+    )  # fmt: skip
+
+
+def read_loras(stored: Iterable[Any]) -> tuple[Lora, ...]:
+    """Those of a job record, or as they are; what is newer than this code is left out."""
+    return tuple(
+        each if isinstance(each, Lora) else Lora(**{name: each[name] for name in vars(Lora("")) if name in each})
+        for each in stored
+    )
+
+
+def sound(loaded: Iterable[Any]) -> list[Lora]:
+    """What the schema could read of them."""
+    return [each for each in loaded if isinstance(each, Lora)]
+
+
+def resolve_loras(
+    loras: Sequence[Lora], catalogue: Catalogue, model: Model | None
+) -> tuple[tuple[Lora, ...], Sequence[str]]:
+    """The LoRAs under the names that the catalogue has for them, and what keeps them from being used, in sentences.
+
+    Those of another family than `model`'s are among the latter.
+    """
+    found, problems = list[Lora](), list[str]()
+    for lora in loras:
+        file = catalogue.find_other(LORA, lora.name)
+        problem = _unknown(lora.name, catalogue) if file is None else _objection(file, model)
+        if file is not None and problem is None and file.name in (each.name for each in found):
+            problem = f"'{file.name}' is named twice; name it once, with the sum of the weights."
+        if problem:
+            problems.append(problem)
+        elif file is not None:
+            found.append(Lora(file.name, lora.weight, lora.text_weight))
+    return tuple(found), problems
+
+
+def _unknown(name: str, catalogue: Catalogue) -> str:
+    names = [other.name for other in catalogue.others if other.kind == LORA]
+    if not names:
+        return f"No LoRA is called '{name}'; no worker here has any."
+    alike = [each for each in names if each.lower() == name.lower()]
+    alike += difflib.get_close_matches(name, names, n=_NEAR, cutoff=0.5)
+    near = f"like it are: {', '.join(dict.fromkeys(alike))}" if alike else "GET /loras lists all"
+    return f"No LoRA is called '{name}'; {near}."
+
+
+def why_not(file: OtherFile) -> str | None:
+    """What keeps a LoRA from being used with any model, as a sentence; None when nothing does."""
+    if file.unusable:
+        return f"'{file.name}' cannot be used: {file.shown} {file.unusable}."
+    if file.family and file.family not in FAMILY_FACTS:
+        its = FAMILY_NAMES.get(file.family, file.family)
+        return f"'{file.name}' cannot be used: it is a LoRA for {its}, which is not drawn here."
+    return None
+
+
+def _objection(file: OtherFile, model: Model | None) -> str | None:
+    if sentence := why_not(file):
+        return sentence
+    if model is None or not file.family or file.family == model.family:
+        return None
+    its, ours = (FAMILY_NAMES.get(family, family) for family in (file.family, model.family))
+    return f"'{file.name}' is a LoRA for {its}, and the model '{model.name}' is {ours}: leave one of them out."

@@ -1,0 +1,3 @@
+"""Which seeds there are."""
+
+MAX_SEED = 2**32 - 1

@@ -1,0 +1,96 @@
+"""LoRAs in a request: found by any of their names, within bounds, and refused with what to do instead."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from shared.catalogue.models import Contents, OtherFile
+from shared.errors import InvalidRequest
+from shared.request.adapters import Lora
+from shared.request.model import ImageRequest
+from shared.request.parameters import wire_parameters
+
+HASH = "0123456789abcdef" * 4
+
+
+def lora(name, family="sd1", **more):
+    return OtherFile(name, "lora", family, f"MODELS_DIR/Lora/{name}.safetensors", 7, "is a LoRA", **more)
+
+
+@pytest.fixture
+def limits(limits):
+    contents = limits.catalogue.contents()
+    others = (
+        lora("sketch", aliases=("Lora/sketch", "sketch.safetensors"), sha256=HASH), lora("Night"), lora("night"),
+        lora("unknown family", family=""), lora("big", family="sdxl"), lora("flux thing", family="flux"),
+        lora("cut", unusable="is cut short: fetch it again"), replace(lora("a vae"), kind="vae"),
+    )  # fmt: skip
+    limits.catalogue.replace(Contents.of(contents.models, others))
+    return limits
+
+
+@pytest.mark.parametrize("name", ["sketch", "Lora/sketch", "sketch.safetensors", HASH, HASH[:10]])
+def test_a_lora_is_found_by_any_of_its_names(generate, name):
+    """Given a file's name, place or hash, when a request names it so, then the request has it under its own name."""
+    request = generate(loras=[{"name": name, "weight": 0.8}])
+
+    assert request.params.loras == (Lora("sketch", 0.8, 0.8),)
+    assert wire_parameters(request)["loras"] == [{"name": "sketch", "weight": 0.8, "text_weight": 0.8}]
+
+
+def test_names_that_differ_by_case_are_two(generate):
+    """Given two files whose names differ by case, when both are named, then each is itself."""
+    request = generate(loras=[{"name": "Night"}, {"name": "night", "weight": -0.5, "text_weight": 0}])
+
+    assert request.params.loras == (Lora("Night", 1.0, 1.0), Lora("night", -0.5, 0.0))
+
+
+def test_a_request_with_loras_survives_json(generate):
+    """Given LoRAs, when the record is written and read, also one of a newer version, then they are the same."""
+    request = generate(loras=[{"name": "sketch", "weight": 0.3}, {"name": "unknown family"}])
+    newer = json.loads(request.to_json())
+    newer["loras"][0]["from"] = 0.5
+
+    assert ImageRequest.from_json(request.to_json()) == request
+    assert ImageRequest.from_json(json.dumps(newer)) == request
+    assert hash(request.params.loras)
+
+
+@pytest.mark.parametrize(
+    ("loras", "sentence"),
+    [
+        ([{"name": "skech"}], "No LoRA is called 'skech'; like it are: sketch."),
+        ([{"name": "NIGHT"}], "No LoRA is called 'NIGHT'; like it are: Night, night."),
+        ([{"name": "../../etc/passwd"}], "No LoRA is called '../../etc/passwd'; GET /loras lists all."),
+        ([{"name": "a vae"}], "No LoRA is called 'a vae'; GET /loras lists all."),
+        ([{"name": "big"}], "'big' is a LoRA for Stable Diffusion XL, and the model 'demo' is Stable Diffusion 1.x: "
+         "leave one of them out."),
+        ([{"name": "flux thing"}], "'flux thing' cannot be used: it is a LoRA for Flux, which is not drawn here."),
+        ([{"name": "cut"}], "'cut' cannot be used: MODELS_DIR/Lora/cut.safetensors is cut short: fetch it again."),
+        ([{"name": "sketch"}, {"name": HASH}],
+         "'sketch' is named twice; name it once, with the sum of the weights."),
+        ([{"name": "sketch", "weight": 1e9}], "[0].weight: Must be greater than or equal to -10 and less than or equal"
+         " to 10."),
+        ([{"name": "night"}, {"name": "sketch", "weight": float("nan")}], "[1].weight: Must be a finite number."),
+        ([{"name": "sketch", "text_weight": "much"}], "[0].text_weight: Must be a number."),
+        ([{"weight": 1}], "[0].name: Missing data for required field."),
+        ([{"name": "sketch", "wight": 1}], "[0].wight: Unknown field."),
+        ([{"name": "night"}] * 9, "Longer than maximum length 8."),
+        (["sketch"], "[0]._schema: Invalid input type."),
+        ("sketch", "Not a valid list."),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused_by_name(generate, loras, sentence):
+    """Given a LoRA that is not here, of another family, cut or out of bounds, when it is asked for, then the field says
+    which, and what to do."""
+    with pytest.raises(InvalidRequest) as refused:
+        generate(loras=loras)
+
+    assert refused.value.fields == {"loras": [sentence]}
+
+
+def test_none_is_no_lora(generate):
+    """Given null or an empty list, when the request is read, then nothing is added to the model."""
+    assert generate(loras=None).params.loras == ()
+    assert generate(loras=[]).params.loras == ()
