@@ -65,6 +65,10 @@ class Client:
         body = body_of("img2img", {"prompt": prompt, "init_img": image_text(image)} | parameters)
         return self.submit("/img2img", body, idempotency_key)
 
+    def upscale(self, image: ImageSource, *, idempotency_key: str | None = None, **parameters: Any) -> "Job":
+        """Queue an image to be made larger; `parameters` are `factor`, `upscaler`, and how it is delivered."""
+        return self.submit("/upscale", {"image": image_text(image)} | parameters, idempotency_key)
+
     def submit(self, path: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> "Job":
         """Queue a body as it is, at `/generate` or `/img2img`."""
         # the answer of a client that waits would be the image; this one asks for it

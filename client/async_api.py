@@ -53,6 +53,10 @@ class AsyncClient:
         body = body_of("img2img", {"prompt": prompt, "init_img": image_text(image)} | parameters)
         return await self.submit("/img2img", body, idempotency_key)
 
+    async def upscale(self, image: ImageSource, *, idempotency_key: str | None = None, **parameters: Any) -> "AsyncJob":
+        """Queue an image to be made larger; see `Client.upscale`."""
+        return await self.submit("/upscale", {"image": image_text(image)} | parameters, idempotency_key)
+
     async def submit(self, path: str, body: Mapping[str, Any], idempotency_key: str | None = None) -> "AsyncJob":
         """Queue a body as it is, at `/generate` or `/img2img`."""
         body = dict(body) | {"synchronous_request": False, "return_base64": False}

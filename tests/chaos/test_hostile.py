@@ -110,6 +110,23 @@ def test_hostile_images_are_read_or_refused(service: Service) -> None:
     assert most_memory_mb(service) < MEMORY_LIMIT_MB
 
 
+def test_hostile_images_are_enlarged_or_refused(service: Service) -> None:
+    """Given the same images, when they are to be enlarged, then each is, or is refused by the name of its field or for
+    what it would cost, and the API's memory stays within what its container has."""
+    jobs = {}
+    for image in hostile.images(MOST_PIXELS):
+        body = {"image": base64.b64encode(image.data).decode(), "factor": 1.5, "skip_save": True, "return_base64": True}
+        answer = service.post("/upscale", body)
+        if image.good:
+            assert answer.status_code == 202, (image.name, answer.text[:300])
+            jobs[image.name] = answer.json()["task_id"]
+        else:
+            assert (answer.status_code, list(answer.json()["fields"])) == (400, ["image"]), image.name
+    for name, job_id in jobs.items():
+        assert service.wait(job_id).json()["State"] == "SUCCESS", name
+    assert most_memory_mb(service) < MEMORY_LIMIT_MB
+
+
 def _mutated(service: Service, count: int) -> Counter[int]:
     """Answers to valid files of which some bytes are others, are gone, or stand twice."""
     whole = [image.data for image in hostile.images(10_000) if image.good and len(image.data) < 50_000]

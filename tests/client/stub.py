@@ -116,7 +116,11 @@ class Stub:
 
     def posts(self) -> list[dict[str, Any]]:
         """The bodies of all submissions, in order."""
-        return [body for method, path, _, body in self.seen if method == "POST" and path in ("/generate", "/img2img")]
+        return [
+            body
+            for method, path, _, body in self.seen
+            if method == "POST" and path in ("/generate", "/img2img", "/upscale")
+        ]
 
     def _serve(self, handler: BaseHTTPRequestHandler, method: str) -> None:
         length = int(handler.headers.get("Content-Length") or 0)
@@ -143,7 +147,7 @@ class Stub:
 
     def _answer(self, handler: BaseHTTPRequestHandler, method: str, path: str, body: Any) -> Reply:
         _, head, *rest = path.split("/")
-        if method == "POST" and head in ("generate", "img2img"):
+        if method == "POST" and head in ("generate", "img2img", "upscale"):
             return self._accept(handler, path, body)
         if head == "metadata":
             return _json(self.metadata)
@@ -157,7 +161,7 @@ class Stub:
         if job is None:
             return Reply.error(404, "not_found", "There is no such job.")
         if head == "images":
-            return Reply(200, png("blue", prompt=job.body["prompt"], name=rest[1]), "image/png")
+            return Reply(200, png("blue", prompt=job.body.get("prompt", ""), name=rest[1]), "image/png")
         if head == "cancel":
             job.cancelled = True
         if head == "events":
@@ -195,7 +199,7 @@ class Stub:
             answer["Images"] = [self.link or f"/images/{job.id}/{name}" for name in names]
             grid = job.body.get("skip_grid") is False
             answer["Grid_image"] = f"/images/{job.id}/grid.png" if grid else None
-            answer["Parameters"] = {"prompt": job.body["prompt"], "warnings": []}
+            answer["Parameters"] = {"prompt": job.body.get("prompt", ""), "warnings": []}
         return answer
 
 

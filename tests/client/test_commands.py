@@ -303,6 +303,16 @@ def test_an_image_of_another_program_is_drawn_again(run: Run, stub: Stub) -> Non
     assert {"prompt": "a cat", "seed": 3}.items() <= stub.posts()[0].items()
 
 
+def test_an_image_is_made_larger(run: Run, stub: Stub) -> None:
+    """Given an image, a factor and an upscaler, when enlarged, then these are asked for, and the file is written."""
+    Path("small.png").write_bytes(png())
+    done = run("upscale", "small.png", "--factor", "2.5", "--upscaler", "4x-any", "-o", "large.webp")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "large.webp\n", "")
+    (body,) = stub.posts()
+    assert {"factor": 2.5, "upscaler": "4x-any", "format": "webp"}.items() <= body.items()
+    assert body["image"]
+
+
 def test_the_flags_of_compvis_fill_its_folders(run: Run, stub: Stub) -> None:
     """Given the flags of txt2img.py, when run twice, then samples and grids are numbered on, and nothing is lost."""
     flags = (

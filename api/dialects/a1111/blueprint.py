@@ -8,7 +8,7 @@ from flask_smorest import Blueprint
 
 from api.dialects.a1111 import bodies
 from api.dialects.a1111.drawing import Drawing
-from api.dialects.a1111.extras import batch_images, single_image
+from api.dialects.a1111.extras import batch_images, images_by_network, listed_images, network_of, single_image
 from api.dialects.a1111.lists import LISTINGS, WITHOUT_EFFECT, Listing
 from api.dialects.a1111.options import options_of, set_options
 from api.dialects.a1111.png_info import png_info
@@ -26,6 +26,7 @@ from api.dialects.a1111.schemas import (
 )
 from api.document import IDEMPOTENCY_KEY, KEY
 from api.services import Services
+from shared.errors import ServiceError
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
 PREFIX = "/sdapi/v1"
@@ -52,8 +53,8 @@ def a1111_blueprint(services: Services) -> Blueprint:
         answers = ends(*READING_ENDS) | {"200": inline_answer(schema)}
         return blp.doc(security=KEY, responses=answers, **more)
 
-    def sends(body: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
-        answers = ends(*SENDING_ENDS) | {"200": inline_answer(schema)}
+    def sends(body: Mapping[str, Any], schema: Mapping[str, Any], *more: type[ServiceError]) -> Any:
+        answers = ends(*dict.fromkeys((*SENDING_ENDS, *more))) | {"200": inline_answer(schema)}
         return blp.doc(security=KEY, requestBody=body, responses=answers)
 
     def with_body(act: Callable[[Services, Mapping[str, Any]], Any]) -> Response:
@@ -61,6 +62,20 @@ def a1111_blueprint(services: Services) -> Blueprint:
         with services.door.enter(request, body_needed=True) as caller:
             services.rate.check(caller.owner)
             return jsonify(act(services, caller.body))
+
+    def enlarge(
+        resize: Callable[[Services, Mapping[str, Any]], Any],
+        images_in: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        answer: Callable[[str, list[str]], Any],
+    ) -> Response:
+        """What `resize` makes of the body by a filter; by a network its images are jobs, which are waited for."""
+        with services.door.enter(request, body_needed=True) as caller:
+            services.rate.check(caller.owner)
+            network = network_of(services, caller.body)
+            if network is None:
+                return jsonify(resize(services, caller.body))
+            wait = images_by_network(services, request, caller, network, images_in(caller.body))
+        return jsonify(answer(f"<p>Resized with {network}.</p>", wait()))
 
     def by_owner(act: Callable[[Services, str], Any]) -> Response:
         with services.door.enter(request) as caller:
@@ -118,16 +133,24 @@ def a1111_blueprint(services: Services) -> Blueprint:
         return with_body(png_info)
 
     @blp.route("/extra-single-image", methods=["POST"])
-    @sends(bodies.ONE_IMAGE, OBJECT)
+    @sends(bodies.ONE_IMAGE, OBJECT, *DRAWING_ENDS)
     def resize_one() -> Response:
         """Resize an image (A1111)."""
-        return with_body(single_image)
+        return enlarge(
+            single_image,
+            lambda body: {"image": body.get("image")},
+            lambda told, images: {"html_info": told, "image": images[0]},
+        )
 
     @blp.route("/extra-batch-images", methods=["POST"])
-    @sends(bodies.MANY_IMAGES, OBJECT)
+    @sends(bodies.MANY_IMAGES, OBJECT, *DRAWING_ENDS)
     def resize_many() -> Response:
         """Resize images (A1111)."""
-        return with_body(batch_images)
+        return enlarge(
+            batch_images,
+            lambda body: listed_images(services, body),
+            lambda told, images: {"html_info": told, "images": images},
+        )
 
     def list_view(listing: Listing) -> Callable[[], Response]:
         def view() -> Response:

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from api.dialects.a1111.extras import UPSCALERS
 from api.document import EXAMPLE_IMAGE
 
 _NUMBER, _WHOLE, _TEXT, _FLAG = ({"type": kind} for kind in ("number", "integer", "string", "boolean"))
 _IMAGE = {"type": "string", "description": "An image as base64 or as a data: URL."}
-_UPSCALER = {"type": "string", "enum": [*UPSCALERS], "nullable": True}
+_UPSCALER = {"type": "string", "nullable": True, "description": "A name of GET /sdapi/v1/upscalers."}
 _SETTINGS = {
     "type": "object",
     "description": "For this request alone.",

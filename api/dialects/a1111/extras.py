@@ -1,13 +1,23 @@
 """A1111's extras: images that are made larger or smaller, and nothing is drawn."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
+from flask import Request
+
+from api.http.auth import Caller
 from api.services import Services
-from shared.errors import InvalidRequest
+from api.submission.submit import renamed, submit
+from api.submission.waiting import wait_for_end
+from shared.catalogue.upscalers import find_upscaler
+from shared.errors import InvalidRequest, JobCancelled, ServiceError, StillWorking
+from shared.jobs.records import State
+from shared.jobs.status import status_link
 from shared.request.input_image import InputImage, image_bytes
 from shared.request.resizing import Filter, Resizing
+from shared.request.upscaling import UpscaleSchema, load_upscale
 
 UPSCALERS: Mapping[str, Filter | None] = {"None": None, "Lanczos": "lanczos", "Nearest": "nearest"}
 """A1111's names of the ways to resize; None leaves an image as it is."""
@@ -29,18 +39,79 @@ def batch_images(services: Services, body: Mapping[str, Any]) -> dict[str, Any]:
     Raises likewise.
     """
     resizing = _resizing(body)
+    left, images = services.settings.max_input_pixels, []
+    for field, text in listed_images(services, body).items():
+        image = _resized(services, field, text, resizing, left)
+        left -= image.width * image.height
+        images.append(base64.b64encode(image.png).decode())
+    return {"html_info": _told(resizing), "images": images}
+
+
+def network_of(services: Services, body: Mapping[str, Any]) -> str | None:
+    """The network that the body asks for by `upscaler_1`, by its name; None for a filter. Raises InvalidRequest."""
+    name = body.get("upscaler_1")
+    if not isinstance(name, str) or name.casefold() in {each.casefold() for each in UPSCALERS}:
+        return None
+    upscaler = find_upscaler(services.catalogue, name)
+    if upscaler is None or upscaler.file is None:
+        return None
+    _resizing({**body, "upscaler_1": "Lanczos"})  # all else has to be in order
+    if body.get("resize_mode", _BY_FACTOR) != _BY_FACTOR:
+        raise _invalid("resize_mode", "Must be 0 with this upscaler: it enlarges by a factor.")
+    return upscaler.name
+
+
+def images_by_network(
+    services: Services, http_request: Request, caller: Caller, name: str, texts: Mapping[str, Any]
+) -> Callable[[], list[str]]:
+    """Queue a job for each of the images in `texts`, by the names of their fields; gives what waits for them.
+
+    That gives the images as base64; it is to be called when the body is not held any more, and raises what the jobs
+    ended with, and StillWorking. Raises TooManyWaiting, and what reading and submitting a job raise.
+    """
+    factor = _number(caller.body, "upscaling_resize", _DEFAULT_FACTOR)
+    schema, held, jobs = UpscaleSchema(services.limits), ExitStack(), []
+    try:
+        held.enter_context(services.waiting_places.take())
+        for field, text in texts.items():
+            asked = {"image": text, "upscaler": name, "factor": factor, "skip_save": True}
+            try:
+                wanted, image = load_upscale(schema, asked)
+                jobs.append(submit(services, wanted, image, caller.owner)[0])
+            except ServiceError as error:
+                theirs = {"image": field, "factor": "upscaling_resize", "upscaler": "upscaler_1"}
+                raise renamed(error, theirs) from None
+    except BaseException:
+        held.close()
+        for job_id in jobs:
+            services.jobs.cancel(job_id)
+        raise
+
+    def wait() -> list[str]:
+        with held:
+            return [_image_of(services, job_id, http_request) for job_id in jobs]
+
+    return wait
+
+
+def _image_of(services: Services, job_id: str, http_request: Request) -> str:
+    job = wait_for_end(services, job_id, http_request=http_request)
+    if job is None:
+        raise StillWorking(f"The job has not ended yet and goes on. Ask for it at {status_link(job_id)}.")
+    if job.state is not State.SUCCESS:
+        raise job.error or JobCancelled("The job was interrupted before the image was finished.")
+    return base64.b64encode(services.results.read(job.folder, job.images[0].name)).decode()
+
+
+def listed_images(services: Services, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The images of `imageList`, by the names of their fields. Raises InvalidRequest."""
     listed = body.get("imageList")
     if not isinstance(listed, list) or not all(isinstance(each, Mapping) for each in listed) or not listed:
         raise _invalid("imageList", "Must be a list of objects with an image as base64 text in data.")
     most = services.settings.max_images_per_job
     if len(listed) > most:
         raise _invalid("imageList", f"Has {len(listed)} images; at most {most} may be sent at once.")
-    left, images = services.settings.max_input_pixels, []
-    for number, each in enumerate(listed):
-        image = _resized(services, f"imageList.{number}.data", each.get("data"), resizing, left)
-        left -= image.width * image.height
-        images.append(base64.b64encode(image.png).decode())
-    return {"html_info": _told(resizing), "images": images}
+    return {f"imageList.{number}.data": each.get("data") for number, each in enumerate(listed)}
 
 
 def _resizing(body: Mapping[str, Any]) -> Resizing:

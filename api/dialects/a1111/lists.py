@@ -10,6 +10,7 @@ from api.dialects.a1111.names import checkpoint_entry
 from api.dialects.samplers import sampler_list, scheduler_list
 from api.services import Services
 from shared.catalogue.models import Model
+from shared.catalogue.upscalers import upscalers_of
 
 _OBJECT = {"type": "object"}
 _OBJECTS = {"type": "array", "items": _OBJECT}
@@ -35,7 +36,7 @@ LISTINGS: Sequence[Listing] = (
     ),
     Listing("samplers", "The samplers (A1111).", lambda _: sampler_list(), _OBJECTS),
     Listing("schedulers", "The samplers' schedules (A1111).", lambda _: scheduler_list(), _OBJECTS),
-    Listing("upscalers", "How images can be enlarged (A1111).", lambda _: _upscalers(), _OBJECTS),
+    Listing("upscalers", "How images can be enlarged (A1111).", lambda services: _upscalers(services), _OBJECTS),
     Listing("embeddings", "Embeddings: none are here (A1111).", lambda _: {"loaded": {}, "skipped": {}}, _OBJECT),
     Listing("scripts", "Scripts: none are here (A1111).", lambda _: {"txt2img": [], "img2img": []}, _OBJECT),
     Listing("cmd-flags", "Flags of the program: none (A1111).", lambda _: {}, _OBJECT),
@@ -72,9 +73,15 @@ def _models(services: Services) -> list[dict[str, Any]]:
     return [checkpoint_entry(model) for model in available_models(services)]
 
 
-def _upscalers() -> list[dict[str, Any]]:
+def _upscalers(services: Services) -> list[dict[str, Any]]:
+    """The filters, and the networks that can be used."""
+    networks = [each for each in upscalers_of(services.catalogue) if each.file and not each.why_not]
     return [
-        {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": 4.0} for name in UPSCALERS
+        {"name": name, "model_name": None, "model_path": path, "model_url": None, "scale": 4.0}
+        for name, path in (
+            *((name, None) for name in UPSCALERS),
+            *((each.name, each.file.shown) for each in networks if each.file),
+        )
     ]
 
 

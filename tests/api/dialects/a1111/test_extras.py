@@ -2,10 +2,13 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from shared.catalogue.kinds import UPSCALER
+from shared.catalogue.models import OtherFile
 from tests.api.conftest import encoded_image
 from tests.api.dialects.a1111.conftest import BASIC
 from worker.images.encode import encode
@@ -120,3 +123,50 @@ def test_resizing_counts_against_the_rate(world, assert_refused):
     client = world.another_client(rate_limit="1 per hour")
     client.post(ONE, json=ALL | {"image": sent()}, headers=BASIC)
     assert_refused(client.post(ONE, json=ALL | {"image": sent()}, headers=BASIC), 429)
+
+
+@pytest.fixture
+def network(world):
+    """A network among the models of the API that `web_ui` asks, and a function that sets why it cannot be used."""
+    catalogue = world.services.catalogue
+    contents = catalogue.contents()
+    file = OtherFile("4x-any", UPSCALER, "", "MODELS_DIR/ESRGAN/4x-any.pth", 5, "enlarges images and draws none")
+
+    def have(client, unusable=""):
+        theirs = client.application.extensions["services"].catalogue
+        theirs.replace(replace(contents, others=(replace(file, unusable=unusable),)))
+
+    return have
+
+
+def test_a_network_enlarges_by_jobs(world, network):
+    """Given a network, when one image and two are sent, then each was a job, and the answers have all images; it is
+    listed as an upscaler."""
+    world.play_worker(world.work)
+    client = world.another_client(sync_timeout_s=20.0)
+    network(client)
+    assert client.get("/sdapi/v1/upscalers", headers=BASIC).json[-1]["name"] == "4x-any"
+    how = ALL | {"upscaler_1": "4x-any"}
+    answer = client.post(ONE, json=how | {"image": sent()}, headers=BASIC)
+    assert answer.status_code == 200, answer.text
+    assert size_of(answer.json["image"]) == (64, 64)  # what the worker of these tests draws
+    listed = [{"data": sent(), "name": "a"}, {"data": sent(), "name": "b"}]
+    assert len(client.post(MANY, json=how | {"imageList": listed}, headers=BASIC).json["images"]) == 2
+    requests = [world.services.jobs.get(key.rpartition(":")[2]).request for key in world.job_keys()]
+    assert {(request.kind, request.upscaler, request.result_size) for request in requests} == {
+        ("upscale", "4x-any", (80, 40))
+    }
+
+
+def test_what_a_network_cannot_do_is_refused(world, network, assert_refused):
+    """Given a network, when it is to fit a size, gets no image, or cannot be used, then A1111's error names why."""
+    client = world.another_client(sync_timeout_s=20.0)
+    network(client)
+    how = ALL | {"upscaler_1": "4x-any"}
+    assert_refused(client.post(ONE, json=how | {"image": sent(), "resize_mode": 1}, headers=BASIC), 422, "resize_mode")
+    assert_refused(client.post(ONE, json=how | {"image": "!"}, headers=BASIC), 422, "image")
+    many = how | {"imageList": [{"data": sent()}, {"data": 5}]}
+    assert_refused(client.post(MANY, json=many, headers=BASIC), 422, "imageList.1.data")
+    network(client, "needs the package spandrel")
+    assert "spandrel" in assert_refused(client.post(ONE, json=how | {"image": sent()}, headers=BASIC), 422)["detail"]
+    assert world.tasks_waiting() == 0
