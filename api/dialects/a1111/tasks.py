@@ -19,7 +19,7 @@ _STATUS: Mapping[State, str] = {
     State.FAILURE: "failed",
     State.REVOKED: "interrupted",
 }
-_TYPES = {"generate": "txt2img", "img2img": "img2img"}
+_TYPES = {"upscale": "extras", "generate": "txt2img", "img2img": "img2img"}
 
 
 def owned_job(services: Services, owner: str, job_id: str) -> Job | None:

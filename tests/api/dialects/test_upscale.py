@@ -87,3 +87,14 @@ def test_networks_are_listed_with_why_they_cannot_be_used(world, network, assert
     network(unusable="needs the package spandrel")
     assert "spandrel" in world.client.get("/upscalers").json["upscalers"][2]["why_not"]
     assert "spandrel" in assert_error(sent(world, upscaler="4x-any"), 422, "model_unavailable").error
+
+
+def test_every_list_of_jobs_tells_it(world):
+    """Given a job that enlarged an image, when the lists of all dialects are asked, then it is told in each."""
+    job_id = world.work(sent(world).json["task_id"])
+    headers = {"X-API-Key": DUMMY_API_KEY}
+    listed = world.client.get("/agent-scheduler/v1/history", headers=headers).json["tasks"]
+    assert [(each["id"], each["type"]) for each in listed] == [(job_id, "extras")]
+    for path in ("/recent", "/sdapi/v1/progress", f"/agent-scheduler/v1/task/{job_id}",
+                 f"/agent-scheduler/v1/task/{job_id}/results", f"/download/{job_id}", f"/events/{job_id}"):  # fmt: skip
+        assert world.client.get(path, headers=headers).status_code == 200, path
