@@ -24,7 +24,7 @@ from shared.jobs.submissions import Submissions
 from shared.jobs.workers import WorkerRegister
 from shared.queue import TaskQueue, connect, make_celery
 from shared.request.image_text import ReadImageText, read_image_text
-from shared.request.input_image import DecodeImage, decode_image
+from shared.request.input_image import DecodeImage, decode_image, decode_mask
 from shared.request.resizing import ResizeImage, resize_image
 from shared.request.schemas import Limits
 from shared.settings import Settings
@@ -46,6 +46,7 @@ class Services:
     rate: RateLimit
     #: These three in this process unless told otherwise, as in tests.
     decode_image: DecodeImage = decode_image
+    decode_mask: DecodeImage = decode_mask
     resize_image: ResizeImage = resize_image
     read_image_text: ReadImageText = read_image_text
     make_thumbnail: MakeThumbnail = make_thumbnail
@@ -96,6 +97,7 @@ class Services:
             max_cost=self.settings.max_job_cost,
             callback_hosts=CallbackHosts(self.settings.callback_hosts),
             decode_image=self.decode_image,
+            decode_mask=self.decode_mask,
         )
 
 
@@ -131,6 +133,7 @@ def build_services(settings: Settings) -> Services:
         submissions=Submissions(client, settings.key_prefix),
         rate=RateLimit(settings),
         decode_image=decoder,
+        decode_mask=decoder.mask,
         resize_image=decoder.resize,
         read_image_text=decoder.read_text,
         make_thumbnail=decoder.thumbnail,

@@ -8,6 +8,7 @@ import base64
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -59,17 +60,17 @@ def draw(
     # what a worker tells all day is nothing for one image
     configure_logging(replace(settings, log_level="WARNING" if settings.log_level == "INFO" else settings.log_level))
     given = {name: value for name, value in values.items() if value is not None}
-    request, image = checked(settings, given, output, init_img, from_file)
+    request, images = checked(settings, given, output, init_img, from_file)
     from worker.one_shot import Outputs, draw_all  # imports torch
 
     keep_compiled_kernels(settings.compile_cache_dir)
     outputs = Outputs(request, output, outdir or (None if output else Path("outputs")))
-    draw_all(settings, request, image, outputs, begun)
+    draw_all(settings, request, images, outputs, begun)
 
 
 def checked(
     settings: Settings, given: dict[str, Any], output: Path | None, init_img: Path | None, from_file: Path | None
-) -> tuple[ImageRequest, InputImage | None]:
+) -> tuple[ImageRequest, Mapping[str, InputImage]]:
     """The request that the options make, by the schema of the service. Raises what `load_request` raises."""
     kind: Kind = "img2img" if init_img else "generate"
     keys = SCHEMAS["img2img"].keys()

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from shared.request.sizes import plan_grid
 from shared.settings import Settings
 from worker.engine import Denoised, Engine
 from worker.images.encode import encode
-from worker.jobs.task_images import denoise_request, image_file, start_image
+from worker.jobs.task_images import denoise_request, image_file, ready_image
 
 
 class Outputs:
@@ -132,7 +132,7 @@ class Watch:
 
 
 def draw_all(
-    settings: Settings, request: ImageRequest, image: InputImage | None, outputs: Outputs, begun: float
+    settings: Settings, request: ImageRequest, images: Mapping[str, InputImage], outputs: Outputs, begun: float
 ) -> None:
     """Draw all images of a request in shared batches, writing each as soon as it and those before it are done.
 
@@ -142,13 +142,13 @@ def draw_all(
     """
     watch = Watch(request.image_count, begun)
     engine = Engine(settings, catalogue_for(settings))
-    start = start_image(image.png, request.params) if image else None
+    ready = {name: ready_image(name, image.png, request.params) for name, image in images.items()}
     engine.start()
     try:
         engine.fetch(request.params.model, watch.downloading)
         places = [(task, sample) for task in range(request.tasks) for sample in range(request.n_samples)]
         tickets = [
-            engine.submit(denoise_request(request, *place, start), partial(watch.step, number))
+            engine.submit(denoise_request(request, *place, ready), partial(watch.step, number))
             for number, place in enumerate(places)
         ]
         warnings = list(request.warnings)

@@ -58,6 +58,10 @@ class ImageDecoder:
         """As `shared.request.input_image.decode_image`; raises ServiceUnavailable when no process is free in time."""
         return self._carry_out({"do": "decode"}, data, max_pixels)
 
+    def mask(self, data: bytes, max_pixels: int) -> InputImage:
+        """As `shared.request.input_image.decode_mask`; raises ServiceUnavailable likewise."""
+        return self._carry_out({"do": "decode_mask"}, data, max_pixels)
+
     def resize(self, data: bytes, max_pixels: int, resizing: Resizing) -> InputImage:
         """As `shared.request.resizing.resize_image`; raises ServiceUnavailable likewise."""
         return self._carry_out({"do": "resize", **asdict(resizing)}, data, max_pixels)

@@ -26,7 +26,7 @@ from typing import Any
 
 from api.decoding.thumbnail import make_thumbnail
 from shared.request.image_text import read_image_text
-from shared.request.input_image import InputImage, decode_image
+from shared.request.input_image import InputImage, decode_image, decode_mask
 from shared.request.resizing import Resizing, resize_image
 
 READY = b"\x01"
@@ -48,6 +48,7 @@ def _thumbnail(data: bytes, _max_pixels: int, width: int) -> InputImage:
 
 ORDERS: Mapping[str, Callable[..., InputImage]] = MappingProxyType({
     "decode": decode_image,
+    "decode_mask": decode_mask,
     "resize": _resize,
     "read_text": _read_text,
     "thumbnail": _thumbnail,

@@ -16,7 +16,7 @@ from api.services import Services
 from api.submission.idempotency import Recognise, native_submission
 from shared.catalogue.models import some_of
 from shared.errors import Gone, ModelUnavailable, NotFound, ServiceError, ServiceUnavailable, VariantUnavailable
-from shared.jobs.records import INPUT_NAME, Job, State, input_folder, new_job_id
+from shared.jobs.records import Job, State, input_file, input_folder, new_job_id
 from shared.jobs.submissions import Submission, Try
 from shared.logs import about_job
 from shared.request.input_image import InputImage
@@ -29,8 +29,8 @@ Translate = Callable[[Caller], Mapping[str, Any]]
 """What a dialect knows: the body of its caller as the fields of the native dialect, by their names on the wire."""
 
 
-Load = Callable[[Any, Mapping[str, Any]], tuple[ImageRequest, InputImage | None]]
-"""By a schema of its own, those fields as a request and its input image."""
+Load = Callable[[Any, Mapping[str, Any]], tuple[ImageRequest, Mapping[str, InputImage]]]
+"""By a schema of its own, those fields as a request and its input images by name."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def take(
         job_id, earlier = _earlier(services, recognised)
         if earlier is None:
             services.rate.check(caller.owner)
-            wanted, image = load(schema, translate(caller))
+            wanted, images = load(schema, translate(caller))
             submission = recognised if isinstance(recognised, Submission) else None
-            job_id, replayed = submit(services, wanted, image, caller.owner, submission, job_id)
+            job_id, replayed = submit(services, wanted, images, caller.owner, submission, job_id)
         else:
             wanted, replayed = earlier.request, True
     g.job_id = job_id
@@ -132,19 +132,19 @@ def submitted_before(services: Services, submission: Submission) -> Job | None:
 def submit(
     services: Services,
     request: ImageRequest,
-    image: InputImage | None,
+    images: Mapping[str, InputImage],
     owner: str,
     submission: Submission | None = None,
     job_id: str = "",
 ) -> tuple[str, bool]:
-    """Store the input image, accept the job, notify workers; gives the job's id, and whether it was there before.
+    """Store the input images, accept the job, notify workers; gives the job's id, and whether it was there before.
 
     A new job gets the id `job_id`; "": a new one.
 
     With a `submission` that was made before, that one's job is given and nothing is queued. Raises VariantUnavailable
     and ModelUnavailable when workers are here and none serves the type or has the model, KeyReused, QueueFull,
     TooManyJobs, and `redis.RedisError`; then the job is not accepted, unless Redis went away amid the acceptance
-    itself. An input image that is left expires.
+    itself. Input images that are left expire.
     """
     _require_worker(services, request)
     job_id = job_id or new_job_id()
@@ -158,10 +158,11 @@ def submit(
                 return earlier, True
             elif (standing := services.submissions.replace(submission, earlier, job_id)) != job_id:
                 return standing, True
-    if image:
+    if images:
         services.jobs.require_room(request, owner)
         services.jobs.will_expire(job_id)
-        services.results.write(input_folder(job_id), INPUT_NAME, image.png)
+        for name, image in images.items():
+            services.results.write(input_folder(job_id), input_file(name), image.png)
     if not services.jobs.accept(job_id, request, owner):
         return job_id, True
     with about_job(job_id):

@@ -8,9 +8,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 from shared.errors import InternalError, ServiceError
-from shared.request.model import ImageRequest
+from shared.request.model import INIT_IMAGE, ImageRequest
 
-INPUT_NAME = "input.png"
 EXPIRING = ".expiring"
 
 
@@ -217,8 +216,13 @@ def expiring_folder(job_id: str) -> str:
 
 
 def input_folder(job_id: str) -> str:
-    """Where a job keeps its input image, which goes when it ends."""
+    """Where a job keeps its input images, which go when it ends."""
     return f"{EXPIRING}/inputs/{job_id}"
+
+
+def input_file(name: str) -> str:
+    """What the file of an input image is called there; that of `init_img` as workers of older versions know it."""
+    return "input.png" if name == INIT_IMAGE else f"input.{name}.png"
 
 
 def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from marshmallow import ValidationError, fields
 from marshmallow.validate import Length, Range
 
 from shared.callback_hosts import CallbackUrl
-from shared.request.input_image import DecodeImage, InputImage, decode_image, decode_input_image
+from shared.request.input_image import DecodeImage, InputImage, decode_image, decode_input_image, decode_mask
 from shared.request.prompt_file import PromptFile, read_prompt_file
 from shared.request.seeds import MAX_SEED
 
@@ -193,3 +193,11 @@ class Base64Image(fields.String):
             return decode_input_image(value, self.max_pixels, self.decode)
         except ValueError as wrong:
             raise ValidationError(str(wrong)) from None
+
+
+class Base64Mask(Base64Image):
+    """The same for an image that says where something is; `decode` is as `decode_mask`."""
+
+    def __init__(self, *, max_pixels: int, **kwargs: Any) -> None:
+        super().__init__(max_pixels=max_pixels, **kwargs)
+        self.decode = decode_mask

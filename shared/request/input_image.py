@@ -29,7 +29,7 @@ _PIXELS_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True)
 class InputImage:
-    """An image that was really decoded: its RGB pixels as PNG bytes, and its size in pixels."""
+    """An image that was really decoded: its pixels as PNG bytes, and its size in pixels."""
 
     png: bytes
     width: int
@@ -47,6 +47,18 @@ def decode_image(data: bytes, max_pixels: int) -> InputImage:
     file has a colour profile, transparency is laid on white, the camera's orientation is applied, everything else in
     the file is dropped; of an animation the first frame is taken. Raises ValueError with a sentence for the client.
     """
+    return _decoded(data, max_pixels, _as_png)
+
+
+def decode_mask(data: bytes, max_pixels: int) -> InputImage:
+    """As `decode_image`, for an image that says where something is: its brightness and its opacity, as a PNG with both.
+
+    No colour profile is heeded, so that the levels are those in the file.
+    """
+    return _decoded(data, max_pixels, _as_mask)
+
+
+def _decoded(data: bytes, max_pixels: int, finish: Callable[[Image.Image], InputImage]) -> InputImage:
     if not data:
         raise ValueError("Is empty; send the image as base64 text.")
     if count_scans(data, _MOST_SCANS) > _MOST_SCANS:
@@ -59,7 +71,7 @@ def decode_image(data: bytes, max_pixels: int) -> InputImage:
                 _check_size(image, max_pixels)
                 image.load()
                 _check_size(image, max_pixels)
-                return _as_png(image)
+                return finish(image)
     except _Refused:
         raise
     except MemoryError:
@@ -111,13 +123,19 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         raise _Refused(f"Has {width}x{height} pixels; each side needs at least {_MIN_SIDE}.")
 
 
-def _as_png(image: Image.Image) -> InputImage:
-    profile = image.info.get("icc_profile")
+def _upright(image: Image.Image) -> Image.Image:
+    """As the camera held it, with 8 bits a channel."""
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):
         # 16 bits of grey: Pillow's own conversion cuts them off instead of scaling them down
         image = image.point(lambda level: level * (1 / 256)).convert("L")
         image.info.pop("transparency", None)  # a 16-bit level that means nothing among 8-bit ones
+    return image
+
+
+def _as_png(image: Image.Image) -> InputImage:
+    profile = image.info.get("icc_profile")
+    image = _upright(image)
     if image.has_transparency_data:
         layered = image if image.mode == "RGBA" else image.convert("RGBA")
         # a profile of grey fits grey levels only
@@ -125,10 +143,23 @@ def _as_png(image: Image.Image) -> InputImage:
         flat = _on_white(to_srgb(colours, profile), layered.getchannel("A"))
     else:
         flat = to_srgb(image, profile)
+    return _stored(flat)
+
+
+def _as_mask(image: Image.Image) -> InputImage:
+    image = _upright(image)
+    # not "LA" at once: Pillow has no way there from some modes
+    layered = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
+    levels = layered.convert("L")
+    levels.putalpha(layered.getchannel("A") if layered.mode == "RGBA" else 255)
+    return _stored(levels)
+
+
+def _stored(image: Image.Image) -> InputImage:
     out = io.BytesIO()
-    flat.info.clear()
-    flat.save(out, "PNG", compress_level=1)
-    return InputImage(out.getvalue(), flat.width, flat.height)
+    image.info.clear()
+    image.save(out, "PNG", compress_level=1)
+    return InputImage(out.getvalue(), image.width, image.height)
 
 
 def _on_white(colours: Image.Image, opacity: Image.Image) -> Image.Image:

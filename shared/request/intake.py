@@ -17,7 +17,7 @@ from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, Too
 from shared.request.adapters import resolve_loras
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.input_image import InputImage
-from shared.request.model import ImageRequest
+from shared.request.model import INIT_IMAGE, ImageRequest
 from shared.request.prompt_file import PromptFile
 from shared.request.schemas import FORMATS, GenerateSchema, Limits, choose_model
 from shared.request.seeds import MAX_SEED
@@ -59,8 +59,8 @@ def load_body(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, InputImage | None]:
-    """Validate `body`; gives the request with every default filled in, and the input image of an img2img.
+def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, Mapping[str, InputImage]]:
+    """Validate `body`; gives the request with every default filled in, and its input images by their names.
 
     Raises InvalidRequest with every bad field, TooCostly when the request is sound but asks for too much, and
     CallbackRefused where the operator does not allow its callback_url.
@@ -72,7 +72,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue, values["model"])]})
     if not model.configs:  # of a family that nobody here draws: nothing below knows what to make of it
         raise ModelUnavailable(model.why_not, {"ckpt": ["Ask for another model; see GET /models."]})
-    image: InputImage | None = values.get("init_img")
+    images = _named_images(values)
     width, height, about_size = _size(values, model)
     sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
     if sampler is None:
@@ -97,7 +97,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "outdir": f"{schema.kind}-samples" if values["outdir"] is None else values["outdir"],
         "format": FORMATS[values["format"]],
         "prompt_file": prompt_file.name if prompt_file else None,
-        "input_pixels": image.width * image.height if image else 0,
+        "inputs": tuple(images),
+        "input_pixels": sum(image.width * image.height for image in images.values()),
         "warnings": (
             *warnings, *about_size, *_about_told_sizes(values, model), *_about_compression(values),
             *about_sampler(model, sampler), *about_steps(model, sampler, values["steps"]),
@@ -112,7 +113,17 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         fields = resizing_fields(request) or ["W", "H"]
         raise InvalidRequest("The images would be too large to be stored.", {name: [objection] for name in fields})
     request = replace(request, warnings=(*request.warnings, *grid_warnings(request)))
-    return _affordable(request, schema.limits), image
+    return _affordable(request, schema.limits), images
+
+
+def _named_images(values: Mapping[str, Any]) -> Mapping[str, InputImage]:
+    """The input images by the field that each came in: that of the first object in a list is "<field>.0"."""
+    named = {name: value for name, value in values.items() if isinstance(value, InputImage)}
+    for name, value in values.items():
+        for place, entry in enumerate(value if isinstance(value, list) else ()):
+            images = entry.values() if isinstance(entry, Mapping) else ()
+            named |= {f"{name}.{place}": image for image in images if isinstance(image, InputImage)}
+    return named
 
 
 def require_allowed_callback(request: ImageRequest, limits: Limits) -> None:
@@ -125,7 +136,7 @@ def require_allowed_callback(request: ImageRequest, limits: Limits) -> None:
 
 def _size(values: Mapping[str, Any], model: Model) -> tuple[int, int, tuple[str, ...]]:
     """(width, height) that is generated, and what is to be said about it."""
-    image: InputImage | None = values.get("init_img")
+    image: InputImage | None = values.get(INIT_IMAGE)
     width, height, output = values["width"], values["height"], (values["output_width"], values["output_height"])
     if output[0] and not width and not height:
         drawn = size_for_output(output, model)
@@ -223,7 +234,8 @@ def _sentences(texts: Any, place: str = "") -> Iterator[str]:
     """marshmallow's messages of one field; each about a part of it begins with that part, as in `[1].weight: ...`."""
     if isinstance(texts, Mapping):
         for part, inner in texts.items():
-            yield from _sentences(inner, f"{place}[{part}]" if isinstance(part, int) else f"{place}.{part}")
+            inside = "" if part == "_schema" else f"[{part}]" if isinstance(part, int) else f".{part}"
+            yield from _sentences(inner, f"{place}{inside}")
         return
     for text in texts if isinstance(texts, list) else [texts]:
         yield f"{place.removeprefix('.')}: {text}" if place else str(text)

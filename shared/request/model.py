@@ -10,6 +10,8 @@ from shared.request.sampling import SamplingParams
 from shared.request.seeds import MAX_SEED
 
 Kind = Literal["generate", "img2img", "upscale"]
+INIT_IMAGE, MASK = "init_img", "mask"
+"""Names of input images."""
 # what job records call them: version 0.1 wrote these names, and its workers can read what an API of this one writes
 _RECORD_KEYS = {"guidance_scale": "scale", "strength": "denoising_strength"}
 
@@ -23,7 +25,8 @@ class ImageRequest:
     for the usual one. `prompts` holds one prompt, or the lines of a prompt file. `seed` is a number even where the
     client wanted a random one: it was drawn on acceptance, so that a task that runs twice gives the same image. An
     `upscale` draws nothing: `upscaler` makes its input image `factor` times as large, of `params` only the size of that
-    image counts, and the output size is that of the result. `input_pixels` are those of the input image, and
+    image counts, and the output size is that of the result. `inputs` are the names of the input images ("init_img",
+    "mask"), and `input_pixels` are those of all of them.
     `text_cost` is what the texts add to the job's cost, counted on acceptance (see `shared.request.cost`). `warnings`
     are what the API already has to say about the request.
     """
@@ -55,6 +58,7 @@ class ImageRequest:
     factor: float = 1.0
     prompt_file: str | None = None
     callback_url: str | None = None
+    inputs: tuple[str, ...] = ()
     input_pixels: int = 0
     text_cost: int = 0
     warnings: tuple[str, ...] = ()
@@ -115,4 +119,6 @@ class ImageRequest:
         values: dict[str, Any] = json.loads(text)
         # version 0.1 wrote null where text to image has no such parameter
         values |= {name: values[key] for name, key in _RECORD_KEYS.items() if values.get(key) is not None}
-        return cls.of(values | {name: tuple(values.get(name, ())) for name in ("prompts", "warnings")})
+        if "inputs" not in values:  # before inputs had names there was one of them
+            values["inputs"] = [INIT_IMAGE] if values.get("kind") != "generate" else []
+        return cls.of(values | {name: tuple(values.get(name, ())) for name in ("prompts", "inputs", "warnings")})

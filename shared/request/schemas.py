@@ -22,8 +22,8 @@ from shared.request.adapters import AdaptersSchema, resolve_loras, sound
 from shared.request.defaults import with_defaults
 from shared.request.fields import (
     Base64Image,
+    Base64Mask,
     CallbackAddress,
-    EnlargeFactor,
     Flag,
     Folder,
     Number,
@@ -33,7 +33,9 @@ from shared.request.fields import (
     WholeNumber,
     WholePair,
 )
-from shared.request.input_image import DecodeImage, decode_image
+from shared.request.image_to_image import ImageFields
+from shared.request.inpainting import InpaintingFields
+from shared.request.input_image import DecodeImage, decode_image, decode_mask
 from shared.request.model import Kind
 from shared.request.seeds import MAX_SEED
 from shared.request.sizes import MIN_SIZE
@@ -54,7 +56,7 @@ THUMBNAIL_WIDTHS = (192, 384, 768)
 class Limits:
     """What the operator allows: models, the folder of prompt files, the largest request, and whom to call back.
 
-    `decode_image` reads the images that clients send.
+    `decode_image` reads the images that clients send, `decode_mask` their masks.
     """
 
     catalogue: Catalogue
@@ -65,6 +67,7 @@ class Limits:
     max_cost: int
     callback_hosts: CallbackHosts = NO_HOSTS
     decode_image: DecodeImage = decode_image
+    decode_mask: DecodeImage = decode_mask
 
 
 def _about(description: str) -> dict[str, str]:
@@ -271,6 +274,9 @@ class CommonSchema(Schema):
             if title := TITLES.get(name):
                 field.metadata = {**field.metadata, "title": title}
             field.allow_none = field.allow_none or not field.required
+            if isinstance(field, Base64Image):
+                field.max_pixels = limits.max_input_pixels
+                field.decode = limits.decode_mask if isinstance(field, Base64Mask) else limits.decode_image
             # marshmallow collected the validators before the limits were known
             if field.validate is not None:
                 field.validators = [field.validate]  # type: ignore[list-item]
@@ -361,34 +367,10 @@ class GenerateSchema(AdaptersSchema, CommonSchema):  # the fields of the last ba
     kind: Kind = "generate"
 
 
-class Img2ImgSchema(GenerateSchema):
+class Img2ImgSchema(InpaintingFields, ImageFields, GenerateSchema):
     """Image to image. `prompt` and `init_img` are required."""
 
     kind: Kind = "img2img"
-
-    init_img = Base64Image(
-        required=True, max_pixels=0,
-        metadata=_about("The image to start from, as base64; data: prefix, line breaks, URL-safe: all are read."),
-    )  # fmt: skip
-    strength = Number(
-        data_key="denoising_strength", load_default=0.75, validate=Range(0, 1, min_inclusive=False),
-        metadata=_about("How far to leave the input: near 0 keeps it, 1 starts from noise alone."),
-    )  # fmt: skip
-    noise_multiplier = Number(
-        load_default=1.0, validate=Range(0, 2), metadata=_about("Factor on the noise that is added to the input.")
-    )
-    upscale = EnlargeFactor(
-        load_default=1, metadata=_about("Enlarge the input first: false, true (twice) or a factor from 1 to 4.")
-    )
-    post_upscale = EnlargeFactor(
-        load_default=1, metadata=_about("Enlarge the result: false, true (twice) or a factor from 1 to 4.")
-    )
-
-    def __init__(self, limits: Limits, **kwargs: Any) -> None:
-        super().__init__(limits, **kwargs)
-        image = self.fields["init_img"]
-        assert isinstance(image, Base64Image)  # noqa: S101 - tells mypy what the class body says
-        image.max_pixels, image.decode = limits.max_input_pixels, limits.decode_image
 
 
 SCHEMAS: dict[Kind, type[GenerateSchema]] = {schema.kind: schema for schema in (GenerateSchema, Img2ImgSchema)}

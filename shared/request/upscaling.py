@@ -14,7 +14,7 @@ from shared.request.cost import job_cost
 from shared.request.fields import Base64Image, Number, Text
 from shared.request.input_image import InputImage
 from shared.request.intake import load_body, require_allowed_callback
-from shared.request.model import ImageRequest, Kind
+from shared.request.model import INIT_IMAGE, ImageRequest, Kind
 from shared.request.schemas import FORMATS, GenerateSchema, Limits
 from shared.request.sizes import objection_to_result
 from shared.variants import ANY
@@ -66,8 +66,8 @@ class UpscaleSchema(Schema):
         return {name: value for name, value in data.items() if value is not None or name == "image"}
 
 
-def load_upscale(schema: UpscaleSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, InputImage]:
-    """Validate `body`; gives the request with every default filled in, and its image.
+def load_upscale(schema: UpscaleSchema, body: Mapping[str, Any]) -> tuple[ImageRequest, Mapping[str, InputImage]]:
+    """Validate `body`; gives the request with every default filled in, and its image, as an input image.
 
     Raises InvalidRequest with every bad field, ModelUnavailable where no worker can use the upscaler, TooCostly, and
     CallbackRefused.
@@ -89,7 +89,7 @@ def load_upscale(schema: UpscaleSchema, body: Mapping[str, Any]) -> tuple[ImageR
             "output_width": width, "output_height": height, "sampler": DEFAULT_SAMPLER, "steps": 1,
             "guidance_scale": 1.0, "seed": 0, "n_iter": 1, "n_samples": 1, "fixed_code": False, "skip_grid": True,
             "n_rows": 0, "outdir": "upscale-samples" if values["outdir"] is None else values["outdir"],
-            "format": FORMATS[values["format"]], "input_pixels": image.width * image.height,
+            "format": FORMATS[values["format"]], "inputs": (INIT_IMAGE,), "input_pixels": image.width * image.height,
         }
     )  # fmt: skip
     require_allowed_callback(request, limits)
@@ -101,4 +101,4 @@ def load_upscale(schema: UpscaleSchema, body: Mapping[str, Any]) -> tuple[ImageR
             f"{limits.max_cost}.",
             {"factor": ["Ask for less."], "upscaler": [f"{' and '.join(FILTERS)} cost least."]},
         )
-    return request, image
+    return request, {INIT_IMAGE: image}

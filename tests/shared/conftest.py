@@ -16,7 +16,7 @@ from shared.jobs.records import Claim, Progress
 from shared.jobs.store import JobStore
 from shared.request.input_image import InputImage
 from shared.request.intake import load_request
-from shared.request.model import ImageRequest
+from shared.request.model import INIT_IMAGE, ImageRequest
 from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
 from tests.conftest import Clock
 
@@ -67,9 +67,8 @@ def img2img(limits: Limits, image_text: str) -> Callable[..., tuple[ImageRequest
 
     def load(body: Mapping[str, Any] | None = None, **fields: Any) -> tuple[ImageRequest, InputImage]:
         full = {"prompt": "a cat", "init_img": image_text} | dict(body or {}) | fields
-        request, image = load_request(Img2ImgSchema(limits), full)
-        assert image is not None
-        return request, image
+        request, images = load_request(Img2ImgSchema(limits), full)
+        return request, images[INIT_IMAGE]
 
     return load
 

@@ -4,7 +4,7 @@ import contextvars
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -36,6 +36,8 @@ class DenoiseRequest:
     `noise_seed` draws the starting noise, `step_seed` the noise that stochastic samplers add on the way; seeds are 0 to
     2**63 - 1. Where they are equal, one stream serves both, as in the stock diffusers pipelines. `init_image` (RGB,
     already of the size of `params`) makes it image to image; without one, `strength` and `noise_multiplier` are 1.
+    `mask` (L, of that size too) is 255 where that image is drawn anew, and 0 where it stays. `images` are further ones,
+    by their names in the request.
     """
 
     params: SamplingParams
@@ -43,6 +45,8 @@ class DenoiseRequest:
     noise_seed: int
     step_seed: int
     init_image: Image.Image | None = None
+    mask: Image.Image | None = None
+    images: Mapping[str, Image.Image] = field(default_factory=dict)
 
     @property
     def steps(self) -> StepRange:
@@ -70,6 +74,8 @@ class DenoiseRequest:
             wrong["init_img"] = ["Must have the size of the image that is asked for."]
         if params.loras:
             wrong["loras"] = ["This worker cannot draw with LoRAs: leave them out."]
+        if self.mask is not None or params.expand:
+            wrong["mask"] = ["Cannot be drawn here yet."]
         if wrong:
             raise InvalidRequest("The image cannot be made as asked.", wrong)
 

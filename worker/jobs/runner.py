@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import redis
@@ -16,7 +16,7 @@ from shared.jobs.signals import LeaseLost, Objection, Signal, TaskBusy, WorkerFa
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.redis.errors import suppress_passing
-from shared.request.model import ImageRequest
+from shared.request.model import INIT_IMAGE, ImageRequest
 from shared.storage.results import ResultStore
 from worker.engine import Denoised, Ticket
 from worker.jobs.closing import Closing
@@ -196,11 +196,10 @@ class TaskRunner:
         """Make and store the images of a task; True when it was the last task of the job."""
         if claim.request.kind != "upscale":
             self._engine.fetch(claim.request.params.model, lambda percent: self._downloading(claim, percent))
-        image = self._inputs.of(claim)
+        images = self._inputs.of(claim)
         if claim.request.kind == "upscale":
-            assert image is not None  # noqa: S101 - no such job without one
-            return self._keep(claim, [self._enlarge(claim, image)])
-        return self._keep(claim, [self._with_hash(claim, made) for made in self._denoise(claim, image)])
+            return self._keep(claim, [self._enlarge(claim, images[INIT_IMAGE])])
+        return self._keep(claim, [self._with_hash(claim, made) for made in self._denoise(claim, images)])
 
     def _keep(self, claim: Claim, finished: Sequence[Denoised]) -> bool:
         """Store the images of a task, and mark it as done; as `_make`."""
@@ -220,14 +219,14 @@ class TaskRunner:
         with suppress_passing():
             self._jobs.progress.downloading(claim, percent)
 
-    def _denoise(self, claim: Claim, start: Image.Image | None) -> list[Denoised]:
-        """The images of a task, drawn from `start` where there is one."""
+    def _denoise(self, claim: Claim, images: Mapping[str, Image.Image]) -> list[Denoised]:
+        """The images of a task, drawn from the input images of its job."""
         with self._reporter.follow(claim, lambda error: self._end(claim, error)) as progress:
             tickets: list[Ticket] = []
             try:
                 for sample in range(claim.request.n_samples):
                     on_preview = progress.show if sample == 0 else None
-                    request = denoise_request(claim.request, claim.task, sample, start)
+                    request = denoise_request(claim.request, claim.task, sample, images)
                     on_step = progress.of_sample(sample)
                     tickets.append(self._engine.submit(request, on_step, on_preview, progress.wants_preview))
                     self._tickets[claim].append(tickets[-1])

@@ -76,8 +76,8 @@ def images_by_network(
         for field, text in texts.items():
             asked = {"image": text, "upscaler": name, "factor": factor, "skip_save": True}
             try:
-                wanted, image = load_upscale(schema, asked)
-                jobs.append(submit(services, wanted, image, caller.owner)[0])
+                wanted, images = load_upscale(schema, asked)
+                jobs.append(submit(services, wanted, images, caller.owner)[0])
             except ServiceError as error:
                 theirs = {"image": field, "factor": "upscaling_resize", "upscaler": "upscaler_1"}
                 raise renamed(error, theirs) from None

@@ -17,7 +17,7 @@ from api.decoding.image_decoder import ImageDecoder
 from api.decoding.thumbnail import make_thumbnail
 from shared.errors import ServiceUnavailable
 from shared.request.image_text import read_image_text
-from shared.request.input_image import decode_image
+from shared.request.input_image import decode_image, decode_mask
 from shared.request.resizing import Resizing, resize_image
 
 pytestmark = pytest.mark.programs
@@ -83,11 +83,12 @@ def test_it_gives_what_decoding_here_gives(decoder: Callable[..., ImageDecoder])
 
 
 def test_it_resizes_and_reads_as_it_would_be_done_here(decoder: Callable[..., ImageDecoder]) -> None:
-    """Given orders to resize and to read texts, when done elsewhere, then the outcome is that of this process."""
+    """Given orders to resize, to read texts and masks, when done elsewhere, then the outcome is as if done here."""
     elsewhere = decoder()
     how = Resizing(width=50, height=50, fit="crop", filter="nearest")
     assert elsewhere.resize(GOOD, PIXELS, how) == resize_image(GOOD, PIXELS, how)
     assert elsewhere.read_text(GOOD, PIXELS) == read_image_text(GOOD, PIXELS)
+    assert elsewhere.mask(GOOD, PIXELS) == decode_mask(GOOD, PIXELS)
     with pytest.raises(ValueError, match=r"pixels.*\.$"):
         elsewhere.resize(GOOD, PIXELS, Resizing(factor=1000))
     assert len(children()) == 1

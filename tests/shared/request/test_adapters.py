@@ -77,7 +77,7 @@ def test_a_request_with_loras_survives_json(generate):
         ([{"weight": 1}], "[0].name: Missing data for required field."),
         ([{"name": "sketch", "wight": 1}], "[0].wight: Unknown field."),
         ([{"name": "night"}] * 9, "Longer than maximum length 8."),
-        (["sketch"], "[0]._schema: Invalid input type."),
+        (["sketch"], "[0]: Invalid input type."),
         ("sketch", "Not a valid list."),
     ],
 )  # fmt: skip

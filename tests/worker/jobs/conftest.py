@@ -78,6 +78,8 @@ def request_of(**changes: Any) -> ImageRequest:
         "n_samples": 1, "fixed_code": False, "skip_grid": True, "n_rows": 0,
         "skip_save": False, "outdir": "kept", "format": "png", "return_base64": False, "synchronous": False,
     }  # fmt: skip
+    if changes.get("kind", "generate") != "generate":
+        values["inputs"] = ("init_img",)
     return ImageRequest.of(values | changes)
 
 

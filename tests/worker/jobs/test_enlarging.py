@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from shared.jobs.records import INPUT_NAME, State, TaskRef, input_folder
+from shared.jobs.records import State, TaskRef, input_file, input_folder
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
 from tests.worker.jobs.conftest import request_of
@@ -38,7 +38,7 @@ def accept(jobs: JobStore, results: ResultStore) -> Any:
     def accept(**changes: Any) -> None:
         out = io.BytesIO()
         Image.new("RGB", (40, 20), "red").save(out, "PNG")
-        results.write(input_folder("job"), INPUT_NAME, out.getvalue())
+        results.write(input_folder("job"), input_file("init_img"), out.getvalue())
         values = {
             "kind": "upscale", "model": "upscaler:nearest", "upscaler": "nearest", "factor": 3.0, "width": 40,
             "height": 20, "output_width": 120, "output_height": 60, "prompts": ("",), "steps": 1, "seed": 0,

@@ -1,5 +1,6 @@
 """The images that tasks start from."""
 
+import dataclasses
 import io
 import threading
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from shared.jobs.records import INPUT_NAME, TaskRef, input_folder
+from shared.jobs.records import TaskRef, input_file, input_folder
 from shared.jobs.store import JobStore
+from shared.request.model import INIT_IMAGE
 from shared.storage.results import ResultStore
 from tests.worker.jobs.conftest import FakeEngine, request_of
 from worker.jobs.runner import TaskRunner
@@ -20,7 +22,7 @@ def test_img2img_reads_its_input_at_the_size_asked_for(
     """Given a stored 10x20 input, when the task runs, then the engine gets it at 64x64, and the result is enlarged."""
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
-    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
+    results.write(input_folder("j"), input_file(INIT_IMAGE), data.getvalue())
     jobs.accept("j", request_of(kind="img2img", strength=0.5, post_upscale=2))
     runner.run(TaskRef("j", 0))
     start = engine.requests[0].init_image
@@ -40,7 +42,7 @@ def test_an_input_is_brought_to_its_size_in_one_step(
     that is the enlarged size the pixels are those of the enlargement."""
     data, image = io.BytesIO(), Image.effect_noise((48, 48), 90).convert("RGB")
     image.save(data, "PNG")
-    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
+    results.write(input_folder("j"), input_file(INIT_IMAGE), data.getvalue())
     made: list[tuple[int, int]] = []
     resize = Image.Image.resize
 
@@ -54,7 +56,7 @@ def test_an_input_is_brought_to_its_size_in_one_step(
         runner._inputs.of(jobs.claims.claim("j", 0))  # type: ignore[arg-type]  # it is there
     assert made == [(size, size)]
     runner.run(TaskRef("j", 0))
-    start = runner._inputs._kept["j"]
+    start = runner._inputs._kept["j"][INIT_IMAGE]
     assert start.tobytes() == resize(image, (size, size), Image.Resampling.LANCZOS).tobytes()
 
 
@@ -74,7 +76,7 @@ def test_the_tasks_of_a_job_share_its_input(
     monkeypatch.setattr(results, "read", noted)
     for number in range(20):
         job = f"j{number}"
-        results.write(input_folder(job), INPUT_NAME, data.getvalue())
+        results.write(input_folder(job), input_file(INIT_IMAGE), data.getvalue())
         jobs.accept(job, request_of(kind="img2img", strength=0.5, n_iter=3))
         for task in range(3):
             runner.run(TaskRef(job, task))
@@ -89,7 +91,7 @@ def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
     """Given 3 tasks that all read their input before one has decoded it, then they share one image."""
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
-    results.write(input_folder("j"), INPUT_NAME, data.getvalue())
+    results.write(input_folder("j"), input_file(INIT_IMAGE), data.getvalue())
     all_read = threading.Barrier(3)
     read_file = results.read
 
@@ -105,4 +107,26 @@ def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert [id(request.init_image) for request in engine.requests] == [id(runner._inputs._kept["j"])] * 3
+    assert [id(request.init_image) for request in engine.requests] == [id(runner._inputs._kept["j"][INIT_IMAGE])] * 3
+
+
+def test_each_input_image_is_read_by_its_name(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
+) -> None:
+    """Given a job with several input images, when its task runs, then the engine gets each by its name."""
+    for number, name in enumerate(("init_img", "mask", "controlnet.0")):
+        data = io.BytesIO()
+        Image.new("L", (64, 64), 100 + number).save(data, "PNG")
+        results.write(input_folder("j"), input_file(name), data.getvalue())
+    names = ("init_img", "mask", "controlnet.0")
+    jobs.accept("j", dataclasses.replace(request_of(kind="img2img"), inputs=names))
+
+    runner.run(TaskRef("j", 0))
+
+    asked = engine.requests[0]
+    assert asked.init_image is not None
+    assert asked.mask is not None
+    assert list(asked.images) == ["controlnet.0"]
+    assert asked.init_image.getpixel((3, 3)) == (100, 100, 100)
+    assert asked.mask.getpixel((3, 3)) == 101
+    assert asked.images["controlnet.0"].getpixel((3, 3)) == 102

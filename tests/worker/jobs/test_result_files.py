@@ -11,7 +11,7 @@ import redis
 from PIL import Image
 
 from shared.errors import StoreUnavailable
-from shared.jobs.records import INPUT_NAME, Job, State, TaskRef, input_folder
+from shared.jobs.records import Job, State, TaskRef, input_file, input_folder
 from shared.jobs.signals import WorkerStopping
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
@@ -58,7 +58,7 @@ def test_a_store_that_is_away_for_a_while_loses_no_work(
     runner = TaskRunner(jobs, flaky, engine)
     data = io.BytesIO()
     Image.new("RGB", (10, 20), "blue").save(data, "PNG")
-    ResultStore(flaky._root).write(input_folder("j"), INPUT_NAME, data.getvalue())
+    ResultStore(flaky._root).write(input_folder("j"), input_file("init_img"), data.getvalue())
     jobs.accept("j", request_of(kind="img2img", strength=0.5, n_samples=2, skip_grid=False))
 
     def again() -> None:
