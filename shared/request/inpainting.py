@@ -69,7 +69,8 @@ class InpaintingFields(Schema):
         max_pixels=0, load_default=None, allow_none=True,
         metadata={"description": (
             "Which part of init_img is drawn anew, as base64: an image of any size, which is brought to that of "
-            "init_img. The rest of init_img stays as it is. null: all of it, or with expand what that adds."
+            "init_img. The rest of init_img stays as it is. null: all of it, or with expand what that adds. "
+            "Refused for now: no worker draws with it yet."
         )},
     )  # fmt: skip
     mask_redraw = Text(
@@ -108,7 +109,7 @@ class InpaintingFields(Schema):
         ExpandSchema, load_default=None, allow_none=True,
         metadata={"description": (
             'Draw beyond the sides of init_img: {"left": 64, "top": 0, "right": 64, "bottom": 0}, in its pixels after '
-            "upscale."
+            "upscale. Refused for now: no worker draws with it yet."
         )},
     )  # fmt: skip
 
