@@ -13,11 +13,11 @@ from shared.catalogue.models import Catalogue, Model, load_catalogue
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings
 from tests.worker.ldm_models import write_tiny_ldm
+from tests.worker.tiny_parts import UNET, VAE, WIDTH
 from tests.worker.tiny_tokenizer import write_tokenizer
 from tests.worker.xl_models import write_tiny_xl, write_xl_layout
 from worker.engine import DenoiseRequest, Engine
 
-WIDTH = 16
 SCHEDULER = {
     "_class_name": "PNDMScheduler",
     "_diffusers_version": "0.42.1",
@@ -64,23 +64,8 @@ def write_tiny_model(folder: Path, pad_token: str, prediction_type: str, seed: i
         for weight in text_encoder.parameters():
             weight.mul_(3)
     text_encoder.save_pretrained(folder / "text_encoder")
-    UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=WIDTH,
-        attention_head_dim=2,
-        norm_num_groups=4,
-    ).save_pretrained(folder / "unet")
-    AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        norm_num_groups=4,
-        sample_size=64,
-    ).save_pretrained(folder / "vae")
+    UNet2DConditionModel(**UNET).save_pretrained(folder / "unet")
+    AutoencoderKL(**VAE, sample_size=64).save_pretrained(folder / "vae")
     (folder / "scheduler").mkdir()
     scheduler = {**SCHEDULER, "prediction_type": prediction_type}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
@@ -224,3 +209,19 @@ def request_for() -> Callable[..., DenoiseRequest]:
         return changed(PLAIN, **different)
 
     return build
+
+
+@pytest.fixture
+def latents(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The final latents as the sampler leaves them, in the order of the images; the decoder gets them divided."""
+    import diffusers
+
+    seen: list[torch.Tensor] = []
+    decode = diffusers.AutoencoderKL.decode
+
+    def recording(vae: Any, z: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        seen.append(z * vae.config.scaling_factor)
+        return decode(vae, z, *arguments, **named)
+
+    monkeypatch.setattr(diffusers.AutoencoderKL, "decode", recording)
+    return seen

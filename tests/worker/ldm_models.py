@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from tests.worker.tiny_parts import UNET, VAE, WIDTH
 from tests.worker.tiny_tokenizer import WORDS
 
 LDM_INDEX = {"_class_name": "LDMTextToImagePipeline"}
@@ -18,14 +19,7 @@ LDM_SCHEDULER = {
     "trained_betas": None,
     "clip_sample": False,
 }
-_WIDTH = 16
-_VAE = {
-    "block_out_channels": (8, 8, 8, 8),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "norm_num_groups": 4,
-    "latent_channels": 4,
-}
+_AUTOENCODER = {**VAE, "latent_channels": 4}
 
 
 def write_tiny_ldm(folder: Path, codebook: bool = False) -> None:
@@ -44,22 +38,13 @@ def write_tiny_ldm(folder: Path, codebook: bool = False) -> None:
     (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(told))
     bert = LDMBertModel(
         LDMBertConfig(
-            vocab_size=len(vocabulary), encoder_layers=3, d_model=_WIDTH, encoder_ffn_dim=2 * _WIDTH,
+            vocab_size=len(vocabulary), encoder_layers=3, d_model=WIDTH, encoder_ffn_dim=2 * WIDTH,
             encoder_attention_heads=2, head_dim=8, init_std=0.3,
         )
     )  # fmt: skip
     bert.save_pretrained(folder / "bert")
-    UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=_WIDTH,
-        attention_head_dim=2,
-        norm_num_groups=4,
-    ).save_pretrained(folder / "unet")
-    vae = VQModel(**_VAE, num_vq_embeddings=64) if codebook else AutoencoderKL(**_VAE, sample_size=64)
+    UNet2DConditionModel(**UNET).save_pretrained(folder / "unet")
+    vae = VQModel(**_AUTOENCODER, num_vq_embeddings=64) if codebook else AutoencoderKL(**_AUTOENCODER, sample_size=64)
     if codebook:
         with torch.no_grad():
             vae.quantize.embedding.weight.normal_()

@@ -126,20 +126,6 @@ def gradient(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.broadcast_to(across, (height, width, 3)).astype(np.uint8))
 
 
-@pytest.fixture
-def latents(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The final latents as the sampler leaves them, in the order of the images; the decoder gets them divided."""
-    seen: list[torch.Tensor] = []
-    decode = diffusers.AutoencoderKL.decode
-
-    def recording(vae: Any, z: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        seen.append(z * vae.config.scaling_factor)
-        return decode(vae, z, *arguments, **named)
-
-    monkeypatch.setattr(diffusers.AutoencoderKL, "decode", recording)
-    return seen
-
-
 # the tiny models with every sampler; the real structures and the trained model with a few, and with all in test-full
 FEW = ("ddim", "k_euler_a", "k_dpmpp_2m_ka")
 CASES = [
