@@ -23,6 +23,8 @@ from shared.errors import (
     OutOfMemory,
 )
 from shared.jobs.signals import LeaseLost, WorkerFailed, WorkerStopping
+from shared.request.adapters import Lora
+from shared.request.inpainting import Expand
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.engine import Denoised, DenoiseRequest, Engine
@@ -333,6 +335,9 @@ def test_models_are_listed_as_available_and_as_warm(
         ({"height": 0}, "H"),
         ({"steps": 0}, "ddim_steps"),
         ({"init_image": image(0, 32, 64)}, "init_img"),
+        ({"loras": (Lora("sketch"),)}, "loras"),
+        ({"mask": image(0, 64, 64)}, "mask"),
+        ({"expand": Expand(left=64)}, "expand"),
     ],
 )
 def test_impossible_requests_are_refused_at_the_door(

@@ -72,10 +72,9 @@ class DenoiseRequest:
             wrong["ddim_steps"] = ["Must be at least 1."]
         if self.init_image is not None and self.init_image.size != (params.width, params.height):
             wrong["init_img"] = ["Must have the size of the image that is asked for."]
-        if params.loras:
-            wrong["loras"] = ["This worker cannot draw with LoRAs: leave them out."]
-        if self.mask is not None or params.expand:
-            wrong["mask"] = ["Cannot be drawn here yet."]
+        for name, value in (("loras", params.loras), ("mask", self.mask), ("expand", params.expand)):
+            if value:
+                wrong[name] = ["No worker of this version draws with it: leave it out."]
         if wrong:
             raise InvalidRequest("The image cannot be made as asked.", wrong)
 

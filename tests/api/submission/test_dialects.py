@@ -14,8 +14,14 @@ from shared.errors import InvalidRequest, MalformedForm, TooManyWaiting
 from shared.jobs.records import State
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
 from shared.settings import DUMMY_API_KEY
+from tests.api.conftest import encoded_image
 
 KEY = {"Authorization": f"Bearer {DUMMY_API_KEY}"}
+
+
+def encoded():
+    """An image as a body has it."""
+    return base64.b64encode(encoded_image("png", size=(64, 64))).decode()
 
 
 def translate(caller):
@@ -239,3 +245,13 @@ def test_every_answer_names_its_job(world):
     answer = world.post()
 
     assert answer.headers["X-Task-Id"] == answer.json["task_id"]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"), [({"mask": encoded()}, "mask"), ({"expand": {"left": 64}}, "expand")], ids=["mask", "expand"]
+)
+def test_what_no_worker_draws_is_refused_before_it_is_queued(world, given, named):
+    """Given a mask, or sides to go beyond, when asked for, then it is refused by its name, and nothing is queued."""
+    answer = world.client.post("/img2img", json={"prompt": "x", "init_img": encoded(), **given}, headers=KEY)
+    assert (answer.status_code, set(answer.json["fields"])) == (400, {named})
+    assert world.job_keys() == []
