@@ -26,7 +26,6 @@ from shared.request.sampling import SamplingParams  # noqa: E402
 from worker.engine import DenoiseRequest, Engine  # noqa: E402
 from worker.engine.batch import Evaluator  # noqa: E402
 from worker.engine.decoding import Decoder  # noqa: E402
-from worker.engine.engine import Engine as EngineClass  # noqa: E402
 from worker.engine.passes import Pass  # noqa: E402
 from worker.engine.running import RunningRequest  # noqa: E402
 from worker.engine.scheduler import Scheduler  # noqa: E402
@@ -50,7 +49,7 @@ _TURN = "turn"
 def timed(spent: Counter[str]) -> Iterator[None]:
     """Within the block the stages add to `spent` the seconds that they take."""
     with ExitStack() as patches:
-        for stage, (owner, name) in {**_STAGES, _TURN: (EngineClass, "_turn")}.items():
+        for stage, (owner, name) in {**_STAGES, _TURN: (Engine, "_turn")}.items():
             patches.enter_context(patch.object(owner, name, _counting(getattr(owner, name), stage, spent)))
         yield
 
