@@ -11,7 +11,8 @@ from marshmallow import missing
 
 from api.document import EXAMPLE_IMAGE
 from api.services import build_services
-from shared.request.schemas import SCHEMAS, GenerateSchema, Limits
+from shared.request.limits import Limits
+from shared.request.schemas import SCHEMAS, GenerateSchema
 from shared.settings import DUMMY_API_KEY, Settings
 
 TEMPLATES_DIR = Path(__file__).with_name("templates")

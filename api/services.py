@@ -25,8 +25,8 @@ from shared.jobs.workers import WorkerRegister
 from shared.queue import TaskQueue, connect, make_celery
 from shared.request.image_text import ReadImageText, read_image_text
 from shared.request.input_image import DecodeImage, decode_image, decode_mask
+from shared.request.limits import Limits
 from shared.request.resizing import ResizeImage, resize_image
-from shared.request.schemas import Limits
 from shared.settings import Settings
 from shared.storage.results import ResultStore
 

@@ -18,8 +18,9 @@ from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.queue import connect
 from shared.request.intake import load_request
+from shared.request.limits import Limits
 from shared.request.model import ImageRequest
-from shared.request.schemas import GenerateSchema, Limits
+from shared.request.schemas import GenerateSchema
 from shared.settings import Settings, read_settings
 from shared.storage.results import ResultStore
 

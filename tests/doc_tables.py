@@ -11,7 +11,8 @@ from marshmallow.validate import OneOf, Range
 from shared.catalogue.models import load_catalogue
 from shared.catalogue.samplers import SAMPLERS, Sampler
 from shared.request.fields import WholePair
-from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.limits import Limits
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 from shared.settings import Settings
 
 _LONG = 10

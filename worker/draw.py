@@ -21,9 +21,10 @@ from shared.jobs.signals import Signal
 from shared.logs import configure_logging
 from shared.request.input_image import InputImage
 from shared.request.intake import load_request
+from shared.request.limits import Limits
 from shared.request.model import ImageRequest, Kind
 from shared.request.options import NORMALISED, schema_options
-from shared.request.schemas import SCHEMAS, Limits
+from shared.request.schemas import SCHEMAS
 from shared.settings import Settings, SettingsError, keep_compiled_kernels, limit_spinning, read_settings
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143

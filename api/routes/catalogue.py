@@ -20,8 +20,9 @@ from shared.catalogue.upscalers import LANCZOS, upscalers_of
 from shared.errors import InvalidRequest, ServiceUnavailable
 from shared.jobs.workers import WorkerCard
 from shared.request.adapters import why_not
+from shared.request.choices import choose_model
 from shared.request.intake import load_query
-from shared.request.schemas import SamplersQuery, choose_model
+from shared.request.queries import SamplersQuery
 from shared.request.sizes import MIN_SIZE
 
 _REFRESH_S, _REFRESH_POLL_S = 5.0, 0.1

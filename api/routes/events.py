@@ -15,7 +15,7 @@ from api.submission.following import END, Events
 from shared.errors import InvalidRequest, TooManyWaiting
 from shared.jobs.events import FIRST_ID
 from shared.request.intake import load_query
-from shared.request.schemas import EventsQuery
+from shared.request.queries import EventsQuery
 
 _PARAMETERS = [
     {

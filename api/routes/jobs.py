@@ -12,7 +12,7 @@ from shared.errors import InvalidRequest, NotFinished, NotFound, ResultMissing, 
 from shared.jobs.records import Job, State
 from shared.jobs.status import describe, image_link, main_image, status_link
 from shared.request.intake import load_query
-from shared.request.schemas import THUMBNAIL_WIDTHS, ImageQuery, StatusQuery
+from shared.request.queries import THUMBNAIL_WIDTHS, ImageQuery, StatusQuery
 
 RECENT_COUNT = 10
 _STATUS_PARAMETERS = [

@@ -15,11 +15,13 @@ from shared.catalogue.samplers import canonical_name
 from shared.catalogue.schedules import canonical_schedule
 from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, TooCostly
 from shared.request.adapters import resolve_loras
+from shared.request.choices import choose_model
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.input_image import InputImage
+from shared.request.limits import Limits
 from shared.request.model import INIT_IMAGE, ImageRequest
 from shared.request.prompt_file import PromptFile
-from shared.request.schemas import FORMATS, GenerateSchema, Limits, choose_model
+from shared.request.schemas import FORMATS, GenerateSchema
 from shared.request.seeds import MAX_SEED
 from shared.request.sizes import (
     grid_warnings,

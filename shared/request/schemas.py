@@ -4,29 +4,26 @@ A field has the name that the code uses (that of `SamplingParams` or `ImageReque
 that is its `data_key`.
 """
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, pre_load, validates_schema
+from marshmallow import ValidationError, pre_load, validates_schema
 from marshmallow.validate import Length, OneOf, Range
 
-from shared.callback_hosts import NO_HOSTS, CallbackHosts
-from shared.catalogue.distilled import USUAL
-from shared.catalogue.models import DEFAULT_ALIAS, MOST_SCALE, MOST_STEPS, Catalogue, Model
-from shared.catalogue.samplers import SAMPLERS, canonical_name, wire_names
-from shared.catalogue.schedules import canonical_schedule, schedule_names
+from shared.catalogue.models import DEFAULT_ALIAS, Model
+from shared.catalogue.samplers import SAMPLERS, canonical_name
+from shared.catalogue.schedules import canonical_schedule
 from shared.request.adapters import AdaptersSchema, resolve_loras, sound
+from shared.request.choices import choose_model, choose_schedule
 from shared.request.defaults import with_defaults
+from shared.request.drawing_fields import DrawingFields
 from shared.request.fields import (
     Base64Image,
     Base64Mask,
     CallbackAddress,
     Flag,
     Folder,
-    Number,
     PromptFileName,
     Seed,
     Text,
@@ -35,7 +32,7 @@ from shared.request.fields import (
 )
 from shared.request.image_to_image import ImageFields
 from shared.request.inpainting import InpaintingFields
-from shared.request.input_image import DecodeImage, decode_image, decode_mask
+from shared.request.limits import Limits
 from shared.request.model import Kind
 from shared.request.seeds import MAX_SEED
 from shared.request.sizes import MIN_SIZE
@@ -44,94 +41,21 @@ from shared.variants import REQUEST_TYPES
 
 FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
 DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
-_NAMES_SHOWN, _LONGEST_NAME = 50, 200
 MOST_TOLD = 16384
 """Pixels of a side that a model is told of."""
 PRECISIONS = ("autocast", "mixed", "full")
-#: Few, so that little is made and kept: a tile of a gallery, the same on a dense screen, and a large one.
-THUMBNAIL_WIDTHS = (192, 384, 768)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the operator allows: models, the folder of prompt files, the largest request, and whom to call back.
-
-    `decode_image` reads the images that clients send, `decode_mask` their masks.
-    """
-
-    catalogue: Catalogue
-    prompts_dir: Path
-    max_input_pixels: int
-    max_prompt_chars: int
-    max_images: int
-    max_cost: int
-    callback_hosts: CallbackHosts = NO_HOSTS
-    decode_image: DecodeImage = decode_image
-    decode_mask: DecodeImage = decode_mask
 
 
 def _about(description: str) -> dict[str, str]:
     return {"description": description}
 
 
-class CommonSchema(Schema):
+class CommonSchema(DrawingFields):
     """What every request has. The fields of a concern of its own are in a schema beside this one."""
 
     variant = Text(
         data_key="type", load_default=None, allow_none=True, validate=OneOf(REQUEST_TYPES),
         metadata=_about("Requested worker variant. A CPU worker serves both; null: whichever variant is free."),
-    )  # fmt: skip
-    prompt = Text(
-        load_default=None,
-        metadata=_about(
-            "What to draw. `(x)` weighs x 1.1 times, `[x]` 1/1.1, `(x:1.3)` 1.3 times; `a cat:0.25 a duck:0.75` blends "
-            r"sub-prompts; `\:` is a plain colon. Required unless from-file is given."
-        ),
-    )
-    negative_prompt = Text(load_default="", metadata=_about("What to keep away from; same notation as prompt."))
-    # with as many steps as a model has timesteps, the schedules of some samplers end beyond the last one
-    steps = WholeNumber(
-        data_key="ddim_steps", load_default=USUAL.steps, validate=Range(1, MOST_STEPS),
-        metadata=_about("Denoising steps. A distilled model has a default of its own; see GET /models."),
-    )  # fmt: skip
-    guidance_scale = Number(
-        data_key="scale", load_default=USUAL.scale, validate=Range(-MOST_SCALE, MOST_SCALE),
-        metadata=_about(
-            "Guidance scale; 1 means no guidance, negative values lead away from the prompt. A distilled model has a "
-            "default of its own, mostly 1; there 0 is taken for 1."
-        ),
-    )  # fmt: skip
-    guidance_rescale = Number(
-        load_default=0.0, validate=Range(0, 1),
-        metadata=_about(
-            "How far strong guidance is kept from widening the range of the colours; 0 is off, 0.7 is usual for models "
-            "with zero terminal SNR."
-        ),
-    )  # fmt: skip
-    guidance_until = Number(
-        load_default=1.0, validate=Range(0, 1),
-        metadata=_about("Share of the steps with guidance, from the first on; the others take half the time. 1: all."),
-    )  # fmt: skip
-    clip_skip = WholeNumber(
-        load_default=1, validate=Range(1, 12),
-        metadata=_about(
-            "Which layer of the text encoder is used, as the A1111 web UI counts: 1 is the one that the model was made "
-            "for, 2 the one before it."
-        ),
-    )  # fmt: skip
-    eta = Number(
-        data_key="ddim_eta", load_default=0.0, validate=Range(0, 1),
-        metadata=_about("Share of fresh noise in each step of the samplers ddim and tcd."),
-    )  # fmt: skip
-    sampler = Text(
-        load_default=USUAL.sampler, validate=OneOf(wire_names()),
-        metadata=_about("Sampler; see GET /samplers. A model may have a default of its own; see GET /models."),
-    )  # fmt: skip
-    schedule = Text(
-        load_default=USUAL.schedule, validate=OneOf(schedule_names()),
-        metadata=_about(
-            "At which noise levels the model is asked, where the sampler can; automatic: the sampler's own."
-        ),
     )  # fmt: skip
     seed = Seed(
         load_default=None, allow_none=True,
@@ -376,27 +300,6 @@ class Img2ImgSchema(InpaintingFields, ImageFields, GenerateSchema):
 SCHEMAS: dict[Kind, type[GenerateSchema]] = {schema.kind: schema for schema in (GenerateSchema, Img2ImgSchema)}
 
 
-def choose_model(catalogue: Catalogue, asked: object = None) -> str:
-    """What to write into `ckpt`; for the name of another kind of file, what that is."""
-    other = next((each for each in catalogue.others if asked in (each.name, each.shown)), None)
-    if other is not None:
-        return f"'{other.name}' {other.sentence}; ask for a model, see GET /models."
-    names = catalogue.choices()
-    if len(names) <= _NAMES_SHOWN:
-        return f"Must be the name of a model, one of: {', '.join(names)}."
-    close = (
-        difflib.get_close_matches(asked, names, n=3) if isinstance(asked, str) and len(asked) <= _LONGEST_NAME else []
-    )
-    hint = f" Like it are: {', '.join(close)}." if close else ""
-    return f"Must be the name of a model; GET /models lists all of them.{hint}"
-
-
-def choose_schedule(sampler: str) -> str:
-    """What to write into `schedule` beside this sampler, as a sentence."""
-    choices = ", ".join((USUAL.schedule, *SAMPLERS[sampler].schedules))
-    return f"With the sampler {sampler} it must be one of: {choices}; see GET /samplers."
-
-
 def _size_problem(key: str, size: int, step: int, model: Model | None) -> dict[str, list[str]]:
     texts = []
     if size % step:
@@ -404,31 +307,3 @@ def _size_problem(key: str, size: int, step: int, model: Model | None) -> dict[s
     if model and size > model.max_size:
         texts.append(f"Must be at most {model.max_size} for model '{model.name}'.")
     return {key: texts} if texts else {}
-
-
-class StatusQuery(Schema):
-    """`GET /status/<id>?preview=true&result=false`."""
-
-    preview = fields.Boolean(load_default=False)
-    result = fields.Boolean(load_default=True)
-
-
-class ImageQuery(Schema):
-    """`GET /images/<id>/<name>?width=384`."""
-
-    class Meta:
-        unknown = EXCLUDE  # programs add marks of their own to the addresses of images
-
-    width = fields.Integer(load_default=None, validate=OneOf(THUMBNAIL_WIDTHS))
-
-
-class SamplersQuery(Schema):
-    """`GET /samplers?model=sdxl`."""
-
-    model = fields.String(load_default=DEFAULT_ALIAS)
-
-
-class EventsQuery(Schema):
-    """`GET /events/<id>?previews=true`."""
-
-    previews = fields.Boolean(load_default=False)

@@ -14,8 +14,9 @@ from shared.request.cost import job_cost
 from shared.request.fields import Base64Image, Number, Text
 from shared.request.input_image import InputImage
 from shared.request.intake import load_body, require_allowed_callback
+from shared.request.limits import Limits
 from shared.request.model import INIT_IMAGE, ImageRequest, Kind
-from shared.request.schemas import FORMATS, GenerateSchema, Limits
+from shared.request.schemas import FORMATS, GenerateSchema
 from shared.request.sizes import objection_to_result
 from shared.variants import ANY
 

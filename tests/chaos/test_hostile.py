@@ -20,7 +20,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from shared.catalogue.models import load_catalogue
-from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.limits import Limits
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 from shared.settings import DUMMY_API_KEY
 from tests.chaos import hostile
 from tests.chaos.conftest import Scale

@@ -16,8 +16,9 @@ from shared.jobs.records import Claim, Progress
 from shared.jobs.store import JobStore
 from shared.request.input_image import InputImage
 from shared.request.intake import load_request
+from shared.request.limits import Limits
 from shared.request.model import INIT_IMAGE, ImageRequest
-from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 from tests.conftest import Clock
 
 REAL_BODIES = Path(__file__).parents[1] / "requests"

@@ -5,7 +5,7 @@ from typing import Any
 from api.dialects.openai.answering import FOREIGN_MODELS
 from api.services import Services
 from shared.errors import ModelNotFound
-from shared.request.schemas import choose_model
+from shared.request.choices import choose_model
 
 _OWNER = "personal-diffusion"
 

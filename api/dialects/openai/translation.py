@@ -25,7 +25,7 @@ from shared.catalogue.distilled import USUAL
 from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.samplers import wire_names
 from shared.errors import InvalidRequest, ModelNotFound, NotFound
-from shared.request.schemas import choose_model
+from shared.request.choices import choose_model
 
 _SIZE = re.compile(r"([0-9]{1,5})[xX]([0-9]{1,5})")
 _SMALLEST_SIDE = 8

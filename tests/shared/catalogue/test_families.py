@@ -10,8 +10,8 @@ from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.models import Catalogue
 from shared.errors import InvalidRequest
 from shared.request import parameters
+from shared.request.limits import Limits
 from shared.request.parameters import wire_parameters
-from shared.request.schemas import Limits
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from shared.catalogue.models import Catalogue
 from shared.errors import InvalidRequest
+from shared.request.limits import Limits
 from shared.request.model import ImageRequest
-from shared.request.schemas import Limits
 
 Generate = Callable[..., ImageRequest]
 

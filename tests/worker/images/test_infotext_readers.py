@@ -16,9 +16,10 @@ from shared.catalogue.models import load_catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.request.image_text import stored_infotext
 from shared.request.intake import load_request
+from shared.request.limits import Limits
 from shared.request.model import ImageRequest
 from shared.request.parameters import image_parameters
-from shared.request.schemas import GenerateSchema, Limits
+from shared.request.schemas import GenerateSchema
 from worker.images.encode import encode
 
 CATALOGUE = load_catalogue("demo")

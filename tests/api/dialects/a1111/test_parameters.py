@@ -16,7 +16,8 @@ from api.dialects.a1111.parameters import (
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import InvalidRequest, NotFound
 from shared.request.intake import load_request
-from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.limits import Limits
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 
 CATALOGUE = load_catalogue("demo")
 LIMITS = Limits(CATALOGUE, Path("prompts"), 16_000_000, 10_000, 64, 10**12)

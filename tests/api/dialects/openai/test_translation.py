@@ -11,7 +11,8 @@ from api.dialects.openai.translation import translated
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import InvalidRequest, ModelNotFound
 from shared.request.intake import load_request
-from shared.request.schemas import GenerateSchema, Img2ImgSchema, Limits
+from shared.request.limits import Limits
+from shared.request.schemas import GenerateSchema, Img2ImgSchema
 from shared.settings import Settings
 
 CATALOGUE = load_catalogue("demo")
