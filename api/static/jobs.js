@@ -29,11 +29,13 @@ export function restore() {
 // Takes over what the service still has of this key, such as what another browser asked for.
 export async function importRecent() {
     const removed = kept.read(REMOVED, []);
-    const isKnown = (id) => removed.includes(id) || [...get().open, ...get().done].some((job) => job.id === id);
-    const opened = Date.now() - 60000; // the service does not say when they were drawn, only in which order
-    for (const [place, id] of (await api.recentIds()).entries()) {
-        const told = isKnown(id) ? null : await api.status(id).catch(() => null);
-        if (told && !isKnown(id)) receive({ id, created: opened - place, state: "PENDING", imported: true }, told);
+    const known = (id) => [...get().open, ...get().done].find((job) => job.id === id);
+    let before = Date.now() - 60000; // the service does not say when they were drawn, only in which order
+    for (const id of await api.recentIds()) {
+        const isOld = removed.includes(id) || known(id);
+        const told = isOld ? null : await api.status(id).catch(() => null);
+        if (told && !known(id)) receive({ id, created: before - 1, state: "PENDING", imported: true }, told);
+        before = Math.min(before, known(id)?.created ?? before);
     }
 }
 
