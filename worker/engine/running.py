@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from worker.modes import image_to_image, text_to_image
 from worker.modes.base import Canvas
 from worker.samplers import Evaluation, Noise, Start, Trajectory, begin
 from worker.text.conditioning import TEXT, ConditioningInputs, NamedTensors, Shapes, shapes
+from worker.text.embeddings import EmbeddingsIn, none_in
 from worker.vae.overflow import widened_if_needed
 from worker.vae.pixels import to_image, to_tensor
 from worker.vae.preview import Previewer
@@ -41,6 +42,7 @@ class _Told:
     items: Sequence[NamedTensors]
     shapes: Shapes
     warnings: Sequence[str]
+    embeddings: Mapping[str, str]
 
 
 class RunningRequest:
@@ -50,7 +52,9 @@ class RunningRequest:
     they are in the engine's `Latents`.
     """
 
-    def __init__(self, ticket: Ticket, checkpoint: Checkpoint, options: EffectiveOptions) -> None:
+    def __init__(
+        self, ticket: Ticket, checkpoint: Checkpoint, options: EffectiveOptions, embeddings_in: EmbeddingsIn = none_in
+    ) -> None:
         self.ticket = ticket
         self.params = ticket.request.params
         self.checkpoint = checkpoint
@@ -68,7 +72,7 @@ class RunningRequest:
         self.stage_seconds: dict[str, float] = {}
         """How long the stages took that are over, by their names in `shared.histograms.STAGE`."""
         started = time.perf_counter()
-        self._told = self._conditioned()
+        self._told = self._conditioned(embeddings_in)
         self.stage_seconds["text_encoding"] = time.perf_counter() - started
         self._warnings += self._told.warnings
         params, noise = self.params, Noise(ticket.request.noise_seed, ticket.request.step_seed)
@@ -87,16 +91,18 @@ class RunningRequest:
         )
         self._denoising_since = time.perf_counter()
 
-    def _conditioned(self) -> _Told:
+    def _conditioned(self, embeddings_in: EmbeddingsIn) -> _Told:
         """What the denoiser is told of this request; one for all requests under way of which the same is told.
 
         The images of a task have the same, and projected it is large: 64 copies would take gigabytes.
         """
         params, known = self.params, self.checkpoint.conditionings
+        prompt = self.ticket.request.prompt
+        # unused, it must not even lengthen the other side
+        negative_prompt = params.negative_prompt if self.guided else ""
         inputs = ConditioningInputs(
-            prompt=self.ticket.request.prompt,
-            # unused, it must not even lengthen the other side
-            negative_prompt=params.negative_prompt if self.guided else "",
+            prompt=prompt,
+            negative_prompt=negative_prompt,
             width=params.width,
             height=params.height,
             guidance_scale=params.guidance_scale if self.guided or self._tells_guidance else NO_GUIDANCE,
@@ -104,13 +110,14 @@ class RunningRequest:
             original_size=params.original_size,
             crops_coords_top_left=params.crops_coords_top_left,
             target_size=params.target_size,
+            embeddings=embeddings_in((prompt, negative_prompt)),
         )
         told: _Told | None = known.get(inputs)
         if told is None:
             made = self.family.encode(self.checkpoint, inputs)
             sides = (made.negative, made.positive) if self.guided else (made.positive,)
             items = tuple(self._projected(side) for side in sides)
-            told = known[inputs] = _Told(items, shapes(items[0]), made.warnings)
+            told = known[inputs] = _Told(items, shapes(items[0]), made.warnings, made.embeddings)
         return told
 
     def _projected(self, side: NamedTensors) -> NamedTensors:
@@ -307,4 +314,6 @@ class RunningRequest:
             )
         most = len(self._told.items)
         used = self.options.used() | {"unet_bs": min(self.max_batch_size or most, most)}
+        if self._told.embeddings:
+            used["embeddings"] = [{"name": name, "sha256": hash_} for name, hash_ in self._told.embeddings.items()]
         return Denoised(image, used, (*self._warnings, *self.checkpoint.remarks))
