@@ -121,7 +121,8 @@ def with_progress(job: Job, told: Mapping[str, str]) -> Job:
     known = {attempt: tuple(map(int, text.split("/"))) for attempt, text in told.items() if "/" in text}
     running = {f"{number}:{task.token}" for number, task in enumerate(job.tasks) if not task.done}
     downloads = [int(text.rstrip("%")) for attempt, text in told.items() if attempt in running and "%" in text]
-    longest = max((total for _, total in known.values()), default=job.request.params.steps * job.request.n_samples)
+    planned = job.request.params.steps_in_all * job.request.n_samples
+    longest = max((total for _, total in known.values()), default=planned)
     done = total = 0
     for number, task in enumerate(job.tasks):
         task_step, task_steps = known.get(f"{number}:{task.token}", (0, longest))

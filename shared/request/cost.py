@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from shared.catalogue.upscalers import FILTERS
 from shared.request.model import ImageRequest
 from shared.request.prompts import Fragment, ParsedPrompt, parse_prompt
+from shared.request.sampling import SamplingParams
 
 CHUNK_TOKENS = 75
 """How many tokens of a prompt are encoded at once."""
@@ -74,14 +75,23 @@ def text_cost(request: ImageRequest) -> int:
     params = request.params
     guided = params.guidance_scale != 1 and params.guidance_until > 0
     negative = least_chunks(parse_prompt(params.negative_prompt)) if guided else [1]
-    one_step = params.width * params.height * request.n_samples
+    drawing = drawing_cost(params) * request.n_samples
     total = 0
     for text in request.prompts:
         positive = least_chunks(parse_prompt(text))
         encoded = sum(positive) + sum(negative) - 2
         longer = max(*positive, *negative) - 1
-        total += encoded * _PIXEL_STEPS_A_CHUNK + params.steps * one_step * longer // _CHUNKS_AS_LONG_AS_A_STEP
+        total += encoded * _PIXEL_STEPS_A_CHUNK + drawing * longer // _CHUNKS_AS_LONG_AS_A_STEP
     return total * request.n_iter
+
+
+def drawing_cost(params: SamplingParams) -> int:
+    """Pixel steps of drawing one image: those of its pass, or of both passes."""
+    image = params.width * params.height
+    if params.hires is None:
+        return params.steps * image
+    first = params.hires.first_width * params.hires.first_height
+    return params.steps * first + params.hires.steps_of_second * image
 
 
 def enlargement_cost(request: ImageRequest) -> int:
@@ -100,8 +110,7 @@ def upscaling_cost(request: ImageRequest) -> int:
 
 def job_cost(request: ImageRequest) -> int:
     """Pixel steps of the whole job: steps x pixels x images, and what its texts and enlargement add."""
-    params = request.params
-    drawing = params.steps * params.width * params.height * request.image_count
+    drawing = drawing_cost(request.params) * request.image_count
     return drawing + request.text_cost + enlargement_cost(request) + upscaling_cost(request)
 
 

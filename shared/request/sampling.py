@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from shared.catalogue.schedules import AUTOMATIC
 from shared.request.adapters import Lora, read_loras
+from shared.request.hires import Hires, read_hires
 from shared.request.inpainting import DEFAULT_BLUR, DEFAULT_PADDING, ORIGINAL, WHITE, Expand, read_expand
 
 
@@ -19,10 +20,11 @@ class SamplingParams:
     noise in each step of the samplers that know it. `schedule` is one that the sampler can, or `automatic`. `strength`
     (0 < x <= 1) is the share of the steps that runs on an input image, and `noise_multiplier` scales the noise that is
     added to it. `original_size`, `target_size` (height and width, None for those of the image) and
-    `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `loras` are added to the model. From
-    `mask_redraw` to `expand` they say how a part of an input image is redrawn, as `shared.request.inpainting` has it.
-    `device`, `precision`, `unet_bs` and `turbo` are requested options, None where nothing is requested. A default is
-    what changes nothing, because it also stands for a parameter that is newer than the record that is read.
+    `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `loras` are added to the model. `hires`
+    says how an image of two passes is drawn first, None for one pass. From `mask_redraw` to `expand` they say how a
+    part of an input image is redrawn, as `shared.request.inpainting` has it. `device`, `precision`, `unet_bs` and
+    `turbo` are requested options, None where nothing is requested. A default is what changes nothing, because it also
+    stands for a parameter that is newer than the record that is read.
     """
 
     model: str
@@ -54,6 +56,12 @@ class SamplingParams:
     precision: str | None = None
     unet_bs: int | None = None
     turbo: bool | None = None
+    hires: Hires | None = None
+
+    @property
+    def steps_in_all(self) -> int:
+        """Of both passes, where there are two."""
+        return self.steps + (self.hires.steps_of_second if self.hires else 0)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
@@ -62,4 +70,5 @@ class SamplingParams:
         # JSON knows no tuples
         given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
         given |= {"loras": read_loras(given.get("loras", ())), "expand": read_expand(given.get("expand"))}
+        given["hires"] = read_hires(given.get("hires"))
         return cls(**given)

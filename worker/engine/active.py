@@ -49,12 +49,15 @@ class ActiveRequests:
         return [running.checkpoint for running in (*self.running, *self.denoised)]
 
     def note_denoised(self, running: RunningRequest) -> None:
-        """The request needs no more evaluations."""
+        """The request needs no more evaluations in this pass. Raises what beginning the next one raises."""
         latents, slots = self.latents_of([running])
         running.latents = latents.read(slots).clone()
         self._leave(running)
         self.running.remove(running)
-        self.denoised.append(running)
+        if running.needs_image:
+            self.denoised.append(running)
+        else:
+            self.begin(running.second())
 
     def end_cancelled(self) -> None:
         """End what must not go on."""

@@ -39,9 +39,9 @@ class Decoder:
             return
         chosen = [denoised.popleft()]
         if self._device.kind == "cpu":
-            pixels = chosen[0].pixels
+            pixels = chosen[0].pixels_to_finish
             while denoised and len(chosen) < threads:
-                pixels += denoised[0].pixels
+                pixels += denoised[0].pixels_to_finish
                 if pixels > PIXELS_AT_ONCE:
                     break
                 chosen.append(denoised.popleft())
@@ -55,6 +55,9 @@ class Decoder:
 
     def _finish(self, running: RunningRequest, image: Image.Image | None = None) -> None:
         try:
+            if running.is_first:
+                self._active.begin(running.second(image))
+                return
             finished = running.finish(image)
             for stage, seconds in running.stage_seconds.items():
                 self._observations.observe(STAGE, seconds, model=running.params.model, stage=stage)

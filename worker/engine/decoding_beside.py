@@ -44,7 +44,7 @@ class _Decode:
     def image(self) -> Image.Image | None:
         """Wait for it; None where a value is no number."""
         self._done.wait()
-        self.running.stage_seconds["decoding"] = self._done.since(self._begun)
+        self.running.stage_seconds["decoding"] += self._done.since(self._begun)
         return Image.fromarray(self._bytes.numpy()) if self._finite.all() else None
 
     @property
@@ -115,7 +115,10 @@ class DecoderBeside(Decoder):
             failure = error.with_traceback(None)
         self._active.denoised.remove(running)
         self._finish(running)
-        if not is_out_of_memory(failure) and running.ticket.outcome.exception() is None:
+        outcome = running.ticket.outcome
+        # that of an image of two passes is not known yet
+        failed = outcome.done() and outcome.exception() is not None
+        if not is_out_of_memory(failure) and not failed:
             log.warning("decoding beside the passes failed", exc_info=failure)
             self._give_up()
 

@@ -28,6 +28,7 @@ from worker.engine.decoding import Decoder
 from worker.engine.decoding_beside import DecoderBeside
 from worker.engine.demand import Demand
 from worker.engine.failure import make_good, translated
+from worker.engine.hires import first_stage, second_stage
 from worker.engine.inbox import Aside, Inbox
 from worker.engine.measurement import BATCH_SIZES, Measurement
 from worker.engine.options import resolve
@@ -41,7 +42,6 @@ from worker.hardware.variants import profile_for
 from worker.models.cache import CheckpointCache
 from worker.observations import Observations
 from worker.samplers import plan_of
-from worker.text.embeddings import EmbeddingFiles
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -75,9 +75,7 @@ class Engine:
         self._cache = CheckpointCache(settings, catalogue, self._device, self._profile)
         self._inbox = Inbox()
         self._active = ActiveRequests(self._device)
-        self._admission = Admission(
-            self._inbox, self._active, self._cache, self._device, self._profile, EmbeddingFiles(catalogue)
-        )
+        self._admission = Admission(self._inbox, self._active, self._cache, self._device, self._profile)
         self._observations = observations or Observations()
         # where parts come and go the passes' part would leave for the decoder's
         beside = self._device.queues and not self._profile.offload
@@ -125,7 +123,8 @@ class Engine:
         params = request.params
         if config := self._cache.scheduler_config(params.model):
             with suppress(Exception):  # it is met again, and told, when the request begins
-                plan_of(params.sampler, config, request.steps, params.eta, params.schedule)  # kept likewise
+                for stage in filter(None, (first_stage(request), second_stage(request))):
+                    plan_of(params.sampler, config, stage.steps, params.eta, params.schedule)  # kept likewise
         ticket = Ticket(request, on_step, on_preview, wants_preview)
         self._inbox.put(ticket)
         return ticket

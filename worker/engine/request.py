@@ -70,6 +70,11 @@ class DenoiseRequest:
                 wrong[name] = [f"Must be a positive multiple of {size_step}."]
         if params.steps < 1:
             wrong["ddim_steps"] = ["Must be at least 1."]
+        if params.hires is not None:
+            if self.init_image is not None:
+                wrong["hires"] = ["An image to image has one pass."]
+            if params.hires.first_width % size_step or params.hires.first_height % size_step:
+                wrong["hires"] = [f"first_width and first_height must be multiples of {size_step}."]
         if self.init_image is not None and self.init_image.size != (params.width, params.height):
             wrong["init_img"] = ["Must have the size of the image that is asked for."]
         for name, value in (("loras", params.loras), ("mask", self.mask), ("expand", params.expand)):
@@ -83,7 +88,7 @@ class DenoiseRequest:
 class Denoised:
     """The image (RGB), what was really used, and a sentence for every requested option that could not be honoured.
 
-    `used` has the keys `device`, `precision`, `unet_bs` and `turbo`, and `embeddings` where the texts name some.
+    `used` has the keys `device`, `precision`, `unet_bs` and `turbo`.
     """
 
     image: Image.Image

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,17 +12,20 @@ from PIL import Image
 
 from shared.catalogue.samplers import SAMPLERS
 from shared.errors import NotAnImage
+from shared.request.hires import LATENT
 from worker.engine.group import Group
 from worker.engine.guidance import NO_GUIDANCE, UNGUIDED, Guidance, guided_steps
+from worker.engine.hires import FirstPass, first_stage, second_stage
 from worker.engine.options import EffectiveOptions
 from worker.engine.request import Denoised, Ticket
 from worker.families import FAMILIES
+from worker.images.upscale import resized
 from worker.models.checkpoint import Checkpoint
 from worker.modes import image_to_image, text_to_image
 from worker.modes.base import Canvas
-from worker.samplers import Evaluation, Noise, Start, Trajectory, begin
+from worker.samplers import Evaluation, Noise, Start, Trajectory, begin, evaluations_of
 from worker.text.conditioning import TEXT, ConditioningInputs, NamedTensors, Shapes, shapes
-from worker.text.embeddings import EmbeddingsIn, none_in
+from worker.vae.latents import enlarged
 from worker.vae.overflow import widened_if_needed
 from worker.vae.pixels import to_image, to_tensor
 from worker.vae.preview import Previewer
@@ -42,39 +46,44 @@ class _Told:
     items: Sequence[NamedTensors]
     shapes: Shapes
     warnings: Sequence[str]
-    embeddings: Mapping[str, str]
 
 
 class RunningRequest:
     """Built on the engine's thread: encodes the prompt (and image) and begins the sampler.
 
+    A request of two passes is two of these, one after the other; the second is given what the first leaves.
     `latents` are its first, `(1, C, h, w)`, float32 on the device, and when it is denoised its last; between the two
     they are in the engine's `Latents`.
     """
 
     def __init__(
-        self, ticket: Ticket, checkpoint: Checkpoint, options: EffectiveOptions, embeddings_in: EmbeddingsIn = none_in
+        self, ticket: Ticket, checkpoint: Checkpoint, options: EffectiveOptions, first: FirstPass | None = None
     ) -> None:
         self.ticket = ticket
-        self.params = ticket.request.params
+        second = second_stage(ticket.request)
+        self._first = first
+        self._stage = second if first and second else first_stage(ticket.request)
+        self._second = None if first else second
+        self.params = self._stage.params
         self.checkpoint = checkpoint
         self.options = options
         self.queued = 0
         """Evaluations that were handed to the device."""
         self.step = 0
         """Evaluations that are done and told."""
-        self.max_batch_size = options.max_batch_size
+        self.max_batch_size = first.max_batch_size if first else options.max_batch_size
         self._guidance = Guidance(self.params.guidance_scale, self.params.guidance_rescale)
-        self._guided_steps = guided_steps(ticket.request.steps, self.params.guidance_until)
+        self._guided_steps = guided_steps(self._stage.steps, self.params.guidance_until)
         self._group: Group | None = None
-        self._warnings = [*checkpoint.warnings, *options.warnings]
+        self._warnings = [*first.warnings] if first else [*checkpoint.warnings, *options.warnings]
         self.family = FAMILIES[checkpoint.model.family]
-        self.stage_seconds: dict[str, float] = {}
-        """How long the stages took that are over, by their names in `shared.histograms.STAGE`."""
+        self.stage_seconds: defaultdict[str, float] = defaultdict(float, first.stage_seconds if first else {})
+        """How long the stages took that are over, by their names in `shared.histograms.STAGE`, in both passes."""
         started = time.perf_counter()
-        self._told = self._conditioned(embeddings_in)
-        self.stage_seconds["text_encoding"] = time.perf_counter() - started
-        self._warnings += self._told.warnings
+        self._told = self._conditioned()
+        self.stage_seconds["text_encoding"] += time.perf_counter() - started
+        if first is None:
+            self._warnings += self._told.warnings
         params, noise = self.params, Noise(ticket.request.noise_seed, ticket.request.step_seed)
         start = self._start(noise)
         self.latents: torch.Tensor
@@ -89,20 +98,28 @@ class RunningRequest:
             checkpoint.device.name,
             params.schedule,
         )
+        self._evaluations_of_others = self._count_others()
         self._denoising_since = time.perf_counter()
 
-    def _conditioned(self, embeddings_in: EmbeddingsIn) -> _Told:
+    def _count_others(self) -> int:
+        """Model evaluations of the other pass, where there are two."""
+        if self._first is not None:
+            return self._first.evaluations
+        if self._second is None:
+            return 0
+        params, config = self._second.params, self.checkpoint.parts.scheduler_config
+        return evaluations_of(params.sampler, config, self._second.steps, params.eta, params.schedule)
+
+    def _conditioned(self) -> _Told:
         """What the denoiser is told of this request; one for all requests under way of which the same is told.
 
         The images of a task have the same, and projected it is large: 64 copies would take gigabytes.
         """
         params, known = self.params, self.checkpoint.conditionings
-        prompt = self.ticket.request.prompt
-        # unused, it must not even lengthen the other side
-        negative_prompt = params.negative_prompt if self.guided else ""
         inputs = ConditioningInputs(
-            prompt=prompt,
-            negative_prompt=negative_prompt,
+            prompt=self.ticket.request.prompt,
+            # unused, it must not even lengthen the other side
+            negative_prompt=params.negative_prompt if self.guided else "",
             width=params.width,
             height=params.height,
             guidance_scale=params.guidance_scale if self.guided or self._tells_guidance else NO_GUIDANCE,
@@ -110,14 +127,13 @@ class RunningRequest:
             original_size=params.original_size,
             crops_coords_top_left=params.crops_coords_top_left,
             target_size=params.target_size,
-            embeddings=embeddings_in((prompt, negative_prompt)),
         )
         told: _Told | None = known.get(inputs)
         if told is None:
             made = self.family.encode(self.checkpoint, inputs)
             sides = (made.negative, made.positive) if self.guided else (made.positive,)
             items = tuple(self._projected(side) for side in sides)
-            told = known[inputs] = _Told(items, shapes(items[0]), made.warnings, made.embeddings)
+            told = known[inputs] = _Told(items, shapes(items[0]), made.warnings)
         return told
 
     def _projected(self, side: NamedTensors) -> NamedTensors:
@@ -134,14 +150,17 @@ class RunningRequest:
         At strength 1 nothing of an input image is left, and so it is not even encoded: the request starts as if there
         were none. (The stock pipelines add noise of the first timestep, which is little where the steps are few.)
         """
-        params, request = self.params, self.ticket.request
+        params, request, steps = self.params, self.ticket.request, self._stage.steps
         facts = self.checkpoint.model.facts
         factor = facts.downsampling_factor
         shape = (1, facts.latent_channels, params.height // factor, params.width // factor)
         canvas = Canvas(shape, noise, lambda source: self._encoded(source, noise.start), self.checkpoint.device.send)
-        if request.init_image is None or request.steps.strength is None:
+        image = request.init_image if self._first is None else self._first.start
+        if image is None or steps.strength is None:
             return text_to_image.start(canvas, params.noise_multiplier)
-        return image_to_image.start(canvas, request.init_image, request.steps.strength, params.noise_multiplier)
+        if isinstance(image, torch.Tensor):
+            return image_to_image.start_from_latents(canvas, enlarged(image, *shape[2:]), steps.strength)
+        return image_to_image.start(canvas, image, steps.strength, params.noise_multiplier)
 
     def _encoded(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
         pixels, state = to_tensor(image), generator.get_state()
@@ -255,8 +274,9 @@ class RunningRequest:
         if not finite:
             raise self._not_an_image("UNet")
         if self.denoised:
-            self.stage_seconds["denoising"] = time.perf_counter() - self._denoising_since
-        self.ticket.on_step(self.step, self._steps(self.step))
+            self.stage_seconds["denoising"] += time.perf_counter() - self._denoising_since
+        before = self._first.evaluations if self._first else 0
+        self.ticket.on_step(before + self.step, self._steps(self.step) + self._evaluations_of_others)
         if self.ticket.on_preview and colours is not None:
             self.ticket.on_preview(to_image(colours))
 
@@ -289,7 +309,7 @@ class RunningRequest:
         latents = self._finite(self.latents, "UNet").to(self.checkpoint.device.name)
         pixels = self._made_by_vae("decoder", lambda vae: self.family.to_pixels(vae, latents.to(vae.dtype)))
         image = to_image(pixels)
-        self.stage_seconds["decoding"] = time.perf_counter() - started
+        self.stage_seconds["decoding"] += time.perf_counter() - started
         return image
 
     def _finite(self, values: torch.Tensor, part: str) -> torch.Tensor:
@@ -305,15 +325,41 @@ class RunningRequest:
         model = self.checkpoint.model.name
         return NotAnImage(f"The {part} of the model '{model}' gave values that are no numbers (NaN): {remedy}.")
 
+    @property
+    def is_first(self) -> bool:
+        """Whether another pass follows this one."""
+        return self._second is not None
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether the final latents are to be decoded: not where the second pass starts from latents."""
+        return self._second is None or self.params.hires is None or self.params.hires.upscaler != LATENT
+
+    @property
+    def pixels_to_finish(self) -> int:
+        """Of the image that is decoded, or encoded for the second pass."""
+        params = self.ticket.request.params
+        return params.width * params.height
+
+    def second(self, image: Image.Image | None = None) -> "RunningRequest":
+        """The second pass, begun from the final latents or from their image: this one, or else one decoded now.
+
+        Raises what beginning a request raises.
+        """
+        start: Image.Image | torch.Tensor = self.latents
+        params = self.ticket.request.params
+        if params.hires and self.needs_image:
+            small = image or self._with_vae("decoded", self.decode)
+            start = resized(small, (params.width, params.height), params.hires.upscaler)
+        first = FirstPass(start, self.step, self.max_batch_size, tuple(self._warnings), dict(self.stage_seconds))
+        return RunningRequest(self.ticket, self.checkpoint, self.options, first)
+
     def finish(self, image: Image.Image | None = None) -> Denoised:
         """The result, with this image, or else with one that is decoded now, in tiles if it must be."""
         image = image or self._with_vae("decoded", self.decode)
         if self.trajectory.evaluations is None:
-            self._warnings.append(
-                f"ddim_steps: the sampler {self.params.sampler} chose {self.step} evaluations itself."
-            )
+            made = self.step + self._evaluations_of_others
+            self._warnings.append(f"ddim_steps: the sampler {self.params.sampler} chose {made} evaluations itself.")
         most = len(self._told.items)
         used = self.options.used() | {"unet_bs": min(self.max_batch_size or most, most)}
-        if self._told.embeddings:
-            used["embeddings"] = [{"name": name, "sha256": hash_} for name, hash_ in self._told.embeddings.items()]
         return Denoised(image, used, (*self._warnings, *self.checkpoint.remarks))

@@ -1,5 +1,6 @@
-"""An image under noise."""
+"""An image, or latents, under noise."""
 
+import torch
 from PIL import Image
 
 from worker.modes.base import Canvas
@@ -13,3 +14,8 @@ def start(canvas: Canvas, image: Image.Image, strength: float, noise_multiplier:
     """
     latents = canvas.encode(image)
     return Start(canvas.drawn(), latents, strength, noise_multiplier)
+
+
+def start_from_latents(canvas: Canvas, latents: torch.Tensor, strength: float) -> Start:
+    """The same from scaled latents of the canvas' shape, which need no encoding."""
+    return Start(canvas.drawn(), latents, strength)

@@ -51,6 +51,16 @@ def _plan(sampler: str, facts: str, steps: StepRange, eta: float, schedule: str)
     return scheduler_plan(entry.implementation, json.dumps(dict(arguments)), facts, steps, eta)
 
 
+def evaluations_of(
+    sampler: str, scheduler_config: Mapping[str, Any], steps: StepRange, eta: float, schedule: str = AUTOMATIC
+) -> int:
+    """How often a run asks the model; a guess where the sampler finds its way itself. Raises what `plan_of` raises."""
+    plan = plan_of(sampler, scheduler_config, steps, eta, schedule)
+    if plan is not None:
+        return len(plan.evaluations)
+    return expected_evaluations(NoiseSchedule(scheduler_config), steps)
+
+
 def begin(
     sampler: str,
     scheduler_config: Mapping[str, Any],
@@ -85,5 +95,6 @@ __all__ = [
     "Trajectory",
     "X",
     "begin",
+    "evaluations_of",
     "plan_of",
 ]

@@ -15,6 +15,11 @@ def to_latents(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> to
     return scaled
 
 
+def enlarged(latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Latents `(B, C, h, w)` at `height` x `width` cells, interpolated linearly along both sides."""
+    return torch.nn.functional.interpolate(latents, size=(height, width), mode="bilinear", align_corners=False)
+
+
 def to_pixels(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     """Scaled latents `(B, C, h, w)` -> `(B, 3, H, W)`; the values may leave -1..1 a little."""
     pixels: torch.Tensor = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]

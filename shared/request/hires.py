@@ -1,0 +1,79 @@
+"""Drawing in two passes: small, then enlarged and drawn again. What a request holds of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+from shared.catalogue.upscalers import FILTERS, LANCZOS, NEAREST
+
+AUTO, OFF = "auto", "off"
+LATENT = "latent"
+
+
+@dataclass(frozen=True)
+class Upscaler:
+    """What enlarges between the passes: what A1111 calls it, and the strength of the second pass that is usual after
+    it."""
+
+    label: str
+    strength: float
+
+
+UPSCALERS: Mapping[str, Upscaler] = MappingProxyType({
+    # its soft edges want to be drawn again
+    LATENT: Upscaler("Latent", 0.5),
+    LANCZOS: Upscaler(FILTERS[LANCZOS], 0.4),
+    NEAREST: Upscaler(FILTERS[NEAREST], 0.5),
+})  # fmt: skip
+DEFAULT_UPSCALER = LANCZOS
+
+
+@dataclass(frozen=True)
+class Hires:
+    """The two passes of an image that is drawn first at `first_width` x `first_height` pixels.
+
+    The second pass is an image to image at the full size, from what the `upscaler` makes of the first: of its `steps`
+    the share `strength` (0 < x <= 1) runs.
+    """
+
+    first_width: int
+    first_height: int
+    steps: int
+    strength: float
+    upscaler: str
+
+    @property
+    def steps_of_second(self) -> int:
+        """How many steps the second pass runs, rounded as the stock image-to-image pipeline rounds."""
+        return min(max(int(self.steps * self.strength), 1), self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedHires:
+    """What a request says of its two passes; None where it does not.
+
+    It has `scale`, or `width` and `height`, where its W and H are those of the first pass; else `first_width` and
+    `first_height`, and its W and H are those of the image.
+    """
+
+    scale: float | None = None
+    width: int | None = None
+    height: int | None = None
+    first_width: int | None = None
+    first_height: int | None = None
+    steps: int | None = None
+    strength: float | None = None
+    upscaler: str = DEFAULT_UPSCALER
+
+    @property
+    def first_is_said(self) -> bool:
+        """Whether W and H are those of the image, beside which the first pass' are said."""
+        return self.first_width is not None
+
+
+def read_hires(stored: Any) -> Hires | None:
+    """Those of a job record, or as they are; what is newer than this code is left out."""
+    if not isinstance(stored, Mapping):
+        return stored  # type: ignore[no-any-return]  # two passes, or None
+    return Hires(**{field.name: stored[field.name] for field in fields(Hires) if field.name in stored})
