@@ -76,7 +76,12 @@ class ModelAnswer(Schema):
     configs = fields.List(fields.String(), metadata={"description": "Inference yamls that `config` can name."})
     native_size = fields.Integer(metadata={"description": "Pixels a side that it was trained at."})
     min_size = fields.Integer()
-    max_size = fields.Integer()
+    max_size = fields.Integer(metadata={"description": "Most pixels a side in one pass."})
+    max_hires_size = fields.Integer(metadata={"description": "Most pixels a side in two passes; see `hires`."})
+    one_picture_size = fields.Integer(
+        metadata={"description": "Side of the largest square that it draws in one pass without repeating itself."}
+    )
+    hires = fields.String(metadata={"description": "What the parameter `hires` is where a request has none."})
     size_step = fields.Integer(metadata={"description": "Both sides are multiples of it."})
     available = fields.Boolean(metadata={"description": "Whether a live worker has it."})
     available_on = fields.List(fields.String(), metadata={"description": "Names of workers."})

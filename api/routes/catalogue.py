@@ -21,6 +21,7 @@ from shared.errors import InvalidRequest, ServiceUnavailable
 from shared.jobs.workers import WorkerCard
 from shared.request.adapters import why_not
 from shared.request.choices import choose_model
+from shared.request.hires import AUTO, OFF
 from shared.request.intake import load_query
 from shared.request.queries import SamplersQuery
 from shared.request.sizes import MIN_SIZE
@@ -171,6 +172,9 @@ def _model(model: Model, cards: Sequence[WorkerCard]) -> dict[str, Any]:
         "native_size": model.native_size,
         "min_size": MIN_SIZE,
         "max_size": model.max_size,
+        "max_hires_size": model.max_hires_size,
+        "one_picture_size": model.largest_picture,
+        "hires": AUTO if model.hires else OFF,
         "size_step": model.facts.size_step,
         "available": bool(available),
         "available_on": available,

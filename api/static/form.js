@@ -1,6 +1,7 @@
 // The form: prompt first, the rest behind one switch. All of it comes from the service's schema.
 import { ModelField, SamplerField, SeedField } from "./choices.js";
 import { Field, TextArea } from "./fields.js";
+import { HiresField } from "./hires.js";
 import { submit } from "./jobs.js";
 import { SizeField } from "./size.js";
 import { SourceField } from "./source.js";
@@ -12,7 +13,7 @@ const ONE_COLUMN = "(max-width: 900px)";
 const HAS_KEYBOARD = "(hover: hover)"; // on a phone the focus would cover half of the page with one
 // these have a place of their own; all the others stand behind the switch
 const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter"];
-const SPECIAL = { sampler: SamplerField, seed: SeedField, negative_prompt: NegativePrompt };
+const SPECIAL = { sampler: SamplerField, seed: SeedField, negative_prompt: NegativePrompt, hires: HiresField };
 
 export async function draw() {
     const state = get();

@@ -54,10 +54,12 @@ export function SizeField({ fields }) {
     const { W, H } = pixelsOf(state);
     const shape = shapeOf(state);
     const model = modelOf(state);
+    const inTwo = (values.hires ?? model.hires) === "auto" && !source;
+    const most = inTwo ? model.max_hires_size : model.max_size;
     const follow = () => setValues({ W: undefined, H: undefined });
     const swap = () => setValues({ W: H, H: W });
     const side = (name, value) =>
-        number(name, { type: "integer", minimum: model.min_size, maximum: model.max_size }, value, {
+        number(name, { type: "integer", minimum: model.min_size, maximum: most }, value, {
             id: `field-${name}`,
             name,
             step: model.size_step,

@@ -66,6 +66,7 @@ export function bodyOf({ values, source, catalogue }) {
     const fields = catalogue.fields[kindOf({ source })];
     const model = modelOf({ catalogue, values }).name; // where the default one is not there, the form shows another
     const body = Object.fromEntries(Object.entries(values).filter(([name]) => name in fields));
+    if (source) delete body.hires; // one pass
     if (model !== catalogue.defaultModel) body.ckpt = model;
     return { prompt: "", ...body, ...(source && { init_img: source.data }) };
 }

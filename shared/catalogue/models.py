@@ -33,6 +33,9 @@ _BUNDLED, _LOCAL, _HUB = "bundled:", "local:", "hub:"
 FOUND = "found:"
 """How the source of a model begins that a scan found, and no entry names."""
 _SOURCES = (_BUNDLED, _LOCAL, _HUB)
+_TWO_PASSES = "auto"
+# how many times larger than the size of its training an image may be that is drawn in two passes
+_MOST_ENLARGED = 4
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Model:
     `source` is `bundled:<folder of this repository>`, `local:<file or folder, from MODELS_DIR>` or
     `hub:<owner>/<name>`. `files` are names under which the checkpoint is published as a single file; the first of
     `configs` says in which layout such a file is. Sizes are in pixels a side.
+
+    An image of more pixels than a square of `one_picture_size` (0: a quarter more than `native_size`), or much longer,
+    shows the same several times unless it is drawn in two passes, which `hires` says it is where a request says nothing
+    (see `shared.request.hires`); `hires_strength` is that of the second pass, None for the usual one.
 
     `prediction` is "" where the layout or the file tells it. `weights` says which are used where a file has both the
     plain ones and their average over the training (`ema`). `distilled` is how it was made to draw in few steps, ""
@@ -76,6 +83,9 @@ class Model:
     dtype: str = ""
     donors: Mapping[str, Path] = field(default_factory=dict, hash=False)
     why_not: str = ""
+    one_picture_size: int = 0
+    hires: bool = False
+    hires_strength: float | None = None
 
     @property
     def short_hash(self) -> str:
@@ -100,6 +110,25 @@ class Model:
             self.distilled if self.distilled in DISTILLATIONS else "",
             self.told_guidance, self.steps, self.scale, self.sampler, self.schedule,
         )  # fmt: skip
+
+    @property
+    def largest_picture(self) -> int:
+        """Pixels a side of the largest square that it draws in one pass without repeating itself."""
+        return self.one_picture_size or self.native_size * 5 // 4
+
+    @property
+    def longest_picture(self) -> int:
+        """The longest side, in pixels, of what it draws so."""
+        return self.largest_picture * 3 // 2
+
+    def is_one_picture(self, width: int, height: int) -> bool:
+        """Whether it draws an image of so many pixels in one pass without repeating itself."""
+        return width * height <= self.largest_picture**2 and max(width, height) <= self.longest_picture
+
+    @property
+    def max_hires_size(self) -> int:
+        """The most pixels a side of what is drawn in two passes."""
+        return max(self.max_size, _MOST_ENLARGED * self.native_size)
 
     def accepts_config(self, config: str) -> bool:
         """Whether an inference yaml, named with or without its folder, belongs to this model's family."""
@@ -318,6 +347,9 @@ def _read_file(file: Path) -> dict[str, Model]:
             scale=number_of(name, entry, "scale", -MOST_SCALE, MOST_SCALE),
             sampler=canonical_name(word_of(name, entry, "sampler", wire_names())) or "",
             schedule=canonical_schedule(word_of(name, entry, "schedule", schedule_names())),
+            one_picture_size=value_of(name, {"one_picture_size": 0} | entry, "one_picture_size", int),
+            hires=word_of(name, entry, "hires", (_TWO_PASSES,)) == _TWO_PASSES,
+            hires_strength=number_of(name, entry, "hires_strength", 0.01, 1),
         )
         if not SAMPLERS[model.defaults.sampler].can(model.defaults.schedule):
             choices = ", ".join(SAMPLERS[model.defaults.sampler].schedules)
@@ -337,5 +369,7 @@ def _read_file(file: Path) -> dict[str, Model]:
             raise ValueError(
                 f"models.toml: [{name}] native_size must be a multiple of {facts.size_step} from 64 to max_size"
             )
+        if model.one_picture_size and model.one_picture_size < model.native_size:
+            raise ValueError(f"models.toml: [{name}] one_picture_size must be native_size or more")
         models[name] = model
     return models

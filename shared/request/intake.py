@@ -14,9 +14,11 @@ from shared.catalogue.models import Model
 from shared.catalogue.samplers import canonical_name
 from shared.catalogue.schedules import canonical_schedule
 from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, TooCostly
+from shared.request import hires_plan
 from shared.request.adapters import resolve_loras
 from shared.request.choices import choose_model
 from shared.request.cost import job_cost, objection_to_text, text_cost
+from shared.request.hires_plan import Passes
 from shared.request.input_image import InputImage
 from shared.request.limits import Limits
 from shared.request.model import INIT_IMAGE, ImageRequest
@@ -75,7 +77,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     if not model.configs:  # of a family that nobody here draws: nothing below knows what to make of it
         raise ModelUnavailable(model.why_not, {"ckpt": ["Ask for another model; see GET /models."]})
     images = _named_images(values)
-    width, height, about_size = _size(values, model)
+    passes = _passes(values, model)
+    width, height = passes.size
     sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
     if sampler is None:
         raise InvalidRequest("No such sampler.", {"sampler": ["See GET /samplers."]})
@@ -92,6 +95,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "prompts": prompts,
         "width": width,
         "height": height,
+        "hires": passes.hires,
+        "one_pass": passes.one_by_choice and not images,
         "sampler": sampler,
         "schedule": schedule,
         "guidance_scale": scale,
@@ -102,7 +107,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "inputs": tuple(images),
         "input_pixels": sum(image.width * image.height for image in images.values()),
         "warnings": (
-            *warnings, *about_size, *_about_told_sizes(values, model), *_about_compression(values),
+            *warnings, *passes.warnings, *_about_told_sizes(values, model), *_about_compression(values),
             *about_sampler(model, sampler), *about_steps(model, sampler, values["steps"]),
             *_about_guidance(values, model, scale),
         ),
@@ -136,13 +141,25 @@ def require_allowed_callback(request: ImageRequest, limits: Limits) -> None:
             raise CallbackRefused("This callback_url cannot be used; see 'fields'.", {"callback_url": [objection]})
 
 
-def _size(values: Mapping[str, Any], model: Model) -> tuple[int, int, tuple[str, ...]]:
-    """(width, height) that is generated, and what is to be said about it."""
+def _passes(values: Mapping[str, Any], model: Model) -> Passes:
+    """What is generated, in one pass or two. Raises InvalidRequest where two are asked for that cannot be drawn."""
+    image: InputImage | None = values.get(INIT_IMAGE)
+    asked = hires_plan.chosen(values["hires"], model, image is not None)
+    width, height, about_size = _size(values, asked, model)
+    if objection := hires_plan.objection(asked, (width, height), model):
+        raise InvalidRequest("The image cannot be drawn in these two passes.", {"hires": [objection]})
+    passes = hires_plan.planned(asked, (width, height), values["steps"], model)
+    return replace(passes, warnings=(*about_size, *passes.warnings))
+
+
+def _size(values: Mapping[str, Any], asked: hires_plan.Asked, model: Model) -> tuple[int, int, tuple[str, ...]]:
+    """(width, height) that W and H stand for, and what is to be said about it."""
     image: InputImage | None = values.get(INIT_IMAGE)
     width, height, output = values["width"], values["height"], (values["output_width"], values["output_height"])
     if output[0] and not width and not height:
-        drawn = size_for_output(output, model)
-        return *drawn, output_warnings(drawn, output, (image.width, image.height) if image else None, model)
+        most = hires_plan.most_side(asked, model)
+        drawn = size_for_output(output, model, most)
+        return *drawn, output_warnings(drawn, output, (image.width, image.height) if image else None, model, most)
     if image:
         enlarged = image.width * values["upscale"], image.height * values["upscale"]
         return size_from_input(width, height, enlarged, model)

@@ -27,8 +27,9 @@ class ImageRequest:
     `upscale` draws nothing: `upscaler` makes its input image `factor` times as large, of `params` only the size of that
     image counts, and the output size is that of the result. `inputs` are the names of the input images ("init_img",
     "mask"), and `input_pixels` are those of all of them.
-    `text_cost` is what the texts add to the job's cost, counted on acceptance (see `shared.request.cost`). `warnings`
-    are what the API already has to say about the request.
+    `text_cost` is what the texts add to the job's cost, counted on acceptance (see `shared.request.cost`). `one_pass`:
+    the client chose one where two are usual (see `shared.request.hires`). `warnings` are what the API already has to
+    say about the request.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class ImageRequest:
     inputs: tuple[str, ...] = ()
     input_pixels: int = 0
     text_cost: int = 0
+    one_pass: bool = False
     warnings: tuple[str, ...] = ()
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from shared.catalogue.families import FAMILY_FACTS
+from shared.request.hires import OFF
 from shared.request.model import ImageRequest
 from shared.request.schemas import SCHEMAS
 from shared.request.upscaling import UpscaleSchema
@@ -39,6 +40,7 @@ def wire_parameters(
         "downsampling_factor": facts.downsampling_factor,
         "n_rows": request.grid_columns,
         "prompt_file": request.prompt_file or False,
+        "hires": request.params.hires or (OFF if request.one_pass else None),
     }
     keys = UpscaleSchema.keys() if request.kind == "upscale" else SCHEMAS[request.kind].keys()
     parameters = {key: _plain(values[name]) for name, key in keys.items() if name in values and key not in _NOT_TOLD}

@@ -30,6 +30,8 @@ from shared.request.fields import (
     WholeNumber,
     WholePair,
 )
+from shared.request.hires_fields import HiresFields
+from shared.request.hires_plan import Asked, chosen, most_side
 from shared.request.image_to_image import ImageFields
 from shared.request.inpainting import InpaintingFields
 from shared.request.limits import Limits
@@ -52,6 +54,8 @@ def _about(description: str) -> dict[str, str]:
 
 class CommonSchema(DrawingFields):
     """What every request has. The fields of a concern of its own are in a schema beside this one."""
+
+    kind: Kind
 
     variant = Text(
         data_key="type", load_default=None, allow_none=True, validate=OneOf(REQUEST_TYPES),
@@ -231,7 +235,7 @@ class CommonSchema(DrawingFields):
         facts = (model or self.limits.catalogue.default).facts
         for side, key in (("height", "H"), ("width", "W")):
             if size := data.get(side):
-                problems.update(_size_problem(key, size, facts.size_step, model))
+                problems.update(_size_problem(key, size, facts.size_step, model, data.get("hires"), self.kind))
         if data.get("latent_channels") not in (None, facts.latent_channels):
             problems["C"] = [f"Must be {facts.latent_channels}, the latent channels of this model."]
         if data.get("downsampling_factor") not in (None, facts.downsampling_factor):
@@ -285,7 +289,7 @@ class CommonSchema(DrawingFields):
             raise ValidationError("Missing data for required field.", "prompt")
 
 
-class GenerateSchema(AdaptersSchema, CommonSchema):  # the fields of the last base come first
+class GenerateSchema(HiresFields, AdaptersSchema, CommonSchema):  # the fields of the last base come first
     """Text to image. Only `prompt` is required."""
 
     kind: Kind = "generate"
@@ -300,10 +304,12 @@ class Img2ImgSchema(InpaintingFields, ImageFields, GenerateSchema):
 SCHEMAS: dict[Kind, type[GenerateSchema]] = {schema.kind: schema for schema in (GenerateSchema, Img2ImgSchema)}
 
 
-def _size_problem(key: str, size: int, step: int, model: Model | None) -> dict[str, list[str]]:
+def _size_problem(
+    key: str, size: int, step: int, model: Model | None, hires: Asked, kind: Kind
+) -> dict[str, list[str]]:
     texts = []
     if size % step:
         texts.append(f"Must be a multiple of {step}.")
-    if model and size > model.max_size:
-        texts.append(f"Must be at most {model.max_size} for model '{model.name}'.")
+    if model and size > (most := most_side(chosen(hires, model, kind == "img2img"), model)):
+        texts.append(f"Must be at most {most} for model '{model.name}'.")
     return {key: texts} if texts else {}

@@ -41,50 +41,59 @@ def size_from_input(
     else:
         shrink = min(1.0, longest / max(enlarged))
         wanted = (enlarged[0] * shrink, enlarged[1] * shrink)
-    result = (_allowed(wanted[0], step, longest), _allowed(wanted[1], step, longest))
+    result = (allowed_side(wanted[0], step, longest), allowed_side(wanted[1], step, longest))
     size, warnings = f"{result[0]}x{result[1]}", []
     if not width and not height and max(enlarged) > longest:
         what = f"{enlarged[0]}x{enlarged[1]}"
         warnings.append(f"W, H: the image is {size}, not {what}: a side has at most {longest} of model '{model.name}'.")
-    if _is_bent(result, enlarged):
+    if is_bent(result, enlarged):
         warnings.append(f"W, H: at {size} the shape of the input is not kept.")
     return *result, tuple(warnings)
 
 
-def size_for_output(output: tuple[int, int], model: Model) -> tuple[int, int]:
+def size_for_output(output: tuple[int, int], model: Model, most: int | None = None) -> tuple[int, int]:
     """(width, height) of the images that are resized to `output`: the largest of the same shape that the model draws.
 
-    No larger than `output`, but for a multiple of the family's `size_step` and the smallest size that is drawn.
+    No larger than `output`, but for a multiple of the family's `size_step` and the smallest size that is drawn. `most`
+    is the longest side that is drawn, None for `max_size`.
     """
     step = model.facts.size_step
-    longest = model.max_size // step * step
+    longest = (most or model.max_size) // step * step
     shrink = min(1.0, longest / max(output))
-    return _allowed(output[0] * shrink, step, longest), _allowed(output[1] * shrink, step, longest)
+    return allowed_side(output[0] * shrink, step, longest), allowed_side(output[1] * shrink, step, longest)
 
 
 def output_warnings(
-    drawn: tuple[int, int], output: tuple[int, int], image: tuple[int, int] | None, model: Model
+    drawn: tuple[int, int],
+    output: tuple[int, int],
+    image: tuple[int, int] | None,
+    model: Model,
+    most: int | None = None,
 ) -> tuple[str, ...]:
-    """What is to be said where the size `drawn` was chosen for `output`; `image` is the size of an input image."""
+    """What is to be said where the size `drawn` was chosen for `output`, with sides of `most` pixels at most.
+
+    `image` is the size of an input image.
+    """
     said = []
     if drawn != output:
         step = model.facts.size_step
         said.append(
             f"output_width, output_height: the image is generated at {drawn[0]}x{drawn[1]} and resized to "
-            f"{output[0]}x{output[1]}, for a side is a multiple of {step} from {MIN_SIZE} to {model.max_size} of model "
-            f"'{model.name}'."
+            f"{output[0]}x{output[1]}, for a side is a multiple of {step} from {MIN_SIZE} to {most or model.max_size} "
+            f"of model '{model.name}'."
         )
-    if _is_bent(drawn, output) or (image and _is_bent(drawn, image)):
-        what = "the input" if image and _is_bent(drawn, image) else f"{output[0]}x{output[1]}"
+    if is_bent(drawn, output) or (image and is_bent(drawn, image)):
+        what = "the input" if image and is_bent(drawn, image) else f"{output[0]}x{output[1]}"
         said.append(f"output_width, output_height: at {drawn[0]}x{drawn[1]} the shape of {what} is not kept.")
     return tuple(said)
 
 
-def _is_bent(size: tuple[int, int], shape: tuple[int, int]) -> bool:
+def is_bent(size: tuple[int, int], shape: tuple[int, int]) -> bool:
+    """Whether somebody may see that a size is not of a shape; both are (width, height)."""
     return abs(math.log(size[0] / size[1] / (shape[0] / shape[1]))) > _BENT
 
 
-def _allowed(side: float, step: int, longest: int) -> int:
+def allowed_side(side: float, step: int, longest: int) -> int:
     """The nearest multiple of `step` within the limits; halves go up."""
     return min(longest, max(MIN_SIZE, math.floor(side / step + 0.5) * step))
 

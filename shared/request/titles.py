@@ -18,6 +18,7 @@ TITLES: Mapping[str, str] = MappingProxyType({
     "eta": "Fresh noise in each step",
     "width": "Width",
     "height": "Height",
+    "hires": "Large in two passes",
     "n_iter": "Images",
     "seed": "Seed",
     "noise_seed": "Seed of the noise alone",

@@ -144,8 +144,8 @@ def test_the_document_names_and_describes_every_parameter(world, document, path,
         described = properties[field.data_key or name]
         assert described["description"] == field.metadata["description"]
         # of an object that may be null the type is in a schema of its own
-        kinds = [resolve(document, kind) for kind in described.get("anyOf", [described])]
-        assert all("type" in kind for kind in kinds)
+        ways = described.get("oneOf") or described.get("anyOf") or [described]
+        assert all("type" in resolve(document, each) for each in ways)
 
 
 def test_the_document_tells_bounds_and_choices(document):

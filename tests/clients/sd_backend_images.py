@@ -62,7 +62,7 @@ masked = body(init_images=[first.images[0]], mask=Image.new("L", (128, 128), 255
 failure(lambda: client.img2img(first.images[0], None, masked), ServerError, "422", "mask")
 failure(lambda: connected(url=FULL_URL).txt2img(body()), ServerError, "429")
 
-handle = client.submit_txt2img(body(width=512, height=512, steps=150))
+handle = client.submit_txt2img(body(width=256, height=256, steps=400))
 while handle.poll().status is not GenerationStatus.ACTIVE or client.progress_check().progress == 0:
     pass
 assert handle.cancel()

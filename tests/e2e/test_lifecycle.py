@@ -17,7 +17,7 @@ from tests.e2e.service import Service
 SMALL: dict[str, Any] = {"prompt": "a red circle", "H": 64, "W": 64, "ddim_steps": 2, "seed": 7, "return_base64": True}
 LONG: dict[str, Any] = SMALL | {"ddim_steps": 400, "H": 128, "W": 128}
 # so large that a worker runs hardly more than one at a time
-LARGE: dict[str, Any] = SMALL | {"ddim_steps": 100, "H": 512, "W": 512}
+LARGE: dict[str, Any] = SMALL | {"ddim_steps": 100, "H": 512, "W": 512, "hires": "off"}
 ServiceFactory = Callable[..., Service]
 
 

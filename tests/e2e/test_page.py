@@ -202,6 +202,34 @@ def test_the_form_is_the_services_own(open_page: OpenPage, service: Service) -> 
     expect(page.get_by_label("2:3")).to_be_checked()
 
 
+def test_a_large_image_is_drawn_in_two_passes(open_page: OpenPage) -> None:
+    """Given a person who wants an image enlarged and drawn again, when it is drawn, then it is so much larger, and what
+    it was made with fills the form again; with an image to start from there is no such choice."""
+    page = open_page()
+    set_more(page, W=64, H=72, ddim_steps=3)
+    way = page.get_by_label("Large in two passes")
+    expect(way.locator("option:checked")).to_have_text("As usual here: in two passes where it is large")
+    way.select_option("Enlarged and drawn again")
+    page.get_by_label("Times as large").fill("1.5")
+    page.get_by_label("Strength of the second pass").fill("0.7")
+    page.get_by_label("Enlarged by").select_option("latent")
+    draw(page, "a red circle")
+
+    image = page.locator(".stage .final")
+    expect(image).to_be_visible()
+    assert image.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [96, 112]
+    assert shut_out(page) == []
+    page.get_by_role("button", name="Back to the defaults").click()
+    expect(page.get_by_label("Strength of the second pass")).to_have_count(0)
+    page.locator(".tile .open").first.click()
+    page.get_by_role("button", name="Use all").click()
+    expect(page.get_by_text("Drawn first at 64 x 72 pixels.")).to_be_visible()
+    expect(page.get_by_label("Strength of the second pass")).to_have_value("0.7")
+    expect(page.locator("#field-W")).to_have_value("96")
+    drop(page, png(), "start.png")
+    expect(way).to_have_count(0)
+
+
 def test_an_image_is_used_again_by_keyboard_alone(open_page: OpenPage, tmp_path: Path) -> None:
     """Given two images, when only keys are pressed, then one is seen large, the next follows, its parameters go into
     the form, the focus comes back, and the requests it is shown as do what they say."""

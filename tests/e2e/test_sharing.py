@@ -17,7 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.service import Service
 from tests.images import SAME, decibels, from_base64
 
-LARGE: dict[str, Any] = {"prompt": "a house by the sea", "H": 512, "W": 512, "ddim_steps": 200, "return_base64": True}
+LARGE: dict[str, Any] = {
+    "prompt": "a house by the sea", "H": 512, "W": 512, "hires": "off", "ddim_steps": 200, "return_base64": True,
+}  # fmt: skip
 ServiceFactory = Callable[..., Service]
 
 

@@ -18,7 +18,7 @@ from tests.images import SAME, decibels
 pytestmark = pytest.mark.programs
 RED = "a red circle on a blue background"
 SMALL: dict[str, Any] = {"prompt": RED, "width": 128, "height": 128, "steps": 12, "sampler_name": "DDIM", "eta": 0}
-LONG: dict[str, Any] = SMALL | {"width": 512, "height": 512, "steps": 150}
+LONG: dict[str, Any] = SMALL | {"width": 256, "height": 256, "steps": 400}
 
 
 def client_of(url: str, key: str) -> webuiapi.WebUIApi:
@@ -188,7 +188,7 @@ def test_keys_see_and_stop_their_own_jobs_only(service: Service, two_keys: Api) 
     while (told := ann.get_progress())["progress"] == 0 and time.monotonic() < end:
         time.sleep(0.05)
     assert 0 < told["progress"] < 1
-    assert (told["state"]["job_count"], told["state"]["sampling_steps"]) == (1, 150)
+    assert (told["state"]["job_count"], told["state"]["sampling_steps"]) == (1, 400)
     bob.util_wait_for_ready(check_interval=0.1)
     bob.interrupt()
     with pytest.raises(RuntimeError) as second:

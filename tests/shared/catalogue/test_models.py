@@ -110,6 +110,11 @@ def test_an_entry_without_a_native_size_has_its_family_s(write):
         ("native_size", "56", "native_size must be a multiple of 8 from 64"),
         ("native_size", "520", "native_size must be a multiple of 8 from 64 to max_size"),
         ("max_size", "512.5", "max_size must be of type int"),
+        ("one_picture_size", "511", "one_picture_size must be native_size or more"),
+        ("one_picture_size", "true", "one_picture_size must be of type int"),
+        ("hires", '"always"', "hires must be one of auto"),
+        ("hires", "true", "hires must be of type str"),
+        ("hires_strength", "0", "hires_strength must be a number from 0.01 to 1"),
     ],
 )
 def test_a_wrong_value_is_named(write, key, value, says):
