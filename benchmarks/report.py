@@ -39,6 +39,13 @@ def _processor() -> str:
     return f"{name or platform.machine()} ({', '.join(extras)})"
 
 
+def read(name: str) -> dict[str, Any]:
+    """A report that is kept; {} where there is none."""
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
 def write(name: str, report: dict[str, Any]) -> Path:
     """Keep a report as `results/<name>.json`."""
     RESULTS.mkdir(exist_ok=True)
