@@ -17,7 +17,6 @@ from shared.catalogue.models import Model
 log = logging.getLogger(__name__)
 
 _PIECE = 4 * 1024 * 1024
-_LEAST_PRIORITY = 19
 
 
 class ModelHashes:
@@ -69,7 +68,6 @@ class ModelHashes:
         return sorted(models, key=lambda model: (model.name not in warm, model.name != default, model.size_bytes))
 
     def _compute(self, model: Model, path: Path) -> None:
-        _yield_to_others()
         beside = path.with_suffix(".yaml")
         with path.open("rb") as stream:
             before = Stamp.of(os.fstat(stream.fileno()), beside)
@@ -85,9 +83,3 @@ class ModelHashes:
             return
         self._library.cache.keep_hash(path, before, digest.hexdigest())
         log.info("the hash of %s is %s", model.shown, digest.hexdigest()[:10])
-
-
-def _yield_to_others() -> None:
-    """Give this thread the least priority, where the system has one for each."""
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_PRIORITY)

@@ -1,6 +1,7 @@
 """What a worker process does at intervals, each kind on a thread of its own: what is slow must not hold up the rest."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,16 +16,21 @@ log = logging.getLogger(__name__)
 # once Redis is back, a heartbeat must not wait for its turn: the others would take the task
 _RETRY_S = 1.0
 _LEAVE_S = 5.0
+_LEAST_PRIORITY = 19
 
 
 class Periodic:
     """A thread that calls each duty at its own interval, in seconds.
 
     One that fails is tried again in its turn, and where Redis (or the result store) was away, within a second.
+    `yields`: with the least priority, where the system has one for each thread.
     """
 
-    def __init__(self, duties: list[tuple[float, Callable[[], None]]], name: str = "periodic") -> None:
+    def __init__(
+        self, duties: list[tuple[float, Callable[[], None]]], name: str = "periodic", *, yields: bool = False
+    ) -> None:
         self._duties = duties
+        self._yields = yields
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -38,6 +44,8 @@ class Periodic:
             self._thread.join(_LEAVE_S)
 
     def _run(self) -> None:
+        if self._yields and hasattr(os, "setpriority"):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST_PRIORITY)
         due = [0.0] * len(self._duties)
         while True:
             now = time.monotonic()

@@ -137,7 +137,7 @@ class Worker:
                 (often_s, self._announcer.look_around), (often_s, self._share_cores), (often_s, recovery.look)
             ], "chores"),
             Periodic([(_MODELS_S, self._model_watch.look)], "models"),
-            Periodic([(_HASHES_S, self._hashes.compute_next)], "hashes"),
+            Periodic([(_HASHES_S, self._hashes.compute_next)], "hashes", yields=True),
             Periodic([(self._clean_up_s, self._clean_up.look)], "clean-up"),
             Periodic([(_KEEP_CURVES_S, self._engine.keep_curves)], "curves"),
             *self._calls_back(),

@@ -9,7 +9,6 @@ from filelock import FileLock
 from shared.catalogue.library import Library
 from shared.settings import Settings
 from tests.shared.catalogue.small_files import LORA, checkpoint, write
-from worker.models import hashing
 from worker.models.hashing import ModelHashes
 
 
@@ -74,16 +73,15 @@ def test_stopping_ends_it_between_two_pieces(library: Library) -> None:
     assert hashed(library) == set()
 
 
-def test_a_file_that_cannot_be_read_is_left_alone(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_is_left_alone(library: Library) -> None:
     """Given a disk that fails at one file, when its turn is over, then the next turns are of the others."""
     failures = iter([OSError(5, "Input/output error")])
 
-    def fail_once() -> None:
+    def fail_once(_seconds: float) -> None:
         if failure := next(failures, None):
             raise failure
 
-    monkeypatch.setattr(hashing, "_yield_to_others", fail_once)
-    hashes = ModelHashes(library, lambda: [], pause=lambda _: None)
+    hashes = ModelHashes(library, lambda: [], pause=fail_once)
     for _ in range(4):
         hashes.compute_next()
     assert hashed(library) == {"a", "c"}

@@ -1,5 +1,6 @@
 """What a worker does at intervals."""
 
+import os
 import threading
 
 import pytest
@@ -51,3 +52,22 @@ def test_a_failing_duty_does_not_keep_the_others_from_theirs() -> None:
     duties.stop()
     assert calls.count("away") >= 2
     assert calls.count("broken") >= 2
+
+
+@pytest.mark.skipif(not hasattr(os, "setpriority"), reason="this system has no priority of a thread")
+def test_what_can_wait_yields_to_others() -> None:
+    """Given a duty that can wait, when it runs, then its thread alone has the least priority."""
+    told: list[int] = []
+    done = threading.Event()
+
+    def tell() -> None:
+        told.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        done.set()
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    periodic = Periodic([(60, tell)], yields=True)
+    periodic.start()
+    assert done.wait(60)
+    periodic.stop()
+    assert told == [19]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
