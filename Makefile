@@ -11,9 +11,9 @@ help:  ## this list
 run: $(VENV)/.ready-run  ## set up, then serve on 127.0.0.1:5001 until Ctrl-C
 	@exec $(BIN)/python -m client serve
 
-# in the order of the folders, so that the long tests do not come last
+# in the order of the folders, so that the long tests do not come last; three at once on two cores, as many only wait
 test: lint  ## everything that CI runs: lint, types, import rules, unit and end-to-end tests
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.ready-dev  ## the tests that start no programs and compute little: under a minute
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not full and not programs and not slow"
