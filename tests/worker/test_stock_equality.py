@@ -22,6 +22,7 @@ from shared.catalogue.samplers import SAMPLERS
 from shared.request.hires import Hires
 from shared.settings import Settings
 from tests.worker.conftest import changed
+from tests.worker.double_precision import in_double, noise_in_single
 from tests.worker.xl_models import XL_INDEX
 from worker.engine import DenoiseRequest, Engine
 from worker.images.upscale import resized
@@ -199,7 +200,11 @@ def assert_equal_to_stock(
     ours = engine.submit(wanted, lambda _step, _steps: None).result(60).image
     stock = stock_image(pipeline, models_dir, wanted, wanted.init_image)
     assert len(latents) == 2
-    assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
+    theirs, own = latents[1], latents[0]
+    if (own - theirs).abs().max() > 1e-4:  # latents of a size at which float32 itself is coarser: who is nearer?
+        with noise_in_single():
+            stock_image(in_double(pipeline), models_dir, wanted, wanted.init_image)
+        assert (own - latents[2]).abs().max() <= (theirs - latents[2]).abs().max() <= 1e-4
     # a plan sums in another order than its scheduler, wider layers too: now and then that turns a rounding
     apart = np.abs(np.asarray(ours).astype(int) - np.asarray(stock))
     assert apart.max() <= 1

@@ -10,6 +10,7 @@ from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision, Profile
 from worker.models.cache import CheckpointCache
+from worker.text.embeddings import EmbeddingFiles
 
 # how long requests for models in memory may go before one whose model must be loaded in their place
 _MODEL_PATIENCE_S = 10.0
@@ -21,13 +22,20 @@ class Admission:
     """Takes requests out of the inbox and starts them. Used on the engine's thread alone."""
 
     def __init__(
-        self, inbox: Inbox, active: ActiveRequests, cache: CheckpointCache, device: Device, profile: Profile
+        self,
+        inbox: Inbox,
+        active: ActiveRequests,
+        cache: CheckpointCache,
+        device: Device,
+        profile: Profile,
+        embeddings: EmbeddingFiles,
     ) -> None:
         self._inbox = inbox
         self._active = active
         self._cache = cache
         self._device = device
         self._profile = profile
+        self._embeddings = embeddings
         self._owed_s = 0.0
 
     def computed(self, seconds: float) -> None:
@@ -61,7 +69,7 @@ class Admission:
             try:
                 in_use = self._active.checkpoints()
                 checkpoint = self._cache.get(ticket.request.params.model, options.precision, in_use)
-                self._active.begin(RunningRequest(ticket, checkpoint, options))
+                self._active.begin(RunningRequest(ticket, checkpoint, options, self._embeddings.named_in))
             except Exception as error:
                 make_good(error, self._device)
                 ticket.outcome.set_exception(ticket.context.run(translated, error))

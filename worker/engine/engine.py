@@ -42,6 +42,7 @@ from worker.hardware.variants import profile_for
 from worker.models.cache import CheckpointCache
 from worker.observations import Observations
 from worker.samplers import plan_of
+from worker.text.embeddings import EmbeddingFiles
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -75,7 +76,9 @@ class Engine:
         self._cache = CheckpointCache(settings, catalogue, self._device, self._profile)
         self._inbox = Inbox()
         self._active = ActiveRequests(self._device)
-        self._admission = Admission(self._inbox, self._active, self._cache, self._device, self._profile)
+        self._admission = Admission(
+            self._inbox, self._active, self._cache, self._device, self._profile, EmbeddingFiles(catalogue)
+        )
         self._observations = observations or Observations()
         # where parts come and go the passes' part would leave for the decoder's
         beside = self._device.queues and not self._profile.offload

@@ -88,7 +88,7 @@ class DenoiseRequest:
 class Denoised:
     """The image (RGB), what was really used, and a sentence for every requested option that could not be honoured.
 
-    `used` has the keys `device`, `precision`, `unet_bs` and `turbo`.
+    `used` has the keys `device`, `precision`, `unet_bs` and `turbo`, and `embeddings` where the texts name some.
     """
 
     image: Image.Image

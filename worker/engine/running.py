@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from worker.modes import image_to_image, text_to_image
 from worker.modes.base import Canvas
 from worker.samplers import Evaluation, Noise, Start, Trajectory, begin, evaluations_of
 from worker.text.conditioning import TEXT, ConditioningInputs, NamedTensors, Shapes, shapes
+from worker.text.embeddings import EmbeddingsIn, none_in
 from worker.vae.latents import enlarged
 from worker.vae.overflow import widened_if_needed
 from worker.vae.pixels import to_image, to_tensor
@@ -46,6 +47,7 @@ class _Told:
     items: Sequence[NamedTensors]
     shapes: Shapes
     warnings: Sequence[str]
+    embeddings: Mapping[str, str]
 
 
 class RunningRequest:
@@ -57,7 +59,12 @@ class RunningRequest:
     """
 
     def __init__(
-        self, ticket: Ticket, checkpoint: Checkpoint, options: EffectiveOptions, first: FirstPass | None = None
+        self,
+        ticket: Ticket,
+        checkpoint: Checkpoint,
+        options: EffectiveOptions,
+        embeddings_in: EmbeddingsIn = none_in,
+        first: FirstPass | None = None,
     ) -> None:
         self.ticket = ticket
         second = second_stage(ticket.request)
@@ -80,6 +87,7 @@ class RunningRequest:
         self.stage_seconds: defaultdict[str, float] = defaultdict(float, first.stage_seconds if first else {})
         """How long the stages took that are over, by their names in `shared.histograms.STAGE`, in both passes."""
         started = time.perf_counter()
+        self._embeddings_in = embeddings_in
         self._told = self._conditioned()
         self.stage_seconds["text_encoding"] += time.perf_counter() - started
         if first is None:
@@ -116,10 +124,12 @@ class RunningRequest:
         The images of a task have the same, and projected it is large: 64 copies would take gigabytes.
         """
         params, known = self.params, self.checkpoint.conditionings
+        prompt = self.ticket.request.prompt
+        # unused, it must not even lengthen the other side
+        negative_prompt = params.negative_prompt if self.guided else ""
         inputs = ConditioningInputs(
-            prompt=self.ticket.request.prompt,
-            # unused, it must not even lengthen the other side
-            negative_prompt=params.negative_prompt if self.guided else "",
+            prompt=prompt,
+            negative_prompt=negative_prompt,
             width=params.width,
             height=params.height,
             guidance_scale=params.guidance_scale if self.guided or self._tells_guidance else NO_GUIDANCE,
@@ -127,13 +137,14 @@ class RunningRequest:
             original_size=params.original_size,
             crops_coords_top_left=params.crops_coords_top_left,
             target_size=params.target_size,
+            embeddings=self._embeddings_in((prompt, negative_prompt)),
         )
         told: _Told | None = known.get(inputs)
         if told is None:
             made = self.family.encode(self.checkpoint, inputs)
             sides = (made.negative, made.positive) if self.guided else (made.positive,)
             items = tuple(self._projected(side) for side in sides)
-            told = known[inputs] = _Told(items, shapes(items[0]), made.warnings)
+            told = known[inputs] = _Told(items, shapes(items[0]), made.warnings, made.embeddings)
         return told
 
     def _projected(self, side: NamedTensors) -> NamedTensors:
@@ -352,7 +363,7 @@ class RunningRequest:
             small = image or self._with_vae("decoded", self.decode)
             start = resized(small, (params.width, params.height), params.hires.upscaler)
         first = FirstPass(start, self.step, self.max_batch_size, tuple(self._warnings), dict(self.stage_seconds))
-        return RunningRequest(self.ticket, self.checkpoint, self.options, first)
+        return RunningRequest(self.ticket, self.checkpoint, self.options, self._embeddings_in, first)
 
     def finish(self, image: Image.Image | None = None) -> Denoised:
         """The result, with this image, or else with one that is decoded now, in tiles if it must be."""
@@ -362,4 +373,6 @@ class RunningRequest:
             self._warnings.append(f"ddim_steps: the sampler {self.params.sampler} chose {made} evaluations itself.")
         most = len(self._told.items)
         used = self.options.used() | {"unet_bs": min(self.max_batch_size or most, most)}
+        if self._told.embeddings:
+            used["embeddings"] = [{"name": name, "sha256": hash_} for name, hash_ in self._told.embeddings.items()]
         return Denoised(image, used, (*self._warnings, *self.checkpoint.remarks))

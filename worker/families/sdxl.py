@@ -15,6 +15,7 @@ from worker.families.unet import GUIDANCE, guidance_told
 from worker.models.checkpoint import Checkpoint
 from worker.text.clip import Clip, Encoding, encode_texts, remarks
 from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs, NamedTensors
+from worker.text.fitting import fitting
 from worker.vae.latents import to_latents, to_pixels
 
 POOLED, SIZES = "text_embeds", "time_ids"
@@ -32,13 +33,14 @@ def encode(checkpoint: Checkpoint, inputs: ConditioningInputs) -> Conditioning:
     texts = {"prompt": inputs.prompt, "negative_prompt": inputs.negative_prompt}
     if zeros := not inputs.negative_prompt and _zeros_for_empty(checkpoint):
         del texts["negative_prompt"]
-    encoded = encode_texts(checkpoint, texts, _CLIPS, inputs.clip_skip)
+    fits = fitting(checkpoint, [clip.encoder for clip in _CLIPS], inputs.embeddings)
+    encoded = encode_texts(checkpoint, texts, _CLIPS, inputs.clip_skip, fits.embeddings)
     sizes = _sizes(checkpoint, inputs)
     more = {SIZES: sizes, **guidance_told(checkpoint, inputs.guidance_scale)}
     sides = {field: {**_text(checkpoint, *encodings), **more} for field, encodings in encoded.items()}
     positive = sides["prompt"]
     negative = _without_text(positive) if zeros else sides["negative_prompt"]
-    return Conditioning(positive, negative, remarks(texts))
+    return Conditioning(positive, negative, (*remarks(texts), *fits.remarks), fits.hashes)
 
 
 def _zeros_for_empty(checkpoint: Checkpoint) -> bool:

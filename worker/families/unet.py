@@ -1,6 +1,7 @@
 """What the families share whose denoiser is a diffusers UNet: its forward pass, and guidance as an input of it."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ _GUIDANCE_UNIT = 1_000.0
 def encode(checkpoint: Checkpoint, inputs: ConditioningInputs, clip: Clip = ONLY) -> Conditioning:
     """The text of one CLIP, and the guidance scale where the denoiser takes it; see `Family`."""
     told, guidance = encode_with_clip(checkpoint, inputs, clip), guidance_told(checkpoint, inputs.guidance_scale)
-    return Conditioning({**told.positive, **guidance}, {**told.negative, **guidance}, told.warnings)
+    return replace(told, positive={**told.positive, **guidance}, negative={**told.negative, **guidance})
 
 
 def guidance_told(checkpoint: Checkpoint, scale: float) -> NamedTensors:

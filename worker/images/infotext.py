@@ -1,12 +1,16 @@
 """The parameters of an image as text, as the A1111 web UI writes them and other programs read them."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC, SCHEDULES
 from shared.catalogue.upscalers import FILTERS, LANCZOS
+
+_FILE_HASH = 12
+"""So many digits of the SHA-256 the A1111 web UI calls the hash of what is added to a model."""
 
 
 def infotext(parameters: Mapping[str, Any]) -> str:
@@ -65,6 +69,17 @@ def _upscaler(parameters: Mapping[str, Any]) -> str | None:
     return FILTERS.get(name, name) if _output_size(parameters) else None
 
 
+def _hashes(name: str) -> Callable[[Mapping[str, Any]], str | None]:
+    """As in `"spiral: 0123456789ab"`: names and hashes of files that were used, those whose hash is known."""
+
+    def value(parameters: Mapping[str, Any]) -> str | None:
+        known = [(str(each["name"]), each.get("sha256") or "") for each in parameters.get(name) or ()]
+        told = [f"{re.sub('[:,]', '', called)}: {digits[:_FILE_HASH]}" for called, digits in known if digits]
+        return ", ".join(told) or None
+
+    return value
+
+
 _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Steps", _plain("ddim_steps")),
     ("Sampler", _sampler),
@@ -77,6 +92,7 @@ _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Size", _size),
     ("Model hash", _plain("model_hash")),
     ("Model", _plain("ckpt")),
+    ("TI hashes", _hashes("embeddings")),
     ("Clip skip", _unless("clip_skip", 1)),
     ("Denoising strength", _plain("denoising_strength")),
     ("Noise multiplier", _plain("noise_multiplier")),

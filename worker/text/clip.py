@@ -3,7 +3,8 @@
 BERT of latent diffusion is taken for one of them: a text of up to 75 tokens between two marks, padded to 77.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,8 @@ from worker.hardware.devices import Device
 from worker.models.checkpoint import Checkpoint
 from worker.text.chunks import Chunk, chunks
 from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs
+from worker.text.embeddings import Embedding
+from worker.text.fitting import fitting
 
 # an encoding of SD 1.5 is 236 KiB
 _ENCODINGS_KEPT = 128
@@ -47,21 +50,29 @@ ONLY = Clip()
 def encode_with_clip(checkpoint: Checkpoint, inputs: ConditioningInputs, clip: Clip = ONLY) -> Conditioning:
     """The last hidden states of the only CLIP as `TEXT`, `(1, 77 * chunks, D)`; see `encode_texts`."""
     texts = {"prompt": inputs.prompt, "negative_prompt": inputs.negative_prompt}
-    encoded = encode_texts(checkpoint, texts, (clip,), inputs.clip_skip)
+    fits = fitting(checkpoint, [clip.encoder], inputs.embeddings)
+    encoded = encode_texts(checkpoint, texts, (clip,), inputs.clip_skip, fits.embeddings)
     positive, negative = ({TEXT: encoded[field][0][0].to(checkpoint.denoiser_dtype)} for field in texts)
-    return Conditioning(positive, negative, remarks(texts))
+    return Conditioning(positive, negative, (*remarks(texts), *fits.remarks), fits.hashes)
 
 
 def encode_texts(
-    checkpoint: Checkpoint, texts: Mapping[str, str], clips: Sequence[Clip], clip_skip: int
+    checkpoint: Checkpoint,
+    texts: Mapping[str, str],
+    clips: Sequence[Clip],
+    clip_skip: int,
+    embeddings: Sequence[Embedding] = (),
 ) -> Mapping[str, Sequence[Encoding]]:
-    """For each field of a request what each CLIP makes of its text, all padded to as many chunks.
+    """For each field of a request what each CLIP makes of its text, all padded to as many chunks. `embeddings` stand in
+    for their names; each has vectors for every one of `clips`.
 
     Raises, before anything is encoded, TooCostly where a text takes more than MAX_CHUNKS chunks, and InvalidRequest
     where a CLIP has not so many layers as are to be skipped.
     """
     clips = [_skipping(checkpoint, clip, clip_skip) for clip in clips]
-    sides = {(clip, field): tokenized(checkpoint, clip, text) for clip in clips for field, text in texts.items()}
+    sides = {
+        (clip, field): tokenized(checkpoint, clip, text, embeddings) for clip in clips for field, text in texts.items()
+    }
     for (_, field), side in sides.items():
         if (count := sum(len(part) for _, part in side)) > MAX_CHUNKS:
             raise TooCostly(f"The text of {field} is too long: {too_many_chunks(str(count))}")
@@ -92,7 +103,7 @@ def remarks(texts: Mapping[str, str]) -> tuple[str, ...]:
 _Side = list[tuple[float, list[Chunk]]]
 
 
-def tokenized(checkpoint: Checkpoint, clip: Clip, text: str) -> _Side:
+def tokenized(checkpoint: Checkpoint, clip: Clip, text: str, embeddings: Sequence[Embedding] = ()) -> _Side:
     """The sub-prompts of a text, each with its share and its chunks."""
     tokenizer = checkpoint.parts.tokenizers[clip.tokenizer]
 
@@ -103,7 +114,7 @@ def tokenized(checkpoint: Checkpoint, clip: Clip, text: str) -> _Side:
         ids: list[int] = tokenizer(readable, add_special_tokens=False, verbose=False).input_ids
         return ids
 
-    return [(part.share, chunks(part.fragments, tokenize)) for part in parse_prompt(text).parts]
+    return [(part.share, chunks(part.fragments, tokenize, embeddings)) for part in parse_prompt(text).parts]
 
 
 def _blended(checkpoint: Checkpoint, clip: Clip, side: _Side, length: int) -> Encoding:
@@ -150,7 +161,8 @@ def _encode_new_chunk(checkpoint: Checkpoint, clip: Clip, chunk: Chunk) -> Encod
     tokens = checkpoint.device.tensor([ids])
     attention = checkpoint.device.tensor([mask]) if _uses_mask(encoder) else None
     in_between = clip.layer is not None or clip.skipped > 0
-    output = encoder(tokens, attention_mask=attention, output_hidden_states=in_between, return_dict=True)
+    with _in_place(checkpoint, clip, chunk):
+        output = encoder(tokens, attention_mask=attention, output_hidden_states=in_between, return_dict=True)
     encoding = output.hidden_states[clip.place] if in_between else output.last_hidden_state
     if in_between and clip.layer is None:
         encoding = _final_norm(encoder)(encoding)
@@ -163,6 +175,30 @@ def _marks(tokenizer: Any) -> tuple[int, int]:
     if tokenizer.bos_token_id is None:
         return tokenizer.cls_token_id, tokenizer.sep_token_id
     return tokenizer.bos_token_id, tokenizer.eos_token_id
+
+
+@contextmanager
+def _in_place(checkpoint: Checkpoint, clip: Clip, chunk: Chunk) -> Iterator[None]:
+    """Meanwhile the text encoder finds the vectors of the chunk's embeddings in their places."""
+    if not chunk.embeddings:
+        yield
+        return
+    alone = len(checkpoint.parts.text_encoders) == 1
+
+    def replaced(_module: torch.nn.Module, _inputs: Any, words: torch.Tensor) -> torch.Tensor:
+        words = words.clone()
+        for place, embedding in chunk.embeddings:
+            vectors = embedding.for_encoder(clip.encoder, alone)
+            if vectors is not None:
+                there = checkpoint.device.send(vectors.to(words.dtype))
+                words[:, 1 + place : 1 + place + embedding.count] = there
+        return words
+
+    hook = checkpoint.parts.text_encoders[clip.encoder].get_input_embeddings().register_forward_hook(replaced)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _final_norm(encoder: Any) -> torch.nn.Module:

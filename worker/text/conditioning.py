@@ -1,9 +1,11 @@
 """What a denoiser is told besides latents and timesteps: tensors by name, so that a family can add its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+
+from worker.text.embeddings import Embedding
 
 NamedTensors = Mapping[str, torch.Tensor]
 """By the names that the family's `denoise` reads. The first dimension of each is the batch."""
@@ -18,7 +20,8 @@ TEXT = "encoder_hidden_states"
 class ConditioningInputs:
     """All of a request that may decide its conditioning; equal inputs share one. Sizes are in pixels.
 
-    `negative_prompt` is "" where nothing is guided. The last three are as in `SamplingParams`.
+    `negative_prompt` is "" where nothing is guided. The last but `embeddings`, those that the texts name, are as in
+    `SamplingParams`.
     """
 
     prompt: str
@@ -30,6 +33,7 @@ class ConditioningInputs:
     original_size: tuple[int, int] | None = None
     crops_coords_top_left: tuple[int, int] = (0, 0)
     target_size: tuple[int, int] | None = None
+    embeddings: tuple[Embedding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,13 @@ class Conditioning:
     """What to draw, and what to avoid: the same names, each tensor with a batch of one and of the same shape.
 
     The tensors are on the checkpoint's device, of the types that the denoiser takes. `warnings` are sentences about how
-    the texts were read.
+    the texts were read, `embeddings` the SHA-256 of the embeddings that stand in them, by name.
     """
 
     positive: NamedTensors
     negative: NamedTensors
     warnings: tuple[str, ...] = ()
+    embeddings: Mapping[str, str] = field(default_factory=dict)
 
 
 def stacked(items: Sequence[NamedTensors]) -> NamedTensors:

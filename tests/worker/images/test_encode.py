@@ -113,3 +113,12 @@ def test_infotext_names_the_size_that_an_image_was_resized_to() -> None:
     read = parse_infotext(infotext(PARAMETERS | {"output_width": 1024, "output_height": 768}))
     assert read["Size"] == "64x48"
     assert (read["Postprocess upscale to"], read["Postprocess upscaler"]) == ("1024x768", "Lanczos")
+
+
+def test_infotext_names_embeddings_with_their_hashes() -> None:
+    """Given embeddings that were used, when the infotext is written, then it has the first twelve digits of each, as
+    the A1111 web UI does, and without any it says nothing of them."""
+    used = [{"name": "spiral", "sha256": "0123456789abcdef" * 4}, {"name": "a,b:c", "sha256": "f" * 64}]
+    text = infotext({**PARAMETERS, "embeddings": used})
+    assert 'TI hashes: "spiral: 0123456789ab, abc: ffffffffffff"' in text
+    assert "TI hashes" not in infotext(PARAMETERS)
