@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -325,6 +326,35 @@ def test_models_are_listed_as_available_and_as_warm(
     engine.stop()
     downloading = Engine(dataclasses.replace(settings, allow_downloads=True), catalogue)
     assert downloading.missing_models() == {}
+
+
+def test_an_idle_model_leaves_and_comes_back_by_itself(
+    settings: Settings, catalogue: Catalogue, request_for: Build
+) -> None:
+    """Given MODEL_IDLE_S, when an engine has nothing to do for so long, then its model leaves, which the log tells; the
+    next request draws the same image again."""
+    left = threading.Event()
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "not used for" in record.getMessage():
+                left.set()
+
+    engine = Engine(dataclasses.replace(settings, model_idle_s=0.01), catalogue)
+    engine.start()
+    log, told = logging.getLogger("worker.models.cache"), Told()
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(told)
+    try:
+        before = pixels(make(engine, request_for(steps=2)))
+        assert left.wait(60)
+        assert engine.warm_models() == []
+        assert np.array_equal(pixels(make(engine, request_for(steps=2))), before)
+    finally:
+        log.removeHandler(told)
+        log.setLevel(level)
+        engine.stop()
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,7 @@ class Engine:
         self._curves = Curves(curve_files)
         self._demand = Demand(self._curves, on_wanted)
         self._threads = 0
+        self._until_idle_s: float | None = None
         self.share_cores(1)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -202,7 +203,7 @@ class Engine:
         failure: BaseException | None = None
         try:
             with torch.no_grad():
-                while self._inbox.wait(busy=bool(self._active) or self._decoder.busy):
+                while self._inbox.wait(bool(self._active) or self._decoder.busy, self._until_idle_s):
                     self._turn()
         except BaseException as error:
             log.critical("the engine's thread ends by an error", exc_info=error)
@@ -233,6 +234,8 @@ class Engine:
         if not self._active:
             self._evaluator.forget()
             self._cache.offload_idle()
+        awaited = {ticket.request.params.model for ticket in self._inbox.waiting()}
+        self._until_idle_s = self._cache.evict_idle(self._active.checkpoints(), awaited)
 
     def _use_threads(self) -> None:
         """Use this worker's share of the cores; workers on them come and go."""

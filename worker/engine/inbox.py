@@ -72,10 +72,15 @@ class Inbox:
             self._closed = True
             self.changed.notify()
 
-    def wait(self, busy: bool) -> bool:
-        """Wait until something is here, or not at all when `busy`; False once the inbox is closed."""
+    def wait(self, busy: bool, at_most_s: float | None = None) -> bool:
+        """Wait until something is here or so much time is over, or not at all when `busy`.
+
+        False once the inbox is closed.
+        """
         with self.changed:
-            self.changed.wait_for(lambda: self._closed or busy or self._waiting or self._measurements or self._asides)
+            self.changed.wait_for(
+                lambda: self._closed or busy or self._waiting or self._measurements or self._asides, at_most_s
+            )
             return not self._closed
 
     def waiting(self) -> list[Ticket]:

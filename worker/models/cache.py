@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +22,7 @@ from worker.hardware.variants import Precision, Profile
 from worker.models.checkpoint import Checkpoint
 from worker.models.diffusers_folder import read_folder, weights_in_folder
 from worker.models.download import Downloads
+from worker.models.idle import IdleTimes
 from worker.models.offload import Offloader
 from worker.models.single_file import read_single_file, weights_in_file
 
@@ -30,15 +32,24 @@ _BROKEN = (OSError, ValueError, KeyError, SafetensorError)
 """What the libraries raise for files that are missing or not what they should be; NotUsable is one of them."""
 _SENTENCE = 200
 _Signature = tuple[tuple[str, int, int], ...]
+_Key = tuple[str, Precision]
 
 
 class CheckpointCache:
     """The models in memory, least recently used first out, within `settings.model_memory`.
 
-    The budget may be exceeded by one model, and by those in use: a request that was accepted is worth more.
+    The budget may be exceeded by one model, and by those in use: a request that was accepted is worth more. What nobody
+    uses for `settings.model_idle_s` leaves too, and is loaded again when it is asked for.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, device: Device, profile: Profile) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        device: Device,
+        profile: Profile,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._device = device
@@ -48,8 +59,9 @@ class CheckpointCache:
         self._offloader = Offloader(device) if profile.offload else None
         # least recently used first; other threads read it while it changes, and no step of an OrderedDict's iterator is
         # safe from that
-        self._loaded: dict[tuple[str, Precision], Checkpoint] = {}
-        self._signatures: dict[tuple[str, Precision], _Signature] = {}
+        self._loaded: dict[_Key, Checkpoint] = {}
+        self._idle: IdleTimes[_Key] = IdleTimes(settings.model_idle_s, clock)
+        self._signatures: dict[_Key, _Signature] = {}
         self._weights: dict[str, tuple[_Signature, int]] = {}
         # what was tried and found broken, until its files change
         self._broken: dict[str, tuple[_Signature, str]] = {}
@@ -108,9 +120,28 @@ class CheckpointCache:
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         if next(reversed(self._loaded)) != key:
             self._loaded[key] = self._loaded.pop(key)
+        self._idle.used([key])
         return self._loaded[key]
 
-    def _forget_replaced(self, key: tuple[str, Precision], place: Path | None, in_use: Collection[Checkpoint]) -> None:
+    def evict_idle(self, in_use: Collection[Checkpoint], awaited: Collection[str]) -> float | None:
+        """Let models go that were not used for too long, none `in_use` and none whose name is `awaited`.
+
+        Gives the seconds until the next would leave, or None where none would.
+        """
+        names = {model.name for name in awaited if (model := self._catalogue.find(name))}
+        self._idle.used(key for key, loaded in self._loaded.items() if loaded in in_use or key[0] in names)
+        if idle := self._idle.due():
+            for key in idle:
+                self._forget(key)
+                log.info("evicted the model %s: not used for %g s", key[0], self._settings.model_idle_s)
+            self._device.empty_cache()
+        return self._idle.next_s()
+
+    def _forget(self, key: _Key) -> None:
+        self._idle.forget(key)
+        del self._loaded[key]
+
+    def _forget_replaced(self, key: _Key, place: Path | None, in_use: Collection[Checkpoint]) -> None:
         """Let go of a model whose files are others by now, once no request is at work with it."""
         loaded = self._loaded.get(key)
         if loaded is None or place is None or loaded in in_use:
@@ -118,7 +149,7 @@ class CheckpointCache:
         with suppress(OSError):  # they are changing: the next request tells
             if _signature(place) != self._signatures[key]:
                 log.info("the files of the model %s have changed", key[0])
-                del self._loaded[key]
+                self._forget(key)
 
     def offload_idle(self) -> None:
         """Nothing runs: what is on the device for the time of a request leaves it."""
@@ -176,12 +207,12 @@ class CheckpointCache:
         return count
 
     def _make_room(self, wanted: int, in_use: Collection[Checkpoint]) -> None:
-        for key, checkpoint in list(self._loaded.items()):
+        for key in list(self._loaded):
             if wanted + sum(other.size for other in self._loaded.values()) <= self._settings.model_memory:
-                return
-            if checkpoint not in in_use:
-                del self._loaded[key]
-                log.info("evicted the model %s", checkpoint.model.name)
+                break
+            if self._loaded[key] not in in_use:
+                self._forget(key)
+                log.info("evicted the model %s: another needs its memory", key[0])
         self._device.empty_cache()
 
     # ---- why not

@@ -1,9 +1,11 @@
 """Reading models from disk, and the cache of them."""
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
+import weakref
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,6 +18,7 @@ from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
+from tests.conftest import Clock
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision, choose_precision, profile_for
 from worker.models.cache import CheckpointCache
@@ -63,6 +66,41 @@ def test_the_least_recently_used_model_goes_first(settings: Settings, catalogue:
     cache.get("tiny-sd1", LOW, [second])
     assert cache.names() == ["tiny-sd1", "tiny-sd2"]
     cache.get("tiny-sd1", FULL, ())
+    assert cache.names() == ["tiny-sd1"]
+
+
+def test_a_model_that_nobody_uses_leaves(settings: Settings, catalogue: Catalogue, clock: Clock) -> None:
+    """Given MODEL_IDLE_S, when a model was not used for so long, then it leaves memory.
+
+    One in use or awaited stays; its time begins when it is neither any more.
+    """
+    cache = CheckpointCache(dataclasses.replace(settings, model_idle_s=60), catalogue, CPU, PROFILE, clock)
+    assert cache.evict_idle((), ()) is None
+    first = weakref.ref(cache.get("tiny-sd1", FULL, ()))
+    clock.now += 40
+    second = cache.get("tiny-sd2", FULL, ())
+    assert cache.evict_idle([second], ()) == 20
+    clock.now += 20
+    assert cache.evict_idle([second], ["tiny-sd1"]) == 60
+    clock.now += 59.5
+    assert cache.evict_idle([second], ()) == 0.5
+    clock.now += 0.5
+    assert cache.evict_idle([second], ()) == 60
+    assert cache.names() == ["tiny-sd2"]
+    gc.collect()
+    assert first() is None
+    clock.now += 60
+    assert cache.evict_idle((), ()) is None
+    assert cache.names() == []
+    assert cache.get("tiny-sd1", FULL, ()).model.name == "tiny-sd1"
+
+
+def test_without_model_idle_s_no_model_leaves(settings: Settings, catalogue: Catalogue, clock: Clock) -> None:
+    """Given no MODEL_IDLE_S, when a model was not used for ever so long, then it is in memory."""
+    cache = CheckpointCache(settings, catalogue, CPU, PROFILE, clock)
+    cache.get("tiny-sd1", FULL, ())
+    clock.now += 1e9
+    assert cache.evict_idle((), ()) is None
     assert cache.names() == ["tiny-sd1"]
 
 
