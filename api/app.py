@@ -22,6 +22,7 @@ from api.http.errors import register_error_handlers
 from api.http.headers import harden
 from api.http.hosts import refuse_foreign_pages
 from api.responses.schemas import ErrorAnswer
+from api.routes.adapters import adapters_blueprint
 from api.routes.catalogue import catalogue_blueprint
 from api.routes.docs import docs_blueprint
 from api.routes.events import events_blueprint
@@ -64,7 +65,7 @@ def create_app(services: Services) -> Flask:
     describe_keys(api.spec, services.settings)
     for blueprint in (
         native_blueprint, receipts_blueprint, openai_blueprint, a1111_blueprint, agent_scheduler_blueprint,
-        jobs_blueprint, events_blueprint, catalogue_blueprint, ops_blueprint, pages_blueprint,
+        jobs_blueprint, events_blueprint, catalogue_blueprint, adapters_blueprint, ops_blueprint, pages_blueprint,
     ):  # fmt: skip
         api.register_blueprint(blueprint(services))
     api.register_blueprint(docs_blueprint(api.spec.to_dict))

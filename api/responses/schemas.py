@@ -140,7 +140,7 @@ class LoraAnswer(Schema):
     bytes = fields.Integer()
     hash = fields.String(
         allow_none=True,
-        metadata={"description": "First ten digits of the SHA-256; null: not known."},
+        metadata={"description": "First ten digits of the SHA-256; null until a worker has counted it."},
     )
     sha256 = fields.String(allow_none=True)
     why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
@@ -150,6 +150,28 @@ class LorasAnswer(Schema):
     """What `loras` can name."""
 
     loras = fields.List(fields.Nested(LoraAnswer))
+
+
+class EmbeddingAnswer(Schema):
+    """One textual inversion embedding."""
+
+    name = fields.String(metadata={"description": "What stands for it in a prompt."})
+    family = fields.String(allow_none=True, metadata={"description": "The family it is for; null: not known."})
+    vectors = fields.Integer(allow_none=True, metadata={"description": "Places that it takes in a prompt."})
+    file = fields.String(metadata={"description": "Where it lies on the workers."})
+    bytes = fields.Integer()
+    hash = fields.String(
+        allow_none=True,
+        metadata={"description": "First ten digits of the SHA-256; null until a worker has counted it."},
+    )
+    sha256 = fields.String(allow_none=True)
+    why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
+
+
+class EmbeddingsAnswer(Schema):
+    """What a prompt can name."""
+
+    embeddings = fields.List(fields.Nested(EmbeddingAnswer))
 
 
 class RefreshAnswer(ModelsAnswer):

@@ -8,18 +8,16 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
 from api.document import KEY, NO_KEY, WITH_KEY, json_answer, refusals
-from api.responses.schemas import LorasAnswer, ModelsAnswer, RefreshAnswer, SamplersAnswer, UpscalersAnswer
+from api.responses.schemas import ModelsAnswer, RefreshAnswer, SamplersAnswer, UpscalersAnswer
 from api.services import Services
 from shared.catalogue.distilled import DISTILLATIONS
 from shared.catalogue.fitness import about_sampler
-from shared.catalogue.kinds import LORA
-from shared.catalogue.models import DEFAULT_ALIAS, Model, OtherFile
+from shared.catalogue.models import DEFAULT_ALIAS, Model
 from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC
 from shared.catalogue.upscalers import LANCZOS, upscalers_of
 from shared.errors import InvalidRequest, ServiceUnavailable
 from shared.jobs.workers import WorkerCard
-from shared.request.adapters import why_not
 from shared.request.choices import choose_model
 from shared.request.hires import AUTO, OFF
 from shared.request.intake import load_query
@@ -28,7 +26,6 @@ from shared.request.sizes import MIN_SIZE
 
 _REFRESH_S, _REFRESH_POLL_S = 5.0, 0.1
 _MODELS = json_answer("Every model: names, sizes, which workers have it or why none has", ModelsAnswer)
-_LORAS = json_answer("Every LoRA: names, family, what its file says of it, or why it cannot be used", LorasAnswer)
 _REFRESHED = json_answer("The models, and which workers have looked", RefreshAnswer)
 _SAMPLERS = json_answer(
     "Every sampler: label, note, aliases, schedules, evaluations a step, and whether it fits the model", SamplersAnswer
@@ -49,13 +46,6 @@ def catalogue_blueprint(services: Services) -> Blueprint:
     def models() -> Response:
         """The models: what ckpt can be."""
         return jsonify(_models(services))
-
-    @blp.route("/loras")
-    @blp.doc(security=NO_KEY, responses=refusals(ServiceUnavailable) | {"200": _LORAS})
-    def loras() -> Response:
-        """The LoRAs: what loras can name."""
-        found = [other for other in services.catalogue.others if other.kind == LORA]
-        return jsonify(loras=[_lora(other) for other in found])
 
     @blp.route("/models/refresh", methods=["POST"])
     @blp.doc(security=KEY, responses=refusals(*WITH_KEY) | {"200": _REFRESHED})
@@ -140,23 +130,6 @@ def _models(services: Services) -> dict[str, Any]:
             }
             for other in services.catalogue.others
         ],
-    }
-
-
-def _lora(file: OtherFile) -> dict[str, Any]:
-    return {
-        "name": file.name,
-        "aliases": list(file.aliases),
-        "title": file.title or file.name,
-        "family": file.family or None,
-        "base": file.base or None,
-        "trigger_words": list(file.trigger_words),
-        "tags": list(file.tags),
-        "file": file.shown,
-        "bytes": file.size_bytes,
-        "hash": file.short_hash or None,
-        "sha256": file.sha256 or None,
-        "why_not": why_not(file),
     }
 
 

@@ -23,7 +23,7 @@ export function ModelField({ about }) {
     </select>`;
     return html`<div>
         <${Labelled} name="ckpt" title=${about.title} hint=${hint} control=${select} />
-        <${Absent} models=${catalogue.models.filter((each) => !each.available)} others=${catalogue.others} />
+        <${Absent} models=${catalogue.models.filter((each) => !each.available)} others=${catalogue.others.filter((each) => each.kind !== "embedding")} />
     </div>`;
 }
 

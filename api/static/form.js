@@ -79,12 +79,15 @@ function NegativePrompt({ about }) {
 }
 
 function Notation() {
+    const { others } = useStore((state) => state.catalogue);
+    const embeddings = others.filter((each) => each.kind === "embedding").map((each) => each.name);
     return html`<details class="aside">
         <summary>Weights in a prompt</summary>
         <p>
             <code>(word)</code> counts 1.1 times, <code>(word:1.3)</code> 1.3 times, <code>[word]</code> less. ${" "}
             <code>a cat:0.25 a duck:0.75</code> blends two prompts.
         </p>
+        ${embeddings.length > 0 && html`<p>Embeddings that a prompt can name: ${embeddings.join(", ")}.</p>`}
     </details>`;
 }
 

@@ -1,4 +1,4 @@
-"""What the header of a LoRA tells: the family that it changes, and what its makers say of it."""
+"""What the header of a LoRA or an embedding tells: the family that it is for, and what its makers say of it."""
 
 import json
 import re
@@ -32,6 +32,10 @@ _INPUTS = re.compile(
     r"attn2[._](processor\.)?to_[kv](\b|_).*(lora_down\.weight|lora_A\b.*weight|lora\.down\.weight|hada_w1_b|diff)$"
 )
 
+_VECTORS = re.compile(r"string_to_param\b|emb_params$|clip_[lg]$|text_encoders_[01]$")
+# of the two text encoders of XL, as kohya's and diffusers' scripts write them
+_SECOND_OF_TWO = ("clip_g", "text_encoders_1")
+
 
 @dataclass(frozen=True)
 class Told:
@@ -50,6 +54,20 @@ def lora_family(tensors: Mapping[str, StoredTensor]) -> str:
             return found
     names = "\n".join(tensors)
     return next((family for mark, family in _FAMILY_MARKS if re.search(mark, names, re.MULTILINE)), "")
+
+
+def embedding_family(tensors: Mapping[str, StoredTensor]) -> str:
+    """The family of an embedding; "" where its width does not tell."""
+    if any(name in tensors for name in _SECOND_OF_TWO):
+        return "sdxl"
+    widths = [tensor.shape[-1] for tensor in tensors.values() if tensor.shape]
+    return FAMILY_OF_WIDTH.get(max(widths, default=0), "")
+
+
+def embedding_vectors(tensors: Mapping[str, StoredTensor]) -> int:
+    """How many vectors an embedding has, which is how many places it takes in a prompt."""
+    named = [tensor for name, tensor in tensors.items() if _VECTORS.match(name)] or list(tensors.values())
+    return max((tensor.shape[0] if len(tensor.shape) == 2 else 1 for tensor in named), default=0)
 
 
 def told_of(metadata: Mapping[str, str]) -> Told:

@@ -67,6 +67,7 @@ def _other(found: FoundModel, taken: set[str]) -> OtherFile:
         base=facts.base,
         trigger_words=facts.trigger_words,
         tags=facts.tags,
+        vectors=facts.vectors,
     )
 
 

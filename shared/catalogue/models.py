@@ -173,7 +173,7 @@ class OtherFile:
     `path` is where it lies, None on another machine, and `sha256` "" until it is known. `channels` are those of the
     latents that a VAE decodes, 0 for other files and without a decoder. `unusable` says why it cannot be read, after
     its name. Of a LoRA `base` is what it was trained on, as it says itself, `trigger_words` call for it in a prompt,
-    and `tags` are the most frequent words of its training.
+    and `tags` are the most frequent words of its training. `vectors` are those of an embedding.
     """
 
     name: str
@@ -191,6 +191,7 @@ class OtherFile:
     base: str = ""
     trigger_words: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    vectors: int = 0
 
     @property
     def short_hash(self) -> str:

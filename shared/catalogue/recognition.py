@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shared.catalogue.adapter_facts import FAMILY_OF_WIDTH, lora_family, told_of
+from shared.catalogue.adapter_facts import FAMILY_OF_WIDTH, embedding_family, embedding_vectors, lora_family, told_of
 from shared.catalogue.distilled import distillation_named, steps_named
 from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.kinds import (
@@ -55,7 +55,8 @@ class FileFacts:
     a whole checkpoint has. `dtype` is that of most of its weights. `distilled` is how the model was made to draw in few
     steps, `steps` in how many, where it says so, and `told_guidance` whether it takes the guidance scale as an input.
     `native_size` is pixels a side, 0 where the file does not say. `base`, `trigger_words` and `tags` are what a LoRA
-    says of itself (see `shared.catalogue.adapter_facts`). `refusal`: why it cannot be read at all, after its name.
+    says of itself (see `shared.catalogue.adapter_facts`), `vectors` how many an embedding has. `refusal`: why it cannot
+    be read at all, after its name.
     """
 
     kind: str = OTHER
@@ -70,6 +71,7 @@ class FileFacts:
     steps: int = 0
     told_guidance: bool = False
     native_size: int = 0
+    vectors: int = 0
     title: str = ""
     base: str = ""
     trigger_words: tuple[str, ...] = ()
@@ -92,7 +94,9 @@ def recognise(header: Header, beside: str = "") -> FileFacts:
     if rule is None:
         family = FAMILY_OF_WIDTH.get(_lone_vector(tensors), "")
         said = "is a textual inversion embedding"
-        return replace(known, kind=EMBEDDING, family=family, sentence=said) if family else known
+        if not family:
+            return known
+        return replace(known, kind=EMBEDDING, family=family, sentence=said, vectors=embedding_vectors(tensors))
     family = _told_by_unet(rule.family, tensors) or _family(rule.kind, tensors, metadata)
     if rule.kind == LORA:
         told = told_of(metadata)
@@ -101,6 +105,9 @@ def recognise(header: Header, beside: str = "") -> FileFacts:
             known, kind=LORA, family=family, sentence=rule.sentence, base=told.base, trigger_words=told.trigger_words,
             tags=told.tags,
         )  # fmt: skip
+    if rule.kind == EMBEDDING:
+        vectors = embedding_vectors(tensors)
+        return replace(known, kind=EMBEDDING, family=family, sentence=rule.sentence, vectors=vectors)
     if rule.kind not in (CHECKPOINT, DENOISER):
         channels = _decoded_channels(tensors) if rule.kind in (VAE, TINY_VAE) else 0
         return replace(known, kind=rule.kind, family=family, sentence=rule.sentence, channels=channels)
@@ -176,8 +183,7 @@ def _family(kind: str, tensors: Mapping[str, StoredTensor], metadata: Mapping[st
         if architecture.startswith(begin):
             return family
     if kind == EMBEDDING:
-        widths = [tensor.shape[-1] for tensor in tensors.values() if tensor.shape]
-        return "sdxl" if "clip_g" in tensors else FAMILY_OF_WIDTH.get(max(widths, default=0), "")
+        return embedding_family(tensors)
     for name, tensor in tensors.items():
         if re.search(r"attn2[._]to_k\b.*(weight|lora_down|lora_A)", name) and len(tensor.shape) >= 2:
             if found := FAMILY_OF_WIDTH.get(tensor.shape[1]):

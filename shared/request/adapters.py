@@ -9,13 +9,14 @@ from marshmallow import Schema, fields, post_load
 from marshmallow.validate import Length, Range
 
 from shared.catalogue.families import FAMILY_FACTS
-from shared.catalogue.kinds import FAMILY_NAMES, LORA
+from shared.catalogue.kinds import EMBEDDING, FAMILY_NAMES, LORA
 from shared.catalogue.models import Catalogue, Model, OtherFile
 from shared.request.fields import Number, Text
 
 MOST_LORAS = 8
 _LARGEST_WEIGHT = 10
 _LONGEST_NAME, _NEAR = 200, 5
+_WHAT = {LORA: "a LoRA", EMBEDDING: "an embedding"}
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,12 @@ def _unknown(name: str, catalogue: Catalogue) -> str:
 
 
 def why_not(file: OtherFile) -> str | None:
-    """What keeps a LoRA from being used with any model, as a sentence; None when nothing does."""
+    """What keeps a LoRA or an embedding from being used with any model, as a sentence; None when nothing does."""
     if file.unusable:
         return f"'{file.name}' cannot be used: {file.shown} {file.unusable}."
     if file.family and file.family not in FAMILY_FACTS:
         its = FAMILY_NAMES.get(file.family, file.family)
-        return f"'{file.name}' cannot be used: it is a LoRA for {its}, which is not drawn here."
+        return f"'{file.name}' cannot be used: it is {_WHAT[file.kind]} for {its}, which is not drawn here."
     return None
 
 

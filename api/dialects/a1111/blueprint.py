@@ -9,7 +9,7 @@ from flask_smorest import Blueprint
 from api.dialects.a1111 import bodies
 from api.dialects.a1111.drawing import Drawing
 from api.dialects.a1111.extras import batch_images, images_by_network, listed_images, network_of, single_image
-from api.dialects.a1111.lists import LISTINGS, WITHOUT_EFFECT, Listing
+from api.dialects.a1111.lists import LISTINGS, WITHOUT_EFFECT, Listing, embeddings_of
 from api.dialects.a1111.options import options_of, set_options
 from api.dialects.a1111.png_info import png_info
 from api.dialects.a1111.progress import interrupt, progress_of, skip
@@ -151,6 +151,12 @@ def a1111_blueprint(services: Services) -> Blueprint:
             lambda body: listed_images(services, body),
             lambda told, images: {"html_info": told, "images": images},
         )
+
+    @blp.route("/embeddings")
+    @reads(OBJECT)
+    def embeddings() -> Response:
+        """The embeddings: those for the model of the key, and the others (A1111)."""
+        return by_owner(embeddings_of)
 
     def list_view(listing: Listing) -> Callable[[], Response]:
         def view() -> Response:

@@ -5,15 +5,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from api.dialects.a1111.drawing import chosen_model
 from api.dialects.a1111.extras import UPSCALERS
 from api.dialects.a1111.names import checkpoint_entry
 from api.dialects.samplers import sampler_list, scheduler_list
 from api.services import Services
-from shared.catalogue.models import Model
+from shared.catalogue.adapter_facts import FAMILY_OF_WIDTH
+from shared.catalogue.kinds import EMBEDDING, LORA
+from shared.catalogue.models import Model, OtherFile
 from shared.catalogue.upscalers import upscalers_of
+from shared.request.adapters import why_not
 
 _OBJECT = {"type": "object"}
 _OBJECTS = {"type": "array", "items": _OBJECT}
+_WIDTHS = {family: width for width, family in FAMILY_OF_WIDTH.items()}
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,12 @@ LISTINGS: Sequence[Listing] = (
     Listing("samplers", "The samplers (A1111).", lambda _: sampler_list(), _OBJECTS),
     Listing("schedulers", "The samplers' schedules (A1111).", lambda _: scheduler_list(), _OBJECTS),
     Listing("upscalers", "How images can be enlarged (A1111).", lambda services: _upscalers(services), _OBJECTS),
-    Listing("embeddings", "Embeddings: none are here (A1111).", lambda _: {"loaded": {}, "skipped": {}}, _OBJECT),
+    Listing("loras", "The LoRAs (A1111).", lambda services: _loras(services), _OBJECTS),
     Listing("scripts", "Scripts: none are here (A1111).", lambda _: {"txt2img": [], "img2img": []}, _OBJECT),
     Listing("cmd-flags", "Flags of the program: none (A1111).", lambda _: {}, _OBJECT),
     Listing("memory", "The memory of the machine that answers (A1111).", lambda _: _memory(), _OBJECT),
     _none("latent-upscale-modes", "Ways to enlarge latents"),
     _none("sd-vae", "VAEs beside those of the models"),
-    _none("loras", "LoRAs"),
     _none("hypernetworks", "Hypernetworks"),
     _none("face-restorers", "Restorers of faces"),
     _none("realesrgan-models", "Upscalers of that kind"),
@@ -54,8 +58,8 @@ LISTINGS: Sequence[Listing] = (
 WITHOUT_EFFECT = {
     "refresh-checkpoints": "Read the models anew: that is done all the time (A1111).",
     "refresh-vae": "Read the VAEs anew: there are none (A1111).",
-    "refresh-loras": "Read the LoRAs anew: there are none (A1111).",
-    "refresh-embeddings": "Read the embeddings anew: there are none (A1111).",
+    "refresh-loras": "Read the LoRAs anew: that is done all the time (A1111).",
+    "refresh-embeddings": "Read the embeddings anew: that is done all the time (A1111).",
     "unload-checkpoint": "Free the device: workers do so by themselves (A1111).",
     "reload-checkpoint": "Load the model again: workers do so by themselves (A1111).",
 }
@@ -71,6 +75,40 @@ def available_models(services: Services) -> list[Model]:
 
 def _models(services: Services) -> list[dict[str, Any]]:
     return [checkpoint_entry(model) for model in available_models(services)]
+
+
+def embeddings_of(services: Services, owner: str) -> dict[str, Any]:
+    """What `GET /sdapi/v1/embeddings` answers to a key: `loaded` are those for the family of its model."""
+    model = chosen_model(services, owner)
+    found: dict[str, dict[str, Any]] = {"loaded": {}, "skipped": {}}
+    for other in services.catalogue.others:
+        if other.kind == EMBEDDING and not other.unusable:
+            place = "loaded" if other.family in ("", model.family) else "skipped"
+            found[place][other.name] = {
+                "step": None, "sd_checkpoint": None, "sd_checkpoint_name": None,
+                "shape": _WIDTHS.get(other.family), "vectors": other.vectors,
+            }  # fmt: skip
+    return found
+
+
+def _loras(services: Services) -> list[dict[str, Any]]:
+    """Those that can be used; the alias is one that a prompt can name as well."""
+    return [
+        {"name": other.name, "alias": other.name, "path": other.shown, "metadata": _metadata(other)}
+        for other in services.catalogue.others
+        if other.kind == LORA and why_not(other) is None
+    ]
+
+
+def _metadata(lora: OtherFile) -> dict[str, Any]:
+    """What its file says of it, under the names that files have for it."""
+    told = {
+        "modelspec.title": lora.title,
+        "modelspec.trigger_phrase": ", ".join(lora.trigger_words),
+        "modelspec.tags": ", ".join(lora.tags),
+        "ss_sd_model_name": lora.base,
+    }
+    return {name: text for name, text in told.items() if text}
 
 
 def _upscalers(services: Services) -> list[dict[str, Any]]:

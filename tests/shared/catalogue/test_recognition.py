@@ -39,6 +39,7 @@ def test_a_whole_checkpoint_is_known_by_its_keys(tmp_path, family):
         ({"decoder.layers.0.weight": (4, 4, 3, 3)}, "tiny-vae", "", "is a tiny VAE"),
         (small_files.EMBEDDING, "embedding", "sd1", "is a textual inversion"),
         ({"clip_g": (2, 1280), "clip_l": (2, 768)}, "embedding", "sdxl", "is a textual inversion"),
+        ({"text_encoders_0": (2, 768), "text_encoders_1": (2, 1280)}, "embedding", "sdxl", "is a textual inversion"),
         ({"<cat>": (1, 1024)}, "embedding", "sd2", "is a textual inversion"),
         (small_files.CONTROLNET, "controlnet", "", "is a ControlNet"),
         (small_files.UPSCALER, "upscaler", "", "enlarges images"),
@@ -193,3 +194,15 @@ def test_a_lora_tells_what_calls_for_it(tmp_path):
     assert (facts.base, facts.trigger_words) == ("v1-5-pruned.safetensors", ("inksk", "line art"))
     assert facts.tags[:3] == ("sketch", "ink", "1girl")
     assert len(facts.tags) == 20
+
+
+@pytest.mark.parametrize(
+    ("shapes", "vectors"),
+    [
+        ({"string_to_param.*": (3, 768), "string_to_token": ()}, 3), ({"emb_params": (4, 768)}, 4),
+        ({"clip_g": (2, 1280), "clip_l": (2, 768)}, 2), ({"<cat>": (1024,)}, 1), (small_files.VAE, 0),
+    ],
+)  # fmt: skip
+def test_an_embedding_tells_its_vectors(tmp_path, shapes, vectors):
+    """Given embeddings in each form, when looked at, then it is known how many places they take in a prompt."""
+    assert facts_of(tmp_path, shapes).vectors == vectors

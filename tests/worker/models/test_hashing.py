@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from shared.catalogue.library import Library
 from shared.settings import Settings
-from tests.shared.catalogue.small_files import LORA, checkpoint, write
+from tests.shared.catalogue.small_files import LORA, VAE, checkpoint, write
 from worker.models.hashing import ModelHashes
 
 
@@ -17,18 +17,20 @@ def library(tmp_path: Path) -> Library:
     for name in ("a", "b", "c"):
         write(tmp_path / "models" / f"{name}.safetensors", checkpoint("sd1") | {name: (1,)})
     write(tmp_path / "models" / "lora.safetensors", LORA)
+    write(tmp_path / "models" / "vae.safetensors", VAE)
     settings = Settings(models_dir=tmp_path / "models", compile_cache_dir=tmp_path / "cache", default_model="b")
     return Library(settings)
 
 
 def hashed(library: Library) -> set[str]:
-    return {model.name for model in library.catalogue if model.sha256}
+    return {each.name for each in (*library.catalogue, *library.catalogue.others) if each.sha256}
 
 
 def test_models_in_memory_and_the_default_come_first(library: Library, tmp_path: Path) -> None:
-    """Given three files, when hashes are counted one by one, then in that order; they are right, and kept."""
+    """Given three models, a LoRA and a VAE, when hashes are counted one by one, then in that order, the small LoRA
+    before the last model, and the VAE never; they are right, and kept."""
     hashes = ModelHashes(library, lambda: ["c"], pause=lambda _: None)
-    for expected in ({"c"}, {"c", "b"}, {"c", "b", "a"}, {"c", "b", "a"}):
+    for expected in ({"c"}, {"c", "b"}, {"c", "b", "lora"}, {"c", "b", "lora", "a"}, {"c", "b", "lora", "a"}):
         hashes.compute_next()
         assert hashed(library) == expected
     model = library.catalogue.find("a")
@@ -37,7 +39,7 @@ def test_models_in_memory_and_the_default_come_first(library: Library, tmp_path:
     assert model.sha256 == hashlib.sha256(content).hexdigest()
     assert library.catalogue.find(model.short_hash) == model
     again = Library(Settings(models_dir=tmp_path / "models", compile_cache_dir=tmp_path / "cache"))
-    assert hashed(again) == {"a", "b", "c"}
+    assert hashed(again) == {"a", "b", "c", "lora"}
 
 
 def test_one_worker_of_a_machine_counts_and_the_others_learn(library: Library, tmp_path: Path) -> None:
@@ -84,4 +86,4 @@ def test_a_file_that_cannot_be_read_is_left_alone(library: Library) -> None:
     hashes = ModelHashes(library, lambda: [], pause=fail_once)
     for _ in range(4):
         hashes.compute_next()
-    assert hashed(library) == {"a", "c"}
+    assert hashed(library) == {"a", "c", "lora"}

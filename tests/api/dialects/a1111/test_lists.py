@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.catalogue.models import Contents, OtherFile
 from shared.jobs.workers import WorkerCard
 from tests.api.dialects.a1111.conftest import BASIC
 
@@ -14,7 +15,7 @@ def listed(client, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["latent-upscale-modes", "sd-vae", "loras", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles",
+    ["latent-upscale-modes", "sd-vae", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles",
      "extensions", "script-info"],
 )  # fmt: skip
 def test_what_is_not_here_is_an_empty_list(client, name):
@@ -22,11 +23,60 @@ def test_what_is_not_here_is_an_empty_list(client, name):
     assert listed(client, name) == []
 
 
-def test_embeddings_scripts_and_flags_are_objects_without_anything(client):
-    """Given these three, when asked for, then they have the keys that clients read, and claim no extension."""
-    assert listed(client, "embeddings") == {"loaded": {}, "skipped": {}}
+def test_scripts_and_flags_are_objects_without_anything(client):
+    """Given these two, when asked for, then they have the keys that clients read, and claim no extension."""
     assert listed(client, "scripts") == {"txt2img": [], "img2img": []}
     assert listed(client, "cmd-flags") == {}
+
+
+def other(name, kind, family, **more):
+    return OtherFile(name, kind, family, f"MODELS_DIR/{kind}/{name}.safetensors", 7, "is one", **more)
+
+
+def having(world, files):
+    """The client of an API with these files among its models."""
+    client = world.another_client()
+    catalogue = client.application.extensions["services"].catalogue
+    catalogue.replace(Contents.of(catalogue.contents().models, files))
+    return client
+
+
+def test_loras_are_those_that_can_be_used(world, client):
+    """Given LoRAs, one cut short and one of a family that is not drawn, when listed, then each usable one has the keys
+    that clients read, an alias that a prompt can name, and what its file says."""
+    assert listed(client, "loras") == []
+    words = {"title": "Ink", "base": "v1-5", "trigger_words": ("inksk", "line"), "tags": ("paper",)}
+    found = (
+        other("sketch", "lora", "sd1", **words), other("any", "lora", ""), other("flux", "lora", "flux"),
+        other("cut", "lora", "sd1", unusable="is cut short"), other("spiral", "embedding", "sd1"),
+    )  # fmt: skip
+    client = having(world, found)
+    assert listed(client, "loras") == [
+        {"name": "sketch", "alias": "sketch", "path": "MODELS_DIR/lora/sketch.safetensors", "metadata": {
+            "modelspec.title": "Ink", "modelspec.trigger_phrase": "inksk, line", "modelspec.tags": "paper",
+            "ss_sd_model_name": "v1-5",
+        }},
+        {"name": "any", "alias": "any", "path": "MODELS_DIR/lora/any.safetensors", "metadata": {}},
+    ]  # fmt: skip
+
+
+def test_embeddings_are_loaded_or_skipped_by_the_family_of_the_keys_model(world, client):
+    """Given embeddings of two families, when a key that draws with Stable Diffusion 1.x asks, then those that its model
+    can use are loaded, the others skipped; after it chose another model, the other way round."""
+    assert listed(client, "embeddings") == {"loaded": {}, "skipped": {}}
+    found = (
+        other("spiral", "embedding", "sd1", vectors=3), other("odd", "embedding", "", vectors=1),
+        other("large", "embedding", "sdxl", vectors=2), other("cut", "embedding", "", unusable="is cut short"),
+    )  # fmt: skip
+    client = having(world, found)
+    answer = listed(client, "embeddings")
+    assert answer["loaded"]["spiral"] == {
+        "step": None, "sd_checkpoint": None, "sd_checkpoint_name": None, "shape": 768, "vectors": 3,
+    }  # fmt: skip
+    assert {place: set(names) for place, names in answer.items()} == {"loaded": {"spiral", "odd"}, "skipped": {"large"}}
+    client.post("/sdapi/v1/options", headers=BASIC, json={"sd_model_checkpoint": "sdxl"})
+    answer = listed(client, "embeddings")
+    assert {place: set(names) for place, names in answer.items()} == {"loaded": {"large", "odd"}, "skipped": {"spiral"}}
 
 
 def test_memory_is_told_in_bytes(client):
@@ -66,7 +116,15 @@ def test_models_are_those_that_a_worker_has(world, client):
 
 
 @pytest.mark.parametrize(
-    "name", ["refresh-checkpoints", "refresh-vae", "refresh-loras", "unload-checkpoint", "reload-checkpoint"]
+    "name",
+    [
+        "refresh-checkpoints",
+        "refresh-vae",
+        "refresh-loras",
+        "refresh-embeddings",
+        "unload-checkpoint",
+        "reload-checkpoint",
+    ],
 )
 def test_what_has_no_effect_is_null(client, name):
     """Given what workers do by themselves, when posted, then 200 and null, with a body or without."""

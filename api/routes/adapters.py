@@ -1,0 +1,62 @@
+"""What a request can add to its model: LoRAs, and the embeddings that a prompt can name."""
+
+from typing import Any
+
+from flask import Response, jsonify
+from flask_smorest import Blueprint
+
+from api.document import NO_KEY, json_answer, refusals
+from api.responses.schemas import EmbeddingsAnswer, LorasAnswer
+from api.services import Services
+from shared.catalogue.kinds import EMBEDDING, LORA
+from shared.catalogue.models import OtherFile
+from shared.errors import ServiceUnavailable
+from shared.request.adapters import why_not
+
+_LORAS = json_answer("Every LoRA: names, family, what its file says of it, or why it cannot be used", LorasAnswer)
+_EMBEDDINGS = json_answer("Every embedding: name, family, vectors, or why it cannot be used", EmbeddingsAnswer)
+
+
+def adapters_blueprint(services: Services) -> Blueprint:
+    """The blueprint over these services."""
+    blp = Blueprint("adapters", __name__, description="What can be added to a model")
+
+    @blp.route("/loras")
+    @blp.doc(security=NO_KEY, responses=refusals(ServiceUnavailable) | {"200": _LORAS})
+    def loras() -> Response:
+        """The LoRAs: what loras can name."""
+        return jsonify(loras=[_lora(other) for other in services.catalogue.others if other.kind == LORA])
+
+    @blp.route("/embeddings")
+    @blp.doc(security=NO_KEY, responses=refusals(ServiceUnavailable) | {"200": _EMBEDDINGS})
+    def embeddings() -> Response:
+        """The embeddings: what a prompt can name."""
+        return jsonify(embeddings=[_embedding(other) for other in services.catalogue.others if other.kind == EMBEDDING])
+
+    return blp
+
+
+def _lora(file: OtherFile) -> dict[str, Any]:
+    said = {
+        "aliases": list(file.aliases),
+        "title": file.title or file.name,
+        "family": file.family or None,
+        "base": file.base or None,
+        "trigger_words": list(file.trigger_words),
+        "tags": list(file.tags),
+    }
+    return {"name": file.name} | said | _place(file)
+
+
+def _embedding(file: OtherFile) -> dict[str, Any]:
+    return {"name": file.name, "family": file.family or None, "vectors": file.vectors or None} | _place(file)
+
+
+def _place(file: OtherFile) -> dict[str, Any]:
+    return {
+        "file": file.shown,
+        "bytes": file.size_bytes,
+        "hash": file.short_hash or None,
+        "sha256": file.sha256 or None,
+        "why_not": why_not(file),
+    }
