@@ -101,7 +101,9 @@ def _refuse_what_no_worker_draws(request: ImageRequest, images: Mapping[str, Inp
 def renamed(error: ServiceError, names: Mapping[str, str]) -> ServiceError:
     """The same error about fields as a dialect calls them: `names` has its name for each native one that differs."""
     told = copy.copy(error)
-    told.fields = {names.get(name, name): texts for name, texts in error.fields.items()}
+    told.fields = {}
+    for name, texts in error.fields.items():
+        told.fields.setdefault(names.get(name, name), []).extend(texts)
     return told
 
 

@@ -1,20 +1,22 @@
-"""What a request adds to its model: LoRAs by name, each with its weights."""
+"""What a request adds to its model: LoRAs by name or by tags in its prompt, each with its weights."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, fields, post_load
-from marshmallow.validate import Length, Range
+from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validates_schema
+from marshmallow.validate import Length, Range, Regexp
 
 from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.kinds import EMBEDDING, FAMILY_NAMES, LORA
 from shared.catalogue.models import Catalogue, Model, OtherFile
-from shared.request.fields import Number, Text
+from shared.request.fields import Flag, Number, Text
+from shared.request.lora_tags import Tagged, read_lora_tags
 
 MOST_LORAS = 8
-_LARGEST_WEIGHT = 10
+LARGEST_WEIGHT = 10
+_TOO_MANY = f"Names more than {MOST_LORAS} LoRAs: leave some of them out."
 _LONGEST_NAME, _NEAR = 200, 5
 _WHAT = {LORA: "a LoRA", EMBEDDING: "an embedding"}
 
@@ -28,30 +30,45 @@ class Lora:
     text_weight: float = 1.0
 
 
+@dataclass(frozen=True)
+class AskedLora(Lora):
+    """One as a request asks for it: `hash` is how the SHA-256 of its file must begin, "" where any may do."""
+
+    hash: str = ""
+
+
 class LoraSchema(Schema):
     """One LoRA; see GET /loras."""
 
     name = Text(required=True, validate=Length(1, _LONGEST_NAME), metadata={"description": "Its name; see GET /loras."})
     weight = Number(
-        load_default=1.0, allow_none=True, validate=Range(-_LARGEST_WEIGHT, _LARGEST_WEIGHT),
+        load_default=1.0, allow_none=True, validate=Range(-LARGEST_WEIGHT, LARGEST_WEIGHT),
         metadata={"description": "How strong it is; 0 is off, 1 as it was trained, below 0 the contrary."},
     )  # fmt: skip
     text_weight = Number(
-        load_default=None, allow_none=True, validate=Range(-_LARGEST_WEIGHT, _LARGEST_WEIGHT),
+        load_default=None, allow_none=True, validate=Range(-LARGEST_WEIGHT, LARGEST_WEIGHT),
         metadata={"description": "How strong its change of the text encoders is; null: as weight."},
+    )  # fmt: skip
+    hash = Text(
+        load_default=None, allow_none=True,
+        validate=Regexp(r"^[0-9a-fA-F]{10,64}$", error="Must be the SHA-256 of its file, or 10 or more digits of it."),
+        metadata={
+            "description": "As images tell it: another file of that name is refused, as far as hashes are known."
+        },
     )  # fmt: skip
 
     @post_load
-    def _made(self, data: Mapping[str, Any], **_: Any) -> Lora:
+    def _made(self, data: Mapping[str, Any], **_: Any) -> AskedLora:
         weight = 1.0 if data["weight"] is None else data["weight"]
-        return Lora(data["name"], weight, weight if data["text_weight"] is None else data["text_weight"])
+        text_weight = weight if data["text_weight"] is None else data["text_weight"]
+        return AskedLora(data["name"], weight, text_weight, (data["hash"] or "").lower())
 
 
 class AdaptersSchema(Schema):
     """The fields of what is added to a model."""
 
     loras = fields.List(
-        fields.Nested(LoraSchema), load_default=(), validate=Length(max=MOST_LORAS),
+        fields.Nested(LoraSchema), load_default=(), validate=Length(max=MOST_LORAS, error=_TOO_MANY),
         metadata={
             "description": (
                 f'LoRAs to draw with, at most {MOST_LORAS}, as in `[{{"name": "sketch", "weight": 0.8}}]`; see GET '
@@ -60,6 +77,40 @@ class AdaptersSchema(Schema):
             )
         },
     )  # fmt: skip
+    lora_tags = Flag(
+        load_default=False,
+        metadata={
+            "description": (
+                "true: tags in prompt, as in `<lora:sketch:0.8>`, are taken out of it and are further LoRAs; false: "
+                "they are taken out and have no effect."
+            )
+        },
+    )
+
+    @pre_load
+    def _has_the_loras_of_its_tags(self, data: Any, **_: Any) -> Any:
+        tagged, loras = _tagged(data), data.get("loras")
+        if tagged is None:
+            return data
+        if loras is None or isinstance(loras, list):
+            loras = [*(loras or ()), *tagged.loras]
+        return {**data, "prompt": tagged.text, "loras": loras}
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _has_tags_that_say_something(self, _: Any, original: Mapping[str, Any], **__: Any) -> None:
+        tagged = _tagged(original)
+        if tagged and tagged.problems:
+            raise ValidationError(list(tagged.problems[:MOST_LORAS]), "prompt")
+        if tagged and original.get("from-file"):
+            raise ValidationError("Reads the tags of prompt alone; leave it out, or from-file.", "lora_tags")
+
+
+def _tagged(data: Mapping[str, Any]) -> Tagged | None:
+    """What the tags of a body's prompt say; None where they are not to be read."""
+    prompt = data.get("prompt")
+    if data.get("lora_tags") is not True or not isinstance(prompt, str):
+        return None
+    return read_lora_tags(prompt, LARGEST_WEIGHT, MOST_LORAS)
 
 
 def read_loras(stored: Iterable[Any]) -> tuple[Lora, ...]:
@@ -85,9 +136,11 @@ def resolve_loras(
     found, problems = list[Lora](), list[str]()
     for lora in loras:
         file = catalogue.find_other(LORA, lora.name)
-        problem = _unknown(lora.name, catalogue) if file is None else _objection(file, model)
+        problem = _unknown(lora.name, catalogue) if file is None else objection_to(file, model)
         if file is not None and problem is None and file.name in (each.name for each in found):
             problem = f"'{file.name}' is named twice; name it once, with the sum of the weights."
+        if file is not None and problem is None and isinstance(lora, AskedLora):
+            problem = _other_hash(lora, file)
         if problem:
             problems.append(problem)
         elif file is not None:
@@ -105,6 +158,12 @@ def _unknown(name: str, catalogue: Catalogue) -> str:
     return f"No LoRA is called '{name}'; {near}."
 
 
+def _other_hash(lora: AskedLora, file: OtherFile) -> str | None:
+    if not lora.hash or not file.sha256 or file.sha256.startswith(lora.hash):
+        return None
+    return f"'{file.name}' is another file now, with the hash {file.short_hash}; leave the hash out to draw with it."
+
+
 def why_not(file: OtherFile) -> str | None:
     """What keeps a LoRA or an embedding from being used with any model, as a sentence; None when nothing does."""
     if file.unusable:
@@ -115,7 +174,8 @@ def why_not(file: OtherFile) -> str | None:
     return None
 
 
-def _objection(file: OtherFile, model: Model | None) -> str | None:
+def objection_to(file: OtherFile, model: Model | None) -> str | None:
+    """What keeps a LoRA from being used with that model, as a sentence; None when nothing does."""
     if sentence := why_not(file):
         return sentence
     if model is None or not file.family or file.family == model.family:

@@ -21,6 +21,7 @@ _TAG = re.compile(
     rf"\\.|<(?:(?:{'|'.join(TAG_KINDS)})\s?:[^<>]{{0,200}}|\w{{1,20}}:[^<>:/]{{1,200}}(?::\s?{NUMBER}\s?){{1,3}})>",
     re.DOTALL | re.IGNORECASE,
 )
+_LORA_TAG = re.compile(r"<(?:lora|lyco|locon)\b", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\.", re.DOTALL)
 _MOST_NAMED, _LONGEST_NAME = 5, 60
 
@@ -64,10 +65,15 @@ def remarks(text: str, tags: list[str]) -> list[str]:
     """A sentence about the tags that were taken out, and one for each notation that means something else here."""
     said = []
     if tags:
-        said.append(f"{_named(tags)} taken out of the text and not used: such tags have no effect here.")
+        said.append(f"{_named(tags)} taken out of the text and not used: such tags have no effect here{_hint(tags)}.")
     bare = _ESCAPED.sub("  ", text)
     said += [f"{notation.form} is read as {notation.here}." for notation in NOTATIONS if notation.pattern.search(bare)]
     return said
+
+
+def _hint(tags: list[str]) -> str:
+    of_loras = any(_LORA_TAG.match(tag) for tag in tags)
+    return " without lora_tags" if of_loras else ""
 
 
 def _named(tags: list[str]) -> str:

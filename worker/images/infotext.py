@@ -8,6 +8,7 @@ from typing import Any
 from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC, SCHEDULES
 from shared.catalogue.upscalers import FILTERS, LANCZOS
+from shared.request.lora_tags import with_lora_tags
 
 _FILE_HASH = 12
 """So many digits of the SHA-256 the A1111 web UI calls the hash of what is added to a model."""
@@ -15,7 +16,7 @@ _FILE_HASH = 12
 
 def infotext(parameters: Mapping[str, Any]) -> str:
     """The parameters as the A1111 web UI writes them: prompt, `Negative prompt: ...`, then `Name: value, ...`."""
-    lines = [str(parameters.get("prompt") or "")]
+    lines = [with_lora_tags(str(parameters.get("prompt") or ""), parameters.get("loras") or ())]
     if negative := parameters.get("negative_prompt"):
         lines.append(f"Negative prompt: {negative}")
     values = [(label, value(parameters)) for label, value in _INFOTEXT]
@@ -73,7 +74,8 @@ def _hashes(name: str) -> Callable[[Mapping[str, Any]], str | None]:
     """As in `"spiral: 0123456789ab"`: names and hashes of files that were used, those whose hash is known."""
 
     def value(parameters: Mapping[str, Any]) -> str | None:
-        known = [(str(each["name"]), each.get("sha256") or "") for each in parameters.get(name) or ()]
+        used = parameters.get(name) or ()
+        known = [(str(each["name"]), each.get("sha256") or each.get("hash") or "") for each in used]
         told = [f"{re.sub('[:,]', '', called)}: {digits[:_FILE_HASH]}" for called, digits in known if digits]
         return ", ".join(told) or None
 
@@ -92,6 +94,7 @@ _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Size", _size),
     ("Model hash", _plain("model_hash")),
     ("Model", _plain("ckpt")),
+    ("Lora hashes", _hashes("loras")),
     ("TI hashes", _hashes("embeddings")),
     ("Clip skip", _unless("clip_skip", 1)),
     ("Denoising strength", _plain("denoising_strength")),

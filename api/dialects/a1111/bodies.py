@@ -17,7 +17,7 @@ _SETTINGS = {
     },
 }
 _DRAWING = {
-    "prompt": _TEXT | {"description": "What to draw."},
+    "prompt": _TEXT | {"description": "What to draw; `<lora:name:0.8>` draws with a LoRA."},
     "negative_prompt": _TEXT | {"description": "What to keep away from."},
     "steps": _WHOLE | {"description": "Denoising steps."},
     "cfg_scale": _NUMBER | {"description": "Guidance scale."},
@@ -31,6 +31,7 @@ _DRAWING = {
     "scheduler": _TEXT | {"description": "A name or label of GET /sdapi/v1/schedulers."},
     "eta": _NUMBER | {"description": "Share of fresh noise in each step of DDIM."},
     "override_settings": _SETTINGS,
+    "disable_extra_networks": _FLAG | {"description": "true: tags of LoRAs in the prompt have no effect."},
     "send_images": _FLAG | {"description": "false: answer without images."},
     "save_images": _FLAG | {"description": "true: keep the images for good."},
     "force_task_id": _TEXT | {"description": "A name of the client's own: the same one is the same job."},

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from api.dialects.samplers import split_name
 from shared.jobs.records import Job
 from shared.jobs.status import warnings_of
+from shared.request.lora_tags import with_lora_tags
 from shared.version import VERSION
 
 _ANY_SEED = -1
@@ -15,13 +17,14 @@ _ANY_SEED = -1
 def generation_info(job: Job, infotexts: Sequence[str], warnings: Sequence[str]) -> dict[str, Any]:
     """All of A1111's fields for the images of a job, and two of ours: its `task_id`, and `warnings`."""
     request, params = job.request, job.request.params
+    prompts = [with_lora_tags(prompt, map(asdict, params.loras)) for prompt in (request.prompts[0], *job.prompts)]
     sampler, schedule = split_name(params.sampler, params.schedule)
     width, height = request.result_size
     count = len(job.images)
     seeds = [image.seed for image in job.images]
     return {
-        "prompt": request.prompts[0],
-        "all_prompts": list(job.prompts),
+        "prompt": prompts[0],
+        "all_prompts": prompts[1:],
         "negative_prompt": params.negative_prompt,
         "all_negative_prompts": [params.negative_prompt] * count,
         "seed": request.seed,

@@ -41,6 +41,9 @@ A1111_NAMES = {ours: theirs for theirs, ours in _NUMBERS.items()} | {
     "init_img": "init_images",
     "noise_multiplier": "initial_noise_multiplier",
     "skip_save": "save_images",
+    # its clients name them in the prompt
+    "loras": "prompt",
+    "lora_tags": "disable_extra_networks",
 }
 """What A1111 calls the fields of the schema, where it calls them something else."""
 # images and secrets are not sent back
@@ -50,7 +53,8 @@ _ECHOED = (
     "width", "height", "restore_faces", "tiling", "do_not_save_samples", "do_not_save_grid", "eta",
     "denoising_strength", "s_min_uncond", "s_churn", "s_tmax", "s_tmin", "s_noise", "override_settings",
     "override_settings_restore_afterwards", "enable_hr", "resize_mode", "image_cfg_scale", "initial_noise_multiplier",
-    "include_init_images", "script_name", "send_images", "save_images", "force_task_id", "infotext",
+    "include_init_images", "script_name", "disable_extra_networks", "send_images", "save_images", "force_task_id",
+    "infotext",
 )  # fmt: skip
 # settings that say how A1111 works, not what it draws
 _SETTINGS_WITHOUT_EFFECT = ("sd_vae", CLIP_SKIP, "eta_noise_seed_delta", CHECKPOINT, FORMAT)
@@ -82,6 +86,7 @@ def translated(body: Mapping[str, Any], catalogue: Catalogue, chosen: Model) -> 
     fields: dict[str, Any] = {
         "prompt": body["prompt"],
         "negative_prompt": body.get("negative_prompt"),
+        "lora_tags": is_off(body.get("disable_extra_networks")),
         "ckpt": model.name,
         **chosen_sampler,
         "clip_skip": 1 if _is_zero(clip_skip) else clip_skip,

@@ -4,7 +4,9 @@ import json
 
 from api.dialects.receipts.infotext import NEGATIVE, PROMPT, read_infotext
 from api.dialects.receipts.told import Told, renamed
+from shared.request.adapters import LARGEST_WEIGHT, MOST_LORAS
 from shared.request.image_text import ImageText
+from shared.request.lora_tags import read_lora_tags
 
 _NAMES = {
     PROMPT: "prompt",
@@ -41,13 +43,27 @@ def read(text: ImageText) -> Told | None:
         return None
     found = renamed(values, {label: name for label, name in _NAMES.items() if label not in _PROMPTS})
     found |= {_NAMES[label]: values[label] for label in _PROMPTS if values[label]}
-    remarks: tuple[str, ...] = ()
+    tagged = read_lora_tags(values[PROMPT], LARGEST_WEIGHT, MOST_LORAS)
+    remarks = tagged.problems
+    if tagged.loras:
+        hashes = _hashes(values.get("Lora hashes", ""))
+        found["loras"] = [{**lora, "hash": hashes.get(lora["name"])} for lora in tagged.loras]
+        found["prompt"] = tagged.text.strip()
     if any(label in values for label in _SECOND_PASS):
         found.pop(_FROM_AN_IMAGE, None)
-        remarks = ("The image was drawn a second time at a larger size; that pass is not taken over.",)
+        remarks = (
+            *remarks,
+            "The image was drawn a second time at a larger size; that pass is not taken over.",
+        )
     if found.get("clip_skip") == 0:
         found["clip_skip"] = 1
     return Told("a1111", found, _FROM_AN_IMAGE in found, values.get("Model hash", ""), remarks)
+
+
+def _hashes(text: str) -> dict[str, str]:
+    """As in `sketch: 0123456789ab, night: ba9876543210`."""
+    parts = (each.rpartition(":") for each in text.split(","))
+    return {name.strip(): digits.strip() for name, _, digits in parts}
 
 
 def written(told: Told) -> str:

@@ -51,9 +51,20 @@ def _of_metadata(found: Mapping[str, Any]) -> Told:
     if from_image:
         values |= renamed(found, {"strength": "denoising_strength"})
     remarks = [_EMPHASIS] if "++" in text_of(values.get("prompt")) else []
-    if loras := found.get("loras"):
-        remarks.append(f"loras: {len(loras) if isinstance(loras, list) else 1} in the image; they are not taken over.")
+    if loras := _loras(found.get("loras")):
+        values["loras"] = loras
     return Told("invokeai", values, from_image, remarks=tuple(remarks))
+
+
+def _loras(told: Any) -> list[dict[str, Any]]:
+    """Each is a model and its weight; version 3 named the file itself."""
+    found = []
+    for each in told if isinstance(told, list) else ():
+        each = each if isinstance(each, dict) else {}
+        model = each.get("model") or each.get("lora")
+        if isinstance(model, dict) and (name := text_of(model.get("name")) or text_of(model.get("model_name"))):
+            found.append({"name": name, "weight": each.get("weight")})
+    return found
 
 
 def _of_version_2(found: Mapping[str, Any]) -> Told:

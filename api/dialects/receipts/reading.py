@@ -8,8 +8,9 @@ from marshmallow import ValidationError
 
 from api.dialects.checkpoints import find_checkpoint
 from api.dialects.receipts import a1111, comfyui, fooocus, invokeai, novelai, own
+from api.dialects.receipts.loras import with_our_loras
 from api.dialects.receipts.samplers import common_names
-from api.dialects.receipts.told import Told, text_of
+from api.dialects.receipts.told import Told, shown, text_of
 from api.dialects.samplers import wire_fields
 from shared.catalogue.models import Catalogue
 from shared.errors import InvalidRequest, NotFound
@@ -24,7 +25,6 @@ _READERS: Sequence[Callable[[ImageText], Told | None]] = (
 NOTHING = "The image carries no parameters that are understood here."
 _OWN, _WITH_INFOTEXT = "personal_diffusion", ("personal_diffusion", "a1111")
 _SIDES, _OUTPUT_SIDES = ("W", "H"), ("output_width", "output_height")
-_MOST_SHOWN = 60
 _PLACES = "/\\"
 
 
@@ -58,6 +58,7 @@ def read_receipt(text: ImageText, schema: Img2ImgSchema) -> Receipt:
     if told.source != _OWN:
         remarks += _with_our_sampler(values)
     remarks += _with_our_model(values, told.model_hash, schema.limits.catalogue)
+    remarks += with_our_loras(values, schema.limits.catalogue)
     values = {key: value for key, value in values.items() if key in SCHEMAS[kind].keys().values()}
     parameters, refused = _accepted(values, schema)
     parameters = _size_that_fits(parameters, schema.limits.catalogue)
@@ -82,10 +83,10 @@ def _with_our_sampler(values: dict[str, Any]) -> list[str]:
         try:
             values |= wire_fields(sampler, asked)
         except NotFound:
-            return [f"sampler: {_shown(name)} is not here; the default is used."]
+            return [f"sampler: {shown(name)} is not here; the default is used."]
         except InvalidRequest:
             continue
-        return [] if asked == scheduler else [f"schedule: {_shown(schedule)} cannot be used here; the sampler's is."]
+        return [] if asked == scheduler else [f"schedule: {shown(schedule)} cannot be used here; the sampler's is."]
     return []
 
 
@@ -97,7 +98,7 @@ def _with_our_model(values: dict[str, Any], model_hash: str, catalogue: Catalogu
         if len(each) <= 1000 and (model := find_checkpoint(catalogue, each)):
             values["ckpt"] = model.name
             return []
-    return [f"ckpt: no model here is called {_shown(name)}; the default is used."] if name else []
+    return [f"ckpt: no model here is called {shown(name)}; the default is used."] if name else []
 
 
 def _accepted(values: Mapping[str, Any], schema: Img2ImgSchema) -> tuple[dict[str, Any], list[str]]:
@@ -109,7 +110,7 @@ def _accepted(values: Mapping[str, Any], schema: Img2ImgSchema) -> tuple[dict[st
             fields[key].deserialize(value)
         except ValidationError as wrong:
             reason = " ".join(map(str, wrong.messages)) if isinstance(wrong.messages, list) else "Cannot be used."
-            refused.append(f"{key}: {_shown(value)} is left out. {reason}")
+            refused.append(f"{key}: {shown(value)} is left out. {reason}")
         else:
             taken[key] = value
     return taken, refused
@@ -125,8 +126,3 @@ def _size_that_fits(values: dict[str, Any], catalogue: Catalogue) -> dict[str, A
     if None in sides or set(_OUTPUT_SIDES) & values.keys():
         return rest
     return rest | dict(zip(_OUTPUT_SIDES, sides, strict=True))
-
-
-def _shown(value: Any) -> str:
-    text = str(value) if isinstance(value, str | int | float | bool) else "a value of another kind"
-    return f"'{text[:_MOST_SHOWN]}...'" if len(text) > _MOST_SHOWN else f"'{text}'"

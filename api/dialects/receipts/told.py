@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_LONGEST_NUMBER = 40
+_LONGEST_NUMBER, _MOST_SHOWN = 40, 60
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,9 @@ def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
 def text_of(value: Any) -> str:
     """The value if it is text, else ""."""
     return value if isinstance(value, str) else ""
+
+
+def shown(value: Any) -> str:
+    """The value as a sentence can have it."""
+    text = str(value) if isinstance(value, str | int | float | bool) else "a value of another kind"
+    return f"'{text[:_MOST_SHOWN]}...'" if len(text) > _MOST_SHOWN else f"'{text}'"

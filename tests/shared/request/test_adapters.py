@@ -76,7 +76,11 @@ def test_a_request_with_loras_survives_json(generate):
         ([{"name": "sketch", "text_weight": "much"}], "[0].text_weight: Must be a number."),
         ([{"weight": 1}], "[0].name: Missing data for required field."),
         ([{"name": "sketch", "wight": 1}], "[0].wight: Unknown field."),
-        ([{"name": "night"}] * 9, "Longer than maximum length 8."),
+        ([{"name": "night"}] * 9, "Names more than 8 LoRAs: leave some of them out."),
+        ([{"name": "sketch", "hash": "f" * 64}], "'sketch' is another file now, with the hash 0123456789; leave the"
+         " hash out to draw with it."),
+        ([{"name": "sketch", "hash": "sketch"}], "[0].hash: Must be the SHA-256 of its file, or 10 or more digits of"
+         " it."),
         (["sketch"], "[0]: Invalid input type."),
         ("sketch", "Not a valid list."),
     ],
@@ -94,3 +98,50 @@ def test_none_is_no_lora(generate):
     """Given null or an empty list, when the request is read, then nothing is added to the model."""
     assert generate(loras=None).params.loras == ()
     assert generate(loras=[]).params.loras == ()
+
+
+@pytest.mark.parametrize("name", ["sketch", "night"])
+def test_a_file_that_has_the_hash_or_none_yet_is_taken(generate, name):
+    """Given the hash that an image tells, when the file has it, or nobody knows its hash yet, then it is taken."""
+    assert generate(loras=[{"name": name, "hash": HASH.upper()}]).params.loras == (Lora(name),)
+
+
+def test_tags_in_a_prompt_are_further_loras(generate):
+    """Given lora_tags, when a prompt has tags, then they are LoRAs behind those of `loras`, and no words of it; without
+    it they have no effect, and a tag in the negative prompt has none either way."""
+    text = {"prompt": "a cat <lora:Lora/sketch:0.8>", "negative_prompt": "a dog <lora:Night>"}
+    request = generate(**text, loras=[{"name": "night"}], lora_tags=True)
+    assert request.prompts == ("a cat ",)
+    assert request.params.loras == (Lora("night"), Lora("sketch", 0.8, 0.8))
+    assert request.params.negative_prompt == text["negative_prompt"]
+    for off in (False, None):
+        request = generate(**text, lora_tags=off)
+        assert (request.prompts, request.params.loras) == ((text["prompt"],), ())
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"prompt": "<lora:skech>"}, {"loras": ["No LoRA is called 'skech'; like it are: sketch."]}),
+        ({"prompt": "<lora:../../etc/passwd:1>"},
+         {"loras": ["No LoRA is called '../../etc/passwd'; GET /loras lists all."]}),
+        ({"prompt": "<lora:sketch:1e9><lora:big>", "steps": "x", "ddim_steps": 0}, {
+            "prompt": ["<lora:sketch:1e9>: '1e9' is no weight; write a number from -10 to 10."],
+            "loras": ["'big' is a LoRA for Stable Diffusion XL, and the model 'demo' is Stable Diffusion 1.x: leave one"
+                      " of them out."],
+            "ddim_steps": ["Must be greater than or equal to 1 and less than or equal to 999."],
+            "steps": ["Unknown field; did you mean 'ddim_steps'?"],
+        }),
+        ({"prompt": "<lora:night>" * 100}, {"loras": ["Names more than 8 LoRAs: leave some of them out."]}),
+        ({"prompt": "<lora:night><lora:night:0.5>"},
+         {"loras": ["'night' is named twice; name it once, with the sum of the weights."]}),
+        ({"prompt": "<lora:night>", "loras": "sketch"}, {"loras": ["Not a valid list."]}),
+    ],
+)  # fmt: skip
+def test_tags_that_cannot_be_used_are_refused_by_name(generate, body, fields):
+    """Given tags of what is not here, of another family, out of bounds or too many, when the request is read, then all
+    of it is said at once."""
+    with pytest.raises(InvalidRequest) as refused:
+        generate(**body, lora_tags=True)
+
+    assert refused.value.fields == fields

@@ -69,8 +69,8 @@ def test_parameters_name_every_field_of_the_schema(img2img):
     parameters = wire_parameters(request)
 
     wire = set(Img2ImgSchema.keys().values())
-    # the images themselves, the key, and flags that were resolved into `sampler`
-    assert wire - set(parameters) == {"init_img", "mask", "api_key", "callback_url", "plms", "laion400m"}
+    # the images themselves, the key, and flags that were resolved into `sampler` and `loras`
+    assert wire - set(parameters) == {"init_img", "mask", "api_key", "callback_url", "plms", "laion400m", "lora_tags"}
     assert (parameters["seed"], parameters["W"], parameters["H"]) == (7, 64, 72)
     assert parameters["warnings"] == []
 

@@ -122,3 +122,16 @@ def test_infotext_names_embeddings_with_their_hashes() -> None:
     text = infotext({**PARAMETERS, "embeddings": used})
     assert 'TI hashes: "spiral: 0123456789ab, abc: ffffffffffff"' in text
     assert "TI hashes" not in infotext(PARAMETERS)
+
+
+def test_infotext_names_loras_in_the_prompt_and_with_their_hashes() -> None:
+    """Given LoRAs that were used, when the infotext is written, then the prompt has a tag for each, and `Lora hashes`
+    the first twelve digits of those whose hash is known."""
+    used = [
+        {"name": "sketch", "hash": "0123456789abcdef" * 4, "weight": 0.8, "text_weight": 0.8},
+        {"name": "night", "weight": 1.0, "text_weight": 0.5},
+    ]
+    text = infotext({**PARAMETERS, "loras": used})
+    assert text.startswith(f"{PARAMETERS['prompt']} <lora:sketch:0.8> <lora:night:0.5:1>\n")
+    assert 'Lora hashes: "sketch: 0123456789ab"' in text
+    assert "Lora" not in infotext({**PARAMETERS, "loras": []})

@@ -13,6 +13,7 @@ from api.dialects.a1111.parameters import (
     strength_fields,
     translated,
 )
+from api.submission.submit import renamed
 from shared.catalogue.models import Catalogue, load_catalogue
 from shared.errors import InvalidRequest, NotFound
 from shared.request.intake import load_request
@@ -220,3 +221,15 @@ def test_a_distilled_model_s_own_defaults_are_taken(body, expected):
     asked = translated({"prompt": "a cat"} | body, WITH_TURBO, TURBO).fields
     params = load_request(GenerateSchema(replace(LIMITS, catalogue=WITH_TURBO)), asked)[0].params
     assert (params.steps, params.guidance_scale, params.sampler, params.schedule) == expected
+
+
+def test_tags_of_loras_are_always_read():
+    """Given a prompt with a tag, when read, then it asks for a LoRA, unless the body turns them off; a refusal is about
+    the prompt, the field that the client knows."""
+    with pytest.raises(InvalidRequest) as wrong:
+        request(prompt="a cat <lora:nothing:1><lora:a:x>")
+    told = renamed(wrong.value, A1111_NAMES)
+    assert sorted(told.fields) == ["prompt"]
+    assert {text.partition("'")[0] for text in told.fields["prompt"]} == {"No LoRA is called ", "<lora:a:x>: "}
+    off = request(prompt="a cat <lora:nothing:1>", disable_extra_networks=True)
+    assert off.prompts == ("a cat <lora:nothing:1>",)

@@ -2,11 +2,13 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from api.dialects.receipts.reading import NOTHING
+from shared.catalogue.models import Contents, OtherFile
 from shared.request.intake import load_request
 from shared.request.schemas import SCHEMAS
 from shared.settings import DUMMY_API_KEY
@@ -195,3 +197,63 @@ def test_png_info_writes_as_infotext_what_others_tell(world):
     assert answer["parameters"]["Size-1"] == "256"
     assert set(answer["items"]) == {"prompt"}
     assert asked(world.client, png(parameters=INFOTEXT), PNG_INFO).json["info"] == INFOTEXT
+
+
+HASH = "0123456789abcdef" * 4
+
+
+def loras_here(world):
+    """The client of an API with three LoRAs, and a function that reads what an image tells there."""
+    client = world.another_client()
+    catalogue = client.application.extensions["services"].catalogue
+    sketch = OtherFile("sketch", "lora", "sd1", "MODELS_DIR/sketch.safetensors", 7, "is a LoRA", sha256=HASH)
+    others = (sketch, replace(sketch, name="night", sha256=""), replace(sketch, name="big", family="sdxl", sha256=""))
+    catalogue.replace(Contents.of(catalogue.contents().models, others))
+    return lambda data: told(client, data)
+
+
+def test_loras_of_our_own_images_are_told_whatever_the_file_format(world):
+    """Given our images drawn with LoRAs, as PNG with our JSON and as WebP with an infotext, when read, then they ask
+    for these with their weights, and for the same prompt."""
+    read = loras_here(world)
+    used = [
+        {"name": "sketch", "hash": HASH, "weight": 0.8, "text_weight": 0.5},
+        {"name": "night", "hash": "f" * 64, "weight": 1.0, "text_weight": 1.0},
+    ]
+    wanted = [{name: value for name, value in each.items() if name != "hash"} for each in used]
+    for format_ in ("png", "webp"):
+        answer = read(encode(Image.new("RGB", (8, 8)), format_, OURS | {"loras": used}))
+        assert answer["parameters"]["loras"] == wanted, format_
+        assert answer["parameters"]["prompt"] == "a cat"
+        assert answer["warnings"] == []
+
+
+def test_loras_that_are_not_here_or_do_not_fit_are_left_out_and_named(world):
+    """Given tags of LoRAs that are here under another name, not at all, of another family or changed since, when read,
+    then what can be asked for is, and the rest is said."""
+    text = INFOTEXT.replace("a cat,", "a cat <lora:renamed:0.7><lora:missing:1><lora:big:1><lora:sketch:x>,").replace(
+        "Steps:", 'Lora hashes: "renamed: 0123456789ab, missing: ffffffffffff", Steps:'
+    )
+    answer = loras_here(world)(png(parameters=text))
+    assert answer["parameters"]["loras"] == [{"name": "sketch", "weight": 0.7, "text_weight": 0.7}]
+    assert answer["parameters"]["prompt"] == "a cat , (red:1.2)\non two lines"
+    assert [warning.partition(";")[0] for warning in answer["warnings"]] == [
+        "<lora:sketch:x>: 'x' is no weight", "loras: no LoRA here is called 'missing'",
+        "loras: 'big' is a LoRA for Stable Diffusion XL, and the model 'demo' is Stable Diffusion 1.x: leave one of "
+        "them out.",
+    ]  # fmt: skip
+    changed = text.replace("renamed: 0123456789ab", "sketch: aaaaaaaaaaaa").replace("renamed", "sketch")
+    assert (
+        "loras: 'sketch' is another file here than the one of the image."
+        in (loras_here(world)(png(parameters=changed))["warnings"])
+    )
+
+
+def test_loras_of_invokeai_are_told(world):
+    """Given InvokeAI's metadata with LoRAs of two of its versions, when read, then they are asked for by name."""
+    loras = [
+        {"model": {"name": "sketch", "base": "sd-1"}, "weight": 0.75},
+        {"lora": {"model_name": "night"}, "weight": -0.5}, {"model": []}, 5,
+    ]  # fmt: skip
+    answer = loras_here(world)(png(invokeai_metadata=INVOKE | {"loras": loras}))
+    assert answer["parameters"]["loras"] == [{"name": "sketch", "weight": 0.75}, {"name": "night", "weight": -0.5}]
