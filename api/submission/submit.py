@@ -92,7 +92,7 @@ def take(
 
 def _refuse_what_no_worker_draws(request: ImageRequest, images: Mapping[str, InputImage]) -> None:
     """Raises InvalidRequest for fields that are read and that no engine of this version knows."""
-    given = {"mask": "mask" in images, "expand": request.params.expand, "loras": request.params.loras}
+    given = {"mask": "mask" in images, "expand": request.params.expand}
     if named := [name for name, value in given.items() if value]:
         text = "No worker of this version draws with it: leave it out."
         raise InvalidRequest("The request asks for what cannot be drawn yet.", {name: [text] for name in named})

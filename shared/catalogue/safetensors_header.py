@@ -21,9 +21,10 @@ from shared.catalogue.tensors import (
 
 MOST_HEADER_BYTES = 8 * 1024 * 1024
 _LENGTH_BYTES = 8
-# some files have long texts about their training, of which one tells what to write into a prompt
+# some files have long texts about their training, of which one tells what to write into a prompt, and one how strong
+# the layers of a LoRA are
 _MOST_TEXT = 1000
-_LONG_TEXTS = ("ss_tag_frequency",)
+_LONG_TEXTS = ("ss_tag_frequency", "lora_adapter_metadata")
 _DTYPES: Mapping[str, str] = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",

@@ -72,8 +72,7 @@ class AdaptersSchema(Schema):
         metadata={
             "description": (
                 f'LoRAs to draw with, at most {MOST_LORAS}, as in `[{{"name": "sketch", "weight": 0.8}}]`; see GET '
-                "/loras. Weights are from -10 to 10; `text_weight` is that of the text encoders, where it differs. "
-                "Refused for now: no worker draws with it yet."
+                "/loras. Weights are from -10 to 10; `text_weight` is that of the text encoders, where it differs."
             )
         },
     )  # fmt: skip

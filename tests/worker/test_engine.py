@@ -24,7 +24,6 @@ from shared.errors import (
     OutOfMemory,
 )
 from shared.jobs.signals import LeaseLost, WorkerFailed, WorkerStopping
-from shared.request.adapters import Lora
 from shared.request.inpainting import Expand
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
@@ -365,7 +364,6 @@ def test_an_idle_model_leaves_and_comes_back_by_itself(
         ({"height": 0}, "H"),
         ({"steps": 0}, "ddim_steps"),
         ({"init_image": image(0, 32, 64)}, "init_img"),
-        ({"loras": (Lora("sketch"),)}, "loras"),
         ({"mask": image(0, 64, 64)}, "mask"),
         ({"expand": Expand(left=64)}, "expand"),
     ],

@@ -15,6 +15,7 @@ from worker.acceleration import cpu
 from worker.acceleration.blocks import simplify_blocks
 from worker.acceleration.compiled import CompiledDenoiser
 from worker.acceleration.itemwise import compute_itemwise
+from worker.acceleration.low_rank import TEXT_PART, LowRankLayers, unet_part
 from worker.acceleration.openvino import converted, require_openvino
 from worker.acceleration.split_batch import Preparing, RunBatch, SplitBatch, run_whole
 from worker.acceleration.text_projection import TextProjection
@@ -47,6 +48,8 @@ class Prepared:
     """In which the passes are made that should be fast from then on; None: none become faster."""
     compiled: CompiledDenoiser | None = None
     """Its compiled form, where it has one."""
+    layers: LowRankLayers | None = None
+    """Those that can be changed for some items of a batch; None: it has none."""
 
 
 class Preparation:
@@ -91,18 +94,21 @@ class Preparation:
         if self._settings.torch_compile and self._profile.offload:
             log.warning("TORCH_COMPILE has no effect: with WORKER_VARIANT=optimized the denoiser comes and goes")
         elif self._settings.torch_compile:
+            layers = LowRankLayers(denoiser, unet_part, one_thread=True)
+            layers.listen()  # compiled code would not notice it any more
             compiled = CompiledDenoiser(denoiser, self._device, name)
-            return Prepared(denoiser, run_batch=compiled, compiled=compiled, warnings=warnings)
+            return Prepared(denoiser, run_batch=compiled, compiled=compiled, warnings=warnings, layers=layers)
         elif self._device.kind == _CPU:
             # with either of these two, compiled code would be compiled anew for every batch size
             if denoiser.dtype == torch.bfloat16:
                 compute_itemwise(denoiser)
             split, projection = SplitBatch(weights), TextProjection(denoiser)
+            layers = LowRankLayers(denoiser, unet_part, frozenset({TEXT_PART}) if projection.projects else frozenset())
             if large:
-                return Prepared(denoiser, projection, split, warnings)
+                return Prepared(denoiser, projection, split, warnings, layers=layers)
             traced = Traced(denoiser, split)
-            return Prepared(denoiser, projection, traced, warnings, traced.preparing)
-        return Prepared(denoiser, warnings=warnings)
+            return Prepared(denoiser, projection, traced, warnings, traced.preparing, layers=layers)
+        return Prepared(denoiser, warnings=warnings, layers=LowRankLayers(denoiser, unet_part))
 
     def _place(self, denoiser: Any, name: str, files: object) -> Path:
         """The folder of this denoiser's conversion."""

@@ -23,6 +23,11 @@ class TextProjection:
             self._layers += [block.to_k, block.to_v]
             block.columns = slice(begin, begin := begin + 2 * block.inner_kv_dim)
 
+    @property
+    def projects(self) -> bool:
+        """Whether it has taken them over."""
+        return bool(self._layers)
+
     def __call__(self, text: torch.Tensor) -> torch.Tensor:
         """`(B, M, D)` -> `(B, M, 2 C + 2 C' + ...)`: keys and values of the first block, of the second, ..."""
         return torch.cat([layer(text) for layer in self._layers], dim=-1) if self._layers else text

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from worker.acceleration.low_rank import PREFIX
 from worker.acceleration.split_batch import Denoise, RunBatch
 
 log = logging.getLogger(__name__)
@@ -125,8 +126,10 @@ class _Shape(NamedTuple):
 
     @property
     def of_one(self) -> Hashable:
-        """Without the batch."""
-        return self.names, tuple((shape[1:], dtype) for shape, dtype in self.tensors)
+        """Without the batch, and without what is added to the model for some of it."""
+        names = ("", "", *self.names)  # latents and timesteps have none
+        told = zip(names, self.tensors, strict=True)
+        return tuple((name, shape[1:], dtype) for name, (shape, dtype) in told if not name.startswith(PREFIX))
 
 
 class _Pass(torch.nn.Module):

@@ -8,8 +8,11 @@ from functools import partial
 
 import torch
 
+from worker.acceleration.low_rank import apart
+from worker.acceleration.split_batch import Denoise
 from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device, is_out_of_memory
+from worker.models.checkpoint import Checkpoint
 from worker.text.conditioning import NamedTensors, stacked
 
 log = logging.getLogger(__name__)
@@ -116,7 +119,7 @@ class Evaluator:
         latents = inputs.latents.to(checkpoint.denoiser_dtype)
         if len(items) > len(batch):
             latents = latents.repeat_interleave(device.tensor(counts), dim=0, output_size=len(items))
-        denoise = partial(leader.family.denoise, denoiser)
+        denoise = _changed(checkpoint, partial(leader.family.denoise, denoiser), items)
         done = []
         with checkpoint.in_use(denoiser, keep=any(running.options.turbo for running in batch)):
             for first in range(0, len(items), at_most):
@@ -136,6 +139,12 @@ class Evaluator:
 
     def _stacked_bytes(self) -> int:
         return sum(tensor.nbytes for _, stack in self._stacks.values() for tensor in stack.values())
+
+
+def _changed(checkpoint: Checkpoint, denoise: Denoise, items: Sequence[NamedTensors]) -> Denoise:
+    """`denoise` with the denoiser's layers changed for the items that say so, where any does."""
+    layers = checkpoint.low_rank("unet")
+    return layers.over(denoise) if layers and any(apart(item)[1] for item in items) else denoise
 
 
 def _filled(leader: RunningRequest, items: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from shared.catalogue.models import Catalogue
 from shared.histograms import BATCH_ITEMS, FORWARD_PASS
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
+from worker.adapters.lora_files import LoraFiles
 from worker.engine.active import ActiveRequests
 from worker.engine.admission import Admission
 from worker.engine.batch import Evaluator
@@ -47,6 +48,9 @@ from worker.text.embeddings import EmbeddingFiles
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+# of the memory of models: a LoRA is a few hundredths of one
+_SHARE_OF_LORAS = 8
+
 
 class Engine:
     """Makes images on one device. `submit` may be called from any thread; nothing runs before `start`.
@@ -74,6 +78,7 @@ class Engine:
         self._device = pick_device(settings.device)
         self._profile = profile_for(settings.worker_variant, self._device)
         self._cache = CheckpointCache(settings, catalogue, self._device, self._profile)
+        self._lora_files = LoraFiles(catalogue, settings.model_memory // _SHARE_OF_LORAS)
         self._inbox = Inbox()
         self._active = ActiveRequests(self._device)
         self._admission = Admission(
@@ -119,7 +124,8 @@ class Engine:
 
         `on_step(step, steps)` runs on the engine's thread after each model evaluation. When it raises an `Objection`,
         the request ends with that error within that step; other requests are untouched. `on_preview(image)` is
-        called the same way every few evaluations, where `wants_preview()` says so. Raises InvalidRequest.
+        called the same way every few evaluations, where `wants_preview()` says so. Raises InvalidRequest, and
+        ModelUnavailable for a LoRA that cannot be used.
         """
         request.check((self._catalogue.find(request.params.model) or self._catalogue.default).facts.size_step)
         for text in (request.prompt, request.params.negative_prompt):
@@ -129,7 +135,7 @@ class Engine:
             with suppress(Exception):  # it is met again, and told, when the request begins
                 for stage in filter(None, (first_stage(request), second_stage(request))):
                     plan_of(params.sampler, config, stage.steps, params.eta, params.schedule)  # kept likewise
-        ticket = Ticket(request, on_step, on_preview, wants_preview)
+        ticket = Ticket(request, on_step, on_preview, wants_preview, self._lora_files.read(params.loras))
         self._inbox.put(ticket)
         return ticket
 

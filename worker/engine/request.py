@@ -12,6 +12,7 @@ from shared.catalogue.samplers import SAMPLERS
 from shared.errors import InvalidRequest, JobCancelled
 from shared.jobs.signals import Objection
 from shared.request.sampling import SamplingParams
+from worker.adapters.lora_set import UsedLora
 from worker.samplers import StepRange
 
 OnStep = Callable[[int, int], None]
@@ -77,7 +78,7 @@ class DenoiseRequest:
                 wrong["hires"] = [f"first_width and first_height must be multiples of {size_step}."]
         if self.init_image is not None and self.init_image.size != (params.width, params.height):
             wrong["init_img"] = ["Must have the size of the image that is asked for."]
-        for name, value in (("loras", params.loras), ("mask", self.mask), ("expand", params.expand)):
+        for name, value in (("mask", self.mask), ("expand", params.expand)):
             if value:
                 wrong[name] = ["No worker of this version draws with it: leave it out."]
         if wrong:
@@ -88,7 +89,8 @@ class DenoiseRequest:
 class Denoised:
     """The image (RGB), what was really used, and a sentence for every requested option that could not be honoured.
 
-    `used` has the keys `device`, `precision`, `unet_bs` and `turbo`, and `embeddings` where the texts name some.
+    `used` has the keys `device`, `precision`, `unet_bs` and `turbo`, `embeddings` where the texts name some, and
+    `loras` where there are any.
     """
 
     image: Image.Image
@@ -105,11 +107,14 @@ class Ticket:
         on_step: OnStep,
         on_preview: OnPreview | None = None,
         wants_preview: WantsPreview = always,
+        loras: tuple[UsedLora, ...] = (),
     ) -> None:
+        """`loras` are those of the request, as they were when it came."""
         self.request = request
         self.on_step = on_step
         self.on_preview = on_preview
         self.wants_preview = wants_preview
+        self.loras = loras
         self.arrived = time.monotonic()
         self.context = contextvars.copy_context()
         """The submitting thread's, so that what the engine logs of this request carries the job's id."""

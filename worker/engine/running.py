@@ -13,6 +13,7 @@ from PIL import Image
 from shared.catalogue.samplers import SAMPLERS
 from shared.errors import NotAnImage
 from shared.request.hires import LATENT
+from worker.adapters.lora_set import fitted
 from worker.engine.group import Group
 from worker.engine.guidance import NO_GUIDANCE, UNGUIDED, Guidance, guided_steps
 from worker.engine.hires import FirstPass, first_stage, second_stage
@@ -88,10 +89,12 @@ class RunningRequest:
         """How long the stages took that are over, by their names in `shared.histograms.STAGE`, in both passes."""
         started = time.perf_counter()
         self._embeddings_in = embeddings_in
+        # as long as this one needs it, others share it
+        self._loras = fitted(ticket.loras, checkpoint)
         self._told = self._conditioned()
         self.stage_seconds["text_encoding"] += time.perf_counter() - started
         if first is None:
-            self._warnings += self._told.warnings
+            self._warnings += [*self._told.warnings, *self._loras.warnings]
         params, noise = self.params, Noise(ticket.request.noise_seed, ticket.request.step_seed)
         start = self._start(noise)
         self.latents: torch.Tensor
@@ -138,12 +141,15 @@ class RunningRequest:
             crops_coords_top_left=params.crops_coords_top_left,
             target_size=params.target_size,
             embeddings=self._embeddings_in((prompt, negative_prompt)),
+            adapters=self.ticket.loras,
         )
         told: _Told | None = known.get(inputs)
         if told is None:
-            made = self.family.encode(self.checkpoint, inputs)
+            with self._loras.encoding(self.checkpoint):
+                made = self.family.encode(self.checkpoint, inputs)
             sides = (made.negative, made.positive) if self.guided else (made.positive,)
-            items = tuple(self._projected(side) for side in sides)
+            with self._loras.projecting(self.checkpoint):
+                items = tuple({**self._projected(side), **self._loras.items} for side in sides)
             told = known[inputs] = _Told(items, shapes(items[0]), made.warnings, made.embeddings)
         return told
 
@@ -375,4 +381,6 @@ class RunningRequest:
         used = self.options.used() | {"unet_bs": min(self.max_batch_size or most, most)}
         if self._told.embeddings:
             used["embeddings"] = [{"name": name, "sha256": hash_} for name, hash_ in self._told.embeddings.items()]
+        if self.ticket.loras:
+            used["loras"] = [each.told for each in self.ticket.loras]
         return Denoised(image, used, (*self._warnings, *self.checkpoint.remarks))

@@ -195,6 +195,7 @@ class CheckpointCache:
             compiled=prepared.compiled,
             offloader=self._offloader,
             warnings=(*prepared.warnings, *parts.remarks),
+            layers={"unet": prepared.layers} if prepared.layers else {},
         )
 
     def _weights_of(self, model: Model, place: Path) -> int:

@@ -12,6 +12,7 @@ import torch
 
 from shared.catalogue.models import Model
 from worker.acceleration.compiled import CompiledDenoiser
+from worker.acceleration.low_rank import PREFIX, LowRankLayers
 from worker.acceleration.split_batch import Preparing, RunBatch, run_whole
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
@@ -64,6 +65,20 @@ class Checkpoint:
     """What the denoiser is told by the requests under way, by their `ConditioningInputs`; the engine fills it."""
     encodings: OrderedDict[Hashable, tuple[torch.Tensor, ...]] = field(default_factory=OrderedDict)
     """Text encodings made before; `worker.text` fills it."""
+    encoded_for: Hashable = ()
+    """What the text encoders are changed by at the moment; equal for what makes the same encodings."""
+    layers: dict[str, LowRankLayers] = field(default_factory=dict)
+    """The layers that can be changed for some items of a batch, by network; see `low_rank`."""
+    layer_paths: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of these the paths by what files call them; `worker.adapters` fills it."""
+    fitted: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
+    """What is added to the model by the requests under way, by their LoRAs; `worker.adapters` fills it."""
+
+    def low_rank(self, network: str) -> LowRankLayers | None:
+        """The layers of a network that can be changed, `unet` or a text encoder; None where none can."""
+        if network not in self.layers and network in self.parts.text_encoders:
+            self.layers[network] = LowRankLayers(self.parts.text_encoders[network], lambda _path: f"{PREFIX}{network}")
+        return self.layers.get(network)
 
     @cached_property
     def denoiser_dtype(self) -> torch.dtype:

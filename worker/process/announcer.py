@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from shared.catalogue.kinds import UPSCALER
+from shared.catalogue.kinds import LORA, UPSCALER
 from shared.catalogue.models import FOUND, Catalogue, OtherFile
 from shared.jobs.inventory import Inventory
 from shared.jobs.workers import WorkerCard, WorkerRegister
@@ -102,23 +102,27 @@ class Announcer:
         return {model for card in self._others if card.serves(variant) for model in card.available_models} & missing
 
     def served_elsewhere(self, request: ImageRequest) -> bool:
-        """Whether this worker lacks the model of a request, and another live worker has it.
+        """Whether this worker lacks the model or a LoRA of a request, and another live worker has them.
 
         May raise `redis.RedisError`.
         """
         others = (card for card in self._register.live() if card.name != self._name and card.serves(request.variant))
         if request.kind == "upscale":
-            return any(self._can_enlarge(card, request.upscaler) for card in others)
-        model = request.params.model
-        if model not in self._engine.missing_models():
+            return any(self._has(card, UPSCALER, request.upscaler) for card in others)
+        model, loras = request.params.model, {lora.name for lora in request.params.loras}
+        here = {lora for lora in loras if self._catalogue.find_other(LORA, lora)}
+        if model not in self._engine.missing_models() and here == loras:
             # it should have worked here: the others would fail at it in the same way, and give it back
             return False
-        return any(model in card.available_models for card in others)
+        return any(
+            model in card.available_models and all(self._has(card, LORA, lora) for lora in loras) for card in others
+        )
 
-    def _can_enlarge(self, card: WorkerCard, name: str) -> bool:
+    def _has(self, card: WorkerCard, kind: str, name: str) -> bool:
+        """Whether a worker has that other file, and can read it."""
         told = self._register.inventory(card)
         return told is not None and any(
-            other.kind == UPSCALER and other.name == name and not other.unusable for other in told.others
+            other.kind == kind and other.name == name and not other.unusable for other in told.others
         )
 
 

@@ -136,7 +136,7 @@ def _blended(checkpoint: Checkpoint, clip: Clip, side: _Side, length: int) -> En
 
 def _encode_chunk(checkpoint: Checkpoint, clip: Clip, chunk: Chunk) -> Encoding:
     """A chunk's encoding, out of the checkpoint's memory where it was made before."""
-    known, key = checkpoint.encodings, (clip, chunk)
+    known, key = checkpoint.encodings, (clip, chunk, checkpoint.encoded_for)
     if key not in known:
         known[key] = _encode_new_chunk(checkpoint, clip, chunk)
         if len(known) > _ENCODINGS_KEPT:

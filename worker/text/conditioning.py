@@ -1,10 +1,11 @@
 """What a denoiser is told besides latents and timesteps: tensors by name, so that a family can add its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from worker.acceleration.low_rank import PREFIX, stacked_parts
 from worker.text.embeddings import Embedding
 
 NamedTensors = Mapping[str, torch.Tensor]
@@ -20,8 +21,8 @@ TEXT = "encoder_hidden_states"
 class ConditioningInputs:
     """All of a request that may decide its conditioning; equal inputs share one. Sizes are in pixels.
 
-    `negative_prompt` is "" where nothing is guided. The last but `embeddings`, those that the texts name, are as in
-    `SamplingParams`.
+    `negative_prompt` is "" where nothing is guided. The three behind `clip_skip` are as in `SamplingParams`.
+    `embeddings` are those that the texts name, and `adapters` is equal for those that add the same to the model.
     """
 
     prompt: str
@@ -34,6 +35,7 @@ class ConditioningInputs:
     crops_coords_top_left: tuple[int, int] = (0, 0)
     target_size: tuple[int, int] | None = None
     embeddings: tuple[Embedding, ...] = ()
+    adapters: Hashable = ()
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,14 @@ class Conditioning:
 
 def stacked(items: Sequence[NamedTensors]) -> NamedTensors:
     """The batch of all items, in their order; equal in `shapes`."""
-    return {name: torch.cat([item[name] for item in items]) for name in items[0]}
+    told = {name: torch.cat([item[name] for item in items]) for name in items[0] if not name.startswith(PREFIX)}
+    return {**told, **stacked_parts(items)}
 
 
 def shapes(item: NamedTensors) -> Shapes:
-    """Names and shapes without the batch; equal for items that can be stacked."""
-    return tuple(sorted((name, tuple(tensor.shape[1:])) for name, tensor in item.items()))
+    """Names and shapes without the batch; equal for items that can be stacked.
+
+    What is added to the model does not count: it is stacked whatever it is.
+    """
+    told = ((name, tuple(tensor.shape[1:])) for name, tensor in item.items() if not name.startswith(PREFIX))
+    return tuple(sorted(told))

@@ -1,0 +1,94 @@
+"""Low-rank changes of layers, another one for each item of a batch."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+
+from worker.acceleration.low_rank import LowRankLayers, stacked_parts, unet_part
+from worker.acceleration.split_batch import SplitBatch
+from worker.acceleration.traced import recorded
+from worker.acceleration.winograd import WinogradConv2d
+
+GENERATOR = torch.Generator().manual_seed(0)
+LAYERS: Mapping[str, torch.nn.Module] = {
+    "linear": torch.nn.Linear(6, 10),
+    "one pixel": torch.nn.Conv2d(6, 10, 1),
+    "three": torch.nn.Conv2d(6, 10, 3, padding=1),
+    "strided": torch.nn.Conv2d(6, 10, 3, stride=2, padding=1),
+    "winograd": WinogradConv2d(torch.nn.Conv2d(6, 10, 3, padding=1)),
+}
+
+
+def given_to(name: str, items: int) -> torch.Tensor:
+    shape = (items, 5, 6) if name == "linear" else (items, 6, 7, 9)
+    return torch.randn(shape, generator=GENERATOR)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", LAYERS)
+@torch.no_grad()
+def test_each_item_has_its_own_change(name: str, layout: torch.memory_format) -> None:
+    """Given three items, two of them with changes of different ranks, when a layer computes them, then each is what the
+    layer gives with that change merged into its weights, and the one without any is the layer's own bit for bit."""
+    network = torch.nn.Sequential(LAYERS[name])
+    layers = LowRankLayers(network, lambda _path: "lora.part")
+    (place,) = layers.places.values()
+    whole = [torch.randn(1, rank, layers.widths["lora.part"], generator=GENERATOR) for rank in (2, 4)]
+    items: list[Mapping[str, torch.Tensor]] = [{"lora.part": whole[0]}, {}, {"lora.part": whole[1]}]
+    given = given_to(name, 3)
+    if name != "linear":
+        given = given.to(memory_format=layout)
+    plain = network(given)
+    layers.listen()
+    assert torch.equal(network(given), plain)
+    with layers.applied(stacked_parts(items)):
+        made = network(given)
+    assert torch.equal(made[1], plain[1])
+    assert torch.equal(network(given), plain)
+    for item, factors in ((0, whole[0]), (2, whole[1])):
+        down, up = place.factors(factors[0])
+        weight = (up.T @ down).view(10, 6, *place.kernel)
+        one = given[item : item + 1]
+        if name == "linear":
+            change = torch.nn.functional.linear(one, weight)
+        else:
+            change = torch.nn.functional.conv2d(one, weight, None, place.stride, place.padding)
+        assert torch.allclose(made[item], plain[item] + change[0], atol=1e-4)
+
+
+@torch.no_grad()
+def test_parts_of_a_batch_have_their_own_changes_and_can_be_recorded() -> None:
+    """Given items with different changes, when the batch is split among threads or replayed from a recording, then each
+    item has what it has in the whole batch."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(6, 6, 3, padding=1), torch.nn.Conv2d(6, 6, 1))
+    layers = LowRankLayers(network, unet_part)
+    layers.listen()
+    denoise = layers.over(lambda latents, _timesteps, _told: network(latents))
+    items = [{"lora.convolutions": torch.randn(1, 4, layers.widths["lora.convolutions"])} for _ in range(4)]
+    latents, timesteps, told = torch.randn(4, 6, 8, 8), torch.arange(4.0), stacked_parts(items)
+    whole = denoise(latents, timesteps, told)
+    assert not torch.allclose(whole, network(latents))
+    torch.set_num_threads(2)
+    split = SplitBatch(10**12)(denoise, latents, timesteps, told)
+    assert torch.allclose(split, whole, atol=1e-5)
+
+    class Pass(torch.nn.Module):
+        def forward(self, latents: torch.Tensor, timesteps: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+            return denoise(latents, timesteps, {"lora.convolutions": part})
+
+    part = told["lora.convolutions"]
+    pass_ = Pass()
+    pass_.network = network  # the weights of a recording are those of its module
+    replay = recorded(pass_, (latents, timesteps, part))
+    assert torch.equal(
+        replay(latents, timesteps, part.flip(0)), denoise(latents, timesteps, {"lora.convolutions": part.flip(0)})
+    )
+
+
+def test_items_with_one_change_share_its_memory() -> None:
+    """Given the two items of a guided request, when they are stacked, then the factors are there once."""
+    part = torch.randn(1, 4, 100)
+    stack = stacked_parts([{"lora.part": part}, {"lora.part": part}])["lora.part"]
+    assert stack.shape == (2, 4, 100)
+    assert stack.data_ptr() == part.data_ptr()

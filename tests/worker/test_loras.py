@@ -1,0 +1,202 @@
+"""Images drawn with LoRAs: each is the stock pipeline's with the same file, alone and beside others in a batch."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from shared.catalogue.kinds import LORA
+from shared.catalogue.models import Catalogue, OtherFile
+from shared.errors import ModelUnavailable
+from shared.request.adapters import Lora
+from tests.images import SAME, decibels
+from tests.worker.lora_writing import ATTENTION, EVERYWHERE, write_kohya, write_peft
+from tests.worker.test_stock_equality import SEED, pipelines, stock_image
+from worker.engine import DenoiseRequest, Engine
+
+__all__ = ["pipelines"]
+
+OWN = {"sampler": "ddim", "steps": 3, "noise_seed": SEED, "step_seed": SEED, "width": 72}
+WRITERS: dict[str, Callable[..., Path]] = {"kohya": write_kohya, "peft": write_peft}
+
+
+@pytest.fixture
+def known(catalogue: Catalogue, tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Where the file of a LoRA belongs, which is known from then on."""
+    before = catalogue.contents()
+    others: list[OtherFile] = []
+
+    def place(name: str) -> Path:
+        file = tmp_path / f"{name}.safetensors"
+        others.append(OtherFile(name, LORA, "", f"MODELS_DIR/{file.name}", 0, "is a LoRA", file))
+        catalogue.replace(replace(before, others=tuple(others)))
+        return file
+
+    yield place
+    catalogue.replace(before)
+
+
+def drawn(engine: Engine, wanted: DenoiseRequest) -> Any:
+    return engine.submit(wanted, lambda *_: None).result(120)
+
+
+def assert_stock(
+    engine: Engine,
+    pipeline: Any,
+    models_dir: Path,
+    wanted: DenoiseRequest,
+    files: Sequence[Path],
+    latents: list[torch.Tensor],
+) -> None:
+    """The latents of the request are those of the stock pipeline with these files, and not those without."""
+    finished = drawn(engine, wanted)
+    assert not finished.warnings
+    loras = wanted.params.loras
+    for lora, file in zip(loras, files, strict=True):
+        pipeline.load_lora_weights(str(file), adapter_name=lora.name)
+    weights = [
+        {name: lora.weight if name == "unet" else lora.text_weight for name in parts(pipeline)} for lora in loras
+    ]
+    try:
+        pipeline.set_adapters([lora.name for lora in loras], weights)
+        stock_image(pipeline, models_dir, wanted, None)
+    finally:
+        pipeline.unload_lora_weights()
+    ours, theirs = latents[-2:]
+    assert float((ours - theirs).abs().max()) <= 1e-4
+    stock_image(pipeline, models_dir, wanted, None)
+    assert float((ours - latents[-1]).abs().max()) > 1e-2
+
+
+def parts(pipeline: Any) -> list[str]:
+    return [name for name in ("unet", "text_encoder", "text_encoder_2") if hasattr(pipeline, name)]
+
+
+FEW = {("tiny-sd1", "kohya", 0.8), ("tiny-sdxl", "peft", -0.5)}
+CASES = [
+    pytest.param(model, form, weight, marks=[] if (model, form, weight) in FEW else pytest.mark.full)
+    for model in ("tiny-sd1", "tiny-sd2", "tiny-sdxl", "layout-sd15", "layout-sd21v", "layout-sdxl")
+    for form in WRITERS
+    for weight in (0.3, 0.8, 1.0, -0.5)
+]
+
+
+@pytest.mark.parametrize(("model", "form", "weight"), CASES)
+def test_a_lora_alone_is_that_of_the_stock_pipeline(
+    model: str,
+    form: str,
+    weight: float,
+    engine: Engine,
+    pipelines: Callable[[str], Any],
+    models_dir: Path,
+    request_for: Callable[..., DenoiseRequest],
+    latents: list[torch.Tensor],
+    known: Callable[[str], Path],
+) -> None:
+    """Given a LoRA of attention, feed-forward layers and convolutions, when it is drawn with, then the latents are
+    those of diffusers' own pipeline with `load_lora_weights` at that weight."""
+    file = WRITERS[form](known("sketch"), models_dir / model, ends=EVERYWHERE)
+    wanted = request_for(model=model, loras=(Lora("sketch", weight, weight),), **OWN)
+    assert_stock(engine, pipelines(model), models_dir, wanted, [file], latents)
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`")  # two are meant
+@pytest.mark.parametrize("model", ["tiny-sd1", pytest.param("tiny-sdxl", marks=pytest.mark.full)])
+def test_two_loras_are_those_of_the_stock_pipeline(
+    model: str,
+    engine: Engine,
+    pipelines: Callable[[str], Any],
+    models_dir: Path,
+    request_for: Callable[..., DenoiseRequest],
+    latents: list[torch.Tensor],
+    known: Callable[[str], Path],
+) -> None:
+    """Given two LoRAs of different ranks and kinds of file, when both are drawn with, one of them with another weight
+    for the text, then the latents are those of diffusers with both set."""
+    files = [
+        write_kohya(known("one"), models_dir / model, ends=EVERYWHERE, rank=3, seed=1),
+        write_peft(known("two"), models_dir / model, ends=ATTENTION, rank=8, seed=2),
+    ]
+    wanted = request_for(model=model, loras=(Lora("one", 0.5, 0.5), Lora("two", 0.7, -0.2)), **OWN)
+    assert_stock(engine, pipelines(model), models_dir, wanted, files, latents)
+
+
+@pytest.mark.parametrize("model", ["tiny-sd1", pytest.param("tiny-sdxl", marks=pytest.mark.full)])
+def test_a_mixed_batch_draws_each_as_if_it_were_alone(
+    model: str,
+    engine: Engine,
+    models_dir: Path,
+    request_for: Callable[..., DenoiseRequest],
+    known: Callable[[str], Path],
+) -> None:
+    """Given requests with different LoRAs, several, and none, when they share forward passes, then each image is the
+    one that the request gets alone."""
+    write_kohya(known("one"), models_dir / model, ends=EVERYWHERE, rank=3, seed=1)
+    write_peft(known("two"), models_dir / model, ends=ATTENTION, rank=8, seed=2)
+    write_kohya(known("three"), models_dir / model, ends=(".conv1", ".to_v"), rank=16, seed=3)
+    sets: list[tuple[Lora, ...]] = [
+        (), (Lora("one"),), (Lora("two", 0.5, 1.0),), (Lora("three"),), (Lora("one"), Lora("two")), (),
+        (Lora("three", -0.5, 0.0), Lora("one", 0.3, 0.3)),
+    ]  # fmt: skip
+    requests = [
+        request_for(model=model, sampler="ddim", steps=3, loras=loras, noise_seed=7 + at)
+        for at, loras in enumerate(sets)
+    ]
+    alone = [drawn(engine, wanted).image for wanted in requests]
+    with engine._inbox.changed:
+        tickets = [engine.submit(wanted, lambda *_: None) for wanted in requests]
+    together = [ticket.result(120).image for ticket in tickets]
+    assert min(decibels(one, other) for one, other in zip(alone, together, strict=True)) >= SAME
+    assert len({image.tobytes() for image in alone[:5]}) == 5
+
+
+def test_what_has_no_place_in_the_model_is_told(
+    engine: Engine, models_dir: Path, request_for: Callable[..., DenoiseRequest], known: Callable[[str], Path]
+) -> None:
+    """Given a LoRA with layers that the model lacks, when it is drawn with, then a warning names them, and the receipt
+    has the hash of the file as it was read; replaced, the next one has the new file's."""
+    file = known("sketch")
+    write_kohya(file, models_dir / "tiny-sd1")
+    strange = dict(load_file(file)) | {"lora_te_strange.lora_down.weight": torch.ones(1, 4)}
+    save_file(strange | {"lora_te_strange.lora_up.weight": torch.ones(4, 1), "other": torch.ones(1)}, file)
+    wanted = request_for(loras=(Lora("sketch", 0.5, 0.25),), steps=1)
+    first = drawn(engine, wanted)
+    assert first.warnings == (
+        "loras: of 'sketch' is left out what the model 'tiny-sd1' has no place for: other, lora_te_strange.",
+    )
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert first.used["loras"] == [{"name": "sketch", "hash": digest, "weight": 0.5, "text_weight": 0.25}]
+    write_kohya(file, models_dir / "tiny-sd1", seed=5)
+    second = drawn(engine, wanted)
+    assert second.used["loras"][0]["hash"] == hashlib.sha256(file.read_bytes()).hexdigest() != digest
+    assert second.image.tobytes() != first.image.tobytes()
+    assert "loras" not in drawn(engine, request_for(steps=1)).used
+
+
+@pytest.mark.parametrize(
+    ("made_for", "told"),
+    [("tiny-sdxl", "is made for a layer of another shape"), ("nothing", "has none of the layers that it changes"),
+     ("absent", "No LoRA is called 'sketch' here")],
+)  # fmt: skip
+def test_a_lora_that_does_not_fit_ends_its_own_request(
+    made_for: str,
+    told: str,
+    engine: Engine,
+    models_dir: Path,
+    request_for: Callable[..., DenoiseRequest],
+    known: Callable[[str], Path],
+) -> None:
+    """Given a LoRA for another kind of model, one with other layers or one whose name means none, when it is asked for,
+    then that request ends with a sentence that names it."""
+    if made_for == "tiny-sdxl":
+        write_kohya(known("sketch"), models_dir / "tiny-sdxl")
+    elif made_for == "nothing":
+        names = ("lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight")
+        save_file(dict(zip(names, (torch.ones(2, 8), torch.ones(8, 2)), strict=True)), known("sketch"))
+    with pytest.raises(ModelUnavailable, match=told):
+        drawn(engine, request_for(loras=(Lora("sketch"),)))

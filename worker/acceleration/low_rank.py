@@ -1,0 +1,210 @@
+"""Low-rank changes of a network's layers, another one for each item of a batch: W x + up (down x), W once for all.
+
+The factors of all layers of one part of a network travel in one tensor `(B, rank, width)` beside the other conditioning
+of the batch, so that items with different changes, of different ranks and with none share a forward pass: a rank that
+an item lacks is zeros, which add nothing. The layers' weights are never touched (Hu et al., arXiv 2106.09685, 4.1).
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from worker.acceleration.split_batch import Denoise
+from worker.acceleration.winograd import WinogradConv2d
+
+PREFIX = "lora."
+"""How the names of the parts begin among those of a batch's conditioning."""
+TEXT_PART = f"{PREFIX}text"
+"""The keys and values that cross-attention makes of a text."""
+_NONE: Mapping[str, torch.Tensor] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer that can be changed, and where its factors are in the tensor of its part.
+
+    `kernel` is the size of a convolution's, and empty for a linear layer. `begin` is where the `inputs` (of a
+    convolution channels times kernel) begin; the `outputs` follow.
+    """
+
+    part: str
+    begin: int
+    channels: int
+    outputs: int
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+
+    @property
+    def inputs(self) -> int:
+        """Factors of a rank that are multiplied with what goes in."""
+        taps = 1
+        for side in self.kernel:
+            taps *= side
+        return self.channels * taps
+
+    @property
+    def end(self) -> int:
+        """Behind its factors."""
+        return self.begin + self.inputs + self.outputs
+
+    def factors(self, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Those of this layer, down `(B, R, inputs)` and up `(B, R, outputs)`, in the tensor of the part."""
+        middle = self.begin + self.inputs
+        return whole[..., self.begin : middle], whole[..., middle : self.end]
+
+    def add(self, whole: torch.Tensor, given: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+        """`made`, what the layer makes of `given`, with each item's change added in place."""
+        down, up = self.factors(whole)
+        if not self.kernel:
+            tokens, sums = (given, made) if given.dim() == 3 else (given[:, None], made[:, None])
+            sums.baddbmm_(torch.bmm(tokens, down.transpose(1, 2)), up)
+            return made
+        change = torch.bmm(up.transpose(1, 2), self._reduced(given, down).flatten(2))
+        return made.add_(change.view(made.shape))
+
+    def _reduced(self, images: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+        """`(B, C, H, W)` and down `(B, R, C k k)` -> `(B, R, h, w)`; the items are groups of one convolution."""
+        items, channels, height, width = images.shape
+        if self.kernel == self.stride == (1, 1) and self.padding == (0, 0):
+            return torch.bmm(down, images.flatten(2)).view(items, -1, height, width)
+        weights = down.reshape(-1, channels, *self.kernel)
+        made = F.conv2d(
+            images.reshape(1, -1, height, width), weights, None, self.stride, self.padding, self.dilation, items
+        )
+        return made.view(items, -1, *made.shape[2:])
+
+
+class LowRankLayers:
+    """The layers of a network that can be changed so, by their paths in it. Nothing is touched before `listen`.
+
+    `widths` has how wide the tensor of each part is. What is applied holds for the calling thread alone, unless only
+    `one_thread` uses the network: compiled code knows no threads.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        part_of: Callable[[str], str],
+        beforehand: frozenset[str] = frozenset(),
+        one_thread: bool = False,
+    ) -> None:
+        """`part_of` gives the part of a layer by its path; those `beforehand` are computed once, before the passes."""
+        self.network = network
+        self.beforehand = beforehand
+        self.places: dict[str, Place] = {}
+        self.widths: dict[str, int] = {}
+        for path, layer in network.named_modules():
+            part = part_of(path)
+            if (place := _place(layer, part, self.widths.get(part, 0))) is not None:
+                self.places[path] = place
+                self.widths[part] = place.end
+        self._applied: Any = _OfAll() if one_thread else _OfThread()
+        self._listening = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what the layers compute in."""
+        return next(weight.dtype for weight in self.network.parameters())
+
+    def listen(self) -> None:
+        """Let the layers look for what is applied from now on; without any they compute what they always did."""
+        if not self._listening:
+            for path, place in self.places.items():
+                self.network.get_submodule(path).register_forward_hook(partial(_changed, self._applied, place))
+            self._listening = True
+
+    @contextmanager
+    def applied(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:
+        """Change the layers meanwhile, by the tensors of the parts, `(B, rank, width)`."""
+        before, self._applied.tensors = self._applied.tensors, tensors
+        try:
+            yield
+        finally:
+            self._applied.tensors = before
+
+    def over(self, denoise: Denoise) -> Denoise:
+        """`denoise` with the layers changed by those of the conditioning's tensors that are parts of this."""
+        return partial(self._denoise, denoise)
+
+    def _denoise(
+        self,
+        denoise: Denoise,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        told, parts = apart(conditioning)
+        with self.applied(parts):
+            return denoise(latents, timesteps, told)
+
+
+def apart(conditioning: Mapping[str, torch.Tensor]) -> tuple[Mapping[str, torch.Tensor], Mapping[str, torch.Tensor]]:
+    """What the denoiser is told, and the tensors of its parts, by name."""
+    parts = {name: tensor for name, tensor in conditioning.items() if name.startswith(PREFIX)}
+    return {name: tensor for name, tensor in conditioning.items() if name not in parts}, parts
+
+
+def stacked_parts(items: Sequence[Mapping[str, torch.Tensor]]) -> Mapping[str, torch.Tensor]:
+    """The tensors `(B, rank, width)` of all parts that any of the items has, each item's `(1, its rank, width)`.
+
+    The ranks and parts that an item lacks are zeros. Items with the same tensor share its memory.
+    """
+    names = dict.fromkeys(name for item in items for name in item if name.startswith(PREFIX))
+    return {name: _stacked([item.get(name) for item in items]) for name in names}
+
+
+def _stacked(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
+    there = [tensor for tensor in tensors if tensor is not None]
+    if all(tensor is tensors[0] for tensor in tensors):
+        return there[0].expand(len(tensors), -1, -1)
+    rank, (_, _, width) = max(tensor.shape[1] for tensor in there), there[0].shape
+    whole = there[0].new_zeros(len(tensors), rank, width)
+    for place, tensor in enumerate(tensors):
+        if tensor is not None:
+            whole[place, : tensor.shape[1]] = tensor[0]
+    return whole
+
+
+def unet_part(path: str) -> str:
+    """The part of a diffusers UNet that a layer belongs to: adapters mostly change all of some of them."""
+    if path.endswith(("attn2.to_k", "attn2.to_v")):
+        return TEXT_PART
+    parts = ((".attn", "attention"), (".ff.", "feed_forward"), (".proj_", "projections"))
+    return PREFIX + next((part for mark, part in parts if mark in path), "convolutions")
+
+
+class _OfThread(threading.local):
+    tensors: Mapping[str, torch.Tensor] = _NONE
+
+
+class _OfAll:
+    tensors: Mapping[str, torch.Tensor] = _NONE
+
+
+def _changed(
+    applied: Any, place: Place, _layer: torch.nn.Module, given: tuple[torch.Tensor, ...], made: torch.Tensor
+) -> torch.Tensor | None:
+    whole = applied.tensors.get(place.part)
+    return None if whole is None else place.add(whole, given[0], made)
+
+
+def _place(layer: torch.nn.Module, part: str, begin: int) -> Place | None:
+    """None where the layer is of a kind that is not changed so."""
+    if isinstance(layer, torch.nn.Linear):
+        return Place(part, begin, layer.in_features, layer.out_features)
+    if isinstance(layer, WinogradConv2d):
+        _, channels, outputs = layer.transformed.shape
+        return Place(part, begin, channels, outputs, (3, 3), (1, 1), (1, 1), (1, 1))
+    if isinstance(layer, torch.nn.Conv2d) and layer.groups == 1 and not isinstance(layer.padding, str):
+        shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+        return Place(part, begin, layer.in_channels, layer.out_channels, *shape)
+    return None

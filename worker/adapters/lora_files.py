@@ -1,0 +1,72 @@
+"""The LoRAs of a worker in memory, by their files; least recently used first out."""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from shared.catalogue.kinds import LORA
+from shared.catalogue.models import Catalogue, OtherFile
+from shared.catalogue.tensors import NotUsable
+from shared.errors import ModelUnavailable
+from shared.request.adapters import Lora
+from worker.adapters.lora_file import LoraFile, read_lora
+from worker.adapters.lora_set import UsedLora
+
+log = logging.getLogger(__name__)
+
+
+class LoraFiles:
+    """Reads the LoRAs that requests name. Safe to use from many threads.
+
+    Those read last stay in memory, `budget` bytes of them; those of requests under way stay beside these.
+    """
+
+    def __init__(self, catalogue: Catalogue, budget: int) -> None:
+        self._catalogue = catalogue
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[object, ...], LoraFile] = OrderedDict()
+
+    def read(self, loras: Sequence[Lora]) -> tuple[UsedLora, ...]:
+        """The LoRAs with what their files hold now. Raises ModelUnavailable."""
+        used = []
+        for lora in loras:
+            file = self._read(lora.name)
+            used.append(UsedLora(lora, file, file.sha256))
+        return tuple(used)
+
+    def _read(self, name: str) -> LoraFile:
+        known = self._catalogue.find_other(LORA, name)
+        if known is None or known.path is None:
+            raise ModelUnavailable(f"No LoRA is called '{name}' here; GET /loras lists those that there are.")
+        with self._lock:  # one at a time: several requests with one LoRA read it once
+            try:
+                key = _state(known.path)
+                if key not in self._kept:
+                    self._keep(key, self._read_anew(known, known.path))
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            except OSError as broken:
+                raise ModelUnavailable(f"The LoRA '{name}' cannot be read: {broken.strerror or broken}.") from broken
+
+    def _read_anew(self, known: OtherFile, path: Path) -> LoraFile:
+        try:
+            return read_lora(path)
+        except NotUsable as wrong:
+            raise ModelUnavailable(f"The LoRA '{known.name}' cannot be used: {known.shown} {wrong}.") from wrong
+
+    def _keep(self, key: tuple[object, ...], file: LoraFile) -> None:
+        for other in [other for other in self._kept if other[0] == key[0]]:
+            del self._kept[other]  # what the file was before
+        self._kept[key] = file
+        while len(self._kept) > 1 and sum(each.nbytes for each in self._kept.values()) > self._budget:
+            self._kept.popitem(last=False)
+        log.info("read a LoRA (%d MiB); %d are in memory", file.nbytes >> 20, len(self._kept))
+
+
+def _state(path: Path) -> tuple[object, ...]:
+    """Changes when the file does."""
+    stat = path.stat()
+    return path, stat.st_ino, stat.st_size, stat.st_mtime_ns

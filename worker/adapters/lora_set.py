@@ -1,0 +1,185 @@
+"""The LoRAs of a request, fitted to a model: the factors of all of them as the tensors that travel with its items."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from shared.catalogue.models import some_of
+from shared.errors import ModelUnavailable
+from shared.request.adapters import Lora
+from worker.acceleration.low_rank import LowRankLayers
+from worker.adapters.layer_names import UNET, layer_paths
+from worker.adapters.lora_file import LoraFile
+from worker.adapters.low_rank_change import LowRankChange
+from worker.models.checkpoint import Checkpoint
+
+NamedTensors = Mapping[str, torch.Tensor]
+
+# ranks come in few sizes, so that few passes differ: a power of two, and not less
+_LEAST_RANK = 4
+_TOLD = 5
+
+
+@dataclass(frozen=True)
+class UsedLora:
+    """A LoRA of a request, and what its file held when the request came."""
+
+    lora: Lora
+    file: LoraFile = field(compare=False)
+    sha256: str
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What a receipt says of it."""
+        lora = self.lora
+        return {"name": lora.name, "hash": self.sha256, "weight": lora.weight, "text_weight": lora.text_weight}
+
+    def weight_in(self, network: str) -> float:
+        """How strong its change of a network is."""
+        return self.lora.weight if network == UNET else self.lora.text_weight
+
+
+@dataclass(frozen=True, eq=False)
+class LoraSet:
+    """What a request adds to a model. `items` travel with its batch items, `beforehand` is for its texts' projection,
+    and `encoders` for each text encoder by name; `text_key` tells apart what changes these."""
+
+    items: NamedTensors = field(default_factory=dict)
+    beforehand: NamedTensors = field(default_factory=dict)
+    encoders: Mapping[str, NamedTensors] = field(default_factory=dict)
+    text_key: tuple[UsedLora, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @contextmanager
+    def encoding(self, checkpoint: Checkpoint) -> Iterator[None]:
+        """Change the text encoders meanwhile, for the calling thread."""
+        with ExitStack() as stack:
+            for network, tensors in self.encoders.items():
+                if layers := checkpoint.low_rank(network):
+                    stack.enter_context(layers.applied(tensors))
+            before, checkpoint.encoded_for = checkpoint.encoded_for, self.text_key
+            stack.callback(setattr, checkpoint, "encoded_for", before)
+            yield
+
+    @contextmanager
+    def projecting(self, checkpoint: Checkpoint) -> Iterator[None]:
+        """Change meanwhile what the denoiser computes of a text beforehand, for the calling thread."""
+        layers = checkpoint.low_rank(UNET)
+        if layers is None or not self.beforehand:
+            yield
+            return
+        with layers.applied(self.beforehand):
+            yield
+
+
+def fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
+    """The set of these LoRAs for a model in memory, one for all requests under way that have the same.
+
+    Raises ModelUnavailable where a LoRA does not fit.
+    """
+    if not used:
+        return LoraSet()
+    key = tuple(used)
+    known: LoraSet | None = checkpoint.fitted.get(key)
+    if known is None:
+        known = checkpoint.fitted[key] = _fitted(used, checkpoint)
+    return known
+
+
+def _fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
+    of_denoiser = checkpoint.low_rank(UNET)
+    if of_denoiser is None:
+        raise ModelUnavailable(
+            "The worker computes with OpenVINO, which draws no LoRA here: leave loras out, or set CPU_BACKEND=torch."
+        )
+    fitting = [_fitting(each, checkpoint) for each in used]
+    networks = {network: checkpoint.low_rank(network) for network in (UNET, *checkpoint.parts.text_encoders)}
+    tensors: dict[str, dict[str, torch.Tensor]] = {}
+    for network, layers in networks.items():
+        weighted = [(each.changes.get(network, {}), each.used.weight_in(network)) for each in fitting]
+        if layers is not None and (made := _tensors(layers, [pair for pair in weighted if pair[0] and pair[1]])):
+            layers.listen()
+            dtype = checkpoint.denoiser_dtype if network == UNET else layers.dtype
+            tensors[network] = {part: checkpoint.device.send(whole.to(dtype)) for part, whole in made.items()}
+    of_unet = tensors.pop(UNET, {})
+    beforehand = of_denoiser.beforehand
+    return LoraSet(
+        {part: tensor for part, tensor in of_unet.items() if part not in beforehand},
+        {part: tensor for part, tensor in of_unet.items() if part in beforehand},
+        tensors,
+        tuple(each.used for each in fitting if any(network in each.changes for network in tensors)),
+        tuple(warning for each in fitting for warning in each.warnings),
+    )
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """The changes of a LoRA by network and by the path of the layer there."""
+
+    used: UsedLora
+    changes: Mapping[str, Mapping[str, Sequence[LowRankChange]]]
+    warnings: tuple[str, ...]
+
+
+def _fitting(used: UsedLora, checkpoint: Checkpoint) -> _Fitting:
+    file, model = used.file, checkpoint.model.name
+    changes: dict[str, dict[str, list[LowRankChange]]] = {}
+    strange = list(file.unknown)
+    for (network, layer), change in file.changes.items():
+        layers = checkpoint.low_rank(network)
+        path = _paths(checkpoint, network, layers).get(layer) if layers else None
+        place = layers.places.get(path) if layers and path else None
+        if place is None or path is None:
+            strange.append(file.names[network, layer])
+            continue
+        if not change.fits(place.inputs, place.outputs, place.kernel):
+            raise ModelUnavailable(
+                f"The LoRA '{used.lora.name}' does not fit the model '{model}': {file.names[network, layer]} is made"
+                f" for a layer of another shape; use it with the kind of model that it was trained on."
+            )
+        changes.setdefault(network, {}).setdefault(path, []).append(change)
+    if not changes:
+        raise ModelUnavailable(
+            f"The LoRA '{used.lora.name}' does not fit the model '{model}', which has none of the layers that it"
+            " changes; use it with the kind of model that it was trained on."
+        )
+    warnings: tuple[str, ...] = ()
+    if strange:
+        told = some_of(strange, _TOLD)
+        warnings = (f"loras: of '{used.lora.name}' is left out what the model '{model}' has no place for: {told}.",)
+    return _Fitting(used, changes, warnings)
+
+
+def _paths(checkpoint: Checkpoint, network: str, layers: LowRankLayers) -> Mapping[str, str]:
+    known = checkpoint.layer_paths
+    if network not in known:
+        known[network] = layer_paths(network, layers.network)
+    return known[network]
+
+
+def _tensors(
+    layers: LowRankLayers, weighted: Sequence[tuple[Mapping[str, Sequence[LowRankChange]], float]]
+) -> Mapping[str, torch.Tensor]:
+    """The factors of each part, `(1, rank, width)`, float32: those of several changes one after the other."""
+    by_path: dict[str, list[tuple[LowRankChange, float]]] = {}
+    for changes, weight in weighted:
+        for path, several in changes.items():
+            by_path.setdefault(path, []).extend((change, weight) for change in several)
+    ranks: dict[str, int] = {}
+    for path, scaled in by_path.items():
+        part = layers.places[path].part
+        ranks[part] = max(ranks.get(part, _LEAST_RANK), sum(change.rank for change, _ in scaled))
+    wholes = {part: torch.zeros(1, 1 << (rank - 1).bit_length(), layers.widths[part]) for part, rank in ranks.items()}
+    for path, scaled in by_path.items():
+        place = layers.places[path]
+        down, up = place.factors(wholes[place.part])
+        begin = 0
+        for change, weight in scaled:
+            end = begin + change.rank
+            down[0, begin:end] = change.down
+            up[0, begin:end] = change.up.T.float() * (change.scale * weight)
+            begin = end
+    return wholes
