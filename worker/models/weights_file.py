@@ -35,7 +35,7 @@ def opened(file: Path) -> Iterator[Weights]:
     header = read_header(file)
     places: Mapping[str, int] = {}
     try:
-        if file.suffix != ".safetensors":
+        if file.suffix.lower() != ".safetensors":
             places = storage_places(file)
         descriptor = os.open(file, os.O_RDONLY)
     except OSError as broken:

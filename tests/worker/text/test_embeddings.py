@@ -68,7 +68,8 @@ def _write(file: Path, vectors: torch.Tensor, form: str) -> None:
         kept["string_to_param"] = torch.nn.ParameterDict({"*": torch.nn.Parameter(vectors)})
         torch.save(kept, file.with_suffix(".pt"))
     else:
-        save_file({"emb_params" if form == "kohya" else "<spiral>": vectors}, file.with_suffix(".safetensors"))
+        suffix = ".SAFETENSORS" if form == "in capitals" else ".safetensors"
+        save_file({"emb_params" if form == "kohya" else "<spiral>": vectors}, file.with_suffix(suffix))
 
 
 def _stock(checkpoint: Checkpoint, vectors: Mapping[str, torch.Tensor]) -> Any:
@@ -95,7 +96,7 @@ def _stock(checkpoint: Checkpoint, vectors: Mapping[str, torch.Tensor]) -> Any:
     return pipeline
 
 
-@pytest.mark.parametrize("form", ["a1111", "a1111 parameters", "kohya", "diffusers"])
+@pytest.mark.parametrize("form", ["a1111", "a1111 parameters", "kohya", "diffusers", "in capitals"])
 def test_a_named_embedding_is_told_as_the_stock_pipeline_tells_it(
     form: str, tell: Tell, cache: CheckpointCache, tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_emphasis_weighs_its_vectors(tell: Tell, tmp_path: Path) -> None:
         ("my_spiral my-spiral", ("spiral",), ["spiral", "spiral"]),
         ("bad-hands-5 bad", ("bad", "bad-hands-5"), ["bad-hands-5", "bad"]),
         ("SPIRAL Spiral spiral", ("Spiral", "spiral"), ["Spiral", "Spiral", "spiral"]),
+        ("spiral sp\u0131ral SP\u0130RAL", ("spiral",), ["spiral"]),
     ],
 )
 def test_names_are_found_as_a1111_finds_them(text: str, names: tuple[str, ...], found: list[str]) -> None:
