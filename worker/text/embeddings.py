@@ -111,12 +111,12 @@ def split_at_names(text: str, names: tuple[str, ...]) -> list[tuple[bool, str]]:
         folded.setdefault(name.casefold(), name)
     pieces, end = [], 0
     for found in _pattern(names).finditer(text):
-        name = found[0] if found[0] in names else folded.get(found[0].casefold())
-        if name is None:
+        meant = found[0] if found[0] in names else folded.get(found[0].casefold())
+        if meant is None:
             continue  # the pattern takes a dotless i for an i
         if found.start() > end:
             pieces.append((False, text[end : found.start()]))
-        pieces.append((True, name))
+        pieces.append((True, meant))
         end = found.end()
     return [*pieces, (False, text[end:])] if end < len(text) else pieces
 
