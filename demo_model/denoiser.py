@@ -160,10 +160,12 @@ def weighted(
     return scaled(states, weights).masked_fill((silent & ends).unsqueeze(-1), 0.0)
 
 
-def noised(latents: torch.Tensor, alphas: torch.Tensor, draw_from: torch.Generator) -> tuple[torch.Tensor, ...]:
-    """Timesteps, noisy latents and the v they call for; a share of `HIGH` of the timesteps lies in 500..999."""
+def noised(
+    latents: torch.Tensor, alphas: torch.Tensor, draw_from: torch.Generator, share: float = HIGH
+) -> tuple[torch.Tensor, ...]:
+    """Timesteps, noisy latents and the v they call for; a `share` of the timesteps lies in 500..999."""
     count = latents.shape[0]
-    high = torch.rand(count, generator=draw_from) < HIGH
+    high = torch.rand(count, generator=draw_from) < share
     low_t = torch.randint(0, 500, (count,), generator=draw_from)
     high_t = torch.randint(500, 1000, (count,), generator=draw_from)
     timesteps = torch.where(high, high_t, low_t)
