@@ -117,6 +117,7 @@ class Settings:
     compile_cache_dir: Path = Path(".compiled")
     model_memory: int = 8 * 1024 * _MIB
     model_idle_s: float = 0.0
+    controlnet_memory: int = 4 * 1024 * _MIB
     max_attempts: int = 3
     visibility_timeout_s: float = 30.0
     worker_beat_s: float = 3.0
@@ -220,6 +221,7 @@ def read_settings() -> Settings:
             compile_cache_dir=folder(env, "COMPILE_CACHE_DIR", default.compile_cache_dir),
             model_memory=byte_count(env, "MODEL_MEMORY", default.model_memory),
             model_idle_s=env.float("MODEL_IDLE_S", default.model_idle_s, validate=Range(0)),
+            controlnet_memory=byte_count(env, "CONTROLNET_MEMORY", default.controlnet_memory),
             max_attempts=env.int("MAX_ATTEMPTS", default.max_attempts, validate=Range(1)),
             visibility_timeout_s=env.float("VISIBILITY_TIMEOUT_S", default.visibility_timeout_s, validate=Range(1)),
             worker_beat_s=env.float("WORKER_BEAT_S", default.worker_beat_s, validate=Range(0.1)),

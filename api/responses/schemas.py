@@ -174,6 +174,33 @@ class EmbeddingsAnswer(Schema):
     embeddings = fields.List(fields.Nested(EmbeddingAnswer))
 
 
+class ControlNetAnswer(Schema):
+    """One ControlNet."""
+
+    name = fields.String()
+    aliases = fields.List(fields.String())
+    family = fields.String(allow_none=True, metadata={"description": "The models it is for; null: not known."})
+    file = fields.String(metadata={"description": "Where it lies on the workers."})
+    bytes = fields.Integer()
+    why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
+
+
+class ControlModeAnswer(Schema):
+    """One `mode` of a ControlNet."""
+
+    name = fields.String()
+    label = fields.String(metadata={"description": "What the A1111 web UI calls it."})
+
+
+class ControlNetsAnswer(Schema):
+    """What the objects of `controlnet` can name."""
+
+    controlnets = fields.List(fields.Nested(ControlNetAnswer))
+    modes = fields.List(fields.Nested(ControlModeAnswer))
+    preprocessors = fields.List(fields.String())
+    at_most = fields.Integer(metadata={"description": "ControlNets of one request."})
+
+
 class RefreshAnswer(ModelsAnswer):
     """The models after the workers have looked for new files."""
 

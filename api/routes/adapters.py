@@ -1,4 +1,4 @@
-"""What a request can add to its model: LoRAs, and the embeddings that a prompt can name."""
+"""What a request can add to its model: LoRAs, ControlNets, and the embeddings that a prompt can name."""
 
 from typing import Any
 
@@ -6,15 +6,19 @@ from flask import Response, jsonify
 from flask_smorest import Blueprint
 
 from api.document import NO_KEY, json_answer, refusals
-from api.responses.schemas import EmbeddingsAnswer, LorasAnswer
+from api.responses.schemas import ControlNetsAnswer, EmbeddingsAnswer, LorasAnswer
 from api.services import Services
-from shared.catalogue.kinds import EMBEDDING, LORA
+from shared.catalogue import controlnets
+from shared.catalogue.kinds import CONTROLNET, EMBEDDING, LORA
 from shared.catalogue.models import OtherFile
 from shared.errors import ServiceUnavailable
 from shared.request.adapters import why_not
+from shared.request.control import MODES, MOST_CONTROLS
+from shared.request.preprocessors import PREPROCESSORS
 
 _LORAS = json_answer("Every LoRA: names, family, what its file says of it, or why it cannot be used", LorasAnswer)
 _EMBEDDINGS = json_answer("Every embedding: name, family, vectors, or why it cannot be used", EmbeddingsAnswer)
+_CONTROLNETS = json_answer("Every ControlNet: names, family, or why it cannot be used", ControlNetsAnswer)
 
 
 def adapters_blueprint(services: Services) -> Blueprint:
@@ -33,6 +37,17 @@ def adapters_blueprint(services: Services) -> Blueprint:
         """The embeddings: what a prompt can name."""
         return jsonify(embeddings=[_embedding(other) for other in services.catalogue.others if other.kind == EMBEDDING])
 
+    @blp.route("/controlnets")
+    @blp.doc(security=NO_KEY, responses=refusals(ServiceUnavailable) | {"200": _CONTROLNETS})
+    def controlnets_() -> Response:
+        """The ControlNets: what controlnet can name."""
+        return jsonify(
+            controlnets=[_controlnet(other) for other in services.catalogue.others if other.kind == CONTROLNET],
+            modes=[{"name": name, "label": label} for name, label in MODES.items()],
+            preprocessors=list(PREPROCESSORS),
+            at_most=MOST_CONTROLS,
+        )
+
     return blp
 
 
@@ -50,6 +65,17 @@ def _lora(file: OtherFile) -> dict[str, Any]:
 
 def _embedding(file: OtherFile) -> dict[str, Any]:
     return {"name": file.name, "family": file.family or None, "vectors": file.vectors or None} | _place(file)
+
+
+def _controlnet(file: OtherFile) -> dict[str, Any]:
+    return {
+        "name": file.name,
+        "aliases": list(file.aliases),
+        "family": file.family or None,
+        "file": file.shown,
+        "bytes": file.size_bytes,
+        "why_not": controlnets.why_not(file),
+    }
 
 
 def _place(file: OtherFile) -> dict[str, Any]:

@@ -9,6 +9,7 @@ CHECKPOINT, DENOISER = "checkpoint", "denoiser"
 LORA, VAE, TINY_VAE, EMBEDDING, CONTROLNET, UPSCALER, TEXT_ENCODER = (
     "lora", "vae", "tiny-vae", "embedding", "controlnet", "upscaler", "text-encoder",
 )  # fmt: skip
+T2I_ADAPTER, IP_ADAPTER = "t2i-adapter", "ip-adapter"
 OTHER = "other"
 
 FAMILY_NAMES: Mapping[str, str] = MappingProxyType({
@@ -63,10 +64,13 @@ RULES: Sequence[Rule] = (
     Rule(LORA, "",
          (r"^(lora_|lycoris_)|\.(lora_|hada_|lokr_|oft_blocks)|lora_[AB]\b|[._]lora\.(down|up)\.|\.dora_scale",),
          "is a LoRA, a change to another model"),
+    Rule(OTHER, "", (r"^lora_controlnet$",), "is a Control-LoRA, a ControlNet as changes to a model"),
+    Rule(OTHER, "", (r"^lllite_unet",), "is a ControlNet-LLLite"),
+    Rule(OTHER, "", (r"^control_add_embedding\.|^task_embedding$",), "is a ControlNet-Union"),
     Rule(CONTROLNET, "", (r"^control_model\.|^controlnet_|^input_hint_block|^zero_convs\.",), "is a ControlNet"),
-    Rule(CONTROLNET, "", (r"^adapter\.body\.|^body\.\d+\.block1\.",), "is a T2I-Adapter"),
+    Rule(T2I_ADAPTER, "", (r"^adapter\.body\.|^(module\.)?body\.\d+\.block1\.",), "is a T2I-Adapter"),
     Rule(OTHER, "", (r"\bmotion_modules\.",), "is a motion module"),
-    Rule(OTHER, "", (r"^ip_adapter\.|^image_proj\.",), "is an IP-Adapter"),
+    Rule(IP_ADAPTER, "", (r"^ip_adapter\.|^image_proj\.",), "is an IP-Adapter"),
     # other families
     _family("sd3", r"\bjoint_blocks\."),
     _family("chroma", r"\bdistilled_guidance_layer\."),

@@ -8,23 +8,26 @@ from pathlib import Path
 
 from shared.catalogue.facts_cache import FactsCache
 from shared.catalogue.found_models import contents_of
-from shared.catalogue.models import Catalogue, Contents, entries_for
+from shared.catalogue.models import REPOSITORY_ROOT, Catalogue, Contents, entries_for
 from shared.catalogue.scan import Root, look_at, printable, scan
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MODELS_DIR = "MODELS_DIR"
+BUNDLED = Root(REPOSITORY_ROOT / "demo_model" / "controlnets", "demo_model/controlnets")
+"""The ControlNet of the demo model."""
 
 
 def roots_of(settings: Settings) -> list[Root]:
-    """MODELS_DIR and EXTRA_MODELS_DIRS, the latter under their own names, as far as these differ."""
+    """MODELS_DIR and EXTRA_MODELS_DIRS, the latter under their own names, as far as these differ; then what is bundled
+    with the demo model."""
     roots = [Root(settings.models_dir, MODELS_DIR)]
     for number, folder in enumerate(map(Path, settings.extra_models_dirs), 1):
         name = printable(folder.name) or MODELS_DIR
         taken = {root.shown for root in roots}
         roots.append(Root(folder, name if name not in taken else f"{name} ({number})"))
-    return roots
+    return [*roots, BUNDLED]
 
 
 class Library:

@@ -16,6 +16,7 @@ from shared.catalogue.weights_file import SINGLE_FILES, WEIGHTS_FILES, read_head
 log = logging.getLogger(__name__)
 
 MOST_DEPTH, MOST_ENTRIES = 8, 50_000
+_STEM_OF_DIFFUSERS = "diffusion_pytorch_model"
 _HUB_FOLDER, _SNAPSHOTS = "models--", "snapshots"
 # what lies in a folder of that name, in A1111's and ComfyUI's trees, where a file itself cannot tell any more
 _KINDS_OF_FOLDERS = {
@@ -148,9 +149,8 @@ class _Walk:
         if not told and (entry.is_symlink() or path.suffix.lower() not in SINGLE_FILES):
             return None
         relative = path.relative_to(root.folder).as_posix()
-        return FoundModel(
-            path, root, printable(relative), printable(path.stem), facts, stat.st_size, self._cache.hash_of(path, stamp)
-        )
+        name, sha256 = printable(_name(path)), self._cache.hash_of(path, stamp)
+        return FoundModel(path, root, printable(relative), name, facts, stat.st_size, sha256)
 
     def _hub_folder(self, root: Root, folder: Path) -> Iterator[FoundModel]:
         """A repository in the cache of huggingface_hub: of its snapshots the one that `refs/main` names, else the last.
@@ -184,6 +184,15 @@ def _recognised(path: Path, folder: str) -> FileFacts:
     except NotUsable as wrong:
         kind = _KINDS_OF_FOLDERS.get(folder.lower(), CHECKPOINT)
         return FileFacts(kind=kind, sentence=str(wrong), refusal=str(wrong))
+
+
+def _name(path: Path) -> str:
+    """The stem, or that of the folder or the hub's repository of a file that is named as diffusers names them all."""
+    if path.stem.partition(".")[0] != _STEM_OF_DIFFUSERS:
+        return path.stem
+    if path.parent.parent.name == _SNAPSHOTS:
+        return path.parents[2].name.rpartition("--")[2]
+    return path.parent.name
 
 
 def _is(entry: os.DirEntry[str], folder: bool) -> bool:

@@ -17,6 +17,7 @@ from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, Too
 from shared.request import hires_plan
 from shared.request.adapters import resolve_loras
 from shared.request.choices import choose_model
+from shared.request.control import resolved_controls
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.hires_plan import Passes
 from shared.request.input_image import InputImage
@@ -91,6 +92,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "family": model.family,
         "config": values["config"] or model.configs[0],
         "loras": resolve_loras(values["loras"], schema.limits.catalogue, model)[0],
+        "controlnet": resolved_controls(values["controlnet"], schema.limits.catalogue),
         "variant": values["variant"] or ANY,
         "prompts": prompts,
         "width": width,

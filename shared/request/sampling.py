@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from shared.catalogue.schedules import AUTOMATIC
 from shared.request.adapters import Lora, read_loras
+from shared.request.control import Control, read_controls
 from shared.request.hires import Hires, read_hires
 from shared.request.inpainting import DEFAULT_BLUR, DEFAULT_PADDING, ORIGINAL, WHITE, Expand, read_expand
 
@@ -20,11 +21,11 @@ class SamplingParams:
     noise in each step of the samplers that know it. `schedule` is one that the sampler can, or `automatic`. `strength`
     (0 < x <= 1) is the share of the steps that runs on an input image, and `noise_multiplier` scales the noise that is
     added to it. `original_size`, `target_size` (height and width, None for those of the image) and
-    `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `loras` are added to the model. `hires`
-    says how an image of two passes is drawn first, None for one pass. From `mask_redraw` to `expand` they say how a
-    part of an input image is redrawn, as `shared.request.inpainting` has it. `device`, `precision`, `unet_bs` and
-    `turbo` are requested options, None where nothing is requested. A default is what changes nothing, because it also
-    stands for a parameter that is newer than the record that is read.
+    `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `loras` are added to the model, and
+    `controlnet` follow images. `hires` says how an image of two passes is drawn first, None for one pass. From
+    `mask_redraw` to `expand` they say how a part of an input image is redrawn, as `shared.request.inpainting` has it.
+    `device`, `precision`, `unet_bs` and `turbo` are requested options, None where nothing is requested. A default is
+    what changes nothing, because it also stands for a parameter that is newer than the record that is read.
     """
 
     model: str
@@ -45,6 +46,7 @@ class SamplingParams:
     crops_coords_top_left: tuple[int, int] = (0, 0)
     target_size: tuple[int, int] | None = None
     loras: tuple[Lora, ...] = ()
+    controlnet: tuple[Control, ...] = ()
     mask_redraw: str = WHITE
     mask_blur: int = DEFAULT_BLUR
     mask_invert: bool = False
@@ -69,6 +71,7 @@ class SamplingParams:
         given: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         # JSON knows no tuples
         given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+        given |= {"controlnet": read_controls(given.get("controlnet", ()))}
         given |= {"loras": read_loras(given.get("loras", ())), "expand": read_expand(given.get("expand"))}
         given["hires"] = read_hires(given.get("hires"))
         return cls(**given)

@@ -4,11 +4,12 @@ A field has the name that the code uses (that of `SamplingParams` or `ImageReque
 that is its `data_key`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from marshmallow import ValidationError, pre_load, validates_schema
+from marshmallow.fields import Field, List, Nested
 from marshmallow.validate import Length, OneOf, Range
 
 from shared.catalogue.models import DEFAULT_ALIAS, Model
@@ -16,6 +17,7 @@ from shared.catalogue.samplers import SAMPLERS, canonical_name
 from shared.catalogue.schedules import canonical_schedule
 from shared.request.adapters import AdaptersSchema, resolve_loras, sound
 from shared.request.choices import choose_model, choose_schedule
+from shared.request.control import ControlFields, objections_to_controls
 from shared.request.defaults import with_defaults
 from shared.request.drawing_fields import DrawingFields
 from shared.request.fields import (
@@ -50,6 +52,12 @@ PRECISIONS = ("autocast", "mixed", "full")
 
 def _about(description: str) -> dict[str, str]:
     return {"description": description}
+
+
+def _within(field: Field[Any]) -> Iterable[Field[Any]]:
+    """The fields of the objects that a list of them holds."""
+    inner = field.inner if isinstance(field, List) else None
+    return inner.schema.fields.values() if isinstance(inner, Nested) else ()
 
 
 class CommonSchema(DrawingFields):
@@ -202,9 +210,10 @@ class CommonSchema(DrawingFields):
             if title := TITLES.get(name):
                 field.metadata = {**field.metadata, "title": title}
             field.allow_none = field.allow_none or not field.required
-            if isinstance(field, Base64Image):
-                field.max_pixels = limits.max_input_pixels
-                field.decode = limits.decode_mask if isinstance(field, Base64Mask) else limits.decode_image
+            for each in (field, *_within(field)):
+                if isinstance(each, Base64Image):
+                    each.max_pixels = limits.max_input_pixels
+                    each.decode = limits.decode_mask if isinstance(each, Base64Mask) else limits.decode_image
             # marshmallow collected the validators before the limits were known
             if field.validate is not None:
                 field.validators = [field.validate]  # type: ignore[list-item]
@@ -245,6 +254,8 @@ class CommonSchema(DrawingFields):
             problems["config"] = [f"Does not fit model '{model.name}'; use {' or '.join(model.configs)}, or null."]
         if (loras := sound(data.get("loras", ()))) and (about := resolve_loras(loras, self.limits.catalogue, model)[1]):
             problems["loras"] = list(about)
+        if about := objections_to_controls(data.get("controlnet", ()), self.limits.catalogue, model):
+            problems["controlnet"] = list(about)
         if problems:
             raise ValidationError(problems)
 
@@ -289,7 +300,7 @@ class CommonSchema(DrawingFields):
             raise ValidationError("Missing data for required field.", "prompt")
 
 
-class GenerateSchema(HiresFields, AdaptersSchema, CommonSchema):  # the fields of the last base come first
+class GenerateSchema(ControlFields, HiresFields, AdaptersSchema, CommonSchema):  # fields of the last base come first
     """Text to image. Only `prompt` is required."""
 
     kind: Kind = "generate"

@@ -50,6 +50,8 @@ class Prepared:
     """Its compiled form, where it has one."""
     layers: LowRankLayers | None = None
     """Those that can be changed for some items of a batch; None: it has none."""
+    takes_residuals: bool = True
+    """Whether it can be told what ControlNets add."""
 
 
 class Preparation:
@@ -84,7 +86,7 @@ class Preparation:
         warnings: tuple[str, ...] = ()
         if self._openvino:
             try:
-                return Prepared(converted(denoiser, self._place(denoiser, name, files)))
+                return Prepared(converted(denoiser, self._place(denoiser, name, files)), takes_residuals=False)
             except Exception:  # of openvino and torch's tracer, of any kind
                 log.exception("OpenVINO cannot be used for the model %s, torch computes it", name)
                 warnings = ("CPU_BACKEND: OpenVINO could not be used for this model; torch was.",)
@@ -109,6 +111,19 @@ class Preparation:
             traced = Traced(denoiser, split)
             return Prepared(denoiser, projection, traced, warnings, traced.preparing, layers=layers)
         return Prepared(denoiser, warnings=warnings, layers=LowRankLayers(denoiser, unet_part))
+
+    def prepare_controlnet(self, network: Any) -> RunBatch:
+        """Make a ControlNet ready, in place, as the denoiser beside it; how its forward pass is run."""
+        if self._device.kind != _CPU:
+            network.to(memory_format=torch.channels_last)
+            return run_whole
+        weights = sum(weight.numel() for weight in network.parameters())
+        if weights >= _LARGE_MODEL:
+            cpu.speed_up_unet(network)
+        simplify_blocks(network)
+        if network.dtype == torch.bfloat16:
+            compute_itemwise(network)
+        return SplitBatch(weights)
 
     def _place(self, denoiser: Any, name: str, files: object) -> Path:
         """The folder of this denoiser's conversion."""

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _PASSES_BEFORE = 40
 _KEPT = 64
 
+# names of what is added to the model for some items of a batch begin so: LoRAs, and what ControlNets add
+_FOR_SOME = (PREFIX, "controlnet")
 Recording = Callable[..., torch.Tensor]
 
 
@@ -129,7 +131,7 @@ class _Shape(NamedTuple):
         """Without the batch, and without what is added to the model for some of it."""
         names = ("", "", *self.names)  # latents and timesteps have none
         told = zip(names, self.tensors, strict=True)
-        return tuple((name, shape[1:], dtype) for name, (shape, dtype) in told if not name.startswith(PREFIX))
+        return tuple((name, shape[1:], dtype) for name, (shape, dtype) in told if not name.startswith(_FOR_SOME))
 
 
 class _Pass(torch.nn.Module):

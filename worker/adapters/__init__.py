@@ -1,1 +1,1 @@
-"""What is added to a model for some requests: LoRA files, read, fitted to a model, and kept."""
+"""What is added to a model for some requests: LoRAs and ControlNets, read, fitted to a model, and kept."""

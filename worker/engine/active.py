@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from worker.adapters.controlnet import ControlNet
 from worker.engine.failure import make_good, translated
 from worker.engine.latents import Latents
 from worker.engine.running import RunningRequest
@@ -47,6 +48,10 @@ class ActiveRequests:
     def checkpoints(self) -> list[Checkpoint]:
         """The models in use, which must stay in memory."""
         return [running.checkpoint for running in (*self.running, *self.denoised)]
+
+    def controlnets(self) -> list[ControlNet]:
+        """Those in use, which must stay in memory."""
+        return [asked.net for running in (*self.running, *self.denoised) for asked in running.controls]
 
     def note_denoised(self, running: RunningRequest) -> None:
         """The request needs no more evaluations in this pass. Raises what beginning the next one raises."""

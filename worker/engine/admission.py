@@ -1,15 +1,20 @@
 """Which of the waiting requests come in, and when."""
 
 import time
+from collections.abc import Sequence
 
+from worker.adapters.controlnet import ControlNet
+from worker.adapters.controlnet_cache import ControlNetCache
 from worker.engine.active import ActiveRequests
 from worker.engine.failure import make_good, translated
 from worker.engine.inbox import Inbox
 from worker.engine.options import resolve
+from worker.engine.request import Ticket
 from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision, Profile
 from worker.models.cache import CheckpointCache
+from worker.models.checkpoint import Checkpoint
 from worker.text.embeddings import EmbeddingFiles
 
 # how long requests for models in memory may go before one whose model must be loaded in their place
@@ -29,6 +34,7 @@ class Admission:
         device: Device,
         profile: Profile,
         embeddings: EmbeddingFiles,
+        controlnets: ControlNetCache,
     ) -> None:
         self._inbox = inbox
         self._active = active
@@ -36,6 +42,7 @@ class Admission:
         self._device = device
         self._profile = profile
         self._embeddings = embeddings
+        self._nets = controlnets
         self._owed_s = 0.0
 
     def computed(self, seconds: float) -> None:
@@ -55,7 +62,8 @@ class Admission:
         for ticket in self._inbox.waiting():
             if running and time.perf_counter() - started >= _ADMISSION_S:
                 break
-            if ticket.request.init_image is not None and encoded_image:
+            reads_image = ticket.request.init_image is not None or bool(ticket.request.params.controlnet)
+            if reads_image and encoded_image:
                 continue
             if ending := ticket.ending:
                 self._inbox.end(ticket, ending)
@@ -69,12 +77,21 @@ class Admission:
             try:
                 in_use = self._active.checkpoints()
                 checkpoint = self._cache.get(ticket.request.params.model, options.precision, in_use)
-                self._active.begin(RunningRequest(ticket, checkpoint, options, self._embeddings.named_in))
+                nets = self._controlnets(ticket, checkpoint)
+                self._active.begin(RunningRequest(ticket, checkpoint, options, self._embeddings.named_in, nets))
             except Exception as error:
                 make_good(error, self._device)
                 ticket.outcome.set_exception(ticket.context.run(translated, error))
-            encoded_image = encoded_image or ticket.request.init_image is not None
+            encoded_image = encoded_image or reads_image
         self._owed_s = time.perf_counter() - started - _ADMISSION_S
+
+    def _controlnets(self, ticket: Ticket, checkpoint: Checkpoint) -> Sequence[ControlNet]:
+        """Those of a request, loaded if need be."""
+        nets: list[ControlNet] = []
+        for asked in ticket.request.params.controlnet:
+            in_use = [*self._active.controlnets(), *nets]
+            nets.append(self._nets.get(asked.model, checkpoint.denoiser_dtype, in_use))
+        return nets
 
     def _must_wait_for_room(self, model: str, precision: Precision) -> bool:
         in_use = self._active.checkpoints()

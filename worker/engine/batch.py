@@ -10,6 +10,7 @@ import torch
 
 from worker.acceleration.low_rank import apart
 from worker.acceleration.split_batch import Denoise
+from worker.engine.control import added
 from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device, is_out_of_memory
 from worker.models.checkpoint import Checkpoint
@@ -109,9 +110,14 @@ class Evaluator:
         leader, checkpoint, device = batch[0], batch[0].checkpoint, self._device
         denoiser, counts = checkpoint.parts.denoiser, [running.batch_items for running in batch]
         items = [item for running in batch for item in running.conditioning_items]
+        plain = [item for running in batch for item in running.plain_items]
+        asked = [several for running in batch for several in running.asked(inputs.latents.shape[-2:])]
+        nets = list({one.control.net: None for several in asked for one in several})
         wanted = len(items)
         at_most, lacking = _filled(leader, wanted)
         items += items[-1:] * lacking
+        plain += plain[-1:] * lacking
+        asked += [[]] * lacking
         counts[-1] += lacking
         timesteps = device.tensor(
             [timestep for timestep, count in zip(inputs.timesteps, counts, strict=True) for _ in range(count)]
@@ -121,10 +127,15 @@ class Evaluator:
             latents = latents.repeat_interleave(device.tensor(counts), dim=0, output_size=len(items))
         denoise = _changed(checkpoint, partial(leader.family.denoise, denoiser), items)
         done = []
-        with checkpoint.in_use(denoiser, keep=any(running.options.turbo for running in batch)):
+        keep = any(running.options.turbo for running in batch)
+        with checkpoint.in_use(denoiser, keep, [net.network for net in nets]):
             for first in range(0, len(items), at_most):
                 part = slice(first, first + at_most)
-                done.append(checkpoint.run_batch(denoise, latents[part], timesteps[part], self._stacked(items[part])))
+                told = self._stacked(items[part])
+                if nets:
+                    some = asked[part], plain[part], latents[part], timesteps[part]
+                    told = {**told, **added(*some, leader.family, device)}
+                done.append(checkpoint.run_batch(denoise, latents[part], timesteps[part], told))
         return (done[0] if len(done) == 1 else torch.cat(done))[:wanted].float()
 
     def _stacked(self, items: Sequence[NamedTensors]) -> NamedTensors:

@@ -19,6 +19,7 @@ from shared.catalogue.models import Catalogue
 from shared.histograms import BATCH_ITEMS, FORWARD_PASS
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
+from worker.adapters.controlnet_cache import ControlNetCache
 from worker.adapters.lora_files import LoraFiles
 from worker.engine.active import ActiveRequests
 from worker.engine.admission import Admission
@@ -79,10 +80,19 @@ class Engine:
         self._profile = profile_for(settings.worker_variant, self._device)
         self._cache = CheckpointCache(settings, catalogue, self._device, self._profile)
         self._lora_files = LoraFiles(catalogue, settings.model_memory // _SHARE_OF_LORAS)
+        self._controlnets = ControlNetCache(
+            settings, catalogue, self._device, self._cache.preparation, self._cache.home
+        )
         self._inbox = Inbox()
         self._active = ActiveRequests(self._device)
         self._admission = Admission(
-            self._inbox, self._active, self._cache, self._device, self._profile, EmbeddingFiles(catalogue)
+            self._inbox,
+            self._active,
+            self._cache,
+            self._device,
+            self._profile,
+            EmbeddingFiles(catalogue),
+            self._controlnets,
         )
         self._observations = observations or Observations()
         # where parts come and go the passes' part would leave for the decoder's
@@ -242,6 +252,8 @@ class Engine:
             self._cache.offload_idle()
         awaited = {ticket.request.params.model for ticket in self._inbox.waiting()}
         self._until_idle_s = self._cache.evict_idle(self._active.checkpoints(), awaited)
+        if not self._cache.names():
+            self._controlnets.forget()
 
     def _use_threads(self) -> None:
         """Use this worker's share of the cores; workers on them come and go."""

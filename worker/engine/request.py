@@ -11,6 +11,7 @@ from PIL import Image
 from shared.catalogue.samplers import SAMPLERS
 from shared.errors import InvalidRequest, JobCancelled
 from shared.jobs.signals import Objection
+from shared.request.control import FIELD, image_name
 from shared.request.sampling import SamplingParams
 from worker.adapters.lora_set import UsedLora
 from worker.samplers import StepRange
@@ -81,6 +82,8 @@ class DenoiseRequest:
         for name, value in (("mask", self.mask), ("expand", params.expand)):
             if value:
                 wrong[name] = ["No worker of this version draws with it: leave it out."]
+        if missing := [name for name in map(image_name, range(len(params.controlnet))) if name not in self.images]:
+            wrong[FIELD] = [f"The image '{name}' is missing." for name in missing]
         if wrong:
             raise InvalidRequest("The image cannot be made as asked.", wrong)
 

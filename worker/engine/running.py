@@ -13,7 +13,9 @@ from PIL import Image
 from shared.catalogue.samplers import SAMPLERS
 from shared.errors import NotAnImage
 from shared.request.hires import LATENT
+from worker.adapters.controlnet import ControlNet
 from worker.adapters.lora_set import fitted
+from worker.engine import control
 from worker.engine.group import Group
 from worker.engine.guidance import NO_GUIDANCE, UNGUIDED, Guidance, guided_steps
 from worker.engine.hires import FirstPass, first_stage, second_stage
@@ -43,9 +45,13 @@ _PREVIEW_EVERY = 4
 
 @dataclass(frozen=True, eq=False)
 class _Told:
-    """The conditioning of each batch item of a request, its text projected, and what is to be said about it."""
+    """The conditioning of each batch item of a request, its text projected, and what is to be said about it.
+
+    `plain` is the same with the text as it was encoded, which is what ControlNets read.
+    """
 
     items: Sequence[NamedTensors]
+    plain: Sequence[NamedTensors]
     shapes: Shapes
     warnings: Sequence[str]
     embeddings: Mapping[str, str]
@@ -65,8 +71,10 @@ class RunningRequest:
         checkpoint: Checkpoint,
         options: EffectiveOptions,
         embeddings_in: EmbeddingsIn = none_in,
+        nets: Sequence[ControlNet] = (),
         first: FirstPass | None = None,
     ) -> None:
+        """`nets` are the ControlNets of the request, in its order. Raises InvalidRequest where one does not fit."""
         self.ticket = ticket
         second = second_stage(ticket.request)
         self._first = first
@@ -87,6 +95,8 @@ class RunningRequest:
         self.family = FAMILIES[checkpoint.model.family]
         self.stage_seconds: defaultdict[str, float] = defaultdict(float, first.stage_seconds if first else {})
         """How long the stages took that are over, by their names in `shared.histograms.STAGE`, in both passes."""
+        size = self.params.width, self.params.height
+        self.controls = control.begin(self.params.controlnet, nets, ticket.request.images, size, checkpoint)
         started = time.perf_counter()
         self._embeddings_in = embeddings_in
         # as long as this one needs it, others share it
@@ -150,7 +160,7 @@ class RunningRequest:
             sides = (made.negative, made.positive) if self.guided else (made.positive,)
             with self._loras.projecting(self.checkpoint):
                 items = tuple({**self._projected(side), **self._loras.items} for side in sides)
-            told = known[inputs] = _Told(items, shapes(items[0]), made.warnings, made.embeddings)
+            told = known[inputs] = _Told(items, sides, shapes(items[0]), made.warnings, made.embeddings)
         return told
 
     def _projected(self, side: NamedTensors) -> NamedTensors:
@@ -160,6 +170,18 @@ class RunningRequest:
     def conditioning_items(self) -> Sequence[NamedTensors]:
         """The conditioning of each batch item of the evaluation to come: what to avoid first, then what to draw."""
         return self._told.items[-self.guidance.items :]
+
+    @property
+    def plain_items(self) -> Sequence[NamedTensors]:
+        """The same with the text as it was encoded."""
+        return self._told.plain[-self.guidance.items :]
+
+    def asked(self, latents: Sequence[int]) -> list[list[control.Asked]]:
+        """The ControlNets that are asked for each batch item of the evaluation to come; latents are (h, w)."""
+        steps = self._stage.steps
+        return control.asked_for(
+            self.controls, self._step_to_come, steps.steps - steps.skipped, self.batch_items, latents
+        )
 
     def _start(self, noise: Noise) -> Start:
         """Where the sampler starts, as the request's mode has it.
@@ -369,7 +391,8 @@ class RunningRequest:
             small = image or self._with_vae("decoded", self.decode)
             start = resized(small, (params.width, params.height), params.hires.upscaler)
         first = FirstPass(start, self.step, self.max_batch_size, tuple(self._warnings), dict(self.stage_seconds))
-        return RunningRequest(self.ticket, self.checkpoint, self.options, self._embeddings_in, first)
+        nets = [each.net for each in self.controls]
+        return RunningRequest(self.ticket, self.checkpoint, self.options, self._embeddings_in, nets, first)
 
     def finish(self, image: Image.Image | None = None) -> Denoised:
         """The result, with this image, or else with one that is decoded now, in tiles if it must be."""

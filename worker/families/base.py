@@ -22,9 +22,13 @@ class Family:
 
     `to_latents(vae, pixels, generator)` takes `(1, 3, H, W)` in -1..1 to scaled latents `(1, C, h, w)`;
     `to_pixels(vae, latents)` is its inverse.
+
+    `control_arguments(conditioning)` gives the same tensors, stacked and with their text unprojected, as keyword
+    arguments of a ControlNet; None: the family has none.
     """
 
     encode: Callable[[Checkpoint, ConditioningInputs], Conditioning]
     denoise: Callable[[Any, torch.Tensor, torch.Tensor, NamedTensors], torch.Tensor]
     to_latents: Callable[[Any, torch.Tensor, torch.Generator], torch.Tensor]
     to_pixels: Callable[[Any, torch.Tensor], torch.Tensor]
+    control_arguments: Callable[[NamedTensors], dict[str, Any]] | None = None

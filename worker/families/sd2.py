@@ -4,7 +4,9 @@ Padding (`!`) and the prediction type come from the tokenizer and scheduler file
 """
 
 from worker.families.base import Family
-from worker.families.unet import denoise, encode
+from worker.families.unet import control_arguments, denoise, encode
 from worker.vae.latents import to_latents, to_pixels
 
-FAMILY = Family(encode=encode, denoise=denoise, to_latents=to_latents, to_pixels=to_pixels)
+FAMILY = Family(
+    encode=encode, denoise=denoise, to_latents=to_latents, to_pixels=to_pixels, control_arguments=control_arguments
+)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from worker.families.base import Family
-from worker.families.unet import GUIDANCE, guidance_told
+from worker.families.unet import GUIDANCE, guidance_told, residuals_told
 from worker.models.checkpoint import Checkpoint
 from worker.text.clip import Clip, Encoding, encode_texts, remarks
 from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs, NamedTensors
@@ -67,6 +67,12 @@ def _sizes(checkpoint: Checkpoint, inputs: ConditioningInputs) -> torch.Tensor:
     return checkpoint.device.tensor([told]).float()
 
 
+def control_arguments(conditioning: NamedTensors) -> dict[str, Any]:
+    """See `Family`."""
+    added = {POOLED: conditioning[POOLED], SIZES: conditioning[SIZES]}
+    return {TEXT: conditioning[TEXT], "added_cond_kwargs": added}
+
+
 def denoise(unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: NamedTensors) -> torch.Tensor:
     """See `Family`."""
     prediction: torch.Tensor = unet(
@@ -76,8 +82,11 @@ def denoise(unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, condition
         encoder_hidden_states=conditioning[TEXT],
         added_cond_kwargs={POOLED: conditioning[POOLED], SIZES: conditioning[SIZES]},
         return_dict=False,
+        **residuals_told(unet, latents, conditioning),
     )[0]
     return prediction
 
 
-FAMILY = Family(encode=encode, denoise=denoise, to_latents=to_latents, to_pixels=to_pixels)
+FAMILY = Family(
+    encode=encode, denoise=denoise, to_latents=to_latents, to_pixels=to_pixels, control_arguments=control_arguments
+)

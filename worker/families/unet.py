@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from worker.adapters.controlnet import RESIDUALS, as_arguments
 from worker.models.checkpoint import Checkpoint
 from worker.text.clip import ONLY, Clip, encode_with_clip
-from worker.text.conditioning import Conditioning, ConditioningInputs, NamedTensors
+from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs, NamedTensors
 
 GUIDANCE = "timestep_cond"
 """The name, diffusers' own, of the guidance scale as an input `(B, D)`."""
@@ -37,7 +38,19 @@ def guidance_told(checkpoint: Checkpoint, scale: float) -> NamedTensors:
     return {GUIDANCE: checkpoint.device.send(waves[None]).to(checkpoint.denoiser_dtype)}
 
 
+def control_arguments(conditioning: NamedTensors) -> dict[str, Any]:
+    """See `Family`; a ControlNet is not told the guidance scale."""
+    return {TEXT: conditioning[TEXT]}
+
+
 def denoise(unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: NamedTensors) -> torch.Tensor:
-    """See `Family`; every tensor is an argument of its name."""
-    prediction: torch.Tensor = unet(latents, timesteps, **conditioning, return_dict=False)[0]
+    """See `Family`; every tensor but the residuals is an argument of its name."""
+    told = {name: tensor for name, tensor in conditioning.items() if name != RESIDUALS}
+    added = residuals_told(unet, latents, conditioning)
+    prediction: torch.Tensor = unet(latents, timesteps, **told, **added, return_dict=False)[0]
     return prediction
+
+
+def residuals_told(unet: Any, latents: torch.Tensor, conditioning: NamedTensors) -> dict[str, Any]:
+    """What ControlNets add to the items of a batch, as the UNet's arguments; nothing where none of them has any."""
+    return as_arguments(unet, latents, conditioning[RESIDUALS]) if RESIDUALS in conditioning else {}

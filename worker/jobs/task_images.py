@@ -5,8 +5,10 @@ from collections.abc import Mapping
 
 from PIL import Image
 
+from shared.request.control import place_of
 from shared.request.model import INIT_IMAGE, MASK, ImageRequest
 from shared.request.parameters import image_parameters
+from shared.request.preprocessors import PREPROCESSORS
 from shared.request.sampling import SamplingParams
 from worker.engine import Denoised, DenoiseRequest
 from worker.images.encode import encode
@@ -29,9 +31,12 @@ def denoise_request(request: ImageRequest, task: int, sample: int, images: Mappi
 def ready_image(name: str, data: bytes, params: SamplingParams) -> Image.Image:
     """The bytes of an input image as the engine is given it.
 
-    What is drawn on has the (W, H) of `params`, RGB; any other image is as the client sent it.
+    What is drawn on and control images have the (W, H) of `params`, RGB, the latter preprocessed; any other image is
+    as the client sent it.
     """
     with Image.open(io.BytesIO(data)) as opened:
+        if (place := place_of(name)) is not None:
+            return PREPROCESSORS[params.controlnet[place].preprocess](opened, (params.width, params.height))
         if name != INIT_IMAGE:
             return opened.copy()
         # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes

@@ -55,8 +55,9 @@ class CheckpointCache:
         self._device = device
         self._profile = profile
         self._downloads = Downloads(settings)
-        self._preparation = Preparation(settings, device, profile)
+        self.preparation = Preparation(settings, device, profile)
         self._offloader = Offloader(device) if profile.offload else None
+        self.home = "cpu" if profile.offload else device.name
         # least recently used first; other threads read it while it changes, and no step of an OrderedDict's iterator is
         # safe from that
         self._loaded: dict[_Key, Checkpoint] = {}
@@ -180,10 +181,9 @@ class CheckpointCache:
         else:
             parts = read_single_file(model, place, precision, model.donors)
         _check_schedule(parts.scheduler_config)
-        home = "cpu" if self._profile.offload else self._device.name
         for part in parts.modules:
-            part.to(home)
-        prepared = self._preparation.prepare(parts.denoiser, parts.vae, model.name, _signature(place))
+            part.to(self.home)
+        prepared = self.preparation.prepare(parts.denoiser, parts.vae, model.name, _signature(place))
         return Checkpoint(
             model=model,
             precision=precision,
@@ -193,6 +193,7 @@ class CheckpointCache:
             run_batch=prepared.run_batch,
             preparing=prepared.preparing,
             compiled=prepared.compiled,
+            takes_residuals=prepared.takes_residuals,
             offloader=self._offloader,
             warnings=(*prepared.warnings, *parts.remarks),
             layers={"unet": prepared.layers} if prepared.layers else {},

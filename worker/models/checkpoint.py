@@ -57,6 +57,8 @@ class Checkpoint:
     """In which passes are made that should be fast from then on; None: none become faster."""
     compiled: CompiledDenoiser | None = None
     """The denoiser's compiled form, where it has one."""
+    takes_residuals: bool = True
+    """Whether the denoiser can be told what ControlNets add."""
     offloader: Offloader | None = None
     """Moves the parts to the device and back; None: all are there to stay."""
     warnings: tuple[str, ...] = ()
@@ -103,12 +105,17 @@ class Checkpoint:
         return self.compiled.remarks if self.compiled else ()
 
     @contextmanager
-    def in_use(self, part: torch.nn.Module, keep: bool = False) -> Iterator[torch.nn.Module]:
-        """`part` on the device; where parts come and go, `keep` lets the denoiser stay while another is in use."""
+    def in_use(
+        self, part: torch.nn.Module, keep: bool = False, beside: Sequence[torch.nn.Module] = ()
+    ) -> Iterator[torch.nn.Module]:
+        """`part` on the device; where parts come and go, `keep` lets the denoiser stay while another is in use.
+
+        The ControlNets `beside` the denoiser are there as well.
+        """
         if self.offloader is None:
             yield part
         elif part is self.parts.denoiser:
-            self.offloader.load(part, keep)
+            self.offloader.load(part, keep, beside)
             yield part
         else:
             with self.offloader.load_temporarily(part):

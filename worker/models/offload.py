@@ -1,6 +1,6 @@
 """Which parts of the models are on a device that is too small for all of them, and when they come and go."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -32,18 +32,23 @@ class Offloader:
         finally:
             self._offload(part)
 
-    def load(self, denoiser: Any, keep: bool) -> None:
-        """`denoiser` comes and stays, in the place of any other; with `keep` also beside a text encoder or a VAE."""
-        for other in [other for other in self._here if other is not denoiser]:
+    def load(self, denoiser: Any, keep: bool, beside: Sequence[Any] = ()) -> None:
+        """`denoiser` comes and stays, in the place of any other; with `keep` also beside a text encoder or a VAE.
+
+        The ControlNets `beside` it come and stay with it.
+        """
+        wanted = (denoiser, *beside)
+        for other in [other for other in self._here if all(other is not each for each in wanted)]:
             self._offload(other)
-        if denoiser not in self._here:
-            try:
-                denoiser.to(self._device.name)
-            except Exception:
-                # what there was no room for must not stay behind in part
-                self._offload(denoiser)
-                raise
-        self._here[denoiser] = keep
+        for part in wanted:
+            if part not in self._here:
+                try:
+                    part.to(self._device.name)
+                except Exception:
+                    # what there was no room for must not stay behind in part
+                    self._offload(part)
+                    raise
+            self._here[part] = keep
 
     def offload_idle(self) -> None:
         """Denoisers that are not kept leave."""

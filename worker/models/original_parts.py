@@ -64,7 +64,7 @@ def unet(layout: Mapping[str, Any], weights: Weights, dtype: torch.dtype, averag
     if told := next((name for name in own if name.endswith(GUIDANCE)), None):
         converted[_GUIDANCE_PROJECTION] = own[told]
         config["time_cond_proj_dim"] = own[told].shape[1]
-    return _filled(UNet2DConditionModel, config, converted, dtype)
+    return filled(UNet2DConditionModel, config, converted, dtype)
 
 
 def _depths(weights: Weights, levels: int, blocks: int) -> list[int]:
@@ -105,7 +105,7 @@ def vae(layout: Mapping[str, Any], weights: Weights, dtype: torch.dtype) -> Any:
     config["block_out_channels"] = [
         _wanted(own, f"{VAE}encoder.down.{level}.block.0.conv2.weight").shape[0] for level in levels
     ]
-    return _filled(AutoencoderKL, config, convert_ldm_vae_checkpoint(own, config), dtype)
+    return filled(AutoencoderKL, config, convert_ldm_vae_checkpoint(own, config), dtype)
 
 
 def _original_attention(name: str) -> str:
@@ -153,10 +153,10 @@ def _text_encoder(part: str, kind: str, layout: Mapping[str, Any], weights: Weig
     def build(**values: Any) -> Any:
         return encoder(transformers.CLIPTextConfig(**values))
 
-    return _filled(build, config, converted, dtype)
+    return filled(build, config, converted, dtype)
 
 
-def _filled(kind: Any, config: Mapping[str, Any], weights: Weights, dtype: torch.dtype) -> Any:
+def filled(kind: Any, config: Mapping[str, Any], weights: Weights, dtype: torch.dtype) -> Any:
     """A part with these weights, each in a memory of its own, in one precision whatever the file mixes."""
     from accelerate import init_empty_weights
 

@@ -130,6 +130,25 @@ def test_loras_are_listed_and_asked_for(world, assert_error):
     ]
 
 
+def test_controlnets_are_listed(world):
+    """Given a worker with ControlNets, when they are listed, then each says what it is for or why it cannot be used."""
+    canny = OtherFile("canny", "controlnet", "sd1", "MODELS_DIR/canny.safetensors", 7, "is a ControlNet")
+    flux = replace(canny, name="flux", shown="flux", family="flux")
+    mine = told("my model", shown="MODELS_DIR/my model.safetensors")
+    client = live(world, Inventory((mine,), frozenset({"my model"}), (canny, flux)))
+
+    listed = client.get("/controlnets").json
+
+    assert listed["controlnets"][0] == {
+        "name": "canny", "aliases": [], "family": "sd1", "file": canny.shown, "bytes": 7, "why_not": None,
+    }  # fmt: skip
+    assert listed["controlnets"][1]["why_not"] == (
+        "'flux' cannot be used: flux was made for Flux, which is not drawn here."
+    )
+    assert [mode["name"] for mode in listed["modes"]] == ["balanced", "prompt", "control"]
+    assert (listed["preprocessors"], listed["at_most"]) == (["none", "canny", "invert", "resize"], 3)
+
+
 def test_of_many_models_only_those_like_the_name_are_shown(world, assert_error):
     """Given 500 models, when an unknown one is asked for, then the error is short and has what is like it."""
     many = tuple(told(f"model {number}") for number in range(500))

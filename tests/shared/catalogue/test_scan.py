@@ -32,6 +32,12 @@ def models_dir(tmp_path):
     return tmp_path / "models"
 
 
+@pytest.fixture(autouse=True)
+def nothing_bundled(monkeypatch, tmp_path):
+    """The files that these tests count are their own."""
+    monkeypatch.setattr("shared.catalogue.library.BUNDLED", Root(tmp_path / "nowhere", "nowhere"))
+
+
 @pytest.fixture
 def library(models_dir, tmp_path):
     """A library over MODELS_DIR and whatever else is named; each call is a new start."""
@@ -362,3 +368,23 @@ def test_a_hash_is_a_name_once_it_is_known(library, models_dir):
         found = looked.catalogue.find(name)
         assert found is not None, name
         assert found.name == "m"
+
+
+def test_a_file_that_diffusers_named_has_the_name_of_its_folder(library, models_dir):
+    """Given ControlNets as diffusers lays them out, in folders or in a hub's cache, when they are found, then each has
+    the name of its folder or its repository."""
+    snapshot = models_dir / "models--someone--sd-controlnet-depth" / "snapshots" / "abc"
+    for place in (models_dir / "ControlNet" / "canny", models_dir / "ControlNet" / "scribble", snapshot):
+        write(place / "diffusion_pytorch_model.safetensors", CONTROLNET)
+
+    assert {other.name for other in library().catalogue.others} == {"canny", "scribble", "sd-controlnet-depth"}
+
+
+def test_the_bundled_controlnet_is_found(monkeypatch, library):
+    """Given the demo model's ControlNet, when a worker looks for files, then it is among them, for its family."""
+    monkeypatch.undo()
+
+    found = library().catalogue.find_other("controlnet", "demo-outline")
+
+    assert found is not None
+    assert (found.family, found.unusable) == ("sd1", "")
