@@ -104,16 +104,23 @@ export async function recentIds() {
 
 // What can be asked for: the service's own parameters, models and samplers.
 export async function loadCatalogue() {
-    const [document, models, samplers] = await Promise.all([read("/openapi.json"), loadModels(), read("/samplers")]);
+    const lists = ["/openapi.json", "/models", "/samplers", "/loras"].map((path) => read(path));
+    const [document, models, samplers, loras] = await Promise.all(lists);
     return {
         fields: { generate: fieldsOf(document, "/generate"), img2img: fieldsOf(document, "/img2img") },
         samplers: samplers.samplers,
-        ...models,
+        loras: loras.loras,
+        ...modelsOf(models),
     };
 }
 
 export const loadModels = async () => modelsOf(await read("/models"));
-export const findModels = async () => modelsOf(await read("/models/refresh", { method: "POST" }));
+
+// After the workers have looked for new files, of LoRAs too.
+export async function findModels() {
+    const models = modelsOf(await read("/models/refresh", { method: "POST" }));
+    return { ...models, ...(await read("/loras")) };
+}
 
 // `others` are files that are no model to draw with, or none that is understood.
 const modelsOf = ({ models, others, default: defaultModel }) => ({ models, others, defaultModel });

@@ -6,6 +6,9 @@ import { get, notify, set, useStore } from "./store.js";
 import { modelOf, setValue, valueOf } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
+// these are chosen elsewhere
+const ADDED = ["embedding", "lora"];
+
 export function ModelField({ about }) {
     const catalogue = useStore((state) => state.catalogue);
     const values = useStore((state) => state.values);
@@ -23,13 +26,18 @@ export function ModelField({ about }) {
     </select>`;
     return html`<div>
         <${Labelled} name="ckpt" title=${about.title} hint=${hint} control=${select} />
-        <${Absent} models=${catalogue.models.filter((each) => !each.available)} others=${catalogue.others.filter((each) => each.kind !== "embedding")} />
+        <${Absent}
+            models=${catalogue.models.filter((each) => !each.available)}
+            loras=${catalogue.loras.filter((each) => each.why_not)}
+            others=${catalogue.others.filter((each) => !ADDED.includes(each.kind))}
+        />
     </div>`;
 }
 
-function Absent({ models, others }) {
+function Absent({ models, loras, others }) {
     const entries = [
         ...models.map((each) => ({ name: each.label, why: each.why_not })),
+        ...loras.map((each) => ({ name: each.file, why: each.why_not })),
         ...others.map((each) => ({ name: each.file || each.name, why: each.about })),
     ];
     const look = async () => {

@@ -3,6 +3,7 @@ import { ModelField, SamplerField, SeedField } from "./choices.js";
 import { Field, TextArea } from "./fields.js";
 import { HiresField } from "./hires.js";
 import { submit } from "./jobs.js";
+import { LorasField } from "./loras.js";
 import { SizeField } from "./size.js";
 import { SourceField } from "./source.js";
 import { get, kept, notify, set, useStore } from "./store.js";
@@ -13,7 +14,7 @@ const ONE_COLUMN = "(max-width: 900px)";
 const HAS_KEYBOARD = "(hover: hover)"; // on a phone the focus would cover half of the page with one
 // these have a place of their own; all the others stand behind the switch
 const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter"];
-const SPECIAL = { sampler: SamplerField, seed: SeedField, negative_prompt: NegativePrompt, hires: HiresField };
+const SPECIAL = { sampler: SamplerField, seed: SeedField, loras: LorasField, negative_prompt: NegativePrompt, hires: HiresField };
 
 export async function draw() {
     const state = get();

@@ -1,7 +1,7 @@
 // The request of an image as programs write it: curl, Python, JavaScript, to this API and to the OpenAI dialect.
 import { keyForExamples } from "./api.js";
 import { get, notify } from "./store.js";
-import { defaultOf } from "./values.js";
+import { defaultOf, same } from "./values.js";
 import { html, useState } from "./vendor/preact-htm.js";
 
 const WAYS = {
@@ -42,7 +42,7 @@ function bodyFor(parameters) {
     const kind = parameters.denoising_strength === undefined ? "generate" : "img2img";
     const fields = get().catalogue.fields[kind];
     const usual = (name) => defaultOf(fields, name, parameters.ckpt);
-    const differs = ([name, value]) => fields[name]?.title && value !== null && value !== usual(name);
+    const differs = ([name, value]) => fields[name]?.title && value !== null && !same(value, usual(name));
     const { n_iter: _, ...body } = Object.fromEntries(Object.entries(parameters).filter(differs));
     return { url: `${location.origin}/${kind}`, fromImage: kind === "img2img", body: { prompt: "", ...body } };
 }
@@ -57,6 +57,7 @@ function inPython(value) {
     return ["{", ...entries, "}"].join("\n");
 }
 
+const inForm = (value) => (typeof value === "object" ? JSON.stringify(value) : value);
 const constant = (value) => PYTHON[value] ?? JSON.stringify(value);
 
 function curl({ url, fromImage, body }) {
@@ -116,7 +117,7 @@ function curlOpenai({ fromImage, body }) {
         const data = quoted(JSON.stringify(all));
         return lines(`curl -sSf ${base()}/images/generations ${type} \\`, `  ${key} \\`, `  -d ${data} ${save}`);
     }
-    const form = Object.entries(all).map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`);
+    const form = Object.entries(all).map(([name, value]) => `-F ${quoted(`${name}=${inForm(value)}`)}`);
     return lines(`curl -sSf ${base()}/images/edits ${key} -F image=@input.png \\`, `  ${form.join(" ")} ${save}`);
 }
 

@@ -15,13 +15,16 @@ export function setValues(change) {
     const ckpt = "ckpt" in change ? change.ckpt : values.ckpt;
     for (const [name, value] of Object.entries(change)) {
         delete errors[name];
-        if (value === undefined || value === null || value === "" || value === defaultOf(fields, name, ckpt))
+        if (value === undefined || value === null || value === "" || same(value, defaultOf(fields, name, ckpt)))
             delete values[name];
         else values[name] = value;
     }
     kept.write(FORM, values);
     set({ values, errors });
 }
+
+// As JSON has them: a list has no identity.
+export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 export const setValue = (name, value) => setValues({ [name]: value });
 export const valueOf = (values, fields, name) => values[name] ?? defaultOf(fields, name, values.ckpt);
@@ -77,9 +80,14 @@ export function useParameters({ ckpt, ...parameters }) {
     const model = ckpt && modelNamed(ckpt, get().catalogue);
     const told = Object.entries(parameters).filter(([name]) => fields.img2img[name]?.title && name !== "init_img");
     const cleared = Object.fromEntries(Object.keys(get().values).map((name) => [name, undefined]));
-    setValues({ ...cleared, ...Object.fromEntries(told), ckpt: model?.name, n_iter: undefined });
+    const loras = parameters.loras?.map(plainLora);
+    setValues({ ...cleared, ...Object.fromEntries(told), loras, ckpt: model?.name, n_iter: undefined });
     return ckpt && !model ? [ckpt] : [];
 }
+
+// Whatever file has its name now; the weight for the text where it is another one.
+const plainLora = ({ name, weight, text_weight: text }) =>
+    text === undefined || text === weight ? { name, weight } : { name, weight, text_weight: text };
 
 const modelNamed = (name, { models, defaultModel }) => {
     const wanted = String(name === "default" ? defaultModel : name).toLowerCase();

@@ -23,6 +23,8 @@ NORMALISED = {"token_normalize_func": lambda token: token.replace("_", "-")}
 _NOT_TYPED = ("api_key", "synchronous", "return_base64")
 _SHORT = {"model": "-m"}
 _MOST_SHOWN = 6
+_LORAS = "loras"
+_LORA_HELP = "A LoRA to draw with, as in sketch:0.8; may be given several times. See GET /loras."
 
 
 class Suggested(click.ParamType[str]):
@@ -50,6 +52,19 @@ class JsonValue(click.ParamType[Any]):
             return json.loads(value) if isinstance(value, str) else value
         except ValueError:
             return value
+
+
+class NamedLora(click.ParamType[Any]):
+    """A LoRA as an entry of `loras`: its name, and behind a last colon its weight."""
+
+    name = "name[:weight]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, _, weight = str(value).rpartition(":")
+        try:
+            return {"name": name, "weight": float(weight)} if name else {"name": value}
+        except ValueError:
+            return {"name": value}
 
 
 def schema_options(
@@ -81,9 +96,18 @@ def _option(name: str, field: fields.Field[Any], variable: str | None) -> click.
     if isinstance(field, Flag):
         flags = [f"--{each}/--no-{each}" for each in names]
         return click.Option([name, *flags], default=None, help=_help(field), envvar=variable, show_envvar=True)
+    if name == _LORAS:
+        return click.Option(
+            [name, "--lora"], type=NamedLora(), multiple=True, callback=_or_none, help=_LORA_HELP, envvar=variable,
+        )  # fmt: skip
     flags = [_SHORT[name]] if name in _SHORT else []
     flags += [f"--{each}" for each in names]
     return click.Option([name, *flags], type=_type(field), help=_help(field), envvar=variable, show_envvar=True)
+
+
+def _or_none(_context: click.Context, _option: click.Parameter, values: tuple[Any, ...]) -> list[Any] | None:
+    """Of an option that may be given several times."""
+    return list(values) or None
 
 
 def _type(field: fields.Field[Any]) -> click.ParamType[Any]:

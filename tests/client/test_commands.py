@@ -140,6 +140,20 @@ def test_an_image_is_drawn_anew(run: Run, stub: Stub) -> None:
         assert said in wrong.stderr
 
 
+def test_loras_are_chosen_with_weights(run: Run, stub: Stub) -> None:
+    """Given LoRAs with weights and without, also with colons in their names, when drawn, then the body has each in that
+    order; without any it has none."""
+    named = ("--lora", "sketch:0.8", "--lora", "my: night", "--lora", "a:b:-1")
+    assert run("generate", "a cat", *named, "--lora-tags", "-o", "a.png").exit_code == 0
+    assert run("generate", "a cat", "-o", "b.png").exit_code == 0
+    first, second = stub.posts()
+    assert first["loras"] == [
+        {"name": "sketch", "weight": 0.8}, {"name": "my: night"}, {"name": "a:b", "weight": -1.0},
+    ]  # fmt: skip
+    assert first["lora_tags"] is True
+    assert "loras" not in second
+
+
 def test_what_the_service_refuses_is_one_line(run: Run, stub: Stub) -> None:
     """Given a 400, then status 2 and one line that names the fields; any other refusal ends with 1."""
     wrong = b'{"error": "No.", "code": "invalid_request", "fields": {"H": ["Must be a multiple of 8."]}}'

@@ -230,6 +230,51 @@ def test_a_large_image_is_drawn_in_two_passes(open_page: OpenPage) -> None:
     expect(way).to_have_count(0)
 
 
+def test_loras_are_chosen_with_weights(open_page: OpenPage, service: Service) -> None:
+    """Given LoRAs of two families, when a person adds two that fit the model, weighs one and leaves out the other, then
+    the request has what is left; what an image of the service was made with fills the form again."""
+    page = open_page()
+    usual: dict[str, Any] = {"family": "sd1", "trigger_words": [], "why_not": None}
+    listed = [
+        usual | {"name": "sketch", "title": "Ink sketches", "trigger_words": ["inksk"]},
+        usual | {"name": "night", "title": "night"},
+        usual | {"name": "large", "title": "large", "family": "sdxl"},
+        usual | {"name": "cut", "title": "cut", "file": "cut.safetensors", "why_not": "'cut' cannot be used."},
+    ]
+    page.route("**/loras", lambda route: route.fulfill(json={"loras": listed}))
+    sent: list[Any] = []
+
+    def refuse(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        fields = {"loras": ["'sketch' is not here."]}
+        route.fulfill(status=400, json={"error": "No.", "code": "invalid_request", "fields": fields})
+
+    page.route("**/generate", refuse)
+    page.reload()
+    page.locator("#draw").wait_for()
+    set_more(page)
+    choice = page.locator("#field-loras")
+    assert choice.locator("option").all_text_contents() == ["Add one …", "Ink sketches", "night"]
+    choice.select_option("Ink sketches")
+    choice.select_option("night")
+    expect(page.locator("#loras-hint")).to_contain_text("inksk")
+    page.get_by_label("Weight of Ink sketches").fill("-0.5")
+    page.get_by_role("button", name="Leave out night").click()
+    assert shut_out(page) == []
+    draw(page, "a cat")
+
+    expect(page.locator("#loras-error")).to_have_text("'sketch' is not here.")
+    expect(choice).to_be_focused()
+    assert sent[0]["loras"] == [{"name": "sketch", "weight": -0.5}]
+    told = {"prompt": "a cat", "loras": [{"name": "night", "hash": "0" * 64, "weight": 0.3, "text_weight": 1.0}]}
+    page.route("**/metadata", lambda route: route.fulfill(json={"parameters": told, "warnings": []}))
+    drop(page, png(), "drawn.png")
+    expect(page.get_by_label("Weight of night")).to_have_value("0.3")
+    page.locator("#draw").click()
+    expect(page.locator("#loras-error")).to_be_visible()
+    assert sent[1]["loras"] == [{"name": "night", "weight": 0.3, "text_weight": 1}]
+
+
 def test_an_image_is_used_again_by_keyboard_alone(open_page: OpenPage, tmp_path: Path) -> None:
     """Given two images, when only keys are pressed, then one is seen large, the next follows, its parameters go into
     the form, the focus comes back, and the requests it is shown as do what they say."""

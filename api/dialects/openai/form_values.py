@@ -9,6 +9,7 @@ from marshmallow import Schema, fields
 from api.dialects.openai.parameters import NATIVE_NAMES
 
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
+_LONGEST_LIST = 10_000
 _OWN_FLAGS = ("stream",)
 _OWN_NUMBERS = ("partial_images", "width", "height")
 
@@ -41,7 +42,7 @@ def _value(name: str, text: str, field: fields.Field[Any] | None) -> Any:
 
 def _list(text: str) -> list[Any] | str:
     try:
-        found = json.loads(text) if len(text) <= 40 else text
+        found = json.loads(text) if len(text) <= _LONGEST_LIST else text
     except (ValueError, RecursionError):
         return text
     return found if isinstance(found, list) else text

@@ -220,12 +220,14 @@ def test_texts_of_a_form_have_the_types_of_their_fields(limits):
         "fixed_code": "False", "output_compression": "40", "strength": "0.5", "width": "64", "turbo": "1",
         "prompt": "5", "size": "64x64", "negative_prompt": "", "user": "", "image": b"file", "model": "demo",
         "original_size": "[512, 768]", "target_size": "512", "crops_coords_top_left": "[1,",
+        "loras": '[{"name": "a sketch with a long name", "weight": 0.8}]', "lora_tags": "true",
     }  # fmt: skip
     assert typed(texts, Img2ImgSchema(limits)) == {
         "n": 2, "steps": 5, "cfg_scale": 3.5, "seed": 7, "stream": True, "partial_images": 1, "fixed_code": False,
         "output_compression": 40, "strength": 0.5, "width": 64, "turbo": True, "prompt": "5", "size": "64x64",
         "negative_prompt": "", "user": None, "image": b"file", "model": "demo", "original_size": [512, 768],
         "target_size": "512", "crops_coords_top_left": "[1,",
+        "loras": [{"name": "a sketch with a long name", "weight": 0.8}], "lora_tags": True,
     }  # fmt: skip
 
 
