@@ -98,6 +98,7 @@ class Services:
             callback_hosts=CallbackHosts(self.settings.callback_hosts),
             decode_image=self.decode_image,
             decode_mask=self.decode_mask,
+            max_pixels=self.settings.max_pixels,
         )
 
 

@@ -68,3 +68,15 @@ def byte_count(env: Env, name: str, default: int, least: int = 0) -> int:
     if count < least:
         raise EnvError(f"{name}: '{text}' is too little; it must be at least {least} bytes")
     return count
+
+
+def pixel_count(env: Env, name: str, default: int, least: int) -> int:
+    """A number of pixels, written plainly or as a size such as `1024x1024`; 0 is allowed as well."""
+    text = env.str(name, str(default)).strip().lower()
+    found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text)
+    if found is None:
+        raise EnvError(f"{name}: '{text}' is no number of pixels; write one, or a size like 1024x1024")
+    count = int(found[1]) * int(found[2] or 1)
+    if 0 < count < least:
+        raise EnvError(f"{name}: '{text}' is too little; it must be at least {least} pixels, or 0")
+    return count

@@ -11,7 +11,7 @@ from marshmallow.validate import Range, Regexp
 
 from shared.callback_hosts import CallbackHosts
 from shared.redis.address import RedisAddress
-from shared.setting_values import Environment, byte_count, choice, entries, folder, folders, home
+from shared.setting_values import Environment, byte_count, choice, entries, folder, folders, home, pixel_count
 from shared.text_files import NotUtf8, lines_of, read_text_file
 from shared.variants import WORKER_VARIANTS
 
@@ -63,6 +63,7 @@ class Settings:
     model_sources: tuple[str, ...] = ()
     max_body_bytes: int = 32 * _MIB
     max_input_pixels: int = 16_000_000
+    max_pixels: int = 0
     input_decoders: int = 2
     input_decode_s: float = 20.0
     max_images_per_job: int = 64
@@ -169,6 +170,7 @@ def read_settings() -> Settings:
             model_sources=entries(env, "MODEL_SOURCES"),
             max_body_bytes=byte_count(env, "MAX_BODY_BYTES", default.max_body_bytes, least=1024),
             max_input_pixels=env.int("MAX_INPUT_PIXELS", default.max_input_pixels, validate=Range(64 * 64)),
+            max_pixels=pixel_count(env, "MAX_PIXELS", default.max_pixels, least=64 * 64),
             input_decoders=env.int("INPUT_DECODERS", default.input_decoders, validate=Range(1)),
             input_decode_s=env.float("INPUT_DECODE_S", default.input_decode_s, validate=Range(0.1)),
             max_images_per_job=env.int("MAX_IMAGES_PER_JOB", default.max_images_per_job, validate=Range(1)),

@@ -61,7 +61,13 @@ def tables() -> dict[str, str]:
         "models": _table(
             ("name", "aliases", "native size", "largest", "what it is"),
             [
-                (f"`{model.name}`", _words(model.aliases), str(model.native_size), str(model.max_size), model.label)
+                (
+                    f"`{model.name}`",
+                    _words(model.aliases),
+                    str(model.native_size),
+                    str(model.largest_square),
+                    model.label,
+                )
                 for model in limits.catalogue
             ],
         ),

@@ -90,6 +90,7 @@ def checked(
         max_prompt_chars=settings.max_prompt_chars,
         max_images=settings.max_images_per_job,
         max_cost=settings.max_job_cost,
+        max_pixels=settings.max_pixels,
     )
     if from_file:
         body["from-file"] = from_file.name

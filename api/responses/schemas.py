@@ -76,8 +76,11 @@ class ModelAnswer(Schema):
     configs = fields.List(fields.String(), metadata={"description": "Inference yamls that `config` can name."})
     native_size = fields.Integer(metadata={"description": "Pixels a side that it was trained at."})
     min_size = fields.Integer()
-    max_size = fields.Integer(metadata={"description": "Most pixels a side in one pass."})
-    max_hires_size = fields.Integer(metadata={"description": "Most pixels a side in two passes; see `hires`."})
+    max_size = fields.Integer(metadata={"description": "Pixels a side of the largest square in one pass."})
+    max_pixels = fields.Integer(metadata={"description": "Most pixels in one pass, width times height."})
+    max_hires_size = fields.Integer(
+        metadata={"description": "Pixels a side of the largest square in two passes; see `hires`."}
+    )
     one_picture_size = fields.Integer(
         metadata={"description": "Side of the largest square that it draws in one pass without repeating itself."}
     )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -113,12 +114,12 @@ def catalogue_blueprint(services: Services) -> Blueprint:
 
 
 def _models(services: Services) -> dict[str, Any]:
-    cards = services.workers.live()
+    cards, allowed = services.workers.live(), services.settings.max_pixels
     return {
         "default": services.catalogue.default_name
         if services.catalogue.find(DEFAULT_ALIAS) is None
         else services.catalogue.default.name,
-        "models": [_model(model, cards) for model in services.catalogue],
+        "models": [_model(replace(model, allowed_pixels=allowed), cards) for model in services.catalogue],
         "others": [
             {
                 "name": other.name,
@@ -144,7 +145,8 @@ def _model(model: Model, cards: Sequence[WorkerCard]) -> dict[str, Any]:
         "configs": list(model.configs),
         "native_size": model.native_size,
         "min_size": MIN_SIZE,
-        "max_size": model.max_size,
+        "max_size": model.largest_square,
+        "max_pixels": model.max_pixels,
         "max_hires_size": model.max_hires_size,
         "one_picture_size": model.largest_picture,
         "hires": AUTO if model.hires else OFF,

@@ -15,7 +15,7 @@ export function ModelField({ about }) {
     const model = modelOf({ catalogue, values });
     const choose = ({ target }) =>
         keepShape(() => setValue("ckpt", target.value === catalogue.defaultModel ? undefined : target.value));
-    const sizes = `${model.native_size} pixels a side, ${model.max_size} at most`;
+    const sizes = `${model.native_size} pixels a side, ${model.max_size}x${model.max_size} at most`;
     const usable = `${sizes}, ${model.warm ? "in memory" : "loaded when it is first used"}`;
     const hint = model.available ? usable : model.why_not;
     const select = (ties) => html`<select value=${model.name} onChange=${choose} ...${ties}>

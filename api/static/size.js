@@ -55,7 +55,8 @@ export function SizeField({ fields }) {
     const shape = shapeOf(state);
     const model = modelOf(state);
     const inTwo = (values.hires ?? model.hires) === "auto" && !source;
-    const most = inTwo ? model.max_hires_size : model.max_size;
+    const pixels = inTwo ? model.max_hires_size ** 2 : model.max_pixels;
+    const most = Math.floor(pixels / model.min_size / model.size_step) * model.size_step; // beside the shortest side
     const follow = () => setValues({ W: undefined, H: undefined });
     const swap = () => setValues({ W: H, H: W });
     const side = (name, value) =>

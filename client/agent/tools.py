@@ -129,7 +129,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _line_of(model: dict[str, Any], default: str) -> str:
-    marks = [f"{model['native_size']} px", f"at most {model['max_size']} px"]
+    marks = [f"{model['native_size']} px", f"at most {model['max_size']}x{model['max_size']}"]
     marks += ["the default"] * (model["name"] == default) + [f"not here: {model['why_not']}"] * (not model["available"])
     return f"- {model['name']}: {model['label']} ({', '.join(marks)})"
 

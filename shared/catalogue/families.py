@@ -10,8 +10,8 @@ class FamilyFacts:
     """Facts of one family.
 
     Latents are `(B, latent_channels, H / downsampling_factor, W / downsampling_factor)`. Both sides of an image are
-    multiples of `size_step` pixels; `native_size` is that of a model whose entry states none, and `max_size` the most
-    pixels a side of a model that no entry names.
+    multiples of `size_step` pixels; `native_size` is that of a model whose entry states none, and `max_size` that of
+    the largest square of a model whose entry states none.
 
     `addition_embed_type` is what the config of its denoiser says of inputs beside the text, None where there are none.
     `config` is the inference yaml of a family of which only folders are read, "" where the layout of single files says

@@ -7,6 +7,8 @@ from shared.catalogue.samplers import SAMPLERS
 _NO_GUIDANCE = 1.0
 # so many times the steps that a distilled model is made for are no refinement any more
 _FAR_TOO_MANY = 4
+# so many times the pixels: half as much again a side
+_FAR_ABOVE = 2.25
 
 
 def about_sampler(model: Model, sampler: str) -> tuple[str, ...]:
@@ -48,6 +50,17 @@ def about_steps(model: Model, sampler: str, steps: int) -> tuple[str, ...]:
 
 def _few_steps(who: str, wanted: int, steps: int) -> str:
     return f"ddim_steps: {who} wants about {wanted} steps; with {steps} images may be poor."
+
+
+def about_size(model: Model, width: int, height: int) -> tuple[str, ...]:
+    """What is to be said of an image that starts from noise and is drawn in one pass."""
+    if width * height <= _FAR_ABOVE * max(model.native_size, model.one_picture_size) ** 2:
+        return ()
+    native = model.native_size
+    return (
+        f"W, H: {width}x{height} is far above the {native}x{native} that the model '{model.name}' was trained at, and"
+        ' things may be repeated: with "hires": "auto" it is drawn in two passes.',
+    )
 
 
 def about_guidance(model: Model, scale: float) -> tuple[str, ...]:

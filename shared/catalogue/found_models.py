@@ -113,7 +113,6 @@ def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]
     if not prediction and facts.family == "sd2" and not found.is_folder:
         prediction = MEASURED
     configs = _configs(facts)
-    native_size = _native_size(found, configs)
     model = Model(
         name=names[0],
         label=facts.title or found.name,
@@ -121,8 +120,7 @@ def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]
         source=f"{FOUND}{found.relative}",
         family=facts.family or "unknown",
         configs=configs,
-        native_size=native_size,
-        max_size=max(_facts(facts.family).max_size, native_size),
+        native_size=_native_size(found, configs),
         prediction=prediction,
         distilled=_distilled(found),
         steps=_steps(found),

@@ -1,5 +1,6 @@
 """The model catalogue: what `models.toml` has, and what a scan of the models' folders found."""
 
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -44,7 +45,8 @@ class Model:
 
     `source` is `bundled:<folder of this repository>`, `local:<file or folder, from MODELS_DIR>` or
     `hub:<owner>/<name>`. `files` are names under which the checkpoint is published as a single file; the first of
-    `configs` says in which layout such a file is. Sizes are in pixels a side.
+    `configs` says in which layout such a file is. Sizes are in pixels a side. `max_size` is that of the largest square
+    in one pass, 0 where no entry states it; `allowed_pixels` is what the operator allows an image of any model, or 0.
 
     An image of more pixels than a square of `one_picture_size` (0: a quarter more than `native_size`), or much longer,
     shows the same several times unless it is drawn in two passes, which `hires` says it is where a request says nothing
@@ -66,7 +68,7 @@ class Model:
     family: str
     configs: tuple[str, ...]
     native_size: int
-    max_size: int
+    max_size: int = 0
     files: tuple[str, ...] = ()
     prediction: str = ""
     weights: str = PLAIN
@@ -86,6 +88,7 @@ class Model:
     one_picture_size: int = 0
     hires: bool = False
     hires_strength: float | None = None
+    allowed_pixels: int = 0
 
     @property
     def short_hash(self) -> str:
@@ -112,6 +115,25 @@ class Model:
         )  # fmt: skip
 
     @property
+    def max_pixels(self) -> int:
+        """The most pixels of an image in one pass, width times height."""
+        set_by_somebody = [limit for limit in (self.max_size**2, self.allowed_pixels) if limit]
+        return min(set_by_somebody, default=max(self.facts.max_size, self.native_size) ** 2)
+
+    @property
+    def largest_square(self) -> int:
+        """Pixels a side of the largest square in one pass."""
+        return self._side(self.max_pixels)
+
+    @property
+    def usual_size(self) -> int:
+        """Pixels a side of what is drawn where a request does not say."""
+        return min(self.native_size, self.largest_square)
+
+    def _side(self, pixels: int) -> int:
+        return math.isqrt(pixels) // self.facts.size_step * self.facts.size_step
+
+    @property
     def largest_picture(self) -> int:
         """Pixels a side of the largest square that it draws in one pass without repeating itself."""
         return self.one_picture_size or self.native_size * 5 // 4
@@ -128,7 +150,8 @@ class Model:
     @property
     def max_hires_size(self) -> int:
         """The most pixels a side of what is drawn in two passes."""
-        return max(self.max_size, _MOST_ENLARGED * self.native_size)
+        usual = max(self.largest_square, _MOST_ENLARGED * self.native_size)
+        return min(usual, self._side(self.allowed_pixels)) if self.allowed_pixels else usual
 
     def accepts_config(self, config: str) -> bool:
         """Whether an inference yaml, named with or without its folder, belongs to this model's family."""
@@ -339,7 +362,7 @@ def _read_file(file: Path) -> dict[str, Model]:
             family=family,
             configs=names_of(name, entry, "configs"),
             native_size=value_of(name, {"native_size": facts.native_size} | entry, "native_size", int),
-            max_size=value_of(name, entry, "max_size", int),
+            max_size=value_of(name, {"max_size": 0} | entry, "max_size", int),
             files=names_of(name, entry, "files") if "files" in entry else (),
             prediction=word_of(name, entry, "prediction", PREDICTIONS),
             weights=word_of(name, entry, "weights", (PLAIN, AVERAGED)) or PLAIN,
@@ -366,7 +389,9 @@ def _read_file(file: Path) -> dict[str, Model]:
             raise ValueError(f"models.toml: [{name}] source must start with {', '.join(_SOURCES)}")
         if not all(name.endswith(SINGLE_FILES) for name in model.files):
             raise ValueError(f"models.toml: [{name}] files must end with {' or '.join(SINGLE_FILES)}")
-        if model.native_size % facts.size_step or not 64 <= model.native_size <= model.max_size:
+        if model.max_size < 0:
+            raise ValueError(f"models.toml: [{name}] max_size must be 64 or more")
+        if model.native_size % facts.size_step or not 64 <= model.native_size <= model.largest_square:
             raise ValueError(
                 f"models.toml: [{name}] native_size must be a multiple of {facts.size_step} from 64 to max_size"
             )

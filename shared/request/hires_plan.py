@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from shared.catalogue.models import Model
 from shared.request.hires import AUTO, DEFAULT_UPSCALER, OFF, UPSCALERS, AskedHires, Hires
-from shared.request.sizes import allowed_side, is_bent
+from shared.request.sizes import allowed_side, is_bent, objection_to_size
 
 Asked = AskedHires | str | None
 Size = tuple[int, int]
@@ -33,9 +33,19 @@ def chosen(asked: Asked, model: Model, from_image: bool) -> Asked:
 
 
 def most_side(asked: Asked, model: Model) -> int:
-    """The most pixels that W and H may have beside this."""
-    is_final = asked == AUTO or (isinstance(asked, AskedHires) and asked.first_is_said)
-    return model.max_hires_size if is_final else model.max_size
+    """Pixels a side of the largest square that W and H may be beside this."""
+    is_final = _is_final(asked)
+    return model.max_hires_size if is_final else model.largest_square
+
+
+def most_pixels(asked: Asked, model: Model) -> int:
+    """The most pixels of W times H beside this."""
+    return model.max_hires_size**2 if _is_final(asked) else model.max_pixels
+
+
+def _is_final(asked: Asked) -> bool:
+    """Whether W and H are those of the image that two passes make."""
+    return asked == AUTO or (isinstance(asked, AskedHires) and asked.first_is_said)
 
 
 def objection(asked: Asked, size: Size, model: Model) -> str | None:
@@ -46,13 +56,10 @@ def objection(asked: Asked, size: Size, model: Model) -> str | None:
     if not isinstance(asked, AskedHires):
         return None
     first, final = _sizes(asked, size, model)
-    if max(final) > model.max_hires_size:
-        return (
-            f"Makes an image of {final[0]}x{final[1]}; a side may have {model.max_hires_size} with model "
-            f"'{model.name}' in two passes."
-        )
-    if max(first) > model.max_size:
-        return f"first_width, first_height: Must be at most {model.max_size} for model '{model.name}'."
+    if too_large := objection_to_size(*final, model, model.max_hires_size**2):
+        return f"Makes too large an image: {too_large}"
+    if too_large := objection_to_size(*first, model, model.max_pixels):
+        return f"first_width, first_height: {too_large}"
     if first[0] > final[0] or first[1] > final[1]:
         return f"Makes an image of {final[0]}x{final[1]}, smaller than its first pass of {first[0]}x{first[1]}."
     return None

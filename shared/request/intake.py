@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 
 from shared.callback_hosts import CallbackUrl
-from shared.catalogue.fitness import about_guidance, about_sampler, about_steps
+from shared.catalogue.fitness import about_guidance, about_sampler, about_size, about_steps
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import canonical_name
 from shared.catalogue.schedules import canonical_schedule
@@ -72,7 +72,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     """
     values = load_body(schema, body)
     prompts, warnings = _prompts(values)
-    model = schema.limits.catalogue.find(values["model"])
+    model = schema.limits.model(values["model"])
     if model is None:
         raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue, values["model"])]})
     if not model.configs:  # of a family that nobody here draws: nothing below knows what to make of it
@@ -147,11 +147,13 @@ def _passes(values: Mapping[str, Any], model: Model) -> Passes:
     """What is generated, in one pass or two. Raises InvalidRequest where two are asked for that cannot be drawn."""
     image: InputImage | None = values.get(INIT_IMAGE)
     asked = hires_plan.chosen(values["hires"], model, image is not None)
-    width, height, about_size = _size(values, asked, model)
+    width, height, about_sides = _size(values, asked, model)
     if objection := hires_plan.objection(asked, (width, height), model):
         raise InvalidRequest("The image cannot be drawn in these two passes.", {"hires": [objection]})
     passes = hires_plan.planned(asked, (width, height), values["steps"], model)
-    return replace(passes, warnings=(*about_size, *passes.warnings))
+    # what starts from an image has its composition
+    said = () if image or passes.hires or passes.one_by_choice else about_size(model, *passes.size)
+    return replace(passes, warnings=(*about_sides, *passes.warnings, *said))
 
 
 def _size(values: Mapping[str, Any], asked: hires_plan.Asked, model: Model) -> tuple[int, int, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from marshmallow import ValidationError, pre_load, validates_schema
 from marshmallow.fields import Field, List, Nested
 from marshmallow.validate import Length, OneOf, Range
 
-from shared.catalogue.models import DEFAULT_ALIAS, Model
+from shared.catalogue.models import DEFAULT_ALIAS
 from shared.catalogue.samplers import SAMPLERS, canonical_name
 from shared.catalogue.schedules import canonical_schedule
 from shared.request.adapters import AdaptersSchema, resolve_loras, sound
@@ -33,13 +33,13 @@ from shared.request.fields import (
     WholePair,
 )
 from shared.request.hires_fields import HiresFields
-from shared.request.hires_plan import Asked, chosen, most_side
+from shared.request.hires_plan import chosen, most_pixels
 from shared.request.image_to_image import ImageFields
 from shared.request.inpainting import InpaintingFields
 from shared.request.limits import Limits
 from shared.request.model import Kind
 from shared.request.seeds import MAX_SEED
-from shared.request.sizes import MIN_SIZE
+from shared.request.sizes import MIN_SIZE, objection_to_size
 from shared.request.titles import TITLES
 from shared.variants import REQUEST_TYPES
 
@@ -82,15 +82,15 @@ class CommonSchema(DrawingFields):
     height = WholeNumber(
         data_key="H", load_default=None, allow_none=True, validate=Range(MIN_SIZE),
         metadata=_about(
-            "Height in pixels, a multiple of 8 up to the model's limit; null: the model's native size, or what keeps "
-            "the shape of init_img."
+            "Height in pixels, a multiple of 8; GET /models says how many pixels W x H may have. null: the model's "
+            "native size, or what keeps the shape of init_img."
         ),
     )  # fmt: skip
     width = WholeNumber(
         data_key="W", load_default=None, allow_none=True, validate=Range(MIN_SIZE),
         metadata=_about(
-            "Width in pixels, a multiple of 8 up to the model's limit; null: the model's native size, or what keeps "
-            "the shape of init_img."
+            "Width in pixels, a multiple of 8; GET /models says how many pixels W x H may have. null: the model's "
+            "native size, or what keeps the shape of init_img."
         ),
     )  # fmt: skip
     original_size = WholePair(
@@ -237,14 +237,23 @@ class CommonSchema(DrawingFields):
     def _fits_the_model(self, data: Mapping[str, Any], **_: Any) -> None:
         """Everything that depends on the model asked for, so that all bad fields are named at once."""
         problems: dict[str, list[str]] = {}
-        model = self.limits.catalogue.find(data["model"]) if "model" in data else None
+        model = self.limits.model(data["model"]) if "model" in data else None
         if "model" in data and model is None:
             problems["ckpt"] = [choose_model(self.limits.catalogue, data["model"])]
         # without a model, what depends on one is judged for the default
         facts = (model or self.limits.catalogue.default).facts
-        for side, key in (("height", "H"), ("width", "W")):
-            if size := data.get(side):
-                problems.update(_size_problem(key, size, facts.size_step, model, data.get("hires"), self.kind))
+        sides = {key: data[side] for side, key in (("height", "H"), ("width", "W")) if data.get(side)}
+        about_sides = {
+            key: [f"Must be a multiple of {facts.size_step}."] for key, size in sides.items() if size % facts.size_step
+        }
+        if model and sides:
+            from_image = self.kind == "img2img"
+            # of image to image the other side follows from the input
+            other = MIN_SIZE if from_image else model.usual_size
+            most = most_pixels(chosen(data.get("hires"), model, from_image), model)
+            if objection := objection_to_size(sides.get("W", other), sides.get("H", other), model, most):
+                about_sides = {key: [*about_sides.get(key, ()), objection] for key in sides}
+        problems |= about_sides
         if data.get("latent_channels") not in (None, facts.latent_channels):
             problems["C"] = [f"Must be {facts.latent_channels}, the latent channels of this model."]
         if data.get("downsampling_factor") not in (None, facts.downsampling_factor):
@@ -313,14 +322,3 @@ class Img2ImgSchema(InpaintingFields, ImageFields, GenerateSchema):
 
 
 SCHEMAS: dict[Kind, type[GenerateSchema]] = {schema.kind: schema for schema in (GenerateSchema, Img2ImgSchema)}
-
-
-def _size_problem(
-    key: str, size: int, step: int, model: Model | None, hires: Asked, kind: Kind
-) -> dict[str, list[str]]:
-    texts = []
-    if size % step:
-        texts.append(f"Must be a multiple of {step}.")
-    if model and size > (most := most_side(chosen(hires, model, kind == "img2img"), model)):
-        texts.append(f"Must be at most {most} for model '{model.name}'.")
-    return {key: texts} if texts else {}

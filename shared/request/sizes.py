@@ -17,7 +17,18 @@ _BENT = 0.04
 
 def native_size(width: int | None, height: int | None, model: Model) -> tuple[int, int]:
     """(width, height) of text to image: what was asked for, the model's native size where nothing was."""
-    return width or model.native_size, height or model.native_size
+    return width or model.usual_size, height or model.usual_size
+
+
+def objection_to_size(width: int, height: int, model: Model, most: int) -> str | None:
+    """Why an image of more than `most` pixels is not drawn, in a sentence with the remedy; None where it has fewer."""
+    if width * height <= most:
+        return None
+    side = math.isqrt(most)
+    return (
+        f"{width}x{height} are more pixels than model '{model.name}' draws here, {most} at most, as in {side}x{side}: "
+        "ask for fewer, and with output_width and output_height for a larger image made of them."
+    )
 
 
 def size_from_input(
@@ -26,26 +37,29 @@ def size_from_input(
     """(width, height) of image to image, and what is to be said about it.
 
     A side that was not asked for follows from the other one and the shape of the input; without any, both follow from
-    `enlarged`, the size of the input times `upscale`. They are multiples of the family's `size_step`, and
-    within the model's limits.
+    `enlarged`, the size of the input times `upscale`. They are multiples of the family's `size_step`, and no
+    longer than those of the model's largest square.
     """
     if width and height:
         return width, height, ()
     shape = enlarged[0] / enlarged[1]
-    step = model.facts.size_step
-    longest = model.max_size // step * step
+    step, longest = model.facts.size_step, model.largest_square
+    if given := width or height:
+        longest = min(longest, model.max_pixels // given // step * step)
     if width:
-        wanted = (float(width), width / shape)
+        result = (width, allowed_side(width / shape, step, longest))
     elif height:
-        wanted = (height * shape, float(height))
+        result = (allowed_side(height * shape, step, longest), height)
     else:
         shrink = min(1.0, longest / max(enlarged))
-        wanted = (enlarged[0] * shrink, enlarged[1] * shrink)
-    result = (allowed_side(wanted[0], step, longest), allowed_side(wanted[1], step, longest))
+        result = (allowed_side(enlarged[0] * shrink, step, longest), allowed_side(enlarged[1] * shrink, step, longest))
     size, warnings = f"{result[0]}x{result[1]}", []
     if not width and not height and max(enlarged) > longest:
         what = f"{enlarged[0]}x{enlarged[1]}"
-        warnings.append(f"W, H: the image is {size}, not {what}: a side has at most {longest} of model '{model.name}'.")
+        warnings.append(
+            f"W, H: the image is {size}, not {what}: a side that you do not ask for has at most {longest} of model "
+            f"'{model.name}'."
+        )
     if is_bent(result, enlarged):
         warnings.append(f"W, H: at {size} the shape of the input is not kept.")
     return *result, tuple(warnings)
@@ -55,10 +69,10 @@ def size_for_output(output: tuple[int, int], model: Model, most: int | None = No
     """(width, height) of the images that are resized to `output`: the largest of the same shape that the model draws.
 
     No larger than `output`, but for a multiple of the family's `size_step` and the smallest size that is drawn. `most`
-    is the longest side that is drawn, None for `max_size`.
+    is the longest side that is drawn, None for that of the largest square.
     """
     step = model.facts.size_step
-    longest = (most or model.max_size) // step * step
+    longest = (most or model.largest_square) // step * step
     shrink = min(1.0, longest / max(output))
     return allowed_side(output[0] * shrink, step, longest), allowed_side(output[1] * shrink, step, longest)
 
@@ -79,8 +93,8 @@ def output_warnings(
         step = model.facts.size_step
         said.append(
             f"output_width, output_height: the image is generated at {drawn[0]}x{drawn[1]} and resized to "
-            f"{output[0]}x{output[1]}, for a side is a multiple of {step} from {MIN_SIZE} to {most or model.max_size} "
-            f"of model '{model.name}'."
+            f"{output[0]}x{output[1]}, for a side is then a multiple of {step} from {MIN_SIZE} to "
+            f"{most or model.largest_square} of model '{model.name}'."
         )
     if is_bent(drawn, output) or (image and is_bent(drawn, image)):
         what = "the input" if image and is_bent(drawn, image) else f"{output[0]}x{output[1]}"

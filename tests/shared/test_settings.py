@@ -33,6 +33,8 @@ def other_value(name):
     default = getattr(Settings(), name)
     if name == "cors_origins":
         return "http://[::1]:3000, *", ("http://[::1]:3000", "*")
+    if name == "max_pixels":
+        return "64x64", 64 * 64
     if isinstance(default, bool):
         return str(not default).lower(), not default
     if name in CHOICES:
@@ -284,4 +286,21 @@ def test_a_key_file_that_opens_nothing_stops_the_start(tmp_path, monkeypatch, co
         file.write_bytes(content)
     monkeypatch.setenv("API_KEYS_FILE", str(file))
     with pytest.raises(SettingsError, match="API_KEYS_FILE"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1048576", 2**20), ("1536x1024", 1536 * 1024), (" 64X64 ", 4096), ("0", 0)]
+)
+def test_pixels_are_a_number_or_a_size(monkeypatch, text, count):
+    """Given MAX_PIXELS in either form, when read, then it is that many pixels."""
+    monkeypatch.setenv("MAX_PIXELS", text)
+    assert read_settings().max_pixels == count
+
+
+@pytest.mark.parametrize("text", ["large", "1024x", "1024x1024x2", "-1", "63x64", "1.5"])
+def test_pixels_of_another_form_or_too_few_are_refused(monkeypatch, text):
+    """Given MAX_PIXELS that can be no size of an image, when read, then the error names the variable and says why."""
+    monkeypatch.setenv("MAX_PIXELS", text)
+    with pytest.raises(SettingsError, match=r"MAX_PIXELS.*(1024x1024|at least 4096)"):
         read_settings()

@@ -1,5 +1,6 @@
 """From the texts in an image to the parameters that ask for the like of it here."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +13,13 @@ from api.dialects.receipts.loras import with_our_loras
 from api.dialects.receipts.samplers import common_names
 from api.dialects.receipts.told import Told, shown, text_of
 from api.dialects.samplers import wire_fields
-from shared.catalogue.models import Catalogue
+from shared.catalogue.models import DEFAULT_ALIAS, Catalogue
 from shared.errors import InvalidRequest, NotFound
 from shared.request.image_text import ImageText
+from shared.request.limits import Limits
 from shared.request.model import Kind
 from shared.request.schemas import SCHEMAS, Img2ImgSchema
+from shared.request.sizes import MIN_SIZE
 
 # the more certain ones first: several of these write an infotext as well
 _READERS: Sequence[Callable[[ImageText], Told | None]] = (
@@ -61,7 +64,7 @@ def read_receipt(text: ImageText, schema: Img2ImgSchema) -> Receipt:
     remarks += with_our_loras(values, schema.limits.catalogue)
     values = {key: value for key, value in values.items() if key in SCHEMAS[kind].keys().values()}
     parameters, refused = _accepted(values, schema)
-    parameters = _size_that_fits(parameters, schema.limits.catalogue)
+    parameters = _size_that_fits(parameters, schema.limits)
     if not parameters:
         remarks.append(NOTHING)
     return Receipt(told.source, kind, parameters, (*remarks, *refused))
@@ -116,11 +119,12 @@ def _accepted(values: Mapping[str, Any], schema: Img2ImgSchema) -> tuple[dict[st
     return taken, refused
 
 
-def _size_that_fits(values: dict[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+def _size_that_fits(values: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """The values, where a size that the model cannot draw is resized to."""
-    model = catalogue.find(values.get("ckpt", "")) or catalogue.default
+    model = limits.model(values.get("ckpt", "")) or limits.model(DEFAULT_ALIAS) or limits.catalogue.default
     sides = [values.get(side) for side in _SIDES]
-    if all(side is None or (side % model.facts.size_step == 0 and side <= model.max_size) for side in sides):
+    size = [side or MIN_SIZE for side in sides]
+    if not any(side % model.facts.size_step for side in size) and math.prod(size) <= model.max_pixels:
         return values
     rest = {key: value for key, value in values.items() if key not in _SIDES}
     if None in sides or set(_OUTPUT_SIDES) & values.keys():

@@ -38,6 +38,7 @@ def test_models_tell_what_can_be_asked_for_and_where_it_is_warm(world):
     assert models["demo"] == {
         "name": "demo", "label": models["demo"]["label"], "aliases": ["tiny"], "family": "sd1",
         "configs": ["v1-inference.yaml"], "native_size": 128, "min_size": 64, "max_size": 512, "size_step": 8,
+        "max_pixels": 512 * 512,
         "max_hires_size": 512, "one_picture_size": 256, "hires": "auto",
         "available": True, "available_on": ["w1"], "warm": True, "warm_on": ["w1"], "why_not": None, "file": None,
         "distilled": None,
@@ -45,7 +46,7 @@ def test_models_tell_what_can_be_asked_for_and_where_it_is_warm(world):
         "title": "demo", "bytes": None, "dtype": None, "hash": None, "sha256": None,
     }  # fmt: skip
     assert models["sd15"]["why_not"] == "It is not here."
-    assert (models["sd21v"]["max_size"], models["sd21v"]["native_size"], models["sd14"]["family"]) == (768, 768, "sd1")
+    assert (models["sd21v"]["max_size"], models["sd21v"]["native_size"], models["sd14"]["family"]) == (1024, 768, "sd1")
     assert (models["sd14"]["one_picture_size"], models["sd14"]["max_hires_size"], models["sd14"]["hires"]) == (
         640, 2048, "off",
     )  # fmt: skip

@@ -169,8 +169,8 @@ def test_cancel_and_models(stub: Stub) -> None:
     told = call(stub.url, "list_models")
     assert text_of(told).splitlines() == [
         "Models:",
-        "- demo: Model demo (128 px, at most 512 px, the default)",
-        "- sd15: Model sd15 (128 px, at most 512 px, not here: No file.)",
+        "- demo: Model demo (128 px, at most 512x512, the default)",
+        "- sd15: Model sd15 (128 px, at most 512x512, not here: No file.)",
         "Samplers: ddim",
     ]
     assert told.structured_content["default"] == "demo"

@@ -43,8 +43,8 @@ def test_the_catalogue_of_this_repository_is_sound():
     """Given our own file, when read, then it has the documented names, and the limits of each."""
     catalogue = load_catalogue("demo")
 
-    assert {model.name: model.max_size for model in catalogue} == {
-        "demo": 512, "sd14": 512, "sd15": 512, "sd21": 512, "sd21v": 768, "sdxl": 2048, "ldm": 1024,
+    assert {model.name: model.largest_square for model in catalogue} == {
+        "demo": 512, "sd14": 1024, "sd15": 1024, "sd21": 1024, "sd21v": 1024, "sdxl": 2048, "ldm": 1024,
     }  # fmt: skip
     assert {model.family for model in catalogue} <= set(FAMILY_FACTS)
     for name in ("default", "demo", "sd14", "sd1.4", "sd15", "sd21", "sd2.1", "sd21v", "sd2.1v", "sdxl", "ldm"):
@@ -71,18 +71,18 @@ def test_a_default_that_names_no_model_is_refused(default):
         load_catalogue(default)
 
 
-@pytest.mark.parametrize("key", [key for key in GOOD if key != "native_size"])
+@pytest.mark.parametrize("key", [key for key in GOOD if key not in ("native_size", "max_size")])
 def test_a_missing_key_is_named(write, key):
     """Given an entry without one key, when read, then the message names the entry and the key."""
     with pytest.raises(ValueError, match=rf"\[m\] lacks '{key}'"):
         load_catalogue("m", write(m={key: None}))
 
 
-def test_an_entry_without_a_native_size_has_its_family_s(write):
-    """Given an entry that states no native size, when read, then the model has that of its family."""
-    model = load_catalogue("m", write(m={"native_size": None})).default
+def test_an_entry_without_sizes_has_those_of_its_family(write):
+    """Given an entry that states no sizes, when read, then the model has those of its family."""
+    model = load_catalogue("m", write(m={"native_size": None, "max_size": None})).default
 
-    assert (model.native_size, model.facts) == (512, FAMILY_FACTS["sd1"])
+    assert (model.native_size, model.largest_square, model.facts) == (512, 1024, FAMILY_FACTS["sd1"])
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,7 @@ def test_an_entry_without_a_native_size_has_its_family_s(write):
         ("native_size", "56", "native_size must be a multiple of 8 from 64"),
         ("native_size", "520", "native_size must be a multiple of 8 from 64 to max_size"),
         ("max_size", "512.5", "max_size must be of type int"),
+        ("max_size", "-1024", "max_size must be 64 or more"),
         ("one_picture_size", "511", "one_picture_size must be native_size or more"),
         ("one_picture_size", "true", "one_picture_size must be of type int"),
         ("hires", '"always"', "hires must be one of auto"),

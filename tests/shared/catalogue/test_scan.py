@@ -284,7 +284,7 @@ def test_a_model_of_xl_is_found(library, models_dir, marks, config):
     write(models_dir / "m.safetensors", checkpoint("sdxl", **marks))
     model = new(library())["m"]
     assert (model.family, model.configs, model.why_not) == ("sdxl", (config,), "")
-    assert (model.native_size, model.max_size) == (1024, 2048)
+    assert (model.native_size, model.largest_square) == (1024, 2048)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_the_native_size_is_what_file_or_name_say(library, models_dir, name, met
     """Given a size in metadata or name, when looked through, then it is the native size."""
     write(models_dir / f"{name}.safetensors", checkpoint("sd1"), metadata=metadata)
     model = new(library())[name]
-    assert (model.native_size, model.max_size) == (native, largest)
+    assert (model.native_size, model.largest_square) == (native, largest)
 
 
 def test_the_second_look_reads_no_file(library, models_dir, tmp_path, monkeypatch):

@@ -160,8 +160,8 @@ def test_only_prompt_and_image_are_required(limits):
         ("n_samples", "n_samples", [1, 16], [0, -1, 65]),
         ("n_rows", "n_rows", [0, 64], [-1, 65]),
         ("unet_bs", "unet_bs", [1, 64, None], [0, 65]),
-        ("H", "height", [64, 72, 512], [0, -8, 8, 56, 63, 65, 508, 513, 520, 10**9, HUGE]),
-        ("W", "width", [64, 72, 512], [0, -8, 8, 56, 63, 65, 508, 513, 520, 10**9, HUGE]),
+        ("H", "height", [64, 72, 520, 2048], [0, -8, 8, 56, 63, 65, 508, 513, 2056, 10**9, HUGE]),
+        ("W", "width", [64, 72, 520, 2048], [0, -8, 8, 56, 63, 65, 508, 513, 2056, 10**9, HUGE]),
         ("original_size", "original_size", [None], [5, [5], [5, 6, 7], [0, 5], [5, 16385], [5, "6"], [True, 5], "5,6"]),
         ("crops_coords_top_left", "crops_coords_top_left", [], [[-1, 0], [0, 16385], [0.5, 0], {}]),
         ("target_size", "target_size", [None], [[0, 5], [5, HUGE]]),
@@ -427,10 +427,10 @@ def test_an_unknown_model_is_refused_with_the_choices(generate, ckpt):
     [
         ("demo", 512, True),
         ("demo", 520, False),
-        ("sd14", 512, True),
-        ("sd14", 768, False),
-        ("sd21v", 768, True),
-        ("sd21v", 776, False),
+        ("sd14", 1024, True),
+        ("sd14", 1032, False),
+        ("sdxl", 2048, True),
+        ("sdxl", 2056, False),
     ],
 )
 def test_sizes_end_at_the_limit_of_the_model(generate, ckpt, size, fits):
@@ -451,7 +451,7 @@ def test_a_size_that_is_left_out_is_the_model_s_own(generate, ckpt, size):
 
 def test_a_size_may_be_wrong_in_two_ways(generate):
     """Given a size that is too large and uneven, when loaded, then both are said."""
-    assert len(refused(generate, H=1001)["H"]) == 2
+    assert len(refused(generate, H=4097)["H"]) == 2
 
 
 @pytest.mark.parametrize(

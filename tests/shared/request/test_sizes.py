@@ -9,6 +9,8 @@ from PIL import Image
 
 from shared.catalogue.models import load_catalogue
 from shared.errors import InvalidRequest
+from shared.request.intake import load_request
+from shared.request.schemas import SCHEMAS
 from shared.request.sizes import LONGEST_SIDES, MAX_OUTPUT_PIXELS, grid_warnings, objection_to_result, plan_grid
 
 
@@ -53,6 +55,71 @@ def test_the_size_follows_from_the_shape_of_the_input(img2img, image, asked, dra
     for warning, words in zip(request.warnings, told, strict=True):
         assert warning.startswith("W, H: ")
         assert words in warning
+
+
+@pytest.mark.parametrize(
+    ("model", "allowed", "size"),
+    [
+        # what is usual for the family, in any shape
+        ("sd15", 0, (1024, 1024)),
+        ("sd21v", 0, (1536, 680)),
+        ("sdxl", 0, (64, 65536)),
+        # what an entry states
+        ("demo", 0, (1024, 256)),
+        # the operator's word, above and below what is usual, but not above what an entry states
+        ("sd15", 1536 * 1536, (1536, 1536)),
+        ("sdxl", 512 * 512, (1024, 256)),
+        ("demo", 1024 * 1024, (512, 512)),
+        ("demo", 256 * 256, (512, 128)),
+    ],
+)
+@pytest.mark.parametrize("load", ["generate", "img2img"])
+def test_width_times_height_is_limited(limits, image_text, load, model, allowed, size):
+    """Given MAX_PIXELS or none, when a size is asked for, then only its pixels count, and W and H say what else."""
+    schema = SCHEMAS[load](replace(limits, max_pixels=allowed, max_cost=10**12))
+    body = {"prompt": "", "ckpt": model, "W": size[0], "H": size[1], "hires": "off"}
+    body |= {"init_img": image_text} if load == "img2img" else {"format": "png"}
+    params = load_request(schema, body)[0].params
+    assert (params.width, params.height) == size
+    with pytest.raises(InvalidRequest) as caught:
+        load_request(schema, body | {"H": size[1] + 8})
+    (sentence,) = caught.value.fields["W"]
+    assert caught.value.fields["H"] == [sentence]
+    for words in (f"{size[0]}x{size[1] + 8}", f"'{model}'", "output_width and output_height"):
+        assert words in sentence
+
+
+def test_the_size_that_nobody_says_is_within_the_limit(limits, image_text):
+    """Given MAX_PIXELS below the native size, when no size is asked for, then it is as large as is allowed."""
+    tight = replace(limits, max_pixels=100 * 100)
+    for kind, more, size in (
+        ("generate", {}, (96, 96)),
+        ("generate", {"W": 64}, (64, 96)),
+        ("generate", {"output_width": 300, "output_height": 300}, (96, 96)),
+        ("img2img", {"init_img": image_text, "upscale": 4}, (96, 64)),
+        ("img2img", {"init_img": image_text, "W": 112}, (112, 72)),
+    ):
+        params = load_request(SCHEMAS[kind](tight), {"prompt": "", **more})[0].params
+        assert (params.width, params.height) == size
+
+
+def test_one_side_beside_which_the_other_does_not_fit_is_refused(generate):
+    """Given one side alone, when the native one beside it is too much, then the error names the side."""
+    with pytest.raises(InvalidRequest) as caught:
+        generate(ckpt="sd15", W=2056, hires="off")
+    assert list(caught.value.fields) == ["W"]
+
+
+def test_far_above_the_native_size_a_warning_names_hires(generate, img2img):
+    """Given an image of many more pixels than those of the training, when it starts from noise in one pass, then a
+    warning names what keeps things from being repeated."""
+    large = {"ckpt": "sd15", "W": 776, "H": 768}
+    (warning,) = generate(large).warnings
+    assert warning.startswith("W, H: 776x768 is far above the 512x512")
+    assert '"hires": "auto"' in warning
+    assert generate(large | {"W": 768}).warnings == ()
+    assert generate(large | {"hires": "auto"}).warnings == ()
+    assert img2img(large)[0].warnings == ()
 
 
 def test_text_to_image_keeps_the_native_size_for_the_other_side(generate):
