@@ -30,7 +30,7 @@ def records(service: Service) -> set[bytes]:
         ("/generate", {}, {"prompt"}),
         ("/generate", {"prompt": 5, "H": "512", "scale": "7"}, {"prompt", "H", "scale"}),
         ("/generate", GOOD | {"H": 65, "W": 63}, {"H", "W"}),
-        ("/generate", GOOD | {"H": 1024}, {"H"}),
+        ("/generate", GOOD | {"H": 4096}, {"H"}),
         ("/generate", GOOD | {"scale": float("nan"), "ddim_eta": float("inf")}, {"scale", "ddim_eta"}),
         ("/generate", GOOD | {"promt": "x", "steps": 3}, {"promt", "steps"}),
         ("/generate", GOOD | {"ckpt": "nosuch", "sampler": "magic"}, {"ckpt", "sampler"}),

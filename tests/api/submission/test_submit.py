@@ -115,7 +115,7 @@ def png_of_size(width, height):
         ("/generate", {"ckpt": "nope"}, {"ckpt"}),
         ("/generate", {"ckpt": "sd21", "config": "scripts/v1-inference.yaml"}, {"config"}),
         ("/generate", {"H": 65, "W": 100}, {"H", "W"}),
-        ("/generate", {"H": 32, "W": 1024}, {"H", "W"}),
+        ("/generate", {"H": 32, "W": 4096}, {"H", "W"}),
         ("/generate", {"prompt": "\ud800"}, {"prompt"}),
         ("/generate", {"\ud800": 1}, {"\ud800"}),
         ("/img2img", {}, {"init_img"}),

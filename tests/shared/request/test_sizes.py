@@ -2,7 +2,9 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,6 +12,7 @@ from PIL import Image
 from shared.catalogue.models import load_catalogue
 from shared.errors import InvalidRequest
 from shared.request.intake import load_request
+from shared.request.model import Kind
 from shared.request.schemas import SCHEMAS
 from shared.request.sizes import LONGEST_SIDES, MAX_OUTPUT_PIXELS, grid_warnings, objection_to_result, plan_grid
 
@@ -92,13 +95,14 @@ def test_width_times_height_is_limited(limits, image_text, load, model, allowed,
 def test_the_size_that_nobody_says_is_within_the_limit(limits, image_text):
     """Given MAX_PIXELS below the native size, when no size is asked for, then it is as large as is allowed."""
     tight = replace(limits, max_pixels=100 * 100)
-    for kind, more, size in (
+    cases: Sequence[tuple[Kind, dict[str, Any], tuple[int, int]]] = (
         ("generate", {}, (96, 96)),
         ("generate", {"W": 64}, (64, 96)),
         ("generate", {"output_width": 300, "output_height": 300}, (96, 96)),
         ("img2img", {"init_img": image_text, "upscale": 4}, (96, 64)),
         ("img2img", {"init_img": image_text, "W": 112}, (112, 72)),
-    ):
+    )
+    for kind, more, size in cases:
         params = load_request(SCHEMAS[kind](tight), {"prompt": "", **more})[0].params
         assert (params.width, params.height) == size
 
