@@ -19,6 +19,7 @@ from worker.models.weights_file import opened
 
 _PIECE = 4 * 1024 * 1024
 _SETTINGS = "lora_adapter_metadata"
+_LARGEST_ALPHA = 1e9
 _ADAPTER = r"(?:\.[^.]+)?"
 # what a tensor is to its layer, by how its name ends
 _ROLES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -103,7 +104,8 @@ def _read_name(name: str) -> tuple[str, str]:
 def _finite(name: str, tensor: torch.Tensor, role: str) -> torch.Tensor:
     if role != "alpha" and not tensor.is_floating_point():
         raise NotUsable(f"has whole numbers as {name}: get another")
-    if role != "alpha" and not tensor.isfinite().all():
+    # some types of 8 bits know no such question
+    if role != "alpha" and not tensor.float().isfinite().all():
         raise NotUsable(f"has values that are no numbers (NaN) in {name}: get another")
     return tensor
 
@@ -131,8 +133,8 @@ class _Settings:
         patterns = said.get("alpha_pattern") or {}
         own = next((alpha for end, alpha in patterns.items() if path == end or path.endswith(f".{end}")), None)
         alpha = said.get("lora_alpha") if own is None else own
-        if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-            raise NotUsable(f"says that alpha is {alpha} for {layer}, which is no number: get another")
+        if not isinstance(alpha, int | float) or not -_LARGEST_ALPHA <= alpha <= _LARGEST_ALPHA:
+            raise NotUsable(f"says that alpha is {str(alpha)[:20]} for {layer}, which is no number: get another")
         if said.get("use_rslora"):
             return lambda rank: alpha / math.sqrt(rank)
         return lambda rank: alpha / rank

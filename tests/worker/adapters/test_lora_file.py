@@ -30,6 +30,7 @@ SOUND: dict[str, torch.Tensor] = {f"{NAME}.lora_down.weight": DOWN, f"{NAME}.lor
         (SOUND | {f"{NAME}.alpha": torch.tensor(math.nan)}, "an alpha that is no number (nan)"),
         (SOUND | {f"{NAME}.alpha": torch.ones(2)}, "an alpha of several numbers"),
         (SOUND | {f"{NAME}.lora_down.weight": DOWN * math.inf}, "values that are no numbers"),
+        (SOUND | {f"{NAME}.lora_down.weight": DOWN.double() * 1e300}, "values that are no numbers"),
         (SOUND | {f"{NAME}.lora_down.weight": DOWN.long()}, "whole numbers"),
         (SOUND | {f"{NAME}.lora_mid.weight": torch.ones(2, 2, 3, 3)}, "do not fit each other"),
         ({f"{NAME}.hada_w1_a": DOWN}, "is a LoHa, which is not drawn with yet"),
@@ -75,6 +76,15 @@ def test_a_cut_file_is_refused(spoil: Callable[[Path], None], tmp_path: Path) ->
         read_lora(file)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_factors_of_8_bits_are_read(dtype: torch.dtype, tmp_path: Path) -> None:
+    """Given factors in a type of 8 bits, when the file is read, then they are what it holds."""
+    file = tmp_path / "a.safetensors"
+    save_file({name: (0.5 * tensor).to(dtype) for name, tensor in SOUND.items()}, file)
+    (change,) = read_lora(file).changes.values()
+    assert torch.equal(change.down.float(), 0.5 * DOWN)
+
+
 def test_alpha_decides_how_strong_a_layer_is(tmp_path: Path) -> None:
     """Given an alpha, none, one of 0, or one told beside the tensors as diffusers does, when the file is read, then the
     change is scaled by alpha / rank, else by 1; and what means nothing here is named."""
@@ -93,6 +103,9 @@ def test_alpha_decides_how_strong_a_layer_is(tmp_path: Path) -> None:
     assert scale(peft, **{"unet.lora_alpha": 8}) == 4.0
     assert scale(peft, **{"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn1.to_q": 1}}) == 0.5
     assert scale(peft, **{"unet.lora_alpha": 8, "unet.use_rslora": True}) == pytest.approx(8 / 2**0.5)
+    for broken in (10**400, math.nan, "8"):
+        with pytest.raises(NotUsable, match="which is no number"):
+            scale(peft, **{"unet.lora_alpha": broken})
     save_file(SOUND | {"bundle_emb.x": DOWN.clone(), f"{NAME}_b.alpha": torch.tensor(1.0)}, file)
     assert set(read_lora(file).unknown) == {"bundle_emb.x", f"{NAME}_b.alpha"}
 
