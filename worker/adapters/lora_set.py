@@ -1,6 +1,6 @@
 """The LoRAs of a request, fitted to a model: the factors of all of them as the tensors that travel with its items."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,12 +45,12 @@ class UsedLora:
 @dataclass(frozen=True, eq=False)
 class LoraSet:
     """What a request adds to a model. `items` travel with its batch items, `beforehand` is for its texts' projection,
-    and `encoders` for each text encoder by name; `text_key` tells apart what changes these."""
+    and `encoders` for each text encoder by name; `text_key` tells apart what changes these, without keeping files."""
 
     items: NamedTensors = field(default_factory=dict)
     beforehand: NamedTensors = field(default_factory=dict)
     encoders: Mapping[str, NamedTensors] = field(default_factory=dict)
-    text_key: tuple[UsedLora, ...] = ()
+    text_key: Hashable = ()
     warnings: tuple[str, ...] = ()
 
     @contextmanager
@@ -110,7 +110,11 @@ def _fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
         {part: tensor for part, tensor in of_unet.items() if part not in beforehand},
         {part: tensor for part, tensor in of_unet.items() if part in beforehand},
         tensors,
-        tuple(each.used for each in fitting if any(network in each.changes for network in tensors)),
+        tuple(
+            (each.used.sha256, each.used.lora.text_weight)
+            for each in fitting
+            if any(network in each.changes for network in tensors)
+        ),
         tuple(warning for each in fitting for warning in each.warnings),
     )
 
