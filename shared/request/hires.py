@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
+from shared.catalogue.models import MOST_STEPS
 from shared.catalogue.upscalers import FILTERS, LANCZOS, NEAREST
 
 AUTO, OFF = "auto", "off"
@@ -27,6 +28,18 @@ UPSCALERS: Mapping[str, Upscaler] = MappingProxyType({
     NEAREST: Upscaler(FILTERS[NEAREST], 0.5),
 })  # fmt: skip
 DEFAULT_UPSCALER = LANCZOS
+
+
+def upscaler_called(name: str) -> str | None:
+    """The upscaler of that name, ours or A1111's, in any case; None where there is none."""
+    wanted = name.strip().casefold()
+    return next((each for each, it in UPSCALERS.items() if wanted in (each, it.label.casefold())), None)
+
+
+def steps_of_which(run: int, strength: float) -> int:
+    """The least number of steps of which the share `strength` is so many that `run`, as A1111 counts; or the most."""
+    steps = int(min(run / strength, MOST_STEPS))
+    return min(steps if int(steps * strength) >= run else steps + 1, MOST_STEPS)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,20 @@ def test_a_size_that_the_model_cannot_draw_is_made_all_the_same(api: webuiapi.We
     assert any("resized to 640x320" in warning for warning in result.info["warnings"])
 
 
+def test_an_image_is_drawn_large_in_two_passes(api: webuiapi.WebUIApi) -> None:
+    """Given enable_hr, when drawn, then four images of the larger size show the one thing that was asked for."""
+    result = api.txt2img(
+        **SMALL | {"steps": 20, "batch_size": 4}, seed=11, enable_hr=True, hr_scale=3,
+        hr_upscaler=webuiapi.HiResUpscaler.Lanczos, hr_second_pass_steps=4, denoising_strength=0.2,
+    )  # fmt: skip
+    assert {image.size for image in result.images} == {(384, 384)}
+    seen = [look(image) for image in result.images]
+    assert sum([(each.colour, each.shape) for each in sights] == [("red", "circle")] for sights in seen) >= 3
+    assert result.info["extra_generation_params"] == {"Hires steps": 4, "Hires upscaler": "Lanczos"}
+    assert "Size: 128x128" in result.info["infotexts"][0]
+    assert "Hires upscale: 3, Hires steps: 4, Hires upscaler: Lanczos" in result.info["infotexts"][0]
+
+
 def test_images_are_enlarged_and_read(api: webuiapi.WebUIApi, circle: webuiapi.WebUIApiResult) -> None:
     """Given images, when enlarged, one or several, then each is larger; its infotext can be read."""
     one = api.extra_single_image(circle.image, upscaler_1=webuiapi.Upscaler.Lanczos, upscaling_resize=2)
@@ -136,7 +150,8 @@ def test_it_chooses_a_model_by_names_that_it_lists(api: webuiapi.WebUIApi) -> No
     ("asked", "status", "named"),
     [
         ({"override_settings": {"sd_model_checkpoint": "nothing"}}, 422, "sd_model_checkpoint"),
-        ({"width": 0}, 422, "width"), ({"prompt": None}, 422, "prompt"), ({"enable_hr": True}, 422, "enable_hr"),
+        ({"width": 0}, 422, "width"), ({"prompt": None}, 422, "prompt"),
+        ({"enable_hr": True, "hr_prompt": RED}, 422, "hr_prompt"),
         ({"sampler_name": "Restart"}, 404, "Sampler not found"), ({"scheduler": "exponential"}, 422, "scheduler"),
         ({"controlnet_units": [webuiapi.ControlNetUnit(model="canny")]}, 422, "ControlNet"),
         ({"adetailer": [webuiapi.ADetailer()]}, 422, "ADetailer"),

@@ -8,6 +8,7 @@ from typing import Any
 from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC, SCHEDULES
 from shared.catalogue.upscalers import FILTERS, LANCZOS
+from shared.request.hires import UPSCALERS, Hires, read_hires
 from shared.request.lora_tags import with_lora_tags
 
 _FILE_HASH = 12
@@ -19,8 +20,8 @@ def infotext(parameters: Mapping[str, Any]) -> str:
     lines = [with_lora_tags(str(parameters.get("prompt") or ""), parameters.get("loras") or ())]
     if negative := parameters.get("negative_prompt"):
         lines.append(f"Negative prompt: {negative}")
-    values = [(label, value(parameters)) for label, value in _INFOTEXT]
-    lines.append(", ".join(f"{label}: {_quoted(text)}" for label, text in values if text is not None))
+    values = {label: value(parameters) for label, value in _INFOTEXT} | _two_passes(parameters)
+    lines.append(", ".join(f"{label}: {_quoted(text)}" for label, text in values.items() if text is not None))
     # no NUL fits into a PNG's text, and a half of a surrogate pair into no encoding
     return "\n".join(lines).replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
@@ -80,6 +81,26 @@ def _hashes(name: str) -> Callable[[Mapping[str, Any]], str | None]:
         return ", ".join(told) or None
 
     return value
+
+
+def _two_passes(parameters: Mapping[str, Any]) -> dict[str, str | None]:
+    """What is told otherwise of an image in two passes: the size is that of the first, the strength of the second."""
+    hires = read_hires(parameters.get("hires"))
+    if not isinstance(hires, Hires):
+        return {}
+    first, final = (hires.first_width, hires.first_height), (parameters["W"], parameters["H"])
+    scale = f"{final[0] / first[0]:g}"
+    is_exact = tuple(side * float(scale) for side in first) == final
+    upscaler = UPSCALERS.get(hires.upscaler)
+    return {
+        "Size": f"{first[0]}x{first[1]}",
+        "Denoising strength": f"{hires.strength:g}",
+        "Hires upscale": scale if is_exact else None,
+        "Hires resize": None if is_exact else f"{final[0]}x{final[1]}",
+        # those that run, as A1111 has it
+        "Hires steps": str(hires.steps_of_second),
+        "Hires upscaler": upscaler.label if upscaler else hires.upscaler,
+    }
 
 
 _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (

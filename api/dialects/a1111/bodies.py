@@ -37,6 +37,15 @@ _DRAWING = {
     "force_task_id": _TEXT | {"description": "A name of the client's own: the same one is the same job."},
     "infotext": _TEXT | {"description": "Parameters as a text; what the body says itself goes before."},
 }
+_SECOND_PASS = {
+    "enable_hr": _FLAG | {"description": "true: width and height are those of a first pass, and a second one follows."},
+    "hr_scale": _NUMBER | {"description": "How many times as large the image becomes, 2 where it is left out."},
+    "hr_resize_x": _WHOLE | {"description": "Its width in pixels; 0: that of hr_scale, or what keeps the shape."},
+    "hr_resize_y": _WHOLE | {"description": "Its height, likewise."},
+    "hr_upscaler": _TEXT | {"description": "Latent, Lanczos or Nearest."},
+    "hr_second_pass_steps": _WHOLE | {"description": "Steps that run in the second pass; 0: as many as steps."},
+    "denoising_strength": _NUMBER | {"description": "How far the second pass leaves the first, from 0 to 1."},
+}
 _REDRAWING = _DRAWING | {
     "init_images": {"type": "array", "items": _IMAGE, "description": "One image to start from."},
     "denoising_strength": _NUMBER | {"description": "How far to leave the image, from 0 to 1."},
@@ -72,9 +81,9 @@ def _body(example: Mapping[str, Any], properties: Mapping[str, Any], *required: 
     return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
-TXT2IMG = _body(_TXT2IMG, _DRAWING, "prompt")
+TXT2IMG = _body(_TXT2IMG, _DRAWING | _SECOND_PASS, "prompt")
 IMG2IMG = _body(_IMG2IMG, _REDRAWING, "prompt", "init_images")
-QUEUE_TXT2IMG = _body(_TXT2IMG | {"checkpoint": "demo"}, _DRAWING | _CHECKPOINT, "prompt")
+QUEUE_TXT2IMG = _body(_TXT2IMG | {"checkpoint": "demo"}, _DRAWING | _SECOND_PASS | _CHECKPOINT, "prompt")
 QUEUE_IMG2IMG = _body(_IMG2IMG | {"checkpoint": "demo"}, _REDRAWING | _CHECKPOINT, "prompt", "init_images")
 OPTIONS = _body(
     {"sd_model_checkpoint": "demo"},

@@ -10,8 +10,9 @@ from api.dialects.a1111.errors import name_job
 from api.dialects.a1111.info import generation_info
 from api.dialects.a1111.init_image import init_image
 from api.dialects.a1111.names import choose_checkpoint
-from api.dialects.a1111.parameters import A1111_NAMES, echo, strength_fields, translated
+from api.dialects.a1111.parameters import A1111_NAMES, echo, strength_fields, translated, with_infotext
 from api.dialects.a1111.refusals import is_off
+from api.dialects.a1111.second_pass import refuse_second_pass, second_pass
 from api.http.auth import Caller
 from api.services import Services
 from api.submission.idempotency import field_key, header_key
@@ -80,12 +81,22 @@ class Drawing:
         return found if isinstance(found, Submission) else None
 
     def _translate(self, caller: Caller) -> dict[str, Any]:
-        asked = translated(caller.body, self._services.catalogue, chosen_model(self._services, caller.owner))
+        body, catalogue = with_infotext(caller.body), self._services.catalogue
+        asked = translated(body, catalogue, chosen_model(self._services, caller.owner))
+        fields = {**asked.fields, **self._model_fields(body)}
         self._warnings = asked.warnings
-        fields = dict(asked.fields)
         if isinstance(self._schema, Img2ImgSchema):
-            fields |= strength_fields(caller.body) | {"init_img": init_image(caller.body, self._services)}
-        return fields
+            refuse_second_pass(caller.body)
+            return fields | strength_fields(body) | {"init_img": init_image(body, self._services)}
+        of_second, warnings = second_pass(body, self._schema.limits.model(fields["ckpt"]) or catalogue.default)
+        self._warnings = (*asked.warnings, *warnings)
+        if of_second:  # says the size, too
+            fields = {name: value for name, value in fields.items() if name not in ("W", "H")}
+        return fields | of_second
+
+    def _model_fields(self, _body: Mapping[str, Any]) -> dict[str, Any]:
+        """The model, where it is named in a place of its own."""
+        return {}
 
     def _answer(self, job: Job) -> Response:
         wanted = self._echo.get("send_images") is None or not is_off(self._echo["send_images"])
@@ -98,11 +109,14 @@ class Queueing(Drawing):
     """One request that is only queued: of the extension that names its model beside the parameters."""
 
     def _translate(self, caller: Caller) -> dict[str, Any]:
-        fields = super()._translate(caller)
-        checkpoint, callback = caller.body.get("checkpoint"), caller.body.get("callback_url")
-        if isinstance(checkpoint, str) and checkpoint:
-            fields["ckpt"] = choose_checkpoint(self._services.catalogue, checkpoint, "checkpoint").name
-        return fields | ({"callback_url": callback} if callback else {})
+        callback = caller.body.get("callback_url")
+        return super()._translate(caller) | ({"callback_url": callback} if callback else {})
+
+    def _model_fields(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        checkpoint = body.get("checkpoint")
+        if not isinstance(checkpoint, str) or not checkpoint:
+            return {}
+        return {"ckpt": choose_checkpoint(self._services.catalogue, checkpoint, "checkpoint").name}
 
 
 def chosen_model(services: Services, owner: str) -> Model:

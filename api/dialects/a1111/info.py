@@ -8,6 +8,7 @@ from typing import Any
 from api.dialects.samplers import split_name
 from shared.jobs.records import Job
 from shared.jobs.status import warnings_of
+from shared.request.hires import UPSCALERS, Hires
 from shared.request.lora_tags import with_lora_tags
 from shared.version import VERSION
 
@@ -17,6 +18,7 @@ _ANY_SEED = -1
 def generation_info(job: Job, infotexts: Sequence[str], warnings: Sequence[str]) -> dict[str, Any]:
     """All of A1111's fields for the images of a job, and two of ours: its `task_id`, and `warnings`."""
     request, params = job.request, job.request.params
+    hires = params.hires
     prompts = [with_lora_tags(prompt, map(asdict, params.loras)) for prompt in (request.prompts[0], *job.prompts)]
     sampler, schedule = split_name(params.sampler, params.schedule)
     width, height = request.result_size
@@ -46,8 +48,8 @@ def generation_info(job: Job, infotexts: Sequence[str], warnings: Sequence[str])
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
-        "denoising_strength": params.strength if request.kind == "img2img" else None,
-        "extra_generation_params": {"Schedule type": schedule} if schedule else {},
+        "denoising_strength": params.strength if request.kind == "img2img" else hires.strength if hires else None,
+        "extra_generation_params": ({"Schedule type": schedule} if schedule else {}) | _second_pass(hires),
         "index_of_first_image": 0,
         "infotexts": list(infotexts),
         "styles": [],
@@ -58,6 +60,13 @@ def generation_info(job: Job, infotexts: Sequence[str], warnings: Sequence[str])
         "task_id": job.id,
         "warnings": [*warnings_of(job), *warnings],
     }
+
+
+def _second_pass(hires: Hires | None) -> dict[str, Any]:
+    if hires is None:
+        return {}
+    upscaler = UPSCALERS[hires.upscaler].label if hires.upscaler in UPSCALERS else hires.upscaler
+    return {"Hires steps": hires.steps_of_second, "Hires upscaler": upscaler}
 
 
 def timestamp(seconds: float) -> str:

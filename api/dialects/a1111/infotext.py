@@ -12,6 +12,8 @@ def fields_of_infotext(text: str) -> dict[str, Any]:
     settings = {setting: values[label] for label, setting in _SETTINGS.items() if values.get(label)}
     if settings:
         found["override_settings"] = settings
+    if any(field in found for field in _OF_TWO_PASSES):
+        found["enable_hr"] = True
     return found
 
 
@@ -27,7 +29,19 @@ _FIELDS = {
     "Size-2": "height",
     "Denoising strength": "denoising_strength",
     "Eta": "eta",
+    "Hires upscale": "hr_scale",
+    "Hires resize-1": "hr_resize_x",
+    "Hires resize-2": "hr_resize_y",
+    "Hires steps": "hr_second_pass_steps",
+    "Hires upscaler": "hr_upscaler",
+    "Hires sampler": "hr_sampler_name",
+    "Hires schedule type": "hr_scheduler",
+    "Hires checkpoint": "hr_checkpoint_name",
+    "Hires prompt": "hr_prompt",
+    "Hires negative prompt": "hr_negative_prompt",
+    "Hires CFG Scale": "hr_cfg",
 }
+_OF_TWO_PASSES = ("hr_scale", "hr_resize_x", "hr_upscaler")
 
 
 _SETTINGS = {"Model": "sd_model_checkpoint", "Clip skip": "CLIP_stop_at_last_layers"}

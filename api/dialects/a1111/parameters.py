@@ -7,6 +7,7 @@ from typing import Any
 
 from api.dialects.a1111.infotext import fields_of_infotext
 from api.dialects.a1111.names import choose_checkpoint
+from api.dialects.a1111.numbers import is_zero, number
 from api.dialects.a1111.refusals import is_off, refused_fields, refused_settings
 from api.dialects.samplers import wire_fields
 from shared.catalogue.models import Catalogue, Model
@@ -39,6 +40,7 @@ A1111_NAMES = {ours: theirs for theirs, ours in _NUMBERS.items()} | {
     "ckpt": f"{SETTINGS}.{CHECKPOINT}",
     "format": f"{SETTINGS}.{FORMAT}",
     "init_img": "init_images",
+    "hires": "enable_hr",
     "noise_multiplier": "initial_noise_multiplier",
     "skip_save": "save_images",
     # its clients name them in the prompt
@@ -52,9 +54,9 @@ _ECHOED = (
     "seed_resize_from_w", "sampler_name", "sampler_index", "scheduler", "batch_size", "n_iter", "steps", "cfg_scale",
     "width", "height", "restore_faces", "tiling", "do_not_save_samples", "do_not_save_grid", "eta",
     "denoising_strength", "s_min_uncond", "s_churn", "s_tmax", "s_tmin", "s_noise", "override_settings",
-    "override_settings_restore_afterwards", "enable_hr", "resize_mode", "image_cfg_scale", "initial_noise_multiplier",
-    "include_init_images", "script_name", "disable_extra_networks", "send_images", "save_images", "force_task_id",
-    "infotext",
+    "override_settings_restore_afterwards", "enable_hr", "hr_scale", "hr_upscaler", "hr_second_pass_steps",
+    "hr_resize_x", "hr_resize_y", "resize_mode", "image_cfg_scale", "initial_noise_multiplier", "include_init_images",
+    "script_name", "disable_extra_networks", "send_images", "save_images", "force_task_id", "infotext",
 )  # fmt: skip
 # settings that say how A1111 works, not what it draws
 _SETTINGS_WITHOUT_EFFECT = ("sd_vae", CLIP_SKIP, "eta_noise_seed_delta", CHECKPOINT, FORMAT)
@@ -82,20 +84,20 @@ def translated(body: Mapping[str, Any], catalogue: Catalogue, chosen: Model) -> 
         raise InvalidRequest("The request has fields that cannot be used here.", refused)
     model = _model(settings, catalogue, chosen)
     chosen_sampler = _sampler(body, model)
-    clip_skip = _number(settings.get(CLIP_SKIP))
+    clip_skip = number(settings.get(CLIP_SKIP))
     fields: dict[str, Any] = {
         "prompt": body["prompt"],
         "negative_prompt": body.get("negative_prompt"),
         "lora_tags": is_off(body.get("disable_extra_networks")),
         "ckpt": model.name,
         **chosen_sampler,
-        "clip_skip": 1 if _is_zero(clip_skip) else clip_skip,
+        "clip_skip": 1 if is_zero(clip_skip) else clip_skip,
         "skip_save": is_off(body.get("save_images")) or not is_off(body.get("do_not_save_samples")),
         "format": settings.get(FORMAT),
     }
-    fields |= {ours: _number(body.get(theirs)) for theirs, ours in _NUMBERS.items()}
+    fields |= {ours: number(body.get(theirs)) for theirs, ours in _NUMBERS.items()}
     fields |= _size(body)
-    eta, warnings = _eta(chosen_sampler.get("sampler", model.defaults.sampler), _number(body.get("eta")))
+    eta, warnings = _eta(chosen_sampler.get("sampler", model.defaults.sampler), number(body.get("eta")))
     unused = [name for name, value in settings.items() if value is not None and name not in _SETTINGS_WITHOUT_EFFECT]
     if unused:
         warnings += (f"{SETTINGS}: {', '.join(sorted(map(str, unused))[:20])} have no effect here.",)
@@ -105,12 +107,17 @@ def translated(body: Mapping[str, Any], catalogue: Catalogue, chosen: Model) -> 
 
 def strength_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an image to image that say how far it leaves its input."""
-    strength = _number(body.get("denoising_strength"))
-    strength = DEFAULT_STRENGTH if strength is None else strength
-    found = {"denoising_strength": LEAST_STRENGTH if _is_zero(strength) else strength}
-    if (multiplier := _number(body.get("initial_noise_multiplier"))) is not None:
+    found = {"denoising_strength": strength_of(body)}
+    if (multiplier := number(body.get("initial_noise_multiplier"))) is not None:
         found["noise_multiplier"] = multiplier
     return found
+
+
+def strength_of(body: Mapping[str, Any]) -> Any:
+    """The body's `denoising_strength`: of an image to image, or of the second pass."""
+    strength = number(body.get("denoising_strength"))
+    strength = DEFAULT_STRENGTH if strength is None else strength
+    return LEAST_STRENGTH if is_zero(strength) else strength
 
 
 def echo(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,14 +148,14 @@ def settings_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def size_asked(body: Mapping[str, Any]) -> tuple[int, int] | None:
     """(width, height) in pixels where the body names both and both are numbers that make a size."""
-    sides = [_number(body.get(side)) for side in ("width", "height")]
+    sides = [number(body.get(side)) for side in ("width", "height")]
     whole = [int(side) for side in sides if isinstance(side, int | float) and side >= 1 and math.isfinite(side)]
     return (whole[0], whole[1]) if len(whole) == len(sides) else None
 
 
 def _size(body: Mapping[str, Any]) -> dict[str, Any]:
     """A size that the model cannot draw is resized to; a side alone is drawn as it is."""
-    width, height = _number(body.get("width")), _number(body.get("height"))
+    width, height = number(body.get("width")), number(body.get("height"))
     if width is not None and height is not None:
         return {"output_width": width, "output_height": height}
     return {"W": width, "H": height}
@@ -185,22 +192,3 @@ def _eta(sampler: str, eta: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     if eta in (None, 0, 1):
         return {}, ()
     return {}, (f"eta: has no effect on {SAMPLERS[sampler].label} here.",)
-
-
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
-
-
-def _number(value: Any) -> Any:
-    """A number that a form has sent as text as a number; "" is none; anything else as it is."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if not text:
-        return None
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return value

@@ -10,7 +10,7 @@ _NONE_NAMES = ("", "none", "automatic", "use same sampler", "use same scheduler"
 _OFF_TEXTS = ("", "0", "0.0", "false", "none", "null")
 _NOT_HERE = "Is not supported here; leave it out."
 _INPAINTING = "Inpainting is not supported yet; leave the mask out."
-_HIRES = "The second pass at a higher resolution is not supported yet; ask for the width and height that you want."
+_FIRST_PHASE = "Say the first pass in width and height, and the size of the image in hr_resize_x and hr_resize_y."
 
 
 def is_off(value: Any) -> bool:
@@ -24,7 +24,7 @@ def _no_name(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip().casefold() in _NONE_NAMES)
 
 
-def _unmasked(value: Any) -> bool:
+def _no_text(value: Any) -> bool:
     return value is None or value == ""
 
 
@@ -42,10 +42,9 @@ def _no_styles(value: Any) -> bool:
 
 
 _REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "enable_hr": (is_off, _HIRES),
-    "firstpass_image": (is_off, _HIRES),
-    "mask": (_unmasked, _INPAINTING),
-    "latent_mask": (_unmasked, _INPAINTING),
+    "firstpass_image": (is_off, "Is not supported here; send it to img2img."),
+    "mask": (_no_text, _INPAINTING),
+    "latent_mask": (_no_text, _INPAINTING),
     "restore_faces": (is_off, "Faces are not restored here; leave it false."),
     "tiling": (is_off, "Images that tile are not supported; leave it false."),
     "subseed_strength": (is_off, "Seeds cannot be blended here; leave it 0."),
@@ -71,6 +70,21 @@ _REFUSED_SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+# beside enable_hr: what is harmless, and which field of the first pass may have the same value
+_REFUSED_SECOND_PASS: Mapping[str, tuple[Callable[[Any], bool], str | None, str]] = {
+    "firstphase_width": (_not_positive, None, _FIRST_PHASE),
+    "firstphase_height": (_not_positive, None, _FIRST_PHASE),
+    "hr_checkpoint_name": (_no_name, None, "The second pass is drawn with the same model; leave it out."),
+    "hr_sampler_name": (_no_name, "sampler_name", "The second pass is drawn with the same sampler; leave it out."),
+    "hr_scheduler": (_no_name, "scheduler", "The second pass is drawn with the same schedule; leave it out."),
+    "hr_prompt": (_no_text, "prompt", "The second pass is drawn with the same prompt; leave it out."),
+    "hr_negative_prompt": (
+        _no_text, "negative_prompt", "The second pass is drawn with the same negative prompt; leave it out.",
+    ),
+    "hr_cfg": (_one, "cfg_scale", "The second pass is drawn with the same cfg_scale; leave it out."),
+}  # fmt: skip
+
+
 def refused_fields(body: Mapping[str, Any]) -> dict[str, list[str]]:
     """What a body asks for that is not done here, each with a sentence that says so."""
     refused = {field: [sentence] for field, (harmless, sentence) in _REFUSED.items() if not harmless(body.get(field))}
@@ -84,6 +98,15 @@ def refused_fields(body: Mapping[str, Any]) -> dict[str, list[str]]:
     elif not is_off(scripts):
         refused["alwayson_scripts"] = ["Must be an object."]
     return refused
+
+
+def refused_second_pass(body: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What a body asks of its second pass that is not done here, likewise."""
+    return {
+        field: [sentence]
+        for field, (harmless, first, sentence) in _REFUSED_SECOND_PASS.items()
+        if not harmless(body.get(field)) and not (first and body[field] == body.get(first))
+    }
 
 
 def refused_settings(settings: Mapping[str, Any], where: str) -> dict[str, list[str]]:

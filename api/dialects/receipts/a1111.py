@@ -1,10 +1,13 @@
 """The infotext of the A1111 web UI, Forge and all that write as they do, this service among them."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from api.dialects.receipts.infotext import NEGATIVE, PROMPT, read_infotext
-from api.dialects.receipts.told import Told, renamed
+from api.dialects.receipts.told import Told, number, renamed
 from shared.request.adapters import LARGEST_WEIGHT, MOST_LORAS
+from shared.request.hires import DEFAULT_UPSCALER, steps_of_which, upscaler_called
 from shared.request.image_text import ImageText
 from shared.request.lora_tags import read_lora_tags
 
@@ -30,8 +33,15 @@ _NAMES = {
     "Postprocess upscale to-2": "output_height",
 }
 _CERTAIN = ("Steps", "Seed")
-# the strength is that of the second pass then
-_SECOND_PASS = ("Hires upscale", "Hires resize-1", "Hires upscaler")
+_SECOND_PASS = {
+    "Hires upscale": "scale",
+    "Hires resize-1": "width",
+    "Hires resize-2": "height",
+    "Hires steps": "steps",
+    "Hires upscaler": "upscaler",
+    "Denoising strength": "strength",
+}
+_TWO_PASSES = ("Hires upscale", "Hires resize-1", "Hires upscaler")
 _PROMPTS = (PROMPT, NEGATIVE)
 _FROM_AN_IMAGE = "denoising_strength"
 
@@ -49,12 +59,11 @@ def read(text: ImageText) -> Told | None:
         hashes = _hashes(values.get("Lora hashes", ""))
         found["loras"] = [{**lora, "hash": hashes.get(lora["name"])} for lora in tagged.loras]
         found["prompt"] = tagged.text.strip()
-    if any(label in values for label in _SECOND_PASS):
+    if any(label in values for label in _TWO_PASSES):
         found.pop(_FROM_AN_IMAGE, None)
-        remarks = (
-            *remarks,
-            "The image was drawn a second time at a larger size; that pass is not taken over.",
-        )
+        hires, about_hires = _second_pass(values)
+        found |= {"hires": hires} if hires else {}
+        remarks = (*remarks, *about_hires)
     if found.get("clip_skip") == 0:
         found["clip_skip"] = 1
     return Told("a1111", found, _FROM_AN_IMAGE in found, values.get("Model hash", ""), remarks)
@@ -64,6 +73,16 @@ def _hashes(text: str) -> dict[str, str]:
     """As in `sketch: 0123456789ab, night: ba9876543210`."""
     parts = (each.rpartition(":") for each in text.split(","))
     return {name.strip(): digits.strip() for name, _, digits in parts}
+
+
+def _second_pass(values: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Its `hires`, {} where it cannot be drawn here, and what is to be said about that."""
+    hires = renamed(values, _SECOND_PASS)
+    upscaler = upscaler_called(str(hires.pop("upscaler", DEFAULT_UPSCALER)))
+    runs, strength = hires.get("steps", number(values.get("Steps"))), hires.get("strength")
+    if upscaler is None or not isinstance(runs, int) or not isinstance(strength, int | float) or not 0 < strength <= 1:
+        return {}, ("hires: the image was drawn a second time at a larger size, which cannot be done here as it was.",)
+    return hires | {"steps": steps_of_which(runs, strength), "upscaler": upscaler}, ()
 
 
 def written(told: Told) -> str:

@@ -64,10 +64,10 @@ def read_receipt(text: ImageText, schema: Img2ImgSchema) -> Receipt:
     remarks += with_our_loras(values, schema.limits.catalogue)
     values = {key: value for key, value in values.items() if key in SCHEMAS[kind].keys().values()}
     parameters, refused = _accepted(values, schema)
-    parameters = _size_that_fits(parameters, schema.limits)
+    parameters, about_size = _size_that_fits(parameters, schema.limits)
     if not parameters:
         remarks.append(NOTHING)
-    return Receipt(told.source, kind, parameters, (*remarks, *refused))
+    return Receipt(told.source, kind, parameters, (*remarks, *refused, *about_size))
 
 
 def infotext_of(text: ImageText) -> str:
@@ -119,14 +119,19 @@ def _accepted(values: Mapping[str, Any], schema: Img2ImgSchema) -> tuple[dict[st
     return taken, refused
 
 
-def _size_that_fits(values: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    """The values, where a size that the model cannot draw is resized to."""
+def _size_that_fits(values: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The values, where a size that the model cannot draw is resized to, and what is to be said about that."""
     model = limits.model(values.get("ckpt", "")) or limits.model(DEFAULT_ALIAS) or limits.catalogue.default
     sides = [values.get(side) for side in _SIDES]
     size = [side or MIN_SIZE for side in sides]
     if not any(side % model.facts.size_step for side in size) and math.prod(size) <= model.max_pixels:
-        return values
+        return values, ()
     rest = {key: value for key, value in values.items() if key not in _SIDES}
+    about: tuple[str, ...] = ()
+    hires = rest.get("hires")
+    if isinstance(hires, Mapping) and "first_width" not in hires:  # the sides are those of the first pass
+        del rest["hires"]
+        about = ("hires: the first pass is larger than the model draws, and there is one of its size alone.",)
     if None in sides or set(_OUTPUT_SIDES) & values.keys():
-        return rest
-    return rest | dict(zip(_OUTPUT_SIDES, sides, strict=True))
+        return rest, about
+    return rest | dict(zip(_OUTPUT_SIDES, sides, strict=True)), about

@@ -149,7 +149,7 @@ def test_what_is_wrong_with_an_image_to_image_is_named(web_ui, body, field, asse
         ({"override_settings": {"sd_model_checkpoint": "nothing"}}, "sd_model_checkpoint"),
         ({"override_settings": {"samples_format": "tiff"}}, "samples_format"),
         ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, "alwayson_scripts.ControlNet"),
-        ({"enable_hr": True}, "enable_hr"), ({"force_task_id": "ä"}, "force_task_id"),
+        ({"enable_hr": True, "hr_upscaler": "4x"}, "hr_upscaler"), ({"force_task_id": "ä"}, "force_task_id"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_as_a1111_names_it(world, web_ui, body, field, assert_refused):

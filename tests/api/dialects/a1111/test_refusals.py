@@ -24,7 +24,7 @@ def test_fields_that_change_nothing_are_accepted():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("enable_hr", True), ("firstpass_image", "aGVsbG8="), ("mask", "aGVsbG8="), ("restore_faces", True),
+        ("firstpass_image", "aGVsbG8="), ("mask", "aGVsbG8="), ("restore_faces", True),
         ("tiling", True), ("subseed_strength", 0.5), ("seed_resize_from_h", 512), ("s_churn", 0.1), ("s_noise", 0.9),
         ("s_min_uncond", 1), ("refiner_checkpoint", "sdxl-refiner"), ("styles", ["photo"]), ("script_name", "x/y plot"),
         ("controlnet_units", [{"model": "canny"}]),
@@ -58,8 +58,10 @@ def test_extensions_that_are_off_are_nothing(arguments):
 
 def test_a_form_may_write_them_as_text():
     """Given values as texts of a form, when they change nothing, then nothing is refused; else they are named."""
-    assert refused_fields({"enable_hr": "false", "s_churn": "0", "s_noise": "1.0", "subseed_strength": "0.0"}) == {}
-    assert set(refused_fields({"enable_hr": "true", "s_churn": "0.5"})) == {"enable_hr", "s_churn"}
+    assert (
+        refused_fields({"firstpass_image": "false", "s_churn": "0", "s_noise": "1.0", "subseed_strength": "0.0"}) == {}
+    )
+    assert set(refused_fields({"firstpass_image": "true", "s_churn": "0.5"})) == {"firstpass_image", "s_churn"}
 
 
 def test_settings_are_refused_under_their_own_name():

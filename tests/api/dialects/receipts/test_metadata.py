@@ -9,6 +9,7 @@ from PIL import Image
 
 from api.dialects.receipts.reading import NOTHING
 from shared.catalogue.models import Contents, OtherFile
+from shared.request.hires import steps_of_which
 from shared.request.intake import load_request
 from shared.request.schemas import SCHEMAS
 from shared.settings import DUMMY_API_KEY
@@ -119,11 +120,27 @@ def test_image_to_image_is_told(world):
 
 
 def test_a_second_pass_is_no_image_to_image(world):
-    """Given an infotext of an image that was drawn twice, when read, then the strength of its second pass is left."""
+    """Given infotexts of images that were drawn twice, when read, then they ask for two passes, and not for an image to
+    start from; a second pass that cannot be drawn here is left out, which is said."""
     answer = told(world.client, png(parameters=INFOTEXT + ", Denoising strength: 0.4, Hires upscale: 2"))
     assert answer["kind"] == "generate"
     assert "denoising_strength" not in answer["parameters"]
-    assert "second time" in answer["warnings"][0]
+    steps = answer["parameters"]["ddim_steps"]
+    assert answer["parameters"]["hires"] == {
+        "scale": 2, "strength": 0.4, "steps": steps_of_which(steps, 0.4), "upscaler": "lanczos",
+    }  # fmt: skip
+    sizes = ", Denoising strength: 0.5, Hires resize: 256x320, Hires steps: 5, Hires upscaler: Latent"
+    assert told(world.client, png(parameters=INFOTEXT + sizes))["parameters"]["hires"] == {
+        "width": 256, "height": 320, "strength": 0.5, "steps": 10, "upscaler": "latent",
+    }  # fmt: skip
+    for other in ("4x-UltraSharp, Denoising strength: 0.5", "Latent", "Latent, Denoising strength: 1e-320"):
+        answer = told(world.client, png(parameters=INFOTEXT + f", Hires upscale: 9, Hires upscaler: {other}"))
+        assert "hires" not in answer["parameters"]
+        assert any(text.startswith("hires: ") for text in answer["warnings"])
+    large = INFOTEXT.replace("Size: ", "Old size: ") + ", Denoising strength: 0.4, Hires upscale: 2, Size: 4096x4096"
+    answer = told(world.client, png(parameters=large))
+    assert (answer["parameters"]["output_width"], "hires" in answer["parameters"]) == (4096, False)
+    assert any("first pass" in text for text in answer["warnings"])
 
 
 def test_what_is_not_here_is_left_out_and_named(world):
