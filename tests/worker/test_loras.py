@@ -2,6 +2,8 @@
 
 import gc
 import hashlib
+import json
+import shutil
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,10 +20,12 @@ from shared.errors import ModelUnavailable
 from shared.request.adapters import Lora
 from shared.settings import Settings
 from tests.images import SAME, decibels
-from tests.worker.lora_writing import ATTENTION, EVERYWHERE, write_kohya, write_peft
-from tests.worker.test_stock_equality import SEED, pipelines, stock_image
+from tests.worker.lora_writing import ATTENTION, EVERYWHERE, networks, write_kohya, write_peft
+from tests.worker.test_stock_equality import SEED, pipelines, stock_image, stock_pipeline
+from worker.adapters.layer_names import layer_paths
 from worker.adapters.lora_file import read_lora
-from worker.adapters.lora_set import UsedLora, fitted
+from worker.adapters.lora_set import fitted
+from worker.adapters.used_lora import UsedLora
 from worker.engine import DenoiseRequest, Engine
 from worker.families import FAMILIES
 from worker.hardware.devices import Device
@@ -223,9 +227,77 @@ def test_what_is_kept_of_texts_does_not_keep_the_file(
     )
     file = read_lora(write_kohya(tmp_path / "one.safetensors", models_dir / "tiny-sd1"))
     gone = weakref.ref(file)
-    with torch.no_grad(), fitted((UsedLora(Lora("one"), file, file.sha256),), checkpoint).encoding(checkpoint):
+    with torch.no_grad(), fitted((UsedLora(Lora("one"), file),), checkpoint).encoding(checkpoint):
         FAMILIES["sd1"].encode(checkpoint, ConditioningInputs("a cat", "", 64, 64, 7.5))
     del file
     gc.collect()
     assert checkpoint.encodings
     assert gone() is None
+
+
+def write_whole(file: Path, folder: Path, kind: str, scale: float = 1.0) -> None:
+    """An adapter of a kind that is merged: of the attention, and of norms or biases."""
+    generator = torch.Generator().manual_seed(4)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator) * 0.3 * scale
+
+    tensors: dict[str, torch.Tensor] = {}
+    for network, module in networks(folder).items():
+        for path, layer in module.named_modules():
+            name = f"{'lora_unet_' if network == 'unet' else 'lora_te_text_model_'}{path.replace('.', '_')}"
+            if kind == "norms" and isinstance(layer, torch.nn.GroupNorm | torch.nn.LayerNorm):
+                shape = layer.weight.shape
+                tensors |= {f"{name}.w_norm": random(*shape), f"{name}.b_norm": random(*shape)}
+            elif kind == "full" and path.endswith((".to_q", ".conv1", ".fc1")):
+                tensors |= {f"{name}.diff": random(*layer.weight.shape)}
+            elif kind == "dora" and path.endswith((".to_v", ".fc1")):
+                outputs, inputs = layer.weight.shape
+                tensors |= {f"{name}.lora_down.weight": random(4, inputs), f"{name}.lora_up.weight": random(outputs, 4)}
+                tensors[f"{name}.dora_scale"] = layer.weight.norm(dim=1, keepdim=True).detach() * 1.1
+    save_file(tensors, file)
+
+
+@pytest.mark.parametrize(
+    "kind", ["dora", pytest.param("norms", marks=pytest.mark.full), pytest.param("full", marks=pytest.mark.full)]
+)
+def test_what_is_merged_is_the_stock_pipeline_with_these_weights(
+    kind: str,
+    engine: Engine,
+    models_dir: Path,
+    request_for: Callable[..., DenoiseRequest],
+    latents: list[torch.Tensor],
+    known: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    """Given an adapter that needs a layer's weights beside a plain LoRA, when both are drawn with beside a request
+    without, then the latents are those of a model with both in its weights, and the model's own weights stay as they
+    are."""
+    folder = models_dir / "tiny-sd1"
+    write_whole(known("whole"), folder, kind)
+    write_kohya(known("plain"), folder, ends=ATTENTION)
+    wanted = request_for(loras=(Lora("whole", 0.7, 0.4), Lora("plain", 0.5, 0.5)), **OWN)
+    before = drawn(engine, request_for(**OWN)).image
+    with engine._inbox.changed:
+        tickets = [engine.submit(each, lambda *_: None) for each in (wanted, request_for(**OWN))]
+    merged, plain = (ticket.result(120) for ticket in tickets)
+    assert plain.image.tobytes() == before.tobytes()
+    assert not merged.warnings
+    shutil.copytree(folder, tmp_path / "merged")
+    originals, changed_networks = networks(folder), networks(folder)
+    for used in (UsedLora(lora, read_lora(tmp_path / f"{lora.name}.safetensors")) for lora in wanted.params.loras):
+        for (network, layer), change in used.file.changes.items():
+            path = layer_paths(network, changed_networks[network])[layer]
+            module: Any = changed_networks[network].get_submodule(path)
+            original: Any = originals[network].get_submodule(path)
+            for name, difference in zip(("weight", "bias"), change.differences(original.weight), strict=True):
+                if difference is not None:
+                    own = getattr(module, name)
+                    own.data += difference.detach() * used.weight_in(network)
+    for network, changed_network in changed_networks.items():
+        changed_network.save_pretrained(tmp_path / "merged" / network)  # type: ignore[operator]
+    pipeline = stock_pipeline(tmp_path / "merged", json.loads((folder / "model_index.json").read_text()))
+    stock_image(pipeline, models_dir, wanted, None)
+    ours = next(each for each in latents[1:3] if not torch.equal(each, latents[0]))
+    assert float((ours - latents[-1]).abs().max()) <= 1e-4
+    assert float((latents[0] - latents[-1]).abs().max()) > 1e-2

@@ -67,6 +67,11 @@ class Preparation:
         elif settings.cpu_backend == OPENVINO:
             log.warning("CPU_BACKEND has no effect: this worker computes on %s", device.name)
 
+    @property
+    def changes_layers(self) -> bool:
+        """Whether torch computes the layers, so that something can be added to them."""
+        return not self._openvino
+
     def prepare(self, denoiser: Any, vae: Any, name: str, files: object) -> Prepared:
         """Make both ready; they may be changed in place.
 

@@ -1,4 +1,4 @@
-"""A LoRA out of its file: which layers it changes, and how; in kohya's names, those of diffusers and those of PEFT."""
+"""A LoRA out of its file: which layers it changes, and how; in the names of kohya, LyCORIS, diffusers and PEFT."""
 
 import hashlib
 import json
@@ -13,8 +13,10 @@ import torch
 
 from shared.catalogue.tensors import NotUsable
 from shared.catalogue.weights_file import read_header
+from worker.adapters.layer_change import Change, change_of
 from worker.adapters.layer_names import network_and_layer
-from worker.adapters.low_rank_change import LowRankChange, low_rank_change
+from worker.adapters.low_rank_change import LowRankChange
+from worker.adapters.whole_change import WholeChange
 from worker.models.weights_file import opened
 
 _PIECE = 4 * 1024 * 1024
@@ -23,25 +25,24 @@ _LARGEST_ALPHA = 1e9
 _ADAPTER = r"(?:\.[^.]+)?"
 # what a tensor is to its layer, by how its name ends
 _ROLES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(rf"[._]?\b{ending}$"), role)
+    (re.compile(rf"[._]?\b(?:{ending})$"), role)
     for ending, role in (
         (r"lora_down\.weight", "down"), (r"lora_up\.weight", "up"), (r"lora_mid\.weight", "mid"),
         (rf"lora_A{_ADAPTER}\.weight", "down"), (rf"lora_B{_ADAPTER}\.weight", "up"),
         (r"lora_linear_layer\.down\.weight", "down"), (r"lora_linear_layer\.up\.weight", "up"),
         (r"lora\.down\.weight", "down"), (r"lora\.up\.weight", "up"), (r"alpha", "alpha"),
+        (r"dora_scale", "magnitude"), (rf"lora_magnitude_vector{_ADAPTER}(?:\.weight)?", "magnitude"),
+        (r"diff|w_norm", "difference"), (r"diff_b|b_norm", "bias"), (r"on_input", "on_input"),
+        (r"(?:hada|lokr)_(?:w[12](?:_[ab])?|t[12])", ""),
     )
 )  # fmt: skip
 _OLD = re.compile(r"^(.*\.processor\.to_[a-z]+_lora)\.(down|up)\.weight$")
+_SCALED_ROWS = re.compile(r"\.weight$")  # of an (IA)^3, where `on_input` stands beside it
 # what cannot be drawn with, by how the name of a tensor ends
 _OTHER_KINDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(rf"\.(?:{ending})$"), kind)
-    for ending, kind in (
-        (r"dora_scale|lora_magnitude_vector(?:\..*)?", "a DoRA"), (r"hada_(?:w[12]_[ab]|t[12])", "a LoHa"),
-        (r"lokr_(?:w[12]|w[12]_[ab]|t2)", "a LoKr"), (r"on_input", "an (IA)^3"), (r"diff|diff_b", "a full difference"),
-        (r"w_norm|b_norm", "a difference of norms"), (r"oft_blocks|oft_diag|oft_R\..*", "an OFT"),
-        (r"[ab][12]\.weight", "a GLoRA"),
-    )
-)  # fmt: skip
+    for ending, kind in ((r"oft_blocks|oft_diag|oft_R\..*", "an OFT"), (r"[ab][12]\.weight", "a GLoRA"))
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +53,19 @@ class LoraFile:
     """
 
     sha256: str
-    changes: Mapping[tuple[str, str], LowRankChange]
+    changes: Mapping[tuple[str, str], Change]
     names: Mapping[tuple[str, str], str]
     unknown: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it needs a copy of the model that has it merged."""
+        return any(isinstance(change, WholeChange) for change in self.changes.values())
+
+    @property
+    def low_rank(self) -> Mapping[tuple[str, str], LowRankChange]:
+        """The changes that can be added for some items of a batch: all but those of a copy."""
+        return {key: change for key, change in self.changes.items() if isinstance(change, LowRankChange)}
 
     @property
     def nbytes(self) -> int:
@@ -70,21 +81,22 @@ def read_lora(file: Path) -> LoraFile:
         unknown = []
         for name in weights:
             if kind := next((kind for ending, kind in _OTHER_KINDS if ending.search(name)), None):
-                raise NotUsable(f"is {kind}, which is not drawn with yet: use a LoRA of plain factors")
+                raise NotUsable(f"is {kind}, which cannot be drawn with: get a LoRA, LoHa or LoKr instead")
             layer, role = _read_name(name)
             if role:
                 layers.setdefault(layer, {})[role] = name
             else:
                 unknown.append(name)
-        changes, names = {}, {}
+        changes: dict[tuple[str, str], Change] = {}
+        names = {}
         for layer, roles in layers.items():
-            if set(roles) == {"alpha"}:
-                unknown.append(roles["alpha"])
+            tensors = {role: _finite(name, weights[name], role) for role, name in roles.items()}
+            change = change_of(layer, tensors, settings.scale_of(layer) if settings else None)
+            if change is None:
+                unknown += roles.values()
                 continue
             key = network_and_layer(layer)
-            tensors = {role: _finite(name, weights[name], role) for role, name in roles.items()}
-            changes[key] = low_rank_change(layer, tensors, settings.scale_of(layer) if settings else None)
-            names[key] = layer
+            changes[key], names[key] = change, layer
         if not changes:
             raise NotUsable("changes no layer, or is of a kind that is not known here: get another")
         digest = _sha256(file)
@@ -97,17 +109,22 @@ def _read_name(name: str) -> tuple[str, str]:
         return old[1], old[2]
     for ending, role in _ROLES:
         if found := ending.search(name):
-            return name[: found.start()], role
+            return name[: found.start()], role or found[0].lstrip("._")
+    if found := _SCALED_ROWS.search(name):
+        return name[: found.start()], "weight"
     return name, ""
 
 
 def _finite(name: str, tensor: torch.Tensor, role: str) -> torch.Tensor:
-    if role != "alpha" and not tensor.is_floating_point():
+    if role in ("alpha", "on_input"):
+        return tensor
+    if not tensor.is_floating_point():
         raise NotUsable(f"has whole numbers as {name}: get another")
     # some types of 8 bits know no such question
-    if role != "alpha" and not tensor.float().isfinite().all():
+    if not tensor.float().isfinite().all():
         raise NotUsable(f"has values that are no numbers (NaN) in {name}: get another")
-    return tensor
+    # PEFT's are those of the outputs, in whatever shape
+    return tensor.flatten() if "lora_magnitude_vector" in name else tensor
 
 
 def _sha256(file: Path) -> str:

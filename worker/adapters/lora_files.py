@@ -12,7 +12,7 @@ from shared.catalogue.tensors import NotUsable
 from shared.errors import ModelUnavailable
 from shared.request.adapters import Lora
 from worker.adapters.lora_file import LoraFile, read_lora
-from worker.adapters.lora_set import UsedLora
+from worker.adapters.used_lora import UsedLora
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,7 @@ class LoraFiles:
 
     def read(self, loras: Sequence[Lora]) -> tuple[UsedLora, ...]:
         """The LoRAs with what their files hold now. Raises ModelUnavailable."""
-        used = []
-        for lora in loras:
-            file = self._read(lora.name)
-            used.append(UsedLora(lora, file, file.sha256))
-        return tuple(used)
+        return tuple(UsedLora(lora, self._read(lora.name)) for lora in loras)
 
     def _read(self, name: str) -> LoraFile:
         known = self._catalogue.find_other(LORA, name)

@@ -3,43 +3,20 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
-from shared.catalogue.models import some_of
 from shared.errors import ModelUnavailable
-from shared.request.adapters import Lora
 from worker.acceleration.low_rank import LowRankLayers
 from worker.adapters.layer_names import UNET, layer_paths
-from worker.adapters.lora_file import LoraFile
 from worker.adapters.low_rank_change import LowRankChange
-from worker.models.checkpoint import Checkpoint
+from worker.adapters.used_lora import UsedLora, left_out
+from worker.models.checkpoint import NO_LAYERS, Checkpoint
 
 NamedTensors = Mapping[str, torch.Tensor]
 
 # ranks come in few sizes, so that few passes differ: a power of two, and not less
 _LEAST_RANK = 4
-_TOLD = 5
-
-
-@dataclass(frozen=True)
-class UsedLora:
-    """A LoRA of a request, and what its file held when the request came."""
-
-    lora: Lora
-    file: LoraFile = field(compare=False)
-    sha256: str
-
-    @property
-    def told(self) -> Mapping[str, Any]:
-        """What a receipt says of it."""
-        lora = self.lora
-        return {"name": lora.name, "hash": self.sha256, "weight": lora.weight, "text_weight": lora.text_weight}
-
-    def weight_in(self, network: str) -> float:
-        """How strong its change of a network is."""
-        return self.lora.weight if network == UNET else self.lora.text_weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,23 +55,24 @@ class LoraSet:
 def fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
     """The set of these LoRAs for a model in memory, one for all requests under way that have the same.
 
+    Those that are merged into the model are not in it.
+
     Raises ModelUnavailable where a LoRA does not fit.
     """
-    if not used:
+    added = [each for each in used if not each.file.whole]
+    if not added:
         return LoraSet()
-    key = tuple(used)
+    key = tuple(each.key for each in added)
     known: LoraSet | None = checkpoint.fitted.get(key)
     if known is None:
-        known = checkpoint.fitted[key] = _fitted(used, checkpoint)
+        known = checkpoint.fitted[key] = _fitted(added, checkpoint)
     return known
 
 
 def _fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
     of_denoiser = checkpoint.low_rank(UNET)
     if of_denoiser is None:
-        raise ModelUnavailable(
-            "The worker computes with OpenVINO, which draws no LoRA here: leave loras out, or set CPU_BACKEND=torch."
-        )
+        raise ModelUnavailable(NO_LAYERS)
     fitting = [_fitting(each, checkpoint) for each in used]
     networks = {network: checkpoint.low_rank(network) for network in (UNET, *checkpoint.parts.text_encoders)}
     tensors: dict[str, dict[str, torch.Tensor]] = {}
@@ -111,7 +89,7 @@ def _fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
         {part: tensor for part, tensor in of_unet.items() if part in beforehand},
         tensors,
         tuple(
-            (each.used.sha256, each.used.lora.text_weight)
+            (each.used.file.sha256, each.used.lora.text_weight)
             for each in fitting
             if any(network in each.changes for network in tensors)
         ),
@@ -132,7 +110,7 @@ def _fitting(used: UsedLora, checkpoint: Checkpoint) -> _Fitting:
     file, model = used.file, checkpoint.model.name
     changes: dict[str, dict[str, list[LowRankChange]]] = {}
     strange = list(file.unknown)
-    for (network, layer), change in file.changes.items():
+    for (network, layer), change in file.low_rank.items():
         layers = checkpoint.low_rank(network)
         path = _paths(checkpoint, network, layers).get(layer) if layers else None
         place = layers.places.get(path) if layers and path else None
@@ -140,21 +118,11 @@ def _fitting(used: UsedLora, checkpoint: Checkpoint) -> _Fitting:
             strange.append(file.names[network, layer])
             continue
         if not change.fits(place.inputs, place.outputs, place.kernel):
-            raise ModelUnavailable(
-                f"The LoRA '{used.lora.name}' does not fit the model '{model}': {file.names[network, layer]} is made"
-                f" for a layer of another shape; use it with the kind of model that it was trained on."
-            )
+            raise used.of_another_shape(file.names[network, layer], model)
         changes.setdefault(network, {}).setdefault(path, []).append(change)
     if not changes:
-        raise ModelUnavailable(
-            f"The LoRA '{used.lora.name}' does not fit the model '{model}', which has none of the layers that it"
-            " changes; use it with the kind of model that it was trained on."
-        )
-    warnings: tuple[str, ...] = ()
-    if strange:
-        told = some_of(strange, _TOLD)
-        warnings = (f"loras: of '{used.lora.name}' is left out what the model '{model}' has no place for: {told}.",)
-    return _Fitting(used, changes, warnings)
+        raise used.of_no_layer(model)
+    return _Fitting(used, changes, left_out(used, strange, model))
 
 
 def _paths(checkpoint: Checkpoint, network: str, layers: LowRankLayers) -> Mapping[str, str]:

@@ -69,14 +69,14 @@ class Admission:
                 self._inbox.end(ticket, ending)
                 continue
             options = resolve(ticket.request.params, self._device, self._profile)
-            if self._must_wait_for_room(ticket.request.params.model, options.precision):
+            if self._must_wait_for_room(ticket, options.precision):
                 if time.monotonic() - ticket.arrived > _MODEL_PATIENCE_S:
                     break  # nobody overtakes it any more, so that the others' models fall free
                 continue
             self._inbox.take(ticket)
             try:
                 in_use = self._active.checkpoints()
-                checkpoint = self._cache.get(ticket.request.params.model, options.precision, in_use)
+                checkpoint = self._cache.get(ticket.request.params.model, options.precision, in_use, ticket.addition)
                 nets = self._controlnets(ticket, checkpoint)
                 self._active.begin(RunningRequest(ticket, checkpoint, options, self._embeddings.named_in, nets))
             except Exception as error:
@@ -93,6 +93,6 @@ class Admission:
             nets.append(self._nets.get(asked.model, checkpoint.denoiser_dtype, in_use))
         return nets
 
-    def _must_wait_for_room(self, model: str, precision: Precision) -> bool:
-        in_use = self._active.checkpoints()
-        return bool(in_use) and not self._cache.has_room(model, precision, in_use)
+    def _must_wait_for_room(self, ticket: Ticket, precision: Precision) -> bool:
+        in_use, model = self._active.checkpoints(), ticket.request.params.model
+        return bool(in_use) and not self._cache.has_room(model, precision, in_use, ticket.addition)

@@ -106,7 +106,7 @@ class Curves:
                 curve.written = now
 
     def _curve(self, group: Group, threads: int) -> _Curve:
-        key = (group, threads)
+        key = (group._replace(added=None), threads)  # other weights take no other time
         if key not in self._curves:
             kind = _kind(group, threads)
             self._curves[key] = _Curve(kind, self._files.read(asdict(kind)) if self._files else {})

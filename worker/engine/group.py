@@ -1,5 +1,6 @@
 """Which requests can share a forward pass."""
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from worker.hardware.variants import Precision
@@ -9,7 +10,7 @@ from worker.text.conditioning import Shapes
 class Group(NamedTuple):
     """What the requests of a forward pass have in common. Sizes are in pixels; `shapes` are those of the conditioning.
 
-    A model that was loaded anew is the same one.
+    A model that was loaded anew is the same one; `added` is what is merged into its weights.
     """
 
     model: str
@@ -18,6 +19,7 @@ class Group(NamedTuple):
     height: int
     shapes: Shapes
     max_batch_size: int | None
+    added: Hashable = None
 
     @property
     def tokens(self) -> int:

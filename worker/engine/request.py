@@ -13,7 +13,8 @@ from shared.errors import InvalidRequest, JobCancelled
 from shared.jobs.signals import Objection
 from shared.request.control import FIELD, image_name
 from shared.request.sampling import SamplingParams
-from worker.adapters.lora_set import UsedLora
+from worker.adapters.merging import merged_of
+from worker.adapters.used_lora import UsedLora
 from worker.samplers import StepRange
 
 OnStep = Callable[[int, int], None]
@@ -118,6 +119,8 @@ class Ticket:
         self.on_preview = on_preview
         self.wants_preview = wants_preview
         self.loras = loras
+        self.addition = merged_of(loras)
+        """What of them is merged into a copy of the model."""
         self.arrived = time.monotonic()
         self.context = contextvars.copy_context()
         """The submitting thread's, so that what the engine logs of this request carries the job's id."""

@@ -151,7 +151,7 @@ class RunningRequest:
             crops_coords_top_left=params.crops_coords_top_left,
             target_size=params.target_size,
             embeddings=self._embeddings_in((prompt, negative_prompt)),
-            adapters=self.ticket.loras,
+            adapters=tuple(lora.key for lora in self.ticket.loras),
         )
         told: _Told | None = known.get(inputs)
         if told is None:
@@ -269,6 +269,7 @@ class RunningRequest:
                 params.height,
                 self._told.shapes,
                 self.max_batch_size,
+                checkpoint.added,
             )
         return self._group
 

@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from shared.settings import Settings
 from worker.acceleration.prepare import Preparation
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision, Profile
-from worker.models.checkpoint import Checkpoint
+from worker.models.checkpoint import NO_LAYERS, Addition, Checkpoint
 from worker.models.diffusers_folder import read_folder, weights_in_folder
 from worker.models.download import Downloads
 from worker.models.idle import IdleTimes
@@ -32,7 +32,7 @@ _BROKEN = (OSError, ValueError, KeyError, SafetensorError)
 """What the libraries raise for files that are missing or not what they should be; NotUsable is one of them."""
 _SENTENCE = 200
 _Signature = tuple[tuple[str, int, int], ...]
-_Key = tuple[str, Precision]
+_Key = tuple[str, Precision, Hashable]
 
 
 class CheckpointCache:
@@ -69,7 +69,7 @@ class CheckpointCache:
 
     def names(self) -> list[str]:
         """Names of the models in memory; safe from any thread."""
-        return sorted({name for name, _ in self._loaded.copy()})
+        return sorted({name for name, *_ in self._loaded.copy()})
 
     def remarks(self) -> list[str]:
         """What does not work with the models in memory as it should; safe from any thread."""
@@ -91,12 +91,17 @@ class CheckpointCache:
         if model := self._catalogue.find(name):
             self._downloads.fetch(model, report)
 
-    def get(self, name: str, precision: Precision, in_use: Collection[Checkpoint]) -> Checkpoint:
-        """The model, loaded if need be; `in_use` are never evicted. Raises ModelUnavailable."""
+    def get(
+        self, name: str, precision: Precision, in_use: Collection[Checkpoint], addition: Addition | None = None
+    ) -> Checkpoint:
+        """The model, loaded if need be, or a copy of it with an addition; `in_use` are never evicted.
+
+        Raises ModelUnavailable.
+        """
         model = self._catalogue.find(name)
         if model is None:
             raise ModelUnavailable(f"No model is called '{name}'.")
-        key = (model.name, precision)
+        key = (model.name, precision, addition.key if addition else None)
         place = model.place(self._settings.models_dir)
         self._forget_replaced(key, place, in_use)
         if key not in self._loaded:
@@ -107,7 +112,7 @@ class CheckpointCache:
             try:
                 signature = _signature(place)
                 self._make_room(self._weights_of(model, place) * precision.denoiser.itemsize, in_use)
-                loaded = self._load(model, place, precision)
+                loaded = self._load(model, place, precision, addition)
             except _BROKEN as broken:
                 log.exception("the model %s cannot be read from %s", model.name, place)
                 reason = f"The model '{model.name}' cannot be used: {self._shown(place)} {_told(broken)}."
@@ -157,13 +162,16 @@ class CheckpointCache:
         if self._offloader is not None:
             self._offloader.offload_idle()
 
-    def has_room(self, name: str, precision: Precision, in_use: Collection[Checkpoint]) -> bool:
+    def has_room(
+        self, name: str, precision: Precision, in_use: Collection[Checkpoint], addition: Addition | None = None
+    ) -> bool:
         """Whether `get` would keep to the budget: the model is in memory, or those not in use leave enough.
 
         True for a model that cannot be read, so that `get` tells why.
         """
         model = self._catalogue.find(name)
-        if model is None or (model.name, precision) in self._loaded:
+        key = addition.key if addition else None
+        if model is None or (model.name, precision, key) in self._loaded:
             return True
         place = model.place(self._settings.models_dir)
         try:
@@ -172,7 +180,9 @@ class CheckpointCache:
             return True
         return wanted + sum(other.size for other in set(in_use)) <= self._settings.model_memory
 
-    def _load(self, model: Model, place: Path, precision: Precision) -> Checkpoint:
+    def _load(self, model: Model, place: Path, precision: Precision, addition: Addition | None) -> Checkpoint:
+        if addition and not self.preparation.changes_layers:
+            raise ModelUnavailable(NO_LAYERS)
         before = _signature(place)
         if place.is_dir():
             parts = read_folder(model, place, precision)
@@ -181,6 +191,7 @@ class CheckpointCache:
         else:
             parts = read_single_file(model, place, precision, model.donors)
         _check_schedule(parts.scheduler_config)
+        remarks = addition.merge(parts, model.name) if addition else ()
         for part in parts.modules:
             part.to(self.home)
         prepared = self.preparation.prepare(parts.denoiser, parts.vae, model.name, _signature(place))
@@ -195,7 +206,8 @@ class CheckpointCache:
             compiled=prepared.compiled,
             takes_residuals=prepared.takes_residuals,
             offloader=self._offloader,
-            warnings=(*prepared.warnings, *parts.remarks),
+            warnings=(*prepared.warnings, *parts.remarks, *remarks),
+            added=addition.key if addition else None,
             layers={"unet": prepared.layers} if prepared.layers else {},
         )
 

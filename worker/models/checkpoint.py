@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import torch
@@ -17,6 +17,9 @@ from worker.acceleration.split_batch import Preparing, RunBatch, run_whole
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
 from worker.models.offload import Offloader
+
+NO_LAYERS = "The worker computes with OpenVINO, which draws no LoRA here: leave loras out, or set CPU_BACKEND=torch."
+"""Why nothing can be added to a model that torch does not compute."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,18 @@ class Parts:
         return self.denoiser, self.vae, *self.text_encoders.values()
 
 
+class Addition(Protocol):
+    """What is merged into the weights of a copy of a model; equal in `key` where the copy is the same."""
+
+    @property
+    def key(self) -> Hashable: ...
+
+    def merge(self, parts: Parts, model: str) -> tuple[str, ...]:
+        """Change the weights of parts, just read, of the model of that name, in place; gives what every result of them
+        must say. Raises ModelUnavailable."""
+        ...
+
+
 @dataclass(eq=False)
 class Checkpoint:
     """A model in memory, its parts where the worker wants them."""
@@ -63,6 +78,8 @@ class Checkpoint:
     """Moves the parts to the device and back; None: all are there to stay."""
     warnings: tuple[str, ...] = ()
     """What every result of this model must say."""
+    added: Hashable = None
+    """The key of what is merged into its weights; None: they are the model's own."""
     conditionings: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
     """What the denoiser is told by the requests under way, by their `ConditioningInputs`; the engine fills it."""
     encodings: OrderedDict[Hashable, tuple[torch.Tensor, ...]] = field(default_factory=OrderedDict)
