@@ -20,7 +20,8 @@ def body_of(kind: Kind, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a request. A parameter has the name of the wire (`ddim_steps`) or that of the code (`steps`).
 
     A name that neither knows goes through as it is, for a service may be newer than this client; the service refuses
-    what it does not know. An image (a `Path`, bytes, a Pillow image) goes as base64 text. Raises TypeError where a
+    what it does not know. An image (a `Path`, bytes, a Pillow image) goes as base64 text, also one in an
+    object of a list (`controlnet`). Raises TypeError where a
     parameter comes under both names, and NotAnImageFile.
     """
     keys = SCHEMAS[kind].keys()
@@ -29,8 +30,17 @@ def body_of(kind: Kind, parameters: Mapping[str, Any]) -> dict[str, Any]:
         key = keys.get(name, name)
         if key in body:
             raise TypeError(f"'{key}' is given twice: as '{name}' too")
-        body[key] = image_text(value) if isinstance(value, Path | bytes | Image.Image) else value
+        body[key] = _sent(value)
     return body
+
+
+def _sent(value: Any) -> Any:
+    """The value as it goes over the wire: images as text, also those in a list of objects."""
+    if isinstance(value, Path | bytes | Image.Image):
+        return image_text(value)
+    if isinstance(value, list | tuple):
+        return [_sent(each) for each in value]
+    return {name: _sent(each) for name, each in value.items()} if isinstance(value, Mapping) else value
 
 
 def image_text(image: ImageSource) -> str:

@@ -34,7 +34,7 @@ _VARIABLES = {
     "n_samples": "SAMPLES", "seed": "SEED",
 }  # fmt: skip
 # taken from files of this machine, or of no meaning without a service
-_WITHOUT = ("init_img", "outdir", "prompt_file", "variant", "callback_url")
+_WITHOUT = ("init_img", "controlnet", "outdir", "prompt_file", "variant", "callback_url")
 
 
 @click.command(

@@ -104,11 +104,7 @@ class _Run:
         return job
 
     def _sent(self, line: Line) -> Any:
-        # whatever is an image names a file
-        parameters = {
-            name: Path(value) if name in image_names("img2img") and isinstance(value, str) else value
-            for name, value in line.parameters.items()
-        }
+        parameters = {name: _with_files(name, value) for name, value in line.parameters.items()}
         prompt, image = parameters.pop("prompt", ""), parameters.pop("init_img", None)
         parameters["idempotency_key"] = self._done.key_of(line)
         if image is None:
@@ -142,3 +138,17 @@ class _Run:
         self.ended += 1
         for name in files:
             click.echo(name)
+
+
+def _with_files(name: str, value: Any) -> Any:
+    """A parameter in which whatever is an image names a file."""
+    if isinstance(value, str):
+        return Path(value) if name in image_names("img2img") else value
+    if name != "controlnet" or not isinstance(value, list):
+        return value
+    return [
+        {part: Path(each) if part == "image" and isinstance(each, str) else each for part, each in unit.items()}
+        if isinstance(unit, dict)
+        else unit
+        for unit in value
+    ]

@@ -5,7 +5,7 @@ An option has the parameter's longer name and that of the wire (`--steps, --ddim
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,14 @@ NORMALISED = {"token_normalize_func": lambda token: token.replace("_", "-")}
 _NOT_TYPED = ("api_key", "synchronous", "return_base64")
 _SHORT = {"model": "-m"}
 _MOST_SHOWN = 6
+_CONTROLNETS = "controlnet"
+_CONTROL_HELP = (
+    "A ControlNet to draw with and its image, as in canny=photo.png,weight=0.8,preprocess=canny; may be given several "
+    "times. See GET /controlnets."
+)
+_PARTS_OF_CONTROL: Mapping[str, Callable[[str], Any]] = {
+    "weight": float, "start": float, "end": float, "mode": str, "preprocess": str,
+}  # fmt: skip
 _LORAS = "loras"
 _LORA_HELP = "A LoRA to draw with, as in sketch:0.8; may be given several times. See GET /loras."
 
@@ -67,6 +75,28 @@ class NamedLora(click.ParamType[Any]):
             return {"name": value}
 
 
+class ControlledBy(click.ParamType[Any]):
+    """A ControlNet as an object of `controlnet`: its name, its image, and whatever else it is told."""
+
+    name = "model=file[,part=value]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Mapping):
+            return value
+        model, equals, rest = str(value).partition("=")
+        file, *parts = rest.split(",")
+        told = dict(part.partition("=")[::2] for part in parts)
+        if not (model and equals and file) or not told.keys() <= _PARTS_OF_CONTROL.keys():
+            parts_known = ", ".join(_PARTS_OF_CONTROL)
+            self.fail(f"{value!r} is not like canny=edges.png,weight=0.8; parts are: {parts_known}.", param, ctx)
+        try:
+            return {"model": model, "image": Path(file)} | {
+                name: _PARTS_OF_CONTROL[name](text) for name, text in told.items()
+            }
+        except ValueError:
+            self.fail(f"{value!r} has a part that is no number.", param, ctx)
+
+
 def schema_options(
     kind: Kind, without: Collection[str] = (), environment: Mapping[str, str] | None = None
 ) -> list[click.Option]:
@@ -96,6 +126,11 @@ def _option(name: str, field: fields.Field[Any], variable: str | None) -> click.
     if isinstance(field, Flag):
         flags = [f"--{each}/--no-{each}" for each in names]
         return click.Option([name, *flags], default=None, help=_help(field), envvar=variable, show_envvar=True)
+    if name == _CONTROLNETS:
+        return click.Option(
+            [name, "--control"], type=ControlledBy(), multiple=True, callback=_or_none, help=_CONTROL_HELP,
+            envvar=variable,
+        )  # fmt: skip
     if name == _LORAS:
         return click.Option(
             [name, "--lora"], type=NamedLora(), multiple=True, callback=_or_none, help=_LORA_HELP, envvar=variable,

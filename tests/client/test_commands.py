@@ -1,5 +1,6 @@
 """The command line against a stand-in for the service: what it prints, writes and sends, and how it ends."""
 
+import base64
 import json
 import os
 import stat
@@ -152,6 +153,31 @@ def test_loras_are_chosen_with_weights(run: Run, stub: Stub) -> None:
     ]  # fmt: skip
     assert first["lora_tags"] is True
     assert "loras" not in second
+
+
+def test_controlnets_are_chosen_with_their_images(run: Run, stub: Stub) -> None:
+    """Given ControlNets with images and more, when drawn, then the body has each, its image as text; of a batch's line
+    their images are files, too."""
+    Path("edges.png").write_bytes(png())
+    asked = ("--control", "canny=edges.png,weight=0.8,mode=prompt,preprocess=invert", "--control", "depth=edges.png")
+    assert run("generate", "a cat", *asked, "-o", "a.png").exit_code == 0
+    line = {"prompt": "a dog", "controlnet": [{"model": "canny", "image": "edges.png"}]}
+    assert run("batch", "-", input=json.dumps(line)).exit_code == 0
+    first, second = stub.posts()
+    image = base64.b64encode(png()).decode()
+    assert first["controlnet"] == [
+        {"model": "canny", "image": image, "weight": 0.8, "mode": "prompt", "preprocess": "invert"},
+        {"model": "depth", "image": image},
+    ]
+    assert second["controlnet"] == [{"model": "canny", "image": image}]
+
+
+@pytest.mark.parametrize("value", ["canny", "=a.png", "canny=", "canny=a.png,wight=1", "canny=a.png,weight=much"])
+def test_a_control_that_is_none_is_told_before_anything_is_sent(run: Run, stub: Stub, value: str) -> None:
+    """Given a ControlNet without an image or with a part that is none, when drawn, then it ends with 2."""
+    done = run("generate", "a cat", "--control", value)
+    assert (done.exit_code, stub.posts()) == (2, [])
+    assert value in done.stderr
 
 
 def test_what_the_service_refuses_is_one_line(run: Run, stub: Stub) -> None:
