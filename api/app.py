@@ -10,6 +10,8 @@ from api.dialects.a1111.agent_scheduler import PREFIX as AGENT_SCHEDULER
 from api.dialects.a1111.agent_scheduler import agent_scheduler_blueprint
 from api.dialects.a1111.blueprint import PREFIX as A1111
 from api.dialects.a1111.blueprint import a1111_blueprint
+from api.dialects.a1111.controlnet import PREFIX as CONTROLNET
+from api.dialects.a1111.controlnet import controlnet_blueprint
 from api.dialects.a1111.errors import a1111_error
 from api.dialects.native import native_blueprint
 from api.dialects.openai.blueprint import openai_blueprint
@@ -65,11 +67,13 @@ def create_app(services: Services) -> Flask:
     describe_keys(api.spec, services.settings)
     for blueprint in (
         native_blueprint, receipts_blueprint, openai_blueprint, a1111_blueprint, agent_scheduler_blueprint,
+        controlnet_blueprint,
         jobs_blueprint, events_blueprint, catalogue_blueprint, adapters_blueprint, ops_blueprint, pages_blueprint,
     ):  # fmt: skip
         api.register_blueprint(blueprint(services))
     api.register_blueprint(docs_blueprint(api.spec.to_dict))
-    register_error_handlers(app, {"/v1/": openai_error, A1111: a1111_error, AGENT_SCHEDULER: a1111_error})
+    a1111 = dict.fromkeys((A1111, AGENT_SCHEDULER, f"{CONTROLNET}/"), a1111_error)
+    register_error_handlers(app, {"/v1/": openai_error, **a1111})
     keep_trail(app, services.settings)
     refuse_foreign_pages(app, services.settings)
     harden(app)

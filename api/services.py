@@ -26,6 +26,7 @@ from shared.queue import TaskQueue, connect, make_celery
 from shared.request.image_text import ReadImageText, read_image_text
 from shared.request.input_image import DecodeImage, decode_image, decode_mask
 from shared.request.limits import Limits
+from shared.request.preprocessors import PreprocessImage, preprocess_image
 from shared.request.resizing import ResizeImage, resize_image
 from shared.settings import Settings
 from shared.storage.results import ResultStore
@@ -44,10 +45,11 @@ class Services:
     workers: WorkerRegister
     submissions: Submissions
     rate: RateLimit
-    #: These three in this process unless told otherwise, as in tests.
+    #: These in this process unless told otherwise, as in tests.
     decode_image: DecodeImage = decode_image
     decode_mask: DecodeImage = decode_mask
     resize_image: ResizeImage = resize_image
+    preprocess_image: PreprocessImage = preprocess_image
     read_image_text: ReadImageText = read_image_text
     make_thumbnail: MakeThumbnail = make_thumbnail
     #: Set when this process is to end: whoever waits for an image is sent to `/status` instead.
@@ -136,6 +138,7 @@ def build_services(settings: Settings) -> Services:
         decode_image=decoder,
         decode_mask=decoder.mask,
         resize_image=decoder.resize,
+        preprocess_image=decoder.preprocess,
         read_image_text=decoder.read_text,
         make_thumbnail=decoder.thumbnail,
     )

@@ -66,6 +66,11 @@ class ImageDecoder:
         """As `shared.request.resizing.resize_image`; raises ServiceUnavailable likewise."""
         return self._carry_out({"do": "resize", **asdict(resizing)}, data, max_pixels)
 
+    def preprocess(self, data: bytes, max_pixels: int, name: str, shorter_side: int) -> InputImage:
+        """As `shared.request.preprocessors.preprocess_image`; raises ServiceUnavailable likewise."""
+        order = {"do": "preprocess", "name": name, "shorter_side": shorter_side}
+        return self._carry_out(order, data, max_pixels)
+
     def read_text(self, data: bytes, max_pixels: int) -> ImageText:
         """As `shared.request.image_text.read_image_text`; raises ServiceUnavailable likewise."""
         return ImageText.from_json(self._carry_out({"do": "read_text"}, data, max_pixels).png.decode())
@@ -131,8 +136,9 @@ class _Process:
     def __init__(self, command: tuple[str, ...]) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
-            # no secret of ours: whoever takes it over by means of an image must find nothing
-            environment = bare_environment(PYTHONPATH=str(_ROOT))
+            # no secret of ours: whoever takes it over by means of an image must find nothing; and one thread, for each
+            # takes some of the address space
+            environment = bare_environment(PYTHONPATH=str(_ROOT), OPENBLAS_NUM_THREADS="1")
             self._process = subprocess.Popen(command, stdin=theirs.fileno(), env=environment, cwd=_ROOT)
         try:
             self._receive(len(READY), time.monotonic() + _START_S)

@@ -27,6 +27,7 @@ from typing import Any
 from api.decoding.thumbnail import make_thumbnail
 from shared.request.image_text import read_image_text
 from shared.request.input_image import InputImage, decode_image, decode_mask
+from shared.request.preprocessors import preprocess_image
 from shared.request.resizing import Resizing, resize_image
 
 READY = b"\x01"
@@ -36,6 +37,10 @@ OUTCOME = struct.Struct(">?QII")
 
 def _resize(data: bytes, max_pixels: int, **how: Any) -> InputImage:
     return resize_image(data, max_pixels, Resizing(**how))
+
+
+def _preprocess(data: bytes, max_pixels: int, name: str, shorter_side: int) -> InputImage:
+    return preprocess_image(data, max_pixels, name, shorter_side)
 
 
 def _read_text(data: bytes, max_pixels: int) -> InputImage:
@@ -50,6 +55,7 @@ ORDERS: Mapping[str, Callable[..., InputImage]] = MappingProxyType({
     "decode": decode_image,
     "decode_mask": decode_mask,
     "resize": _resize,
+    "preprocess": _preprocess,
     "read_text": _read_text,
     "thumbnail": _thumbnail,
 })  # fmt: skip

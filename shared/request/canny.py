@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-LOW, HIGH = 100, 200
-"""The usual thresholds for levels from 0 to 255: an edge begins at the high one and goes on down to the low one."""
+from shared.request.canny_thresholds import HIGH, LOW
+
 _STEEP = np.tan(np.radians(67.5))
 _FLAT = np.tan(np.radians(22.5))
 

@@ -26,11 +26,11 @@ def connected(url: str = URL, key: str = KEY) -> A1111Webservice:
 
 client = connected()
 found = client.get_capabilities()
-assert (found.controlnet, found.scheduler, found.interrogate, found.ultimate_upscale) == (False, True, False, False)
+assert (found.controlnet, found.scheduler, found.interrogate, found.ultimate_upscale) == (True, True, False, False)
 assert "demo" in [each.name for each in client.list_checkpoints()]
 assert {"euler_ancestral", "dpmpp_2m", "ddim"} <= {each.name for each in client.list_samplers()}
 assert [each.name for each in client.list_upscalers()] == ["Lanczos", "Nearest"]
-for listed in (client.list_vaes, client.list_loras, client.list_hypernetworks, client.list_controlnet_models):
+for listed in (client.list_vaes, client.list_loras, client.list_hypernetworks):
     assert listed() == []
 assert client.get_styles() == client.get_script_info() == client.get_latent_upscale_modes() == []
 assert client.get_config()["sd_model_checkpoint"] == "demo"

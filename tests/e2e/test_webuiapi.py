@@ -11,6 +11,8 @@ import webuiapi
 from PIL import Image
 
 from demo_model.judge import background_colour, look
+from demo_model.outlines import outline_image
+from demo_model.world import Scene, Thing
 from shared.settings import DUMMY_API_KEY
 from tests.e2e.service import Api, Service
 from tests.images import SAME, decibels
@@ -116,6 +118,22 @@ def test_images_are_enlarged_and_read(api: webuiapi.WebUIApi, circle: webuiapi.W
     assert one.info
     assert api.png_info(circle.image).info == circle.info["infotexts"][0]
     assert api.png_info(one.image).info == circle.info["infotexts"][0]
+
+
+def test_an_outline_is_followed(api: webuiapi.WebUIApi) -> None:
+    """Given the outline of a triangle as a ControlNet's image, when a red shape is asked for, then most of four images
+    show a red triangle; the ControlNet and the preprocessors are listed, and one can be tried."""
+    outline = outline_image(
+        Scene(None, None, (Thing("triangle", "red", "large", "centre", 0.5, 0.5, 0.3, 0.0),), seed=1)
+    )
+    unit = webuiapi.ControlNetUnit(image=outline, model="demo-outline")
+    result = api.txt2img(**SMALL | {"prompt": "a red shape", "batch_size": 4}, seed=5, controlnet_units=[unit])
+    seen = [[(sight.colour, sight.shape) for sight in look(image)] for image in result.images]
+    assert seen.count([("red", "triangle")]) >= 3, seen
+    assert "demo-outline" in {name.partition(" [")[0] for name in api.controlnet_model_list()}
+    assert "canny" in api.controlnet_module_list()
+    edges = api.controlnet_detect([result.image], module="canny", processor_res=128)
+    assert edges.image.size == (128, 128)
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,15 @@ OPTIONS = _body(
     {"sd_model_checkpoint": _TEXT | {"description": "The model of the key, for requests that name none."}},
 )
 PNG_INFO = _body({"image": EXAMPLE_IMAGE}, {"image": _IMAGE}, "image")
+DETECT = _body(
+    {"controlnet_module": "canny", "controlnet_images": [EXAMPLE_IMAGE]},
+    {
+        "controlnet_module": {"type": "string", "description": "A name of GET /controlnet/module_list."},
+        "controlnet_images": {"type": "array", "items": _IMAGE},
+        "controlnet_processor_res": {"type": "integer", "description": "Pixels of the shorter side.", "default": 512},
+    },
+    "controlnet_images",
+)
 ONE_IMAGE = _body(
     {"image": EXAMPLE_IMAGE, "upscaler_1": "Lanczos", "upscaling_resize": 2}, {"image": _IMAGE} | _RESIZING, "image"
 )

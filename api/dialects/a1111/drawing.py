@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Request, Response
 
+from api.dialects.a1111.control_units import control_fields
 from api.dialects.a1111.errors import name_job
 from api.dialects.a1111.info import generation_info
 from api.dialects.a1111.init_image import init_image
@@ -84,12 +85,14 @@ class Drawing:
         body, catalogue = with_infotext(caller.body), self._services.catalogue
         asked = translated(body, catalogue, chosen_model(self._services, caller.owner))
         fields = {**asked.fields, **self._model_fields(body)}
-        self._warnings = asked.warnings
+        controls, about = control_fields(body, self._services)
+        fields |= controls
+        self._warnings = (*asked.warnings, *about)
         if isinstance(self._schema, Img2ImgSchema):
             refuse_second_pass(caller.body)
             return fields | strength_fields(body) | {"init_img": init_image(body, self._services)}
         of_second, warnings = second_pass(body, self._schema.limits.model(fields["ckpt"]) or catalogue.default)
-        self._warnings = (*asked.warnings, *warnings)
+        self._warnings = (*self._warnings, *warnings)
         if of_second:  # says the size, too
             fields = {name: value for name, value in fields.items() if name not in ("W", "H")}
         return fields | of_second

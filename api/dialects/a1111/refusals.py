@@ -56,8 +56,10 @@ _REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "refiner_checkpoint": (_no_name, "A second model is not supported; leave it out."),
     "styles": (_no_styles, "No styles are kept here; write their text into the prompt."),
     "script_name": (_no_name, "No scripts are here; leave it out."),
-    "controlnet_units": (is_off, "ControlNet is not supported here."),
+    "controlnet_units": (is_off, "Send them as alwayson_scripts.controlnet.args."),
 }
+_HERE = ("controlnet",)
+"""Extensions that are read: see `control_units`."""
 _REFUSED_SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "sd_vae": (_no_name, "Every model has its own VAE here; leave it out, or Automatic."),
     "eta_noise_seed_delta": (is_off, "Is not supported here; leave it 0."),
@@ -93,7 +95,7 @@ def refused_fields(body: Mapping[str, Any]) -> dict[str, list[str]]:
         refused |= {
             f"alwayson_scripts.{name}": ["This extension is not here; leave it out."]
             for name, script in scripts.items()
-            if not _script_is_off(script)
+            if str(name).casefold() not in _HERE and not _script_is_off(script)
         }
     elif not is_off(scripts):
         refused["alwayson_scripts"] = ["Must be an object."]

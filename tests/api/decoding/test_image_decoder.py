@@ -18,6 +18,7 @@ from api.decoding.thumbnail import make_thumbnail
 from shared.errors import ServiceUnavailable
 from shared.request.image_text import read_image_text
 from shared.request.input_image import decode_image, decode_mask
+from shared.request.preprocessors import PREPROCESSORS, preprocess_image
 from shared.request.resizing import Resizing, resize_image
 
 pytestmark = pytest.mark.programs
@@ -87,6 +88,8 @@ def test_it_resizes_and_reads_as_it_would_be_done_here(decoder: Callable[..., Im
     elsewhere = decoder()
     how = Resizing(width=50, height=50, fit="crop", filter="nearest")
     assert elsewhere.resize(GOOD, PIXELS, how) == resize_image(GOOD, PIXELS, how)
+    for name in PREPROCESSORS:
+        assert elsewhere.preprocess(GOOD, PIXELS, name, 64) == preprocess_image(GOOD, PIXELS, name, 64)
     assert elsewhere.read_text(GOOD, PIXELS) == read_image_text(GOOD, PIXELS)
     assert elsewhere.mask(GOOD, PIXELS) == decode_mask(GOOD, PIXELS)
     with pytest.raises(ValueError, match=r"pixels.*\.$"):

@@ -148,7 +148,8 @@ def test_what_is_wrong_with_an_image_to_image_is_named(web_ui, body, field, asse
         ({"prompt": 5}, "prompt"), ({"sampler_name": 5}, "sampler_name"), ({"scheduler": "exponential"}, "scheduler"),
         ({"override_settings": {"sd_model_checkpoint": "nothing"}}, "sd_model_checkpoint"),
         ({"override_settings": {"samples_format": "tiff"}}, "samples_format"),
-        ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, "alwayson_scripts.ControlNet"),
+        ({"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny"}]}}}, "alwayson_scripts.controlnet.args"),
+        ({"alwayson_scripts": {"Roop": {"args": [True]}}}, "alwayson_scripts.Roop"),
         ({"enable_hr": True, "hr_upscaler": "4x"}, "hr_upscaler"), ({"force_task_id": "ä"}, "force_task_id"),
     ],
 )  # fmt: skip

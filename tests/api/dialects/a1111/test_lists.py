@@ -140,7 +140,7 @@ def test_the_address_itself_is_there(client):
         assert client.options(path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/controlnet/model_list", "/system_stats", "/config"])
+@pytest.mark.parametrize("path", ["/controlnet/txt2img", "/system_stats", "/config"])
 def test_other_programs_are_told_that_they_are_not_here(client, path):
     """Given the addresses by which clients look for other programs, when asked, then 404 and JSON."""
     answer = client.get(path)

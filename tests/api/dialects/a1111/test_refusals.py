@@ -43,8 +43,8 @@ def test_what_would_change_an_image_is_refused_by_name(field, value):
 )  # fmt: skip
 def test_extensions_with_real_arguments_are_refused_by_name(arguments):
     """Given an extension that is asked to do something, then it is named."""
-    body = {"alwayson_scripts": {"ADetailer": {"args": [False]}, "ControlNet": {"args": arguments}}}
-    assert list(refused_fields(body)) == ["alwayson_scripts.ControlNet"]
+    body = {"alwayson_scripts": {"ADetailer": {"args": [False]}, "Roop": {"args": arguments}}}
+    assert list(refused_fields(body)) == ["alwayson_scripts.Roop"]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_extensions_with_real_arguments_are_refused_by_name(arguments):
 )  # fmt: skip
 def test_extensions_that_are_off_are_nothing(arguments):
     """Given an extension whose arguments ask for nothing, then it is not refused."""
-    assert refused_fields({"alwayson_scripts": {"ControlNet": {"args": arguments}}}) == {}
+    assert refused_fields({"alwayson_scripts": {"Roop": {"args": arguments}}}) == {}
 
 
 def test_a_form_may_write_them_as_text():
