@@ -91,7 +91,8 @@ def _strength(upscaler: str, model: Model) -> float:
 
 def _can_be_two(size: Size, model: Model) -> bool:
     """Whether one pass would repeat itself, and two do not bend a narrow strip."""
-    return not model.is_one_picture(*size) and not is_bent(first_size(size, model), size)
+    first = first_size(size, model)
+    return not model.is_one_picture(*size) and model.is_one_picture(*first) and not is_bent(first, size)
 
 
 def _sizes(asked: AskedHires, size: Size, model: Model) -> tuple[Size, Size]:
@@ -125,7 +126,7 @@ def first_size(size: Size, model: Model) -> Size:
 
     near = [width * shrink + change * step for change in range(-2, 3)]
     sizes = [(allowed_side(side, step, width), allowed_side(side * height / width, step, height)) for side in near]
-    return min(sizes, key=apart)
+    return min([first for first in sizes if model.is_one_picture(*first)] or sizes, key=apart)
 
 
 def _about_shape(first: Size, final: Size) -> tuple[str, ...]:

@@ -52,6 +52,8 @@ SD15 = load_catalogue("sd15").default
         ({"W": 512, "H": 128}, (512, 128), Hires(256, 64, 20, 0.2, "lanczos")),
         # a narrow strip would be bent
         ({"W": 512, "H": 64}, (512, 64), None),
+        # and one that is not much too long would be drawn twice at its size
+        ({"W": 64, "H": 448}, (64, 448), None),
         ({}, (128, 128), None),
         # what the model cannot draw is resized to, from two passes
         ({"output_width": 1024, "output_height": 1024}, (512, 512), Hires(128, 128, 20, 0.2, "lanczos")),
