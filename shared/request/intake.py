@@ -98,7 +98,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "width": width,
         "height": height,
         "hires": passes.hires,
-        "one_pass": passes.one_by_choice and not images,
+        "one_pass": passes.one_by_choice and INIT_IMAGE not in images,
         "sampler": sampler,
         "schedule": schedule,
         "guidance_scale": scale,

@@ -78,6 +78,15 @@ def test_a_request_with_controlnets_survives_json(generate):
     assert ImageRequest.from_json(json.dumps(newer)) == request
 
 
+def test_one_pass_that_was_chosen_is_told_beside_a_control_image(limits):
+    """Given one pass where two are usual, when an image is followed, then what is told asks for one pass again."""
+    body = {"prompt": "a cat", "W": 512, "H": 512, "controlnet": [{"model": "canny", "image": grey_image()}]}
+    told = [wire_parameters(load_request(GenerateSchema(limits), body | each)[0]) for each in ({}, {"hires": "off"})]
+
+    assert told[0]["hires"]["first_width"] == 128
+    assert told[1]["hires"] == "off"
+
+
 def test_a_controlnet_costs_its_share_of_the_steps(generate):
     """Given a ControlNet for half of the steps, when the cost is asked for, then it adds its part of the work."""
     request = generate(controlnet=[{"model": "canny", "image": grey_image(), "end": 0.5}])
