@@ -58,6 +58,57 @@ def parts(model: str) -> Iterator[tuple[str, Any]]:
     yield "text_encoder", CLIPTextModel(config)
 
 
+def xl_parts(dtype: torch.dtype) -> Iterator[tuple[str, Any]]:
+    """The parts of Stable Diffusion XL one after the other, by the names of their folders: 3.5 thousand million weights.
+
+    They are never there in another type: in float32 the UNet alone takes 10 GB.
+    """
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    texts = (
+        ("text_encoder", CLIPTextModel, (768, 3072, 12, 12), "quick_gelu"),
+        ("text_encoder_2", CLIPTextModelWithProjection, (1280, 5120, 32, 20), "gelu"),
+    )
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=128, block_out_channels=(320, 640, 1280), layers_per_block=2,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=2048,
+            attention_head_dim=(5, 10, 20), transformer_layers_per_block=(1, 2, 10), use_linear_projection=True,
+            addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
+        )  # fmt: skip
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, sample_size=1024, scaling_factor=0.13025,
+            force_upcast=True,
+        )  # fmt: skip
+    yield "unet", _filled(unet, dtype)
+    yield "vae", _filled(vae, dtype)
+    for name, kind, (width, inner, layers, heads), activation in texts:
+        config = CLIPTextConfig(
+            vocab_size=49408, hidden_size=width, intermediate_size=inner, num_hidden_layers=layers,
+            num_attention_heads=heads, hidden_act=activation, projection_dim=1280, bos_token_id=49406,
+            eos_token_id=49407, pad_token_id=49407,
+        )  # fmt: skip
+        with torch.device("meta"):
+            encoder = kind(config)
+        yield name, _filled(encoder, dtype)
+
+
+def _filled(part: Any, dtype: torch.dtype) -> Any:
+    """The part, whose weights are nowhere yet, with random ones, as small as trained ones are."""
+    part = part.to(dtype).to_empty(device="cpu")
+    with torch.no_grad():
+        for name, weight in part.named_parameters():
+            if weight.ndim > 1:
+                weight.normal_(0, 0.02)
+            else:
+                weight.fill_(1.0 if name.endswith("weight") else 0.0)
+    return part
+
+
 def write(model: str, folder: Path) -> None:
     """Write `model` (sd15 or sd21v) in the diffusers layout, in float16: 2 to 3 GB."""
     shutil.copytree(WEIGHTS / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)

@@ -33,6 +33,7 @@ from worker.hardware.devices import pick_device
 STEPS = (20, 50, 100)
 #: How many points a score may be below ddim's.
 BAR = 5.0
+REFERENCE = "ddim"
 
 
 def scores(engine: Engine, sampler: str, count: int, steps: int, scale: float) -> dict[str, float]:
@@ -64,17 +65,31 @@ def scores(engine: Engine, sampler: str, count: int, steps: int, scale: float) -
 @click.option("--count", default=100, show_default=True, help="Images a sampler and step count.")
 @click.option("--steps", type=int, multiple=True, default=STEPS, show_default=True, help="Tried until the bar is held.")
 @click.option("--scale", default=7.5, show_default=True, help="Of the guidance.")
+@click.option(
+    "--sampler",
+    "samplers",
+    type=click.Choice(list(SAMPLERS)),
+    multiple=True,
+    metavar="NAME",
+    help="Only these, beside ddim; what was measured of the others stays.",
+)
 @click.option("--name", default="samplers", show_default=True, help="Of the file in benchmarks/results.")
-def main(count: int, steps: tuple[int, ...], scale: float, name: str) -> None:
+def main(count: int, steps: tuple[int, ...], scale: float, samplers: tuple[str, ...], name: str) -> None:
     """Draw, judge, print a table, keep the results: after each sampler, for all of them take half an hour."""
     console = Console(stderr=True)
     settings = read_settings()
     engine = Engine(settings, load_catalogue("demo"))
     engine.start()
-    found: dict[str, Any] = {}
+    setting = {"count": count, "scale": scale, "size": 128}
+    kept = report.read(name) if samplers else {}
+    if kept and kept["setting"] != setting:
+        raise click.UsageError(f"what is kept in results/{name}.json was measured otherwise: {kept['setting']}")
+    found: dict[str, Any] = kept.get("scores", {})
+    chosen = [REFERENCE, *(each for each in samplers or SAMPLERS if each != REFERENCE)]
     reference: dict[str, float] = {}
     table = Table("sampler", "steps", "colour", "background", "shape", "worst against ddim")
-    for sampler, entry in track(SAMPLERS.items(), console=console):
+    for sampler in track(chosen, console=console):
+        entry = SAMPLERS[sampler]
         tries: dict[int, dict[str, float]] = {}
         enough = None
         # one that chooses its steps itself is given any number
@@ -90,7 +105,7 @@ def main(count: int, steps: tuple[int, ...], scale: float, name: str) -> None:
         found[sampler] = {"enough": enough, "steps": tries}
         file = report.write(name, {
             "machine": report.machine(pick_device(settings.device).name, torch.get_num_threads()),
-            "setting": {"count": count, "scale": scale, "size": 128},
+            "setting": setting,
             "bar": f"colour and shape within {BAR:g} points of ddim's with {steps[0]} steps",
             "scores": found,
         })  # fmt: skip
