@@ -43,7 +43,7 @@ STOCK = "stock"
 _CPU = Device("cpu")
 _TEXT, _TOKENS = "encoder_hidden_states", 77
 _LONGEST_S = 3600.0
-# of a side of the forward pass: the weights in float32, what is made of some of them, and the tensors between the layers
+# the weights in float32, what is made of some of them, and what lies between the layers
 _ROOM = 1.4
 
 
@@ -121,7 +121,7 @@ def forward_xl(case: Case, side: str) -> float:
         from worker.families import FAMILIES
 
         settings = Settings(device="cpu", torch_threads=case.threads)
-        vae = torch.nn.Module()  # none is decoded with
+        vae = _stock_part(case, "AutoencoderKL", "vae", precision.others)
         prepared = Preparation(settings, _CPU, profile_for("cpu", _CPU)).prepare(unet, vae, "sdxl", case.folder)
         told[_TEXT] = prepared.project_text(told[_TEXT])
         denoise = partial(FAMILIES["sdxl"].denoise, prepared.denoiser)
@@ -211,7 +211,7 @@ def write_turbo(folder: Path, narrow: bool) -> None:
 
 
 def draw_turbo(case: Case, rounds: int) -> dict[str, Any]:
-    """Seconds of each kind of image, in a fresh process; of several rounds the first, which warms up, does not count."""
+    """Seconds of each kind of image, in a fresh process; of several rounds the first warms up and does not count."""
     entry = replace(load_catalogue("sd21").default, distilled="turbo", prediction="epsilon")
     engine, draw = _engine(case, Catalogue({entry.name: entry}, entry.name), entry.name)
     usual = SamplingParams(

@@ -71,7 +71,7 @@ def scores(engine: Engine, sampler: str, count: int, steps: int, scale: float) -
     type=click.Choice(list(SAMPLERS)),
     multiple=True,
     metavar="NAME",
-    help="Only these, beside ddim; what was measured of the others stays.",
+    help="Only these; what was measured of the others stays.",
 )
 @click.option("--name", default="samplers", show_default=True, help="Of the file in benchmarks/results.")
 def main(count: int, steps: tuple[int, ...], scale: float, samplers: tuple[str, ...], name: str) -> None:
@@ -85,8 +85,9 @@ def main(count: int, steps: tuple[int, ...], scale: float, samplers: tuple[str, 
     if kept and kept["setting"] != setting:
         raise click.UsageError(f"what is kept in results/{name}.json was measured otherwise: {kept['setting']}")
     found: dict[str, Any] = kept.get("scores", {})
-    chosen = [REFERENCE, *(each for each in samplers or SAMPLERS if each != REFERENCE)]
-    reference: dict[str, float] = {}
+    # what a sampler draws does not depend on the machine
+    reference: dict[str, float] = found[REFERENCE]["steps"][str(steps[0])] if found else {}
+    chosen = samplers or (REFERENCE, *(each for each in SAMPLERS if each != REFERENCE))
     table = Table("sampler", "steps", "colour", "background", "shape", "worst against ddim")
     for sampler in track(chosen, console=console):
         entry = SAMPLERS[sampler]
