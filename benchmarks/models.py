@@ -11,6 +11,7 @@ How long 500 files take to be listed is measured by `python -m benchmarks.model_
 narrow models, to see that it works; then nothing is kept.
 """
 
+import json
 import multiprocessing
 import statistics
 import time
@@ -297,7 +298,7 @@ def main(chosen: tuple[str, ...], rounds: int, narrow: bool, note: str) -> None:
         if not narrow:
             click.echo(report.write("models", found))
     if narrow:
-        click.echo(found)
+        click.echo(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -64,13 +64,17 @@ export async function sourceFrom(blob, name) {
 
 export const kindOf = ({ source }) => (source ? "img2img" : "generate");
 
+const TOLD_SIZES = ["original_size", "crops_coords_top_left", "target_size"];
+export const isToldSizes = (model) => model.family === "sdxl";
+
 // The body of a request for what the form says now; the key goes in a header.
 export function bodyOf({ values, source, catalogue }) {
     const fields = catalogue.fields[kindOf({ source })];
-    const model = modelOf({ catalogue, values }).name; // where the default one is not there, the form shows another
+    const model = modelOf({ catalogue, values }); // where the default one is not there, the form shows another
     const body = Object.fromEntries(Object.entries(values).filter(([name]) => name in fields));
     if (source) delete body.hires; // one pass
-    if (model !== catalogue.defaultModel) body.ckpt = model;
+    if (!isToldSizes(model)) TOLD_SIZES.forEach((name) => delete body[name]);
+    if (model.name !== catalogue.defaultModel) body.ckpt = model.name;
     return { prompt: "", ...body, ...(source && { init_img: source.data }) };
 }
 

@@ -48,6 +48,24 @@ def test_dialects_measures_what_each_adds(redis_server: Path) -> None:
     assert found["p50_added_ms"].keys() == {"openai", "a1111"}
 
 
+@pytest.mark.full
+def test_models_measures_every_part() -> None:
+    """Given narrow models, when measured in short, then each part has its figures, and nothing is kept."""
+    kept = report.read("models")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.models", "--narrow", "--rounds", "1"],
+        cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.keys() == {"xl", "turbo"}
+    assert found["xl"]["worker"]["load_s"] > 0
+    for what in ("forward_pass", "decoding"):
+        assert {"stock_s", "full_s", "full_gain"} <= found["xl"][what].keys()
+    assert {"20_steps_guided_s", "4_steps_gain", "1_step_gain"} <= found["turbo"].keys()
+    assert report.read("models") == kept
+
+
 def test_rivals_says_how_to_install_what_it_compares_with(redis_server: Path, tmp_path: Path) -> None:
     """Given no LitServe, when the rivals are to be measured, then the error is the command that installs it."""
     done = CliRunner().invoke(measure_rivals, ["--libraries", str(tmp_path)])

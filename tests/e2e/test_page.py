@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.e2e.browser import MISSING, chromium, draw, find_chromium
 from tests.e2e.service import Service
@@ -228,6 +228,36 @@ def test_a_large_image_is_drawn_in_two_passes(open_page: OpenPage) -> None:
     expect(page.locator("#field-W")).to_have_value("96")
     drop(page, png(), "start.png")
     expect(way).to_have_count(0)
+
+
+def test_the_sizes_that_xl_is_told_have_fields(open_page: OpenPage) -> None:
+    """Given a model of XL, when a person fills one number of a pair, then the other has what is usual, and both are
+    sent; another model has no such fields."""
+    page = open_page()
+    set_more(page, ddim_steps=1, H=64)
+    height, width, left = (
+        page.locator(f"#field-{name}") for name in ("original_size", "original_size-1", "crops_coords_top_left-1")
+    )
+    expect(height).to_have_count(0)
+
+    def as_xl(route: Route) -> None:
+        answer = route.fetch().json()
+        route.fulfill(json=answer | {"models": [model | {"family": "sdxl"} for model in answer["models"]]})
+
+    page.route("**/models", as_xl)
+    page.reload()
+    width.fill("512")
+    expect(height).to_have_value("64")
+    height.fill("1024")
+    left.fill("16")
+    assert shut_out(page) == []
+    with page.expect_request("**/generate") as sent:
+        draw(page, "a red circle")
+    body: Any = sent.value.post_data_json
+    assert (body["original_size"], body["crops_coords_top_left"]) == ([1024, 512], [0, 16])
+    assert "target_size" not in body
+    height.fill("")
+    expect(width).to_have_value("")
 
 
 def test_loras_are_chosen_with_weights(open_page: OpenPage, service: Service) -> None:
