@@ -140,11 +140,11 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     ),
     "uni_pc": Sampler(
         "UniPC", "UniPCMultistepScheduler", _frozen(solver_order=2), schedules=_ANY,
-        note="Corrects each step by the next prediction: good in few steps.",
+        enough_steps=20, note="Corrects each step by the next prediction: good in few steps.",
     ),
     "deis": Sampler(
         "DEIS", "DEISMultistepScheduler", _frozen(solver_order=2), schedules=_ANY,
-        note="Multistep, by exponential integration: good in few steps.",
+        enough_steps=20, note="Multistep, by exponential integration: good in few steps.",
     ),
     "ddpm": Sampler(
         "DDPM", "DDPMScheduler", _frozen(clip_sample=False), schedules=_SPACINGS,
