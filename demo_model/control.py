@@ -114,7 +114,7 @@ def tell_family(file: Path) -> None:
 @click.command()
 @click.option("--state", type=click.Path(path_type=Path), default=Path("build/demo_control"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=CONTROL, help="Where the finished folder goes.")
-@click.option("--steps", default=500, show_default=True)
+@click.option("--steps", default=1000, show_default=True, help="In all; those of a run before count.")
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
 def main(state: Path, out: Path, steps: int, threads: int) -> None:
     """Train on the demo model's weights, then write the ControlNet in half precision."""
