@@ -4,12 +4,16 @@ import dataclasses
 import gc
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import psutil
 import pytest
 
-from shared.catalogue.models import Catalogue
+from shared.catalogue.kinds import LORA
+from shared.catalogue.models import Catalogue, OtherFile
+from shared.request.adapters import Lora
 from shared.settings import Settings
+from tests.worker.lora_writing import write_kohya
 from worker.engine import DenoiseRequest, Engine
 from worker.models.cache import CheckpointCache
 from worker.models.checkpoint import Checkpoint
@@ -67,3 +71,37 @@ def test_switching_between_models_keeps_memory_flat(
         engine.stop()
     # each with itself: models differ in size
     assert all(max(sizes) <= 1.05 * min(sizes) for sizes in measured.values()), measured
+
+
+@pytest.mark.full
+def test_drawing_with_many_loras_keeps_memory_flat(
+    settings: Settings,
+    catalogue: Catalogue,
+    models_dir: Path,
+    request_for: Callable[..., DenoiseRequest],
+    tmp_path: Path,
+) -> None:
+    """Given 50 LoRAs and memory for some ten of them, when 1,000 requests take turns with one or two of them, then
+    resident memory stays within 5 %, and no more are kept than there is memory for."""
+    files = [tmp_path / f"{number}.safetensors" for number in range(50)]
+    for number, file in enumerate(files):
+        write_kohya(file, models_dir / "layout-sd15", rank=32, seed=number)
+    others = [OtherFile(file.stem, LORA, "", file.name, 0, "is a LoRA", file) for file in files]
+    before = catalogue.contents()
+    catalogue.replace(dataclasses.replace(before, others=others))
+    share = 10 * files[0].stat().st_size
+    engine = Engine(dataclasses.replace(settings, model_memory=8 * share), catalogue)
+    engine.start()
+    measured = []
+    try:
+        for number in range(1000):
+            loras = tuple(Lora(str((number * step) % 50), 0.5) for step in (1, 7)[: 1 + number % 2])
+            request = request_for(model="layout-sd15", steps=1, loras=loras if len(set(loras)) > 1 else loras[:1])
+            engine.submit(request, lambda *_: None).result(60)
+            if number >= 200:
+                measured.append(resident_bytes())
+            assert engine._lora_files.nbytes <= share
+    finally:
+        engine.stop()
+        catalogue.replace(before)
+    assert max(measured) <= 1.05 * min(measured), (min(measured), max(measured))

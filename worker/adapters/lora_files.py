@@ -28,6 +28,8 @@ class LoraFiles:
         self._budget = budget
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[object, ...], LoraFile] = OrderedDict()
+        self.nbytes = 0
+        """Bytes of those that are kept."""
 
     def read(self, loras: Sequence[Lora]) -> tuple[UsedLora, ...]:
         """The LoRAs with what their files hold now. Raises ModelUnavailable."""
@@ -59,6 +61,7 @@ class LoraFiles:
         self._kept[key] = file
         while len(self._kept) > 1 and sum(each.nbytes for each in self._kept.values()) > self._budget:
             self._kept.popitem(last=False)
+        self.nbytes = sum(each.nbytes for each in self._kept.values())
         log.info("read a LoRA (%d MiB); %d are in memory", file.nbytes >> 20, len(self._kept))
 
 

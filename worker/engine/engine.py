@@ -78,8 +78,10 @@ class Engine:
         self._on_failure = on_failure
         self._device = pick_device(settings.device)
         self._profile = profile_for(settings.worker_variant, self._device)
-        self._cache = CheckpointCache(settings, catalogue, self._device, self._profile)
         self._lora_files = LoraFiles(catalogue, settings.model_memory // _SHARE_OF_LORAS)
+        self._cache = CheckpointCache(
+            settings, catalogue, self._device, self._profile, beside=lambda: self._lora_files.nbytes
+        )
         self._controlnets = ControlNetCache(
             settings, catalogue, self._device, self._cache.preparation, self._cache.home
         )

@@ -49,8 +49,11 @@ class CheckpointCache:
         device: Device,
         profile: Profile,
         clock: Callable[[], float] = time.monotonic,
+        beside: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`beside` gives the bytes of what else is kept within the budget; safe from any thread."""
         self._settings = settings
+        self._beside = beside
         self._catalogue = catalogue
         self._device = device
         self._profile = profile
@@ -178,7 +181,7 @@ class CheckpointCache:
             wanted = self._weights_of(model, place) * precision.denoiser.itemsize if place else 0
         except _BROKEN:
             return True
-        return wanted + sum(other.size for other in set(in_use)) <= self._settings.model_memory
+        return wanted + sum(other.size for other in set(in_use)) <= self._budget
 
     def _load(self, model: Model, place: Path, precision: Precision, addition: Addition | None) -> Checkpoint:
         if addition and not self.preparation.changes_layers:
@@ -220,9 +223,13 @@ class CheckpointCache:
             self._weights[model.name] = (signature, count)
         return count
 
+    @property
+    def _budget(self) -> int:
+        return self._settings.model_memory - self._beside()
+
     def _make_room(self, wanted: int, in_use: Collection[Checkpoint]) -> None:
         for key in list(self._loaded):
-            if wanted + sum(other.size for other in self._loaded.values()) <= self._settings.model_memory:
+            if wanted + sum(other.size for other in self._loaded.values()) <= self._budget:
                 break
             if self._loaded[key] not in in_use:
                 self._forget(key)
