@@ -1,5 +1,6 @@
 """The LoRAs of a request, fitted to a model: the factors of all of them as the tensors that travel with its items."""
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ NamedTensors = Mapping[str, torch.Tensor]
 
 # ranks come in few sizes, so that few passes differ: a power of two, and not less
 _LEAST_RANK = 4
+# of the sets of a model that no request needs at the moment
+_KEPT_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,12 @@ class LoraSet:
     encoders: Mapping[str, NamedTensors] = field(default_factory=dict)
     text_key: Hashable = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        networks = (self.items, self.beforehand, *self.encoders.values())
+        return sum(tensor.nbytes for tensors in networks for tensor in tensors.values())
 
     @contextmanager
     def encoding(self, checkpoint: Checkpoint) -> Iterator[None]:
@@ -66,7 +75,16 @@ def fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
     known: LoraSet | None = checkpoint.fitted.get(key)
     if known is None:
         known = checkpoint.fitted[key] = _fitted(added, checkpoint)
+    _keep(checkpoint.fitted_lately, key, known)
     return known
+
+
+def _keep(kept: OrderedDict[Hashable, LoraSet], key: Hashable, used: LoraSet) -> None:
+    """The next request with the same need not wait; what is large is made anew all the same."""
+    kept[key] = used
+    kept.move_to_end(key)
+    while kept and sum(each.nbytes for each in kept.values()) > _KEPT_BYTES:
+        kept.popitem(last=False)
 
 
 def _fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:

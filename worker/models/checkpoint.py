@@ -92,6 +92,8 @@ class Checkpoint:
     """Of these the paths by what files call them; `worker.adapters` fills it."""
     fitted: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
     """What is added to the model by the requests under way, by their LoRAs; `worker.adapters` fills it."""
+    fitted_lately: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
+    """Of these the last ones, also when no request needs them any more."""
 
     def low_rank(self, network: str) -> LowRankLayers | None:
         """The layers of a network that can be changed, `unet` or a text encoder; None where none can."""
