@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from shared.catalogue.kinds import LORA, UPSCALER
+from shared.catalogue.kinds import CONTROLNET, LORA, UPSCALER
 from shared.catalogue.models import FOUND, Catalogue, OtherFile
 from shared.jobs.inventory import Inventory
 from shared.jobs.workers import WorkerCard, WorkerRegister
@@ -102,20 +102,21 @@ class Announcer:
         return {model for card in self._others if card.serves(variant) for model in card.available_models} & missing
 
     def served_elsewhere(self, request: ImageRequest) -> bool:
-        """Whether this worker lacks the model or a LoRA of a request, and another live worker has them.
+        """Whether this worker lacks the model, a LoRA or a ControlNet of a request, and another live worker has them.
 
         May raise `redis.RedisError`.
         """
         others = (card for card in self._register.live() if card.name != self._name and card.serves(request.variant))
         if request.kind == "upscale":
             return any(self._has(card, UPSCALER, request.upscaler) for card in others)
-        model, loras = request.params.model, {lora.name for lora in request.params.loras}
-        here = {lora for lora in loras if self._catalogue.find_other(LORA, lora)}
-        if model not in self._engine.missing_models() and here == loras:
+        params = request.params
+        added = {(LORA, lora.name) for lora in params.loras} | {(CONTROLNET, each.model) for each in params.controlnet}
+        here = {each for each in added if self._catalogue.find_other(*each)}
+        if params.model not in self._engine.missing_models() and here == added:
             # it should have worked here: the others would fail at it in the same way, and give it back
             return False
         return any(
-            model in card.available_models and all(self._has(card, LORA, lora) for lora in loras) for card in others
+            params.model in card.available_models and all(self._has(card, *each) for each in added) for card in others
         )
 
     def _has(self, card: WorkerCard, kind: str, name: str) -> bool:

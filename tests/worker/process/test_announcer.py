@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.kinds import CONTROLNET, LORA
+from shared.catalogue.models import OtherFile, load_catalogue
+from shared.jobs.inventory import Inventory
 from shared.jobs.workers import WorkerCard, WorkerRegister
+from shared.request.adapters import Lora
+from shared.request.control import Control
 from tests.worker.jobs.conftest import request_of
 from worker.observations import Observations
 from worker.process.announcer import Announcer
@@ -68,6 +72,23 @@ def test_models_that_another_worker_has_are_left_to_it(announcer: Announcer, reg
     asked = {model: announcer.served_elsewhere(request_of(model=model)) for model in ("demo", "sd14", "sd15")}
     assert asked == {"demo": False, "sd14": True, "sd15": False}
     assert not announcer.served_elsewhere(request_of(model="sd14", variant="standard"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked"),
+    [(LORA, {"loras": (Lora("sketch"),)}), (CONTROLNET, {"controlnet": (Control(model="sketch"),)})],
+)
+def test_what_a_model_is_drawn_with_may_be_elsewhere(
+    announcer: Announcer, register: WorkerRegister, kind: str, asked: dict[str, Any]
+) -> None:
+    """Given a file that is added to a model and is not here, when another worker has both, then it is served there."""
+    wanted = request_of(model="demo", **asked)
+    card = WorkerCard("it", "optimized", "cpu", 1)
+    models = tuple(load_catalogue("demo"))
+    register.announce(card, Inventory(models))
+    assert not announcer.served_elsewhere(wanted)
+    register.announce(card, Inventory(models, others=(OtherFile("sketch", kind, "sd1", "", 1, "is one"),)))
+    assert announcer.served_elsewhere(wanted)
 
 
 def test_others_count_while_they_have_room(announcer: Announcer, register: WorkerRegister) -> None:
