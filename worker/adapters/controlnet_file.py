@@ -15,6 +15,7 @@ import torch
 from shared.catalogue.folder import read_config
 from shared.catalogue.layouts import LAYOUTS
 from shared.catalogue.tensors import NotUsable
+from worker.hardware.devices import is_out_of_memory
 from worker.models.original_parts import filled
 from worker.models.weights_file import Renamed, Weights, opened
 
@@ -38,16 +39,16 @@ def read_controlnet(file: Path, family: str, dtype: torch.dtype) -> Any:
     with opened(file) as weights:
         own = _in_diffusers_layout(weights, dtype)
         config = read_config(file.parent, CONFIG) or {}
-        if config.get("_class_name") != _CLASS:
-            config = _measured(own, family)
 
         def build(**values: Any) -> Any:
             return ControlNetModel.from_config(values)
 
         try:
+            if config.get("_class_name") != _CLASS:
+                config = _measured(own, family)
             return filled(build, config, own, dtype)
-        except (KeyError, TypeError, ValueError) as wrong:
-            if isinstance(wrong, NotUsable):
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as wrong:
+            if isinstance(wrong, NotUsable) or is_out_of_memory(wrong):
                 raise
             raise NotUsable("is a ControlNet of another structure than those of its family: get another") from wrong
 
