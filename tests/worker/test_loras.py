@@ -195,6 +195,7 @@ def test_what_has_no_place_in_the_model_is_told(
 @pytest.mark.parametrize(
     ("made_for", "told"),
     [("tiny-sdxl", "is made for a layer of another shape"), ("nothing", "has none of the layers that it changes"),
+     ("norm", "is made for a layer of another shape"), ("positions", "is made for a layer of another shape"),
      ("absent", "No LoRA is called 'sketch' here")],
 )  # fmt: skip
 def test_a_lora_that_does_not_fit_ends_its_own_request(
@@ -212,6 +213,11 @@ def test_a_lora_that_does_not_fit_ends_its_own_request(
     elif made_for == "nothing":
         names = ("lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight")
         save_file(dict(zip(names, (torch.ones(2, 8), torch.ones(8, 2)), strict=True)), known("sketch"))
+    elif made_for == "norm":
+        name = "lora_te_text_model_final_layer_norm"
+        save_file({f"{name}.weight": torch.ones(16), f"{name}.on_input": torch.tensor(True)}, known("sketch"))
+    elif made_for == "positions":
+        save_file({"lora_te_text_model_embeddings.diff": torch.ones(1, 77)}, known("sketch"))
     with pytest.raises(ModelUnavailable, match=told):
         drawn(engine, request_for(loras=(Lora("sketch"),)))
 

@@ -69,7 +69,7 @@ class _Sum:
                     raise ValueError("it is made for a layer of another shape")
                 before = self._sums.get(which)
                 self._sums[which] = difference * weight if before is None else before + difference * weight
-        except (ValueError, RuntimeError) as broken:
+        except (AttributeError, IndexError, RuntimeError, ValueError) as broken:
             raise used.of_another_shape(name, model) from broken
 
     @torch.no_grad()

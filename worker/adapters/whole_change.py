@@ -6,11 +6,13 @@ al., arXiv 2402.09353). Each is linear in its weight; a DoRA lies between the la
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import torch
 
 Difference = Callable[[torch.Tensor], torch.Tensor]
-"""What is added to a weight, of its shape, float32. Raises RuntimeError or ValueError where it does not fit."""
+"""What is added to a weight, of its shape, float32. Raises IndexError, RuntimeError or ValueError where it does
+not fit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,8 @@ def hadamard(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...], 
     """LoHa: the product, number by number, of two low-rank matrices, each `(a, b)` or in Tucker's form `(a, b, t)`."""
 
     def difference(weight: torch.Tensor) -> torch.Tensor:
+        _require_numbers(weight, _numbers(*first))
+        _require_numbers(weight, _numbers(*second))
         product = _rebuilt(*first) * _rebuilt(*second) * scale
         return product.reshape(_like(product, weight))
 
@@ -79,11 +83,27 @@ def kronecker(first: tuple[torch.Tensor, ...], second: tuple[torch.Tensor, ...],
     """LoKr: the Kronecker product of two matrices, each whole `(w,)`, `(a, b)`, or in Tucker's form `(a, b, t)`."""
 
     def difference(weight: torch.Tensor) -> torch.Tensor:
+        _require_numbers(weight, _numbers(*first) * _numbers(*second))
         one, two = _rebuilt(*first), _rebuilt(*second).contiguous()
         product = torch.kron(one.reshape(*one.shape, *[1] * (two.dim() - one.dim())), two) * scale
         return product.reshape(_like(product, weight))
 
     return difference
+
+
+def _numbers(*factors: torch.Tensor) -> int:
+    """How many numbers `_rebuilt` makes; a small file can ask for more than there is memory."""
+    if len(factors) == 1:
+        return factors[0].numel()
+    a, b = factors[0], factors[1]
+    if len(factors) == 2:
+        return a.shape[0] * (b.numel() // b.shape[0])
+    return a.shape[1] * b.shape[1] * prod(factors[2].shape[2:])
+
+
+def _require_numbers(weight: torch.Tensor, count: int) -> None:
+    if count != weight.numel():
+        raise ValueError("it is made for a layer of another shape")
 
 
 def _rebuilt(*factors: torch.Tensor) -> torch.Tensor:

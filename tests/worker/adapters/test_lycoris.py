@@ -133,3 +133,20 @@ def test_a_layer_of_another_shape_is_noticed(kind: str) -> None:
     for weight in (torch.ones(16, 20), torch.ones(20, 24), torch.ones(16, 24, 3, 3)):
         with pytest.raises((ValueError, RuntimeError)):
             change.differences(weight)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {f"hada_w{number}_{part}": torch.ones(shape) for number in (1, 2) for part, shape in
+         (("a", (1_000_000, 65)), ("b", (65, 1_000_000)))},
+        {"lokr_w1": torch.ones(1_000_000, 1, 1), "lokr_w2": torch.ones(1, 1_000_000)},
+    ],
+    ids=["loha", "lokr"],
+)  # fmt: skip
+def test_what_would_be_larger_than_its_layer_is_not_made(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Given a small file whose product is larger than any memory, when it is merged, then its shape is the error."""
+    change = change_of("x", tensors, None)
+    assert change is not None
+    with pytest.raises(ValueError, match="another shape"):
+        change.differences(torch.ones(16, 24))
