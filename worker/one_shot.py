@@ -24,7 +24,7 @@ from shared.request.sizes import plan_grid
 from shared.settings import Settings
 from worker.engine import Denoised, Engine
 from worker.images.encode import encode
-from worker.jobs.task_images import denoise_request, image_file, ready_image
+from worker.jobs.task_images import denoise_request, image_file, ready_images
 
 
 class Outputs:
@@ -142,7 +142,7 @@ def draw_all(
     """
     watch = Watch(request.image_count, begun)
     engine = Engine(settings, catalogue_for(settings))
-    ready = {name: ready_image(name, image.png, request.params) for name, image in images.items()}
+    ready = ready_images(request, {name: image.png for name, image in images.items()})
     engine.start()
     try:
         engine.fetch(request.params.model, watch.downloading)
@@ -153,7 +153,7 @@ def draw_all(
         ]
         warnings = list(request.warnings)
         for place, ticket in zip(places, tickets, strict=True):
-            finished = ticket.result()
+            finished = ready.finished(ticket.result())
             watch.finished()
             data = image_file(request, *place, finished)[1]
             with watch.aside():

@@ -90,6 +90,9 @@ class ModelAnswer(Schema):
     available_on = fields.List(fields.String(), metadata={"description": "Names of workers."})
     warm = fields.Boolean(metadata={"description": "Whether a live worker has it in memory."})
     warm_on = fields.List(fields.String(), metadata={"description": "Names of workers."})
+    inpainting = fields.Boolean(
+        metadata={"description": "Whether it was trained to be told a mask; any model takes one."}
+    )
     distilled = fields.String(
         allow_none=True, metadata={"description": "How it was made to draw in few steps; null where it was not."}
     )

@@ -155,6 +155,7 @@ def _model(model: Model, cards: Sequence[WorkerCard]) -> dict[str, Any]:
         "available_on": available,
         "warm": bool(warm),
         "warm_on": warm,
+        "inpainting": model.inpainting,
         "distilled": DISTILLATIONS[model.distilled].label if model.distilled in DISTILLATIONS else None,
         "defaults": {
             "ddim_steps": model.defaults.steps,

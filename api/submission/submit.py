@@ -17,7 +17,6 @@ from api.submission.idempotency import Recognise, native_submission
 from shared.catalogue.models import some_of
 from shared.errors import (
     Gone,
-    InvalidRequest,
     ModelUnavailable,
     NotFound,
     ServiceError,
@@ -81,21 +80,12 @@ def take(
         if earlier is None:
             services.rate.check(caller.owner)
             wanted, images = load(schema, translate(caller))
-            _refuse_what_no_worker_draws(wanted, images)
             submission = recognised if isinstance(recognised, Submission) else None
             job_id, replayed = submit(services, wanted, images, caller.owner, submission, job_id)
         else:
             wanted, replayed = earlier.request, True
     g.job_id = job_id
     return Taken(job_id, wanted, replayed, caller.owner)
-
-
-def _refuse_what_no_worker_draws(request: ImageRequest, images: Mapping[str, InputImage]) -> None:
-    """Raises InvalidRequest for fields that are read and that no engine of this version knows."""
-    given = {"mask": "mask" in images, "expand": request.params.expand}
-    if named := [name for name, value in given.items() if value]:
-        text = "No worker of this version draws with it: leave it out."
-        raise InvalidRequest("The request asks for what cannot be drawn yet.", {name: [text] for name in named})
 
 
 def renamed(error: ServiceError, names: Mapping[str, str]) -> ServiceError:

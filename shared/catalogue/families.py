@@ -34,6 +34,11 @@ class FamilyFacts:
     vae: tuple[str, tuple[str, ...]] = ("vae", ("AutoencoderKL",))
     config: str = ""
 
+    @property
+    def masked_channels(self) -> int:
+        """Channels of the input of a denoiser for inpainting: latents, mask, and the latents of what is left."""
+        return 2 * self.latent_channels + 1
+
 
 _SD1 = FamilyFacts(
     latent_channels=4,

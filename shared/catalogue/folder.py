@@ -45,6 +45,10 @@ def _latent(value: Any, facts: FamilyFacts) -> bool:
     return value in (None, facts.latent_channels)
 
 
+def _read(value: Any, facts: FamilyFacts) -> bool:
+    return value in (None, facts.latent_channels, facts.masked_channels)
+
+
 def _nothing(value: Any, _: FamilyFacts) -> bool:
     return not value
 
@@ -55,8 +59,8 @@ def _addition(value: Any, facts: FamilyFacts) -> bool:
 
 _UNET = "unet"
 _CHECKS = (
-    _Check(_UNET, "in_channels", _latent,
-           f"is a variant with {{value}} input channels (inpainting, depth and the like); {_TEXT_TO_IMAGE}"),
+    _Check(_UNET, "in_channels", _read,
+           f"is a variant with {{value}} input channels (depth, instruct-pix2pix and the like); {_TEXT_TO_IMAGE}"),
     _Check(_UNET, "out_channels", _latent, f"gives {{value}} channels, which no VAE here reads; {_TEXT_TO_IMAGE}"),
     _Check(_UNET, "addition_embed_type", _addition,
            f"takes other inputs beside the text ({{value}}) than its family; {_TEXT_TO_IMAGE}"),

@@ -99,7 +99,7 @@ def _filled(entry: Model, claim: FoundModel, found: Sequence[FoundModel]) -> Mod
     """The entry with what was found of it; what the entry says goes before what the file says."""
     model = replace(
         entry, path=claim.path, shown=claim.shown, size_bytes=claim.size_bytes, sha256=claim.sha256,
-        dtype=claim.facts.dtype, told_guidance=claim.facts.told_guidance,
+        dtype=claim.facts.dtype, told_guidance=claim.facts.told_guidance, inpainting=_inpainting(claim.facts),
         distilled="" if entry.distilled == NOT_DISTILLED else entry.distilled or _distilled(claim),
         steps=entry.steps or _steps(claim),
     )  # fmt: skip
@@ -125,6 +125,7 @@ def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]
         distilled=_distilled(found),
         steps=_steps(found),
         told_guidance=facts.told_guidance,
+        inpainting=_inpainting(facts),
         path=found.path,
         shown=found.shown,
         size_bytes=found.size_bytes,
@@ -132,6 +133,10 @@ def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]
         dtype=facts.dtype,
     )
     return _checked(model, found, others, None)
+
+
+def _inpainting(facts: FileFacts) -> bool:
+    return facts.family in FAMILY_FACTS and facts.channels == FAMILY_FACTS[facts.family].masked_channels
 
 
 def _distilled(found: FoundModel) -> str:

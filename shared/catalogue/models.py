@@ -56,7 +56,8 @@ class Model:
     plain ones and their average over the training (`ema`). `distilled` is how it was made to draw in few steps, ""
     where it was not; `steps`, `scale`, `sampler` and `schedule` are what it is drawn with where a request does not say,
     as far as that is its own matter: see `defaults`. The others a scan fills in: `path` where it lies, `shown` how an
-    operator knows that place, `told_guidance` whether it takes the guidance scale as an input, `donors` the files that
+    operator knows that place, `told_guidance` whether it takes the guidance scale as an input, `inpainting`
+    whether it takes a mask, `donors` the files that
     give what it lacks, `sha256` once it is known, and `why_not` what keeps it from being drawn with, "" where nothing
     does.
     """
@@ -78,6 +79,7 @@ class Model:
     sampler: str = ""
     schedule: str = ""
     told_guidance: bool = False
+    inpainting: bool = False
     path: Path | None = None
     shown: str = ""
     size_bytes: int = 0

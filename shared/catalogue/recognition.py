@@ -151,11 +151,11 @@ def objection(facts: FileFacts, family: str | None = None) -> str | None:
         return f"{facts.sentence}; {instead}"
     if FAMILY_FACTS[facts.family].config:
         return f"{facts.sentence} in a single file; of these only folders in the diffusers layout are read: get that"
-    latent_channels = FAMILY_FACTS[facts.family].latent_channels
-    if facts.channels != latent_channels:
+    known = FAMILY_FACTS[facts.family]
+    if facts.channels not in (known.latent_channels, known.masked_channels):
         return (
-            f"is a variant with {facts.channels} input channels (inpainting, depth and the like); put a text-to-image"
-            " checkpoint in its place"
+            f"is a variant with {facts.channels} input channels (depth, instruct-pix2pix and the like); put a"
+            " text-to-image checkpoint in its place"
         )
     if family is not None and facts.family != family:
         return f'is of the family {facts.family}, but the entry says {family}: put family = "{facts.family}" into it'

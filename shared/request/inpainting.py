@@ -69,15 +69,14 @@ class InpaintingFields(Schema):
         max_pixels=0, load_default=None, allow_none=True,
         metadata={"description": (
             "Which part of init_img is drawn anew, as base64: an image of any size, which is brought to that of "
-            "init_img. The rest of init_img stays as it is. null: all of it, or with expand what that adds. "
-            "Refused for now: no worker draws with it yet."
+            "init_img. The rest of init_img stays as it is. null: all of it, or with expand what that adds."
         )},
     )  # fmt: skip
     mask_redraw = Text(
         load_default=WHITE, validate=OneOf(REDRAWS),
         metadata={"description": (
             "What of the mask is drawn anew: white (and all that is nearer to white than to black), or what is "
-            "transparent."
+            "transparent (in a mask without transparency, white)."
         )},
     )  # fmt: skip
     mask_blur = WholeNumber(
@@ -98,7 +97,8 @@ class InpaintingFields(Schema):
     only_masked = Flag(
         load_default=False,
         metadata={"description": (
-            "true: the masked part is drawn by itself, at W x H, and put back into the whole input at its place."
+            "true: the masked part is drawn by itself, at W x H (the model's native size), and put back into the whole "
+            "input at its place."
         )},
     )  # fmt: skip
     only_masked_padding = WholeNumber(
@@ -109,7 +109,7 @@ class InpaintingFields(Schema):
         ExpandSchema, load_default=None, allow_none=True,
         metadata={"description": (
             'Draw beyond the sides of init_img: {"left": 64, "top": 0, "right": 64, "bottom": 0}, in its pixels after '
-            "upscale. Refused for now: no worker draws with it yet."
+            "upscale."
         )},
     )  # fmt: skip
 

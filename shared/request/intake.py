@@ -20,6 +20,7 @@ from shared.request.choices import choose_model
 from shared.request.control import resolved_controls
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.hires_plan import Passes
+from shared.request.inpainting import Expand
 from shared.request.input_image import InputImage
 from shared.request.limits import Limits
 from shared.request.model import INIT_IMAGE, ImageRequest
@@ -27,6 +28,7 @@ from shared.request.prompt_file import PromptFile
 from shared.request.schemas import FORMATS, GenerateSchema
 from shared.request.seeds import MAX_SEED
 from shared.request.sizes import (
+    MAX_WHOLE_PIXELS,
     grid_warnings,
     native_size,
     objection_to_result,
@@ -34,6 +36,7 @@ from shared.request.sizes import (
     resizing_fields,
     size_for_output,
     size_from_input,
+    size_into_whole,
 )
 from shared.variants import ANY
 
@@ -80,6 +83,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     images = _named_images(values)
     passes = _passes(values, model)
     width, height = passes.size
+    whole = _whole_size(values)
     sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
     if sampler is None:
         raise InvalidRequest("No such sampler.", {"sampler": ["See GET /samplers."]})
@@ -99,6 +103,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "height": height,
         "hires": passes.hires,
         "one_pass": passes.one_by_choice and INIT_IMAGE not in images,
+        "whole_size": whole,
         "sampler": sampler,
         "schedule": schedule,
         "guidance_scale": scale,
@@ -160,14 +165,49 @@ def _size(values: Mapping[str, Any], asked: hires_plan.Asked, model: Model) -> t
     """(width, height) that W and H stand for, and what is to be said about it."""
     image: InputImage | None = values.get(INIT_IMAGE)
     width, height, output = values["width"], values["height"], (values["output_width"], values["output_height"])
+    if values.get("only_masked"):
+        return *native_size(width, height, model), ()
+    if not output[0] and (whole := _whole_size(values)):
+        return size_into_whole(whole, model)
     if output[0] and not width and not height:
         most = hires_plan.most_side(asked, model)
         drawn = size_for_output(output, model, most)
         return *drawn, output_warnings(drawn, output, (image.width, image.height) if image else None, model, most)
     if image:
-        enlarged = image.width * values["upscale"], image.height * values["upscale"]
-        return size_from_input(width, height, enlarged, model)
+        return size_from_input(width, height, _enlarged(values, image), model)
     return *native_size(width, height, model), ()
+
+
+def _enlarged(values: Mapping[str, Any], image: InputImage) -> tuple[int, int]:
+    """(width, height) of the input image as it is drawn on."""
+    size = image.width * values["upscale"], image.height * values["upscale"]
+    expand: Expand | None = values["expand"]
+    return expand.of(size) if expand else size
+
+
+def _whole_size(values: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(width, height) of an input image of which a part is put back into it at its own size.
+
+    Raises InvalidRequest where that is too large.
+    """
+    image: InputImage | None = values.get(INIT_IMAGE)
+    if image is None or not (values["mask"] or values["expand"]):
+        return None
+    if not values["only_masked"]:
+        if values["width"] or values["height"]:
+            return None
+        if values["output_width"]:
+            output = values["output_width"], values["output_height"]
+            return output if output[0] * output[1] <= MAX_WHOLE_PIXELS else None
+    whole = _enlarged(values, image)
+    if whole[0] * whole[1] > MAX_WHOLE_PIXELS:
+        text = (
+            f"Makes an image of {whole[0]}x{whole[1]} pixels; one of which a part is drawn anew may have "
+            f"{MAX_WHOLE_PIXELS} in all."
+        )
+        fields = ["upscale"] * (values["upscale"] > 1) + ["expand"] * bool(values["expand"]) or [INIT_IMAGE]
+        raise InvalidRequest("The image would be too large.", {name: [text] for name in fields})
+    return whole
 
 
 def _about_told_sizes(values: Mapping[str, Any], model: Model) -> tuple[str, ...]:

@@ -21,12 +21,13 @@ class ImageRequest:
     """Everything one job needs, with every default filled in.
 
     `params` are what its images are drawn with, at their size before `post_upscale`, or before they are resized to
-    `output_width` x `output_height` (both or none). `output_compression` is the quality of files that lose some, None
-    for the usual one. `prompts` holds one prompt, or the lines of a prompt file. `seed` is a number even where the
-    client wanted a random one: it was drawn on acceptance, so that a task that runs twice gives the same image. An
-    `upscale` draws nothing: `upscaler` makes its input image `factor` times as large, of `params` only the size of that
-    image counts, and the output size is that of the result. `inputs` are the names of the input images ("init_img",
-    "mask"), and `input_pixels` are those of all of them.
+    `output_width` x `output_height` (both or none). Where a part of an input image is drawn anew, `whole_size` is the
+    (width, height) of the image into which it is put back; None: it has that of `params`. `output_compression` is the
+    quality of files that lose some, None for the usual one. `prompts` holds one prompt, or the lines of a prompt file.
+    `seed` is a number even where the client wanted a random one: it was drawn on acceptance, so that a task that runs
+    twice gives the same image. An `upscale` draws nothing: `upscaler` makes its input image `factor` times as large, of
+    `params` only the size of that image counts, and the output size is that of the result. `inputs` are the names of
+    the input images ("init_img", "mask"), and `input_pixels` are those of all of them.
     `text_cost` is what the texts add to the job's cost, counted on acceptance (see `shared.request.cost`). `one_pass`:
     the client chose one where two are usual (see `shared.request.hires`). `warnings` are what the API already has to
     say about the request.
@@ -52,6 +53,7 @@ class ImageRequest:
     family: str = "sd1"
     upscale: int = 1
     post_upscale: int = 1
+    whole_size: tuple[int, int] | None = None
     output_width: int | None = None
     output_height: int | None = None
     output_compression: int | None = None
@@ -96,7 +98,8 @@ class ImageRequest:
         """(width, height) of the delivered images, in pixels."""
         if self.output_width and self.output_height:
             return self.output_width, self.output_height
-        return self.params.width * self.post_upscale, self.params.height * self.post_upscale
+        width, height = self.whole_size or (self.params.width, self.params.height)
+        return width * self.post_upscale, height * self.post_upscale
 
     @property
     def grid_columns(self) -> int:
@@ -106,6 +109,7 @@ class ImageRequest:
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Made from the values of its own fields and of `params`, side by side; anything else is left out."""
         own = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        own |= {"whole_size": tuple(own["whole_size"])} if own.get("whole_size") else {}  # JSON knows no tuples
         return cls(**own | {"params": SamplingParams.of(values)})
 
     def to_json(self) -> str:

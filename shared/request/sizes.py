@@ -9,6 +9,8 @@ from shared.request.model import ImageRequest
 MIN_SIZE = 64
 #: The longest side that a format can hold: of libjpeg, libwebp and PNG (RFC 2083, 11.2.1).
 LONGEST_SIDES = {"jpg": 65_500, "webp": 16_383, "png": 2**31 - 1}
+#: Of an image of which a part is drawn anew: a worker keeps it beside several others.
+MAX_WHOLE_PIXELS = 4096 * 4096
 #: Of one file, for a worker holds it in memory: 192 MiB of RGB.
 MAX_OUTPUT_PIXELS = 8192 * 8192
 # a difference in the shape that somebody may see
@@ -63,6 +65,22 @@ def size_from_input(
     if is_bent(result, enlarged):
         warnings.append(f"W, H: at {size} the shape of the input is not kept.")
     return *result, tuple(warnings)
+
+
+def size_into_whole(whole: tuple[int, int], model: Model) -> tuple[int, int, tuple[str, ...]]:
+    """(width, height) at which an image is drawn of which a part is put back into it, and what is to be said about it.
+
+    At least that of the image, as far as the model's limits allow.
+    """
+    step = model.facts.size_step
+    up = (-(-whole[0] // step) * step, -(-whole[1] // step) * step)
+    width, height, _ = size_from_input(None, None, up, model)
+    if width >= whole[0] and height >= whole[1]:
+        return width, height, ()
+    return width, height, (
+        f"W, H: what is drawn anew is drawn at {width}x{height} and enlarged to {whole[0]}x{whole[1]}: a side has at "
+        f"most {model.max_size} of model '{model.name}'. With only_masked it is drawn larger.",
+    )  # fmt: skip
 
 
 def size_for_output(output: tuple[int, int], model: Model, most: int | None = None) -> tuple[int, int]:

@@ -63,9 +63,13 @@ def a_red_circle_at_the_left() -> tuple[Image.Image, str]:
     """A drawn image, and the same as base64."""
     thing = Thing("circle", "red", "medium", "left", 0.28, 0.5, 0.2, 0.0)
     image = draw(Scene("yellow", None, (thing,), seed=1))
+    return image, as_base64(image)
+
+
+def as_base64(image: Image.Image) -> str:
     data = io.BytesIO()
     image.save(data, "PNG")
-    return image, base64.b64encode(data.getvalue()).decode()
+    return base64.b64encode(data.getvalue()).decode()
 
 
 def test_little_strength_keeps_the_layout_of_an_image(service: Service) -> None:
@@ -87,6 +91,22 @@ def test_much_strength_follows_the_prompt(service: Service) -> None:
     sights = [look(each) for each in redrawn]
     assert most([bool(seen) and (seen[0].colour, seen[0].shape) == ("green", "square") for seen in sights])
     assert most([background_colour(each) == "purple" for each in redrawn])
+
+
+def test_a_masked_half_shows_what_the_prompt_says_and_the_other_stays(service: Service) -> None:
+    """Given an image with a red circle at the left and a mask of its right half, when one draws a blue square there,
+    then it is there, and the left half is the input in every bit."""
+    image, text = a_red_circle_at_the_left()
+    half = (image.width // 2, 0, image.width, image.height)
+    mask = Image.new("L", image.size, 0)
+    mask.paste(255, half)
+    redrawn = drawn(
+        service, "a red circle left of a blue square on a yellow background", "/img2img",
+        init_img=text, mask=as_base64(mask), denoising_strength=1,
+    )  # fmt: skip
+    left = (0, 0, image.width // 2, image.height)
+    assert all(each.crop(left).tobytes() == image.crop(left).tobytes() for each in redrawn)
+    assert most([colour_share(each.crop(half), "blue") > 0.05 for each in redrawn])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import requests
 from PIL import Image
 
+from demo_model.judge import colour_share
 from shared.settings import DUMMY_API_KEY, Settings
 from tests.e2e.dropping import dropping
 from tests.e2e.service import REPOSITORY, Service
@@ -173,11 +174,27 @@ def test_a_bad_request_names_its_field(client: openai.OpenAI, body: dict[str, An
     assert param in str(caught.value)
 
 
-def test_a_mask_is_refused_by_its_name(client: openai.OpenAI) -> None:
-    """Given a mask, when an edit is asked for, then the package raises BadRequestError about the mask."""
-    with pytest.raises(openai.BadRequestError) as caught:
-        client.images.edit(image=png_file(), mask=png_file(), prompt=RED)
-    assert caught.value.param == "mask"
+def test_what_is_transparent_in_a_mask_is_drawn_anew(client: openai.OpenAI) -> None:
+    """Given a mask whose right half is transparent, when an edit is asked for, then a red circle is there, and the left
+    half is that of the image in every bit."""
+    size, left, right = (128, 128), (0, 0, 64, 128), (64, 0, 128, 128)
+    mask, file = Image.new("RGBA", size, "white"), io.BytesIO()
+    mask.paste((0, 0, 0, 0), right)
+    mask.save(file, "PNG")
+    file.seek(0)
+    file.name = "mask.png"
+    seeds = range(4)
+    edited = []
+    for seed in seeds:
+        answer = client.images.edit(
+            image=png_file(size), mask=file, prompt="a red circle on the right on a blue background", size="auto",
+            extra_body={"seed": seed},
+        )  # fmt: skip
+        assert answer.data
+        edited.append(opened(answer.data[0].b64_json))
+    navy = Image.open(png_file(size))
+    assert all(each.crop(left).tobytes() == navy.crop(left).tobytes() for each in edited)
+    assert sum(colour_share(each.crop(right), "red") > 0.03 for each in edited) >= len(seeds) - 1
 
 
 def test_wrong_keys_and_unknown_models_are_told_apart(service: Service, client: openai.OpenAI) -> None:

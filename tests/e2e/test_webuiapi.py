@@ -10,7 +10,7 @@ import pytest
 import webuiapi
 from PIL import Image
 
-from demo_model.judge import background_colour, look
+from demo_model.judge import background_colour, colour_share, look
 from demo_model.outlines import outline_image
 from demo_model.world import Scene, Thing
 from shared.settings import DUMMY_API_KEY
@@ -184,12 +184,19 @@ def test_its_mistakes_are_told(api: webuiapi.WebUIApi, asked: dict[str, Any], st
     assert named in json.loads(caught.value.args[1])["detail"]
 
 
-def test_a_mask_is_refused_by_name(api: webuiapi.WebUIApi, circle: webuiapi.WebUIApiResult) -> None:
-    """Given a mask, when an image is redrawn, then it raises, and the mask is named."""
-    with pytest.raises(RuntimeError) as caught:
-        api.img2img(images=[circle.image], mask_image=circle.image, prompt=RED)
-    assert caught.value.args[0] == 422
-    assert "mask" in json.loads(caught.value.args[1])["detail"]
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_masked_half_is_drawn_anew(api: webuiapi.WebUIApi, alone: bool) -> None:
+    """Given a mask of the right half, when it is redrawn, by itself or with the rest, then a red circle is there, and
+    the left half is that of the image in every bit."""
+    image, mask = Image.new("RGB", (128, 128), "navy"), Image.new("L", (128, 128), 0)
+    left, right = (0, 0, 64, 128), (64, 0, 128, 128)
+    mask.paste(255, right)
+    made = api.img2img(
+        images=[image], mask_image=mask, inpaint_full_res=alone, inpainting_fill=1, denoising_strength=1, seed=3,
+        batch_size=4, **SMALL | {"alwayson_scripts": {}},
+    ).images  # fmt: skip
+    assert all(each.crop(left).tobytes() == image.crop(left).tobytes() for each in made)
+    assert sum(colour_share(each.crop(right), "red") > 0.03 for each in made) >= 3
 
 
 def test_a_wrong_key_is_told(service: Service) -> None:

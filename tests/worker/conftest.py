@@ -1,6 +1,7 @@
 """Tiny models with random but fixed weights, in the real diffusers layout, so that tests run the real code path."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,22 @@ LAYOUTS = {
     "layout-sd21v": ("sd2", "!", "v_prediction"),
 }
 MODELS = {"tiny-sd1": ("sd1", "<|endoftext|>", "epsilon"), "tiny-sd2": ("sd2", "!", "v_prediction")}
+
+# those that are told the mask
+INPAINTING = {"tiny-sd1-inpaint": "sd1", "tiny-sd2-inpaint": "sd2", "tiny-sdxl-inpaint": "sdxl"}
+
+
+def write_inpainting(plain: Path, folder: Path) -> None:
+    """Write the model of a folder with a UNet that is told the mask: nine input channels."""
+    from diffusers import UNet2DConditionModel
+
+    shutil.copytree(plain, folder)
+    torch.manual_seed(9)
+    config = {**UNet2DConditionModel.load_config(folder / "unet"), "in_channels": 9}
+    unet = UNet2DConditionModel.from_config(config)
+    with torch.no_grad():
+        unet.conv_out.weight *= 0.25  # latents of an ordinary size, where float32 is fine enough
+    unet.save_pretrained(folder / "unet")
 
 
 def write_tiny_model(folder: Path, pad_token: str, prediction_type: str, seed: int = 0) -> None:
@@ -135,6 +152,8 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny_xl(root / "tiny-sdxl")
     write_xl_layout(root / "layout-sdxl")
     write_tiny_ldm(root / "tiny-ldm")
+    for name in INPAINTING:
+        write_inpainting(root / name.removesuffix("-inpaint"), root / name)
     return root
 
 
@@ -142,7 +161,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def catalogue() -> Catalogue:
     """All of them, the trained demo model, and one whose weights are nowhere."""
     families = {name: family for name, (family, _, _) in (MODELS | LAYOUTS).items()}
-    families |= {"tiny-sdxl": "sdxl", "layout-sdxl": "sdxl", "tiny-ldm": "ldm", "absent": "sd1"}
+    families |= {"tiny-sdxl": "sdxl", "layout-sdxl": "sdxl", "tiny-ldm": "ldm", "absent": "sd1"} | INPAINTING
     models = {
         name: Model(name, name, (), f"hub:nobody/{name}", family, ("v1-inference.yaml",), 64, 512)
         for name, family in families.items()

@@ -24,7 +24,6 @@ from shared.errors import (
     OutOfMemory,
 )
 from shared.jobs.signals import LeaseLost, WorkerFailed, WorkerStopping
-from shared.request.inpainting import Expand
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
 from worker.engine import Denoised, DenoiseRequest, Engine
@@ -364,8 +363,8 @@ def test_an_idle_model_leaves_and_comes_back_by_itself(
         ({"height": 0}, "H"),
         ({"steps": 0}, "ddim_steps"),
         ({"init_image": image(0, 32, 64)}, "init_img"),
-        ({"mask": image(0, 64, 64)}, "mask"),
-        ({"expand": Expand(left=64)}, "expand"),
+        ({"mask": Image.new("L", (64, 64))}, "mask"),
+        ({"init_image": image(0, 64, 64), "mask": Image.new("L", (64, 32))}, "mask"),
     ],
 )
 def test_impossible_requests_are_refused_at_the_door(

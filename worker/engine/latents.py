@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from worker.hardware.devices import Device
-from worker.samplers import NOISE, PREDICTION, Evaluation, Pattern, X
+from worker.samplers import NOISE, PREDICTION, Evaluation, Kept, Level, Pattern, X
 
 _FIRST_SLOTS = 4
 
@@ -79,6 +79,14 @@ class Latents:
                 column = end
             for target, values in rows.items():
                 self.write(some, values, target)
+
+    def put_back(self, slots: Sequence[int], kept: Sequence[Kept], levels: Sequence[Level]) -> None:
+        """Where images stay, register X of these slots becomes those images at these noise levels."""
+        image, noise, mask = (
+            torch.cat(parts) for parts in zip(*((one.image, one.noise, one.mask) for one in kept), strict=True)
+        )
+        stays = _weighted_sum([image, noise], self._device.tensor(list(levels)))
+        self.write(slots, torch.where(mask, self.read(slots), stays))
 
     def _where(self, slots: Sequence[int]) -> slice | torch.Tensor:
         """Neighbours are read and written where they are."""

@@ -10,6 +10,7 @@ from worker.engine.batch import Evaluator, Inputs
 from worker.engine.guidance import guided
 from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device, is_out_of_memory
+from worker.samplers import CLEAN
 
 
 class Pass:
@@ -127,6 +128,16 @@ class Pass:
         latents.advance(slots, evaluations, predictions, noise)
         for place, following in found.items():
             latents.write([slots[place]], following)
+        self._put_back(requests)
+
+    def _put_back(self, requests: Sequence[RunningRequest]) -> None:
+        """What stays of input images, at the noise level of the evaluation to come, or as it is after the last one."""
+        some = [running for running in requests if running.kept and running not in self._errors]
+        if some:
+            latents, slots = self._active.latents_of(some)
+            following = [running.trajectory.next for running in some]
+            levels = [evaluation.level if evaluation else CLEAN for evaluation in following]
+            latents.put_back(slots, [running.kept for running in some if running.kept], levels)
 
     def _preview(self, running: RunningRequest, inputs: Inputs, prediction: torch.Tensor) -> None:
         if running.preview_due():

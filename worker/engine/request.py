@@ -80,9 +80,8 @@ class DenoiseRequest:
                 wrong["hires"] = [f"first_width and first_height must be multiples of {size_step}."]
         if self.init_image is not None and self.init_image.size != (params.width, params.height):
             wrong["init_img"] = ["Must have the size of the image that is asked for."]
-        for name, value in (("mask", self.mask), ("expand", params.expand)):
-            if value:
-                wrong[name] = ["No worker of this version draws with it: leave it out."]
+        if self.mask is not None and (self.init_image is None or self.mask.size != self.init_image.size):
+            wrong["mask"] = ["Must have the size of the image that it is about."]
         if missing := [name for name in map(image_name, range(len(params.controlnet))) if name not in self.images]:
             wrong[FIELD] = [f"The image '{name}' is missing." for name in missing]
         if wrong:

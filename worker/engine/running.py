@@ -22,9 +22,10 @@ from worker.engine.hires import FirstPass, first_stage, second_stage
 from worker.engine.options import EffectiveOptions
 from worker.engine.request import Denoised, Ticket
 from worker.families import FAMILIES
+from worker.families.unet import MASKED
 from worker.images.upscale import resized
 from worker.models.checkpoint import Checkpoint
-from worker.modes import image_to_image, text_to_image
+from worker.modes import image_to_image, inpainting, text_to_image
 from worker.modes.base import Canvas
 from worker.samplers import Evaluation, Noise, Start, Trajectory, begin, evaluations_of
 from worker.text.conditioning import TEXT, ConditioningInputs, NamedTensors, Shapes, shapes
@@ -106,7 +107,10 @@ class RunningRequest:
         if first is None:
             self._warnings += [*self._told.warnings, *self._loras.warnings]
         params, noise = self.params, Noise(ticket.request.noise_seed, ticket.request.step_seed)
-        start = self._start(noise)
+        start, further = self._start(noise)
+        self._items = [{**item, **further} for item in self._told.items] if further else self._told.items
+        self.kept = start.kept
+        """What of an input image stays at every step, if so."""
         self.latents: torch.Tensor
         self.trajectory: Trajectory
         self.latents, self.trajectory = begin(
@@ -169,7 +173,7 @@ class RunningRequest:
     @property
     def conditioning_items(self) -> Sequence[NamedTensors]:
         """The conditioning of each batch item of the evaluation to come: what to avoid first, then what to draw."""
-        return self._told.items[-self.guidance.items :]
+        return self._items[-self.guidance.items :]
 
     @property
     def plain_items(self) -> Sequence[NamedTensors]:
@@ -183,8 +187,8 @@ class RunningRequest:
             self.controls, self._step_to_come, steps.steps - steps.skipped, self.batch_items, latents
         )
 
-    def _start(self, noise: Noise) -> Start:
-        """Where the sampler starts, as the request's mode has it.
+    def _start(self, noise: Noise) -> tuple[Start, NamedTensors]:
+        """Where the sampler starts, as the request's mode has it, and what the denoiser is told of an image.
 
         At strength 1 nothing of an input image is left, and so it is not even encoded: the request starts as if there
         were none. (The stock pipelines add noise of the first timestep, which is little where the steps are few.)
@@ -193,16 +197,52 @@ class RunningRequest:
         facts = self.checkpoint.model.facts
         factor = facts.downsampling_factor
         shape = (1, facts.latent_channels, params.height // factor, params.width // factor)
-        canvas = Canvas(shape, noise, lambda source: self._encoded(source, noise.start), self.checkpoint.device.send)
-        image = request.init_image if self._first is None else self._first.start
-        if image is None or steps.strength is None:
+        canvas = Canvas(
+            shape,
+            (params.height, params.width),
+            noise,
+            lambda source: self._encoded(source, noise.start),
+            self.checkpoint.device.send,
+        )
+        masked = self._masked() if self._first is None else None
+        if self.checkpoint.is_told_the_mask:
+            start, told = self._start_of_inpainting_model(canvas, masked)
+            return start, {MASKED: told.to(self.checkpoint.denoiser_dtype)}
+        if masked is not None and request.mask is not None:
+            return inpainting.start(canvas, masked, steps.strength, params.noise_multiplier), {}
+        return self._start_of_all(canvas), {}
+
+    def _start_of_all(self, canvas: Canvas) -> Start:
+        """Where an image starts of which no part is left."""
+        params, strength = self.params, self._stage.steps.strength
+        image = self.ticket.request.init_image if self._first is None else self._first.start
+        if image is None or strength is None:
             return text_to_image.start(canvas, params.noise_multiplier)
         if isinstance(image, torch.Tensor):
-            return image_to_image.start_from_latents(canvas, enlarged(image, *shape[2:]), steps.strength)
-        return image_to_image.start(canvas, image, steps.strength, params.noise_multiplier)
+            return image_to_image.start_from_latents(canvas, enlarged(image, *canvas.shape[2:]), strength)
+        return image_to_image.start(canvas, image, strength, params.noise_multiplier)
 
-    def _encoded(self, image: Image.Image, generator: torch.Generator) -> torch.Tensor:
-        pixels, state = to_tensor(image), generator.get_state()
+    def _start_of_inpainting_model(
+        self, canvas: Canvas, masked: inpainting.Masked | None
+    ) -> tuple[Start, torch.Tensor]:
+        """Where it starts, and what the model is told of the image."""
+        if masked is None:
+            return self._start_of_all(canvas), inpainting.told_of(canvas, None)
+        return inpainting.start_of_inpainting_model(
+            canvas, masked, self._stage.steps.strength, self.params.noise_multiplier
+        )
+
+    def _masked(self) -> inpainting.Masked | None:
+        """The input image and its mask; without one, all of it is drawn anew."""
+        request = self.ticket.request
+        if request.init_image is None:
+            return None
+        mask = request.mask or Image.new("L", request.init_image.size, 255)
+        return inpainting.Masked(request.init_image, mask, self.params.inpainting_fill)
+
+    def _encoded(self, image: Image.Image | torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        pixels = image if isinstance(image, torch.Tensor) else to_tensor(image)
+        state = generator.get_state()
 
         def encoded_by(vae: Any) -> torch.Tensor:
             # a second try must draw what the first would have drawn
@@ -267,7 +307,7 @@ class RunningRequest:
                 checkpoint.precision,
                 params.width,
                 params.height,
-                self._told.shapes,
+                shapes(self._items[0]),
                 self.max_batch_size,
                 checkpoint.added,
             )

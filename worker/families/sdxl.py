@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from worker.families.base import Family
-from worker.families.unet import GUIDANCE, guidance_told, residuals_told
+from worker.families.unet import GUIDANCE, guidance_told, residuals_told, with_channels
 from worker.models.checkpoint import Checkpoint
 from worker.text.clip import Clip, Encoding, encode_texts, remarks
 from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs, NamedTensors
@@ -76,7 +76,7 @@ def control_arguments(conditioning: NamedTensors) -> dict[str, Any]:
 def denoise(unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: NamedTensors) -> torch.Tensor:
     """See `Family`."""
     prediction: torch.Tensor = unet(
-        latents,
+        with_channels(latents, conditioning),
         timesteps,
         timestep_cond=conditioning.get(GUIDANCE),
         encoder_hidden_states=conditioning[TEXT],

@@ -13,6 +13,9 @@ from worker.text.conditioning import TEXT, Conditioning, ConditioningInputs, Nam
 
 GUIDANCE = "timestep_cond"
 """The name, diffusers' own, of the guidance scale as an input `(B, D)`."""
+MASKED = "masked"
+"""The name of what an inpainting model is told: the mask, 1 where it draws, and the latents of the rest of the image,
+`(B, 1 + C, h, w)`. They are further channels of its input."""
 _LONGEST_WAVE = 10_000.0
 _GUIDANCE_UNIT = 1_000.0
 
@@ -44,13 +47,20 @@ def control_arguments(conditioning: NamedTensors) -> dict[str, Any]:
 
 
 def denoise(unet: Any, latents: torch.Tensor, timesteps: torch.Tensor, conditioning: NamedTensors) -> torch.Tensor:
-    """See `Family`; every tensor but the residuals is an argument of its name."""
-    told = {name: tensor for name, tensor in conditioning.items() if name != RESIDUALS}
+    """See `Family`; every tensor but residuals and further channels is an argument of its name."""
+    told = {name: tensor for name, tensor in conditioning.items() if name not in (RESIDUALS, MASKED)}
     added = residuals_told(unet, latents, conditioning)
-    prediction: torch.Tensor = unet(latents, timesteps, **told, **added, return_dict=False)[0]
+    prediction: torch.Tensor = unet(
+        with_channels(latents, conditioning), timesteps, **told, **added, return_dict=False
+    )[0]
     return prediction
 
 
 def residuals_told(unet: Any, latents: torch.Tensor, conditioning: NamedTensors) -> dict[str, Any]:
     """What ControlNets add to the items of a batch, as the UNet's arguments; nothing where none of them has any."""
     return as_arguments(unet, latents, conditioning[RESIDUALS]) if RESIDUALS in conditioning else {}
+
+
+def with_channels(latents: torch.Tensor, conditioning: NamedTensors) -> torch.Tensor:
+    """The input of the denoiser, with the channels that an inpainting model is told."""
+    return torch.cat([latents, conditioning[MASKED]], dim=1) if MASKED in conditioning else latents

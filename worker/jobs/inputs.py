@@ -2,17 +2,14 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-
-from PIL import Image
 
 from shared.errors import ResultMissing
 from shared.jobs.records import Claim, expiring_folder, input_file, input_folder
 from shared.request.model import INIT_IMAGE
 from worker.jobs.result_files import ResultFiles
-from worker.jobs.task_images import ready_image
+from worker.jobs.task_images import ReadyImages, ready_image, ready_images
 
-_KEPT = 8
+_KEPT, _KEPT_PIXELS = 8, 32_000_000
 
 
 class InputImages:
@@ -21,15 +18,16 @@ class InputImages:
     def __init__(self, files: ResultFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Mapping[str, Image.Image]] = OrderedDict()
+        self._kept: OrderedDict[str, ReadyImages] = OrderedDict()
 
-    def of(self, claim: Claim) -> Mapping[str, Image.Image]:
-        """The input images by name, as `ready_image` makes them. Raises what `ResultFiles.read` raises."""
+    def of(self, claim: Claim) -> ReadyImages:
+        """The input images, as `ready_images` makes them. Raises what `ResultFiles.read` raises."""
         request = claim.request
         if not request.inputs:
-            return {}
+            return ReadyImages()
         if request.kind == "upscale":  # of its only task, and large: it is not kept
-            return {INIT_IMAGE: ready_image(INIT_IMAGE, self._read(claim, INIT_IMAGE), request.params)}
+            image = ready_image(INIT_IMAGE, self._read(claim, INIT_IMAGE), request.params)
+            return ReadyImages({INIT_IMAGE: image})
         with self._lock:
             if known := self._kept.get(claim.job_id):
                 return known
@@ -38,11 +36,15 @@ class InputImages:
         with self._lock:
             if known := self._kept.get(claim.job_id):
                 return known  # another task of the job was first
-            images = {name: ready_image(name, data.pop(name), request.params) for name in request.inputs}
+            images = ready_images(request, data)
             self._kept[claim.job_id] = images
-            if len(self._kept) > _KEPT:
+            while len(self._kept) > 1 and (len(self._kept) > _KEPT or self._pixels > _KEPT_PIXELS):
                 self._kept.popitem(last=False)
         return images
+
+    @property
+    def _pixels(self) -> int:
+        return sum(images.pixels for images in self._kept.values())
 
     def _read(self, claim: Claim, name: str) -> bytes:
         try:

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import redis
@@ -27,7 +27,7 @@ from worker.jobs.isolation import Isolation
 from worker.jobs.patience import Patience
 from worker.jobs.progress import Reporter
 from worker.jobs.result_files import ResultFiles
-from worker.jobs.task_images import denoise_request, image_file
+from worker.jobs.task_images import ReadyImages, denoise_request, image_file
 from worker.observations import Observations
 from worker.upscalers.enlarger import Enlarger
 
@@ -198,7 +198,7 @@ class TaskRunner:
             self._engine.fetch(claim.request.params.model, lambda percent: self._downloading(claim, percent))
         images = self._inputs.of(claim)
         if claim.request.kind == "upscale":
-            return self._keep(claim, [self._enlarge(claim, images[INIT_IMAGE])])
+            return self._keep(claim, [self._enlarge(claim, images.by_name[INIT_IMAGE])])
         return self._keep(claim, [self._with_hash(claim, made) for made in self._denoise(claim, images)])
 
     def _keep(self, claim: Claim, finished: Sequence[Denoised]) -> bool:
@@ -219,7 +219,7 @@ class TaskRunner:
         with suppress_passing():
             self._jobs.progress.downloading(claim, percent)
 
-    def _denoise(self, claim: Claim, images: Mapping[str, Image.Image]) -> list[Denoised]:
+    def _denoise(self, claim: Claim, images: ReadyImages) -> list[Denoised]:
         """The images of a task, drawn from the input images of its job."""
         with self._reporter.follow(claim, lambda error: self._end(claim, error)) as progress:
             tickets: list[Ticket] = []
@@ -230,7 +230,7 @@ class TaskRunner:
                     on_step = progress.of_sample(sample)
                     tickets.append(self._engine.submit(request, on_step, on_preview, progress.wants_preview))
                     self._tickets[claim].append(tickets[-1])
-                return [ticket.result() for ticket in tickets]
+                return [images.finished(ticket.result()) for ticket in tickets]
             except BaseException:
                 for ticket in tickets:
                     ticket.cancel()

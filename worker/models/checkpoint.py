@@ -108,6 +108,12 @@ class Checkpoint:
         return dtype
 
     @cached_property
+    def is_told_the_mask(self) -> bool:
+        """Whether it is an inpainting model, whose denoiser has the mask and what is left of an image as channels."""
+        channels = getattr(self.parts.denoiser.config, "in_channels", None)
+        return bool(channels == self.model.facts.masked_channels)
+
+    @cached_property
     def guidance_width(self) -> int | None:
         """How wide the guidance scale is as an input of the denoiser, which is not guided then; None: it takes none."""
         width: int | None = getattr(self.parts.denoiser.config, "time_cond_proj_dim", None)

@@ -53,6 +53,8 @@ def unet(layout: Mapping[str, Any], weights: Weights, dtype: torch.dtype, averag
         for level in range(levels)
     ]
     context = next((name for name in own if _CONTEXT.search(name)), f"{UNET}input_blocks.*.attn2.to_k.weight")
+    # of an inpainting model there are more, for the mask and what is left of an image
+    config["in_channels"] = _wanted(own, FIRST).shape[1]
     config |= {"block_out_channels": widths, "cross_attention_dim": _wanted(own, context).shape[1]}
     if head_width := layout["unet_head_width"]:
         # what this class calls a dimension is the number of heads

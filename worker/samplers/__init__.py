@@ -9,15 +9,15 @@ import torch
 
 from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC
-from worker.samplers.base import Noise, Start, StepRange
+from worker.samplers.base import Kept, Noise, Start, StepRange
 from worker.samplers.dpm_solver import dpm_adaptive, dpm_fast, expected_evaluations, first_sigma
 from worker.samplers.dpmpp_2s import dpmpp_2s_ancestral
 from worker.samplers.dpmpp_3m import dpmpp_3m_sde
 from worker.samplers.noise_schedule import NoiseSchedule
-from worker.samplers.plan import NOISE, PREDICTION, Evaluation, Pattern, Plan, X
+from worker.samplers.plan import CLEAN, NOISE, PREDICTION, Evaluation, Level, Pattern, Plan, X
 from worker.samplers.schedulers import facts_of, scheduler_plan
 from worker.samplers.step_noise import draws
-from worker.samplers.trajectory import Found, Planned, Trajectory
+from worker.samplers.trajectory import Corrected, Found, Planned, Trajectory, as_predicted
 
 _OWN_PREFIX = "own:"
 _OWN = {own.__name__: own for own in (dpmpp_2s_ancestral, dpmpp_3m_sde, dpm_fast)}
@@ -79,13 +79,30 @@ def begin(
         return latents.to(device), Planned(plan, draws(plan, noise, latents.shape))
     levels = NoiseSchedule(scheduler_config)
     latents = start.latents(1.0, first_sigma(levels, these)).to(device)
-    return latents, Found(dpm_adaptive(levels, these, latents), expected_evaluations(levels, these))
+    corrected = promising_what_is_kept(levels, start.kept) if start.kept else as_predicted
+    return latents, Found(dpm_adaptive(levels, these, latents), expected_evaluations(levels, these), corrected)
+
+
+def promising_what_is_kept(levels: NoiseSchedule, kept: Kept) -> Corrected:
+    """Where an image stays, a sampler that finds its way is told that the model promises just that.
+
+    So the latents stay that image under its noise, and the error that the sampler sees is that of the rest.
+    """
+
+    def corrected(latents: torch.Tensor, prediction: torch.Tensor, evaluation: Evaluation) -> torch.Tensor:
+        _, sigma = evaluation.level
+        return torch.where(kept.mask, prediction, levels.promising(latents, kept.image, sigma))
+
+    return corrected
 
 
 __all__ = [
+    "CLEAN",
     "NOISE",
     "PREDICTION",
     "Evaluation",
+    "Kept",
+    "Level",
     "Noise",
     "NoiseSchedule",
     "Pattern",

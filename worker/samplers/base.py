@@ -18,6 +18,18 @@ class Noise:
         self.steps = self.start if noise_seed == step_seed else torch.Generator("cpu").manual_seed(step_seed)
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """What of an image stays while the rest is drawn: `mask` `(1, 1, h, w)` is true where it is drawn.
+
+    The image's scaled latents and the noise over them are `(1, C, h, w)`, float32; all are on one device.
+    """
+
+    mask: torch.Tensor
+    image: torch.Tensor
+    noise: torch.Tensor
+
+
 @dataclass(frozen=True)
 class StepRange:
     """Which of the `steps` are run: all, or from an image on the share `strength` of them, from 0 to 1."""
@@ -41,13 +53,14 @@ class Start:
     """Where sampling starts: standard normal `noise`, and for image to image the scaled latents of the image.
 
     Both are `(1, C, h, w)`, float32 on one device. `strength` is the share of the steps that runs, `noise_multiplier`
-    scales the noise added to the image, or the starting noise where there is none.
+    scales the noise added to the image, or the starting noise where there is none. `kept` is what stays all the way.
     """
 
     noise: torch.Tensor
     image: torch.Tensor | None = None
     strength: float = 1.0
     noise_multiplier: float = 1.0
+    kept: Kept | None = None
 
     def range_of(self, steps: int) -> StepRange:
         """Which of so many steps run."""

@@ -26,6 +26,13 @@ _TO_X0: Mapping[str, Callable[[Any, Any, float], Any]] = {
     "sample": lambda _x, output, _sigma: output,
 }
 
+# x, x0 and sigma -> the model output that says so
+_FROM_X0: Mapping[str, Callable[[Any, Any, float], Any]] = {
+    "epsilon": lambda x, x0, sigma: (x - x0) / sigma,
+    "v_prediction": lambda x, x0, sigma: (x / (sigma**2 + 1) - x0) * (math.sqrt(sigma**2 + 1) / sigma),
+    "sample": lambda _x, x0, _sigma: x0,
+}
+
 
 class NoiseSchedule:
     """Noise levels from a model's scheduler config: sigma against timestep, interpolated in log sigma."""
@@ -35,6 +42,7 @@ class NoiseSchedule:
         alphas = base.alphas_cumprod.double().clamp(min=_SMALLEST_ALPHA).numpy()
         self._log_sigmas = np.log((1 - alphas) / alphas) / 2
         self._to_x0 = _TO_X0[base.config.prediction_type]
+        self._from_x0 = _FROM_X0[base.config.prediction_type]
         self.sigma_min = float(np.exp(self._log_sigmas[0]))
         self.sigma_max = float(np.exp(self._log_sigmas[-1]))
 
@@ -80,6 +88,11 @@ class NoiseSchedule:
         sigma = math.exp(float(np.interp(timestep, np.arange(len(self._log_sigmas)), self._log_sigmas)))
         clean: torch.Tensor = self._to_x0(latents * math.sqrt(sigma**2 + 1), output, sigma)
         return clean
+
+    def promising(self, x: torch.Tensor, clean: torch.Tensor, sigma: float) -> torch.Tensor:
+        """The model output at `x` that promises these clean latents."""
+        output: torch.Tensor = self._from_x0(x, clean, sigma)
+        return output
 
     def denoise(self, x: Any, sigma: float) -> Generator[Point, Any, tuple[Any, Any]]:
         """Ask for one evaluation; returns `x` and the model's idea of the clean latents x0."""

@@ -8,6 +8,7 @@ prediction. So requests of different samplers, steps and places in their run are
 
 import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -25,13 +26,25 @@ Pattern = tuple[tuple[int, tuple[int, ...]], ...]
 """For each register that is written the sources that are summed."""
 
 
+Level = tuple[float, float]
+"""Weights of a clean image and of standard normal noise."""
+
+CLEAN: Level = (1.0, 0.0)
+
+
+def level_of(scale: float) -> Level:
+    """That of `x0 + sigma * n`, which the model is given `scale` times, `1 / sqrt(sigma^2 + 1)`."""
+    return 1.0, math.sqrt(max(0.0, 1 / scale**2 - 1))
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One forward pass and what follows it.
 
     The model is given `scale` times register X, and `timestep` (which may be fractional). Then every register of
     `pattern` becomes the sum of its sources, all read before any is written; `weights` has one number for each source,
-    in the order of the pattern. `draws` tells whether a tensor of noise is taken from the stream, used or not.
+    in the order of the pattern. `draws` tells whether a tensor of noise is taken from the stream, used or not. `level`
+    is what register X holds of a clean image and of the noise over it, where it is that image at this noise level.
     """
 
     timestep: float
@@ -39,6 +52,7 @@ class Evaluation:
     pattern: Pattern
     weights: tuple[float, ...]
     draws: bool
+    level: Level = CLEAN
 
     def rows(self) -> Mapping[int, Mapping[int, float]]:
         """Weights by source, for each register that is written."""
@@ -109,6 +123,7 @@ class Recorded:
     scale: float
     draws: bool
     values: Mapping[str, Terms] = field(default_factory=dict)
+    level: Level = CLEAN
 
 
 def compiled(
@@ -133,7 +148,7 @@ def compiled(
         rows = registers.rewritten(step, following, still_needed)
         pattern = tuple((target, tuple(row)) for target, row in rows.items())
         weights = tuple(weight for row in rows.values() for weight in row.values())
-        evaluations.append(Evaluation(step.timestep, step.scale, pattern, weights, step.draws))
+        evaluations.append(Evaluation(step.timestep, step.scale, pattern, weights, step.draws, step.level))
     return Plan(image_weight, noise_weight, registers.count, tuple(evaluations), path)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker.samplers.plan import N, P, Plan, Recorded, Terms, compiled
+from worker.samplers.plan import N, P, Plan, Recorded, Terms, compiled, level_of
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ def recorded_plan(loop: Loop, image_weight: float, noise_weight: float) -> Plan:
     for number, point in enumerate(points):
         values = {name: terms for name, (after, terms) in kept.items() if after == number}
         made = _made(number, sums[number + 1].terms, values)
-        recorded.append(Recorded(f"x{number}", point.timestep, point.scale, number in drawn, made))
+        recorded.append(
+            Recorded(f"x{number}", point.timestep, point.scale, number in drawn, made, level_of(point.scale))
+        )
     return compiled(image_weight, noise_weight, recorded, f"x{len(points)}")
 
 

@@ -19,7 +19,7 @@ import diffusers
 import torch
 
 from worker.samplers.base import StepRange
-from worker.samplers.plan import BrownianPath, N, P, Plan, Recorded, Terms, compiled
+from worker.samplers.plan import BrownianPath, Level, N, P, Plan, Recorded, Terms, compiled
 
 # What a model's config says about the model. The rest of it belongs to the scheduler that its maker happened to use,
 # and would change what a sampler's name means: `use_karras_sigmas` there makes LMS its own Karras form.
@@ -114,7 +114,7 @@ class _Recorder:
 
     def step(self, number: int, timestep: torch.Tensor) -> Recorded:
         """One evaluation and the step that follows it."""
-        scheduler, point = self._scheduler, f"x{number}"
+        scheduler, point, level = self._scheduler, f"x{number}", self._level(timestep)
         names = [P, N, point, *(name for name in self._stored if name != point)]
         units = {name: _unit(place) for place, name in enumerate(names)}
         self._replace({id(one): units[name] for name, holders in self._stored.items() for one in holders})
@@ -133,7 +133,19 @@ class _Recorder:
                 made[known] = value
             self._stored.setdefault(known, []).append(value)
         values = {name: _terms(value, names) for name, value in made.items()}
-        return Recorded(point, float(timestep), scale, self._draws == 1, values)
+        return Recorded(point, float(timestep), scale, self._draws == 1, values, level)
+
+    def _level(self, timestep: torch.Tensor) -> Level:
+        """What the scheduler makes of an image that is to be at the noise level of the step to come."""
+        scheduler = self._scheduler
+        begin = getattr(scheduler, "begin_index", None)
+        if begin is None and hasattr(scheduler, "set_begin_index"):
+            # only so does it heed at which of two steps with one timestep it is, as in the stock inpainting pipelines
+            scheduler.set_begin_index(0)
+        image, noise, *_ = scheduler.add_noise(_unit(0), _unit(1), timestep[None]).flatten().tolist()
+        if begin is None and hasattr(scheduler, "set_begin_index"):
+            scheduler._begin_index = None
+        return image, noise
 
     def path(self) -> BrownianPath | None:
         """Where the noise comes from."""

@@ -1,10 +1,11 @@
 """A sampler under way: which evaluation is next, and what becomes of its prediction."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 
-from worker.samplers.plan import Evaluation, Plan
+from worker.samplers.plan import Evaluation, Plan, level_of
 from worker.samplers.recording import Loop, Point
 from worker.samplers.step_noise import Draws
 
@@ -52,14 +53,24 @@ class Planned:
         return None
 
 
+Corrected = Callable[[torch.Tensor, torch.Tensor, Evaluation], torch.Tensor]
+
+
+def as_predicted(_latents: torch.Tensor, prediction: torch.Tensor, _evaluation: Evaluation) -> torch.Tensor:
+    """No correction."""
+    return prediction
+
+
 class Found:
     """A trajectory that depends on what the model says. It begins at the latents that its `loop` asks about first."""
 
-    def __init__(self, loop: Loop, expected: int) -> None:
+    def __init__(self, loop: Loop, expected: int, corrected: Corrected = as_predicted) -> None:
+        """The loop is told `corrected(latents, prediction, evaluation)` in the place of a prediction."""
         self.registers = 1
         self.evaluations: int | None = None
         self.expected = expected
         self._loop = loop
+        self._corrected = corrected
         self.next: Evaluation | None = None
         self._latents = self._follow(None)
 
@@ -67,6 +78,8 @@ class Found:
         raise ValueError("a sampler that finds its way draws no noise")
 
     def advance(self, prediction: torch.Tensor) -> torch.Tensor | None:
+        if self.next is not None:
+            prediction = self._corrected(self._latents, prediction, self.next)
         self._latents = self._follow((self._latents, prediction))
         return self._latents
 
@@ -79,5 +92,6 @@ class Found:
             return latents
         if not isinstance(asked, Point):
             raise ValueError("a sampler that finds its way draws no noise and keeps nothing")
-        self.next, latents = Evaluation(asked.timestep, asked.scale, (), (), draws=False), asked.x
+        level = level_of(asked.scale)
+        self.next, latents = Evaluation(asked.timestep, asked.scale, (), (), draws=False, level=level), asked.x
         return latents

@@ -51,6 +51,12 @@ _REDRAWING = _DRAWING | {
     "denoising_strength": _NUMBER | {"description": "How far to leave the image, from 0 to 1."},
     "resize_mode": _WHOLE | {"description": "0 stretches the image, 1 crops it, 2 fills up beside it."},
     "initial_noise_multiplier": _NUMBER | {"description": "Factor on the noise that is added to the image."},
+    "mask": _IMAGE | {"description": "What is drawn anew is white; null: all of the image."},
+    "mask_blur": _WHOLE | {"description": "Pixels over which the part fades into the image, inside of it."},
+    "inpainting_mask_invert": _WHOLE | {"description": "1: the white part is kept."},
+    "inpainting_fill": _WHOLE | {"description": "0 the colours around, 1 what is there, 2 noise, 3 nothing."},
+    "inpaint_full_res": _FLAG | {"description": "The part alone is drawn at that size and put back; false: all is."},
+    "inpaint_full_res_padding": _WHOLE | {"description": "Pixels around the part that are drawn with it."},
 }
 _RESIZING = {
     "resize_mode": _WHOLE | {"description": "0: by upscaling_resize; 1: to upscaling_resize_w and _h."},

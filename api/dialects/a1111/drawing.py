@@ -10,6 +10,12 @@ from api.dialects.a1111.control_units import control_fields
 from api.dialects.a1111.errors import name_job
 from api.dialects.a1111.info import generation_info
 from api.dialects.a1111.init_image import init_image
+from api.dialects.a1111.inpainting import (
+    draws_the_part_alone,
+    inpainting_fields,
+    is_masked,
+    size_of_the_part,
+)
 from api.dialects.a1111.names import choose_checkpoint
 from api.dialects.a1111.parameters import A1111_NAMES, echo, strength_fields, translated, with_infotext
 from api.dialects.a1111.refusals import is_off
@@ -20,7 +26,7 @@ from api.submission.idempotency import field_key, header_key
 from api.submission.submit import Taken, renamed, take
 from api.submission.waiting import take_and_wait
 from shared.catalogue.models import Model
-from shared.errors import JobCancelled, ServiceError, StillWorking
+from shared.errors import InvalidRequest, JobCancelled, ServiceError, StillWorking
 from shared.jobs.records import Job, State
 from shared.jobs.result_stream import Base64Stream
 from shared.jobs.status import status_link
@@ -90,12 +96,20 @@ class Drawing:
         self._warnings = (*asked.warnings, *about)
         if isinstance(self._schema, Img2ImgSchema):
             refuse_second_pass(caller.body)
-            return fields | strength_fields(body) | {"init_img": init_image(body, self._services)}
-        of_second, warnings = second_pass(body, self._schema.limits.model(fields["ckpt"]) or catalogue.default)
+            alone = draws_the_part_alone(body)
+            fields |= strength_fields(body) | {"init_img": init_image(body, self._services, as_it_is=alone)}
+            fields |= inpainting_fields(body, self._services)
+            return fields | (size_of_the_part(fields, self._model(fields)) if alone else {})
+        if is_masked(body):
+            raise InvalidRequest("There is no image.", {"mask": ["Is of img2img; leave it out."]})
+        of_second, warnings = second_pass(body, self._model(fields))
         self._warnings = (*self._warnings, *warnings)
         if of_second:  # says the size, too
             fields = {name: value for name, value in fields.items() if name not in ("W", "H")}
         return fields | of_second
+
+    def _model(self, fields: Mapping[str, Any]) -> Model:
+        return self._schema.limits.model(fields["ckpt"]) or self._services.catalogue.default
 
     def _model_fields(self, _body: Mapping[str, Any]) -> dict[str, Any]:
         """The model, where it is named in a place of its own."""

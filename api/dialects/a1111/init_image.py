@@ -15,8 +15,34 @@ _STRETCH, _LATENT = 0, 3
 _FITS: Mapping[int, Fit] = {1: "crop", 2: "fill"}
 
 
-def init_image(body: Mapping[str, Any], services: Services) -> str | bytes:
-    """The image as the schema takes it. Raises InvalidRequest when there is none, or more than one."""
+def init_image(body: Mapping[str, Any], services: Services, *, as_it_is: bool = False) -> str | bytes:
+    """The image as the schema takes it, in the shape that is asked for, or `as_it_is`.
+
+    Raises InvalidRequest when there is none, or more than one.
+    """
+    image = _given(body)
+    fit, size = shape_asked(body)
+    if fit is None or size is None or as_it_is:
+        return image
+    try:
+        return services.resize_image(
+            init_image_bytes(body), services.settings.max_input_pixels, Resizing(*size, fit=fit)
+        ).png
+    except ValueError as wrong:
+        raise InvalidRequest("The image cannot be used.", {_FIELD: [str(wrong)]}) from None
+
+
+def init_image_bytes(body: Mapping[str, Any]) -> bytes:
+    """The bytes of its file. Raises InvalidRequest likewise, ValueError where it is no base64."""
+    return image_bytes(_given(body))
+
+
+def shape_asked(body: Mapping[str, Any]) -> tuple[Fit | None, tuple[int, int] | None]:
+    """How images are brought into which size, (width, height); None: stretched, as they are by themselves."""
+    return _fit(body), size_asked(body)
+
+
+def _given(body: Mapping[str, Any]) -> str:
     images = body.get(_FIELD)
     images = [images] if isinstance(images, str) else images
     if not isinstance(images, list) or not images or not images[0]:
@@ -26,14 +52,7 @@ def init_image(body: Mapping[str, Any], services: Services) -> str | bytes:
     image = images[0]
     if not isinstance(image, str):
         raise InvalidRequest("The image cannot be read.", {_FIELD: ["Must be an image as base64 text."]})
-    fit, size = _fit(body), size_asked(body)
-    if fit is None or size is None:
-        return image
-    limit = services.settings.max_input_pixels
-    try:
-        return services.resize_image(image_bytes(image), limit, Resizing(*size, fit=fit)).png
-    except ValueError as wrong:
-        raise InvalidRequest("The image cannot be used.", {_FIELD: [str(wrong)]}) from None
+    return image
 
 
 def _fit(body: Mapping[str, Any]) -> Fit | None:

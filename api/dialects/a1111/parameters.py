@@ -47,6 +47,9 @@ A1111_NAMES = {ours: theirs for theirs, ours in _NUMBERS.items()} | {
     # its clients name them in the prompt
     "loras": "prompt",
     "lora_tags": "disable_extra_networks",
+    "mask_invert": "inpainting_mask_invert",
+    "only_masked": "inpaint_full_res",
+    "only_masked_padding": "inpaint_full_res_padding",
 }
 """What A1111 calls the fields of the schema, where it calls them something else."""
 # images and secrets are not sent back
@@ -57,7 +60,9 @@ _ECHOED = (
     "denoising_strength", "s_min_uncond", "s_churn", "s_tmax", "s_tmin", "s_noise", "override_settings",
     "override_settings_restore_afterwards", "enable_hr", "hr_scale", "hr_upscaler", "hr_second_pass_steps",
     "hr_resize_x", "hr_resize_y", "resize_mode", "image_cfg_scale", "initial_noise_multiplier", "include_init_images",
-    "script_name", "disable_extra_networks", "send_images", "save_images", "force_task_id", "infotext",
+    "mask_blur", "mask_blur_x", "mask_blur_y", "inpainting_fill", "inpaint_full_res", "inpaint_full_res_padding",
+    "inpainting_mask_invert", "script_name", "disable_extra_networks", "send_images", "save_images", "force_task_id",
+    "infotext",
 )  # fmt: skip
 # settings that say how A1111 works, not what it draws
 _SETTINGS_WITHOUT_EFFECT = ("sd_vae", CLIP_SKIP, "eta_noise_seed_delta", CHECKPOINT, FORMAT)

@@ -9,7 +9,7 @@ from typing import Any
 _NONE_NAMES = ("", "none", "automatic", "use same sampler", "use same scheduler", "use same checkpoint")
 _OFF_TEXTS = ("", "0", "0.0", "false", "none", "null")
 _NOT_HERE = "Is not supported here; leave it out."
-_INPAINTING = "Inpainting is not supported yet; leave the mask out."
+_MASK_WEIGHT = "How much an inpainting model is told of the mask cannot be chosen; leave it 1."
 _FIRST_PHASE = "Say the first pass in width and height, and the size of the image in hr_resize_x and hr_resize_y."
 
 
@@ -43,8 +43,8 @@ def _no_styles(value: Any) -> bool:
 
 _REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "firstpass_image": (is_off, "Is not supported here; send it to img2img."),
-    "mask": (_no_text, _INPAINTING),
-    "latent_mask": (_no_text, _INPAINTING),
+    "latent_mask": (_no_text, "A mask of latents is not supported; send it as mask."),
+    "inpainting_mask_weight": (_one, _MASK_WEIGHT),
     "restore_faces": (is_off, "Faces are not restored here; leave it false."),
     "tiling": (is_off, "Images that tile are not supported; leave it false."),
     "subseed_strength": (is_off, "Seeds cannot be blended here; leave it 0."),
@@ -62,6 +62,7 @@ _HERE = ("controlnet",)
 """Extensions that are read: see `control_units`."""
 _REFUSED_SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "sd_vae": (_no_name, "Every model has its own VAE here; leave it out, or Automatic."),
+    "inpainting_mask_weight": (_one, _MASK_WEIGHT),
     "eta_noise_seed_delta": (is_off, "Is not supported here; leave it 0."),
     "sd_hypernetwork": (_no_name, _NOT_HERE),
     "token_merging_ratio": (is_off, "Merging tokens is not supported; leave it 0."),

@@ -33,7 +33,6 @@ FIDELITY_STRENGTHS: Mapping[str, float] = MappingProxyType({"high": 0.5, "low": 
 """`denoising_strength` by `input_fidelity`."""
 
 REFUSED: Mapping[str, str] = MappingProxyType({
-    "mask": "Redrawing a part of an image (inpainting) is not supported yet; leave the mask out to redraw all of it.",
     "complexity": "Only pixels are drawn here; leave it out.",
     "svg": "Only pixels are drawn here; leave it out.",
     "markup": "Only pixels are drawn here; leave it out.",

@@ -26,14 +26,16 @@ from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.samplers import wire_names
 from shared.errors import InvalidRequest, ModelNotFound, NotFound
 from shared.request.choices import choose_model
+from shared.request.inpainting import TRANSPARENT
 
 _SIZE = re.compile(r"([0-9]{1,5})[xX]([0-9]{1,5})")
 _SMALLEST_SIDE = 8
 # these are looked at one by one; every other field has a native one, or none
 _SPECIAL = ("model", "size", "width", "height", "quality", "input_fidelity", "background", "seed", "sampler",
-            "sampler_name", "scheduler", "image", "image[]", "images")  # fmt: skip
+            "sampler_name", "scheduler", "image", "image[]", "images", "mask")  # fmt: skip
 _NO_VALUE = (None, "")
 _EMPTY = ("", b"")
+FROM_NOISE = 1.0
 
 
 @dataclass
@@ -86,8 +88,9 @@ def translated(body: Mapping[str, Any], operation: Operation, catalogue: Catalog
         elif "init_img" not in result.fields:
             result.problems.add("image", "Missing: send the image to start from.")
         result.names.setdefault("init_img", "image")
+        _mask(result, body.get("mask"))
     else:
-        for given in ("image", "image[]", "images", "input_fidelity"):
+        for given in ("image", "image[]", "images", "mask", "input_fidelity"):
             if body.get(given) not in _NO_VALUE:
                 result.problems.add(given, "Is of /v1/images/edits; leave it out.")
     result.problems.raise_if_any()
@@ -170,6 +173,16 @@ def _sampler(result: Translation, body: Mapping[str, Any], model: Model) -> None
             result.problems.add(given, f"Must be one of: {', '.join(wire_names())}.")
     if len(named) > 1:
         result.problems.add("sampler_name", "Means the same as sampler; leave one of them out.")
+
+
+def _mask(result: Translation, mask: Any) -> None:
+    """What is transparent is drawn anew, from noise alone unless a strength or fidelity is asked for."""
+    if mask is None or mask in _EMPTY:
+        return
+    image = mask.get("image_url") if isinstance(mask, Mapping) else mask
+    result.put("mask", "mask", image)
+    result.suggest("mask_redraw", "mask", TRANSPARENT)
+    result.suggest("denoising_strength", "mask", FROM_NOISE)
 
 
 def _choice(result: Translation, given: str, value: Any, choices: tuple[str, ...]) -> bool:

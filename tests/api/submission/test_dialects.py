@@ -247,11 +247,11 @@ def test_every_answer_names_its_job(world):
     assert answer.headers["X-Task-Id"] == answer.json["task_id"]
 
 
-@pytest.mark.parametrize(
-    ("given", "named"), [({"mask": encoded()}, "mask"), ({"expand": {"left": 64}}, "expand")], ids=["mask", "expand"]
-)
-def test_what_no_worker_draws_is_refused_before_it_is_queued(world, given, named):
-    """Given a mask, or sides to go beyond, when asked for, then it is refused by its name, and nothing is queued."""
+@pytest.mark.parametrize("given", [{"mask": encoded()}, {"expand": {"left": 64}}], ids=["mask", "expand"])
+def test_a_part_to_be_drawn_anew_is_queued_with_its_images(world, given):
+    """Given a mask, or sides to go beyond, when asked for, then it is queued, with the mask among the input images."""
     answer = world.client.post("/img2img", json={"prompt": "x", "init_img": encoded(), **given}, headers=KEY)
-    assert (answer.status_code, set(answer.json["fields"])) == (400, {named})
-    assert world.job_keys() == []
+    assert answer.status_code == 202
+    request = world.services.jobs.get(answer.json["task_id"]).request
+    assert request.inputs == ("init_img", *("mask" for name in given if name == "mask"))
+    assert request.result_size == ((128, 64) if "expand" in given else (64, 64))

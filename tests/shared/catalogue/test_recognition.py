@@ -85,11 +85,12 @@ def test_text_names_of_the_other_family_mislead_nobody(tmp_path):
     assert facts_of(tmp_path, checkpoint("sd1") | linear).family == "sd2"
 
 
-def test_inpainting_is_told_by_its_channels(tmp_path):
-    """Given nine input channels, when looked at, then the objection names them."""
-    said = objection(facts_of(tmp_path, checkpoint("sd1", channels=9)))
+def test_other_kinds_of_models_are_told_by_their_channels(tmp_path):
+    """Given five input channels, when looked at, then the objection names them; nine, of inpainting, are none."""
+    said = objection(facts_of(tmp_path, checkpoint("sd1", channels=5)))
     assert said is not None
-    assert "9 input channels" in said
+    assert "5 input channels" in said
+    assert objection(facts_of(tmp_path, checkpoint("sd1", channels=9))) is None
 
 
 def test_an_entry_s_family_is_compared(tmp_path):

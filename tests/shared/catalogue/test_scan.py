@@ -244,14 +244,23 @@ def test_a_broken_file_is_listed_with_the_reason(library, models_dir, content, s
     assert [(other.name, other.kind) for other in looked.catalogue.others] == [("cut too", "lora")]
 
 
-@pytest.mark.parametrize(("family", "name"), [("sdxl-refiner", "Stable Diffusion XL refiner"), ("sd1", "9 input")])
+@pytest.mark.parametrize(("family", "name"), [("sdxl-refiner", "Stable Diffusion XL refiner"), ("sd1", "5 input")])
 def test_what_cannot_be_drawn_is_listed_with_the_reason(library, models_dir, family, name):
-    """Given a refiner or an inpainting model, when looked through, then it is listed, and says what it is."""
-    write(models_dir / "m.safetensors", checkpoint(family, channels=9))
+    """Given a refiner or a model of depth, when looked through, then it is listed, and says what it is."""
+    write(models_dir / "m.safetensors", checkpoint(family, channels=5))
     model = new(library())["m"]
     assert name in model.why_not
     assert model.family == family
     assert model.facts.size_step == 8
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_an_inpainting_model_is_a_model(library, models_dir, family):
+    """Given nine input channels, when looked through, then it can be drawn with, and is said to be told the mask."""
+    write(models_dir / "m.safetensors", checkpoint(family, channels=9))
+    write(models_dir / "plain.safetensors", checkpoint(family))
+    found = new(library())
+    assert (found["m"].why_not, found["m"].inpainting, found["plain"].inpainting) == ("", True, False)
 
 
 def test_missing_parts_are_taken_from_others(library, models_dir):

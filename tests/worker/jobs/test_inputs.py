@@ -10,6 +10,7 @@ from PIL import Image
 
 from shared.jobs.records import TaskRef, input_file, input_folder
 from shared.jobs.store import JobStore
+from shared.request.control import Control
 from shared.request.model import INIT_IMAGE
 from shared.storage.results import ResultStore
 from tests.worker.jobs.conftest import FakeEngine, request_of
@@ -56,7 +57,7 @@ def test_an_input_is_brought_to_its_size_in_one_step(
         runner._inputs.of(jobs.claims.claim("j", 0))  # type: ignore[arg-type]  # it is there
     assert made == [(size, size)]
     runner.run(TaskRef("j", 0))
-    start = runner._inputs._kept["j"][INIT_IMAGE]
+    start = runner._inputs._kept["j"].by_name[INIT_IMAGE]
     assert start.tobytes() == resize(image, (size, size), Image.Resampling.LANCZOS).tobytes()
 
 
@@ -107,7 +108,8 @@ def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert [id(request.init_image) for request in engine.requests] == [id(runner._inputs._kept["j"][INIT_IMAGE])] * 3
+    (kept,) = runner._inputs._kept.values()
+    assert [id(request.init_image) for request in engine.requests] == [id(kept.by_name[INIT_IMAGE])] * 3
 
 
 def test_each_input_image_is_read_by_its_name(
@@ -119,7 +121,7 @@ def test_each_input_image_is_read_by_its_name(
         Image.new("L", (64, 64), 100 + number).save(data, "PNG")
         results.write(input_folder("j"), input_file(name), data.getvalue())
     names = ("init_img", "mask", "controlnet.0")
-    jobs.accept("j", dataclasses.replace(request_of(kind="img2img"), inputs=names))
+    jobs.accept("j", dataclasses.replace(request_of(kind="img2img", controlnet=(Control(model="c"),)), inputs=names))
 
     runner.run(TaskRef("j", 0))
 
@@ -128,5 +130,5 @@ def test_each_input_image_is_read_by_its_name(
     assert asked.mask is not None
     assert list(asked.images) == ["controlnet.0"]
     assert asked.init_image.getpixel((3, 3)) == (100, 100, 100)
-    assert asked.mask.getpixel((3, 3)) == 101
-    assert asked.images["controlnet.0"].getpixel((3, 3)) == 102
+    assert asked.mask.getpixel((3, 3)) == 0  # nearer to black than to white
+    assert asked.images["controlnet.0"].getpixel((3, 3)) == (102, 102, 102)

@@ -284,7 +284,7 @@ WRONG: dict[str, tuple[Callable[[Weights], Weights], str]] = {
     "UNet": (lambda w: {"down_blocks.0.resnets.0.conv1.weight": ONE}, "is the UNet of a diffusers folder"),
     "embedding": (lambda w: {"emb_params": ONE}, "is a textual inversion"),
     "something": (lambda w: {"layer1.weight": ONE}, "holds no Stable Diffusion"),
-    "inpainting": (lambda w: w | {FIRST: torch.zeros(32, 9, 3, 3)}, "9 input channels"),
+    "depth": (lambda w: w | {FIRST: torch.zeros(32, 5, 3, 3)}, "5 input channels"),
     "no text encoder": (lambda w: _without(w, "cond_stage_model."), "has no text encoder"),
     "no VAE": (lambda w: _without(w, "first_stage_model."), "has no VAE"),
     "half a UNet": (lambda w: _without(w, "model.diffusion_model.output_blocks.7."), r"lacks \d+ weights"),

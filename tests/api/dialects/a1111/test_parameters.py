@@ -149,9 +149,9 @@ def test_a_missing_prompt_is_named_and_an_empty_one_is_none():
 
 def test_everything_that_is_not_done_is_named_at_once():
     """Given several of A1111's features, when read, then all of them are named."""
-    body = {"tiling": True, "mask": "x", "alwayson_scripts": {"Roop": {"args": [{"model": "canny"}]}}}
+    body = {"tiling": True, "latent_mask": "x", "alwayson_scripts": {"Roop": {"args": [{"model": "canny"}]}}}
     assert set(refusal(**body, override_settings={"s_churn": 2})) == {
-        "tiling", "mask", "alwayson_scripts.Roop", "override_settings.s_churn",
+        "tiling", "latent_mask", "alwayson_scripts.Roop", "override_settings.s_churn",
     }  # fmt: skip
 
 

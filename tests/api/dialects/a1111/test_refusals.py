@@ -24,7 +24,8 @@ def test_fields_that_change_nothing_are_accepted():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("firstpass_image", "aGVsbG8="), ("mask", "aGVsbG8="), ("restore_faces", True),
+        ("firstpass_image", "aGVsbG8="), ("latent_mask", "aGVsbG8="), ("inpainting_mask_weight", 0.5),
+        ("restore_faces", True),
         ("tiling", True), ("subseed_strength", 0.5), ("seed_resize_from_h", 512), ("s_churn", 0.1), ("s_noise", 0.9),
         ("s_min_uncond", 1), ("refiner_checkpoint", "sdxl-refiner"), ("styles", ["photo"]), ("script_name", "x/y plot"),
         ("controlnet_units", [{"model": "canny"}]),

@@ -177,7 +177,6 @@ def test_what_cannot_be_is_refused_by_its_own_name(body, names):
         ({"image": None, "images": [{"file_id": "file-1"}]}, {"images"}),
         ({"image": None, "images": [{}]}, {"images"}),
         ({"input_fidelity": "middle"}, {"input_fidelity"}),
-        ({"mask": b"file"}, {"mask"}),
         ({"image": b"one", "init_img": "AAAA"}, {"image"}),
     ],
 )
@@ -186,11 +185,14 @@ def test_an_edit_without_a_usable_image_is_refused(body, names):
     assert refused(EDIT, **body) == names
 
 
-def test_a_mask_is_refused_with_what_is_missing():
-    """Given a mask, when translated, then the sentence says that inpainting is not there yet."""
-    with pytest.raises(InvalidRequest) as caught:
-        fields_of(EDIT, mask=b"file")
-    assert "not supported yet" in caught.value.fields["mask"][0]
+@pytest.mark.parametrize("mask", [b"file", "AAAA", {"image_url": "AAAA"}])
+def test_what_is_transparent_in_a_mask_is_drawn_from_noise(mask):
+    """Given a mask in an edit, when translated, then what is transparent is drawn anew, from noise unless said."""
+    fields = fields_of(EDIT, mask=mask)
+    assert fields["mask"] == ("AAAA" if isinstance(mask, dict) else mask)
+    assert (fields["mask_redraw"], fields["denoising_strength"]) == ("transparent", 1.0)
+    said = fields_of(EDIT, mask=mask, mask_redraw="white", input_fidelity="low", mask_blur=8)
+    assert (said["mask_redraw"], said["denoising_strength"], said["mask_blur"]) == ("white", 0.75, 8)
 
 
 @pytest.mark.parametrize("model", ["nope", "gpt-4", "GPT-IMAGE-1", "xdall-e-3", 5, ["demo"], {"a": 1}])
