@@ -11,7 +11,7 @@ from marshmallow.validate import Length, OneOf, Range
 
 from shared.catalogue.controlnets import find_controlnet, objection_to
 from shared.catalogue.models import Catalogue, Model
-from shared.request.fields import Base64Image, Number, Text
+from shared.request.fields import Base64Image, Number, ShortList, Text
 from shared.request.preprocessors import NONE, PREPROCESSORS
 
 MOST_CONTROLS = 3
@@ -99,7 +99,7 @@ class ControlSchema(Schema):
 class ControlFields(Schema):
     """Follow control images."""
 
-    controlnet = fields.List(
+    controlnet = ShortList(
         fields.Nested(ControlSchema), load_default=(), validate=Length(max=MOST_CONTROLS),
         metadata={"description": (
             f"ControlNets to draw with, at most {MOST_CONTROLS}, as in "

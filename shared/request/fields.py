@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -171,6 +172,15 @@ class PromptFileName(Text):
         for prompt in file.prompts:
             super()._deserialize(prompt, *args, **kwargs)
         return file
+
+
+class ShortList(fields.List[Any]):
+    """A list whose length is judged before its entries are read, for an entry may hold an image."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        if isinstance(value, list):
+            self._validate(value)
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Base64Image(fields.String):

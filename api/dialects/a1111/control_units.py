@@ -10,7 +10,7 @@ from api.dialects.a1111.refusals import is_off
 from api.services import Services
 from shared.errors import InvalidRequest
 from shared.request.canny_thresholds import HIGH, LOW
-from shared.request.control import BALANCED, MODES
+from shared.request.control import BALANCED, MODES, MOST_CONTROLS
 from shared.request.input_image import image_bytes
 from shared.request.preprocessors import CANNY, INVERT, NONE
 from shared.request.resizing import Fit, Resizing
@@ -44,6 +44,9 @@ def control_fields(body: Mapping[str, Any], services: Services) -> tuple[dict[st
     Raises InvalidRequest with everything in them that cannot be done.
     """
     units = [(place, unit) for place, unit in enumerate(_units(body)) if not _is_off(unit)]
+    if len(units) > MOST_CONTROLS:
+        text = f"Has {len(units)} units that are on; at most {MOST_CONTROLS} can be used."
+        raise InvalidRequest("The request has too many ControlNet units.", {UNITS: [text]})
     controls, problems, warnings = [], list[str](), list[str]()
     for place, unit in units:
         wrong = _refused(unit)

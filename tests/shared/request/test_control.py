@@ -147,10 +147,16 @@ def test_what_cannot_be_followed_is_refused_by_name(generate, different, sentenc
     assert refused.value.fields == {"controlnet": [sentence]}
 
 
-def test_there_are_three_at_most(generate):
-    """Given four ControlNets, or none, when the request is read, then four are refused and none is none."""
+def test_there_are_three_at_most(generate, limits):
+    """Given four ControlNets, or none, when the request is read, then four are refused before an image of them is
+    decoded, and none is none."""
+    decoded = []
+    counting = replace(limits, decode_image=lambda *image: decoded.append(image))
     with pytest.raises(InvalidRequest) as refused:
-        generate(controlnet=[{"model": "canny", "image": grey_image()}] * 4)
+        load_request(
+            GenerateSchema(counting), {"prompt": "a cat", "controlnet": [{"model": "canny", "image": grey_image()}] * 4}
+        )
+    assert not decoded
 
     assert refused.value.fields == {"controlnet": ["Longer than maximum length 3."]}
     assert generate(controlnet=None).params.controlnet == generate(controlnet=[]).params.controlnet == ()

@@ -143,9 +143,12 @@ def test_what_cannot_be_followed_is_refused_by_name(world, client, unit, says, a
 
 
 def test_what_is_no_unit_is_refused(client, assert_refused):
-    """Given arguments that are no units, or more than three of them, when sent, then 422 says so."""
+    """Given arguments that are no units, or more than three of them, when sent, then 422 says so, of the latter without
+    a look at their images."""
     for units in (["canny"], [UNIT | {"image": sent()}] * 4):
         assert_refused(draw(client, *units), 422, "alwayson_scripts.controlnet.args")
+    answer = draw(client, *[UNIT | {"image": "none"}] * 4)
+    assert "at most 3" in assert_refused(answer, 422, "alwayson_scripts.controlnet.args")["detail"]
     answer = client.post(
         DRAW, json={"prompt": "a cat", "alwayson_scripts": {"controlnet": {"args": "canny"}}}, headers=BASIC
     )
