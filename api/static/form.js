@@ -4,6 +4,7 @@ import { Field, TextArea } from "./fields.js";
 import { HiresField } from "./hires.js";
 import { submit } from "./jobs.js";
 import { LorasField } from "./loras.js";
+import { MASK_FIELDS } from "./mask.js";
 import { PairField } from "./pairs.js";
 import { SizeField } from "./size.js";
 import { SourceField } from "./source.js";
@@ -14,7 +15,7 @@ import { html } from "./vendor/preact-htm.js";
 const ONE_COLUMN = "(max-width: 900px)";
 const HAS_KEYBOARD = "(hover: hover)"; // on a phone the focus would cover half of the page with one
 // these have a place of their own; all the others stand behind the switch
-const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter"];
+const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter", ...MASK_FIELDS];
 const SPECIAL = {
     sampler: SamplerField, seed: SeedField, loras: LorasField, negative_prompt: NegativePrompt, hires: HiresField,
     original_size: PairField, crops_coords_top_left: PairField, target_size: PairField,

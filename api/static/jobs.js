@@ -41,7 +41,7 @@ export async function importRecent() {
 
 export async function submit(kind, body) {
     const accepted = await api.submit(`/${kind}`, body);
-    const { init_img: _, ...parameters } = body;
+    const { init_img: _image, mask: _mask, ...parameters } = body;
     const job = {
         id: accepted.task_id,
         created: Date.now(),

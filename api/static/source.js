@@ -1,5 +1,6 @@
 // The image to start from: dropped, pasted or chosen, and how far to leave it.
 import { Labelled } from "./fields.js";
+import { MaskField } from "./mask.js";
 import { notify, useStore } from "./store.js";
 import { setSource, setValue, sourceFrom, valueOf } from "./values.js";
 import { html, useState } from "./vendor/preact-htm.js";
@@ -39,7 +40,10 @@ export function SourceField({ fields }) {
         onDragOver=${hover}
         onDragLeave=${() => setOver(false)}
     >
-        ${source && html`<${Chosen} source=${source} /><${Strength} fields=${fields} />`}
+        ${source && html`
+            <${Chosen} source=${source} />
+            <${MaskField} source=${source} fields=${fields} />
+            <${Strength} fields=${fields} />`}
         ${!source && html`<${Choose} fields=${fields} />`}
         ${errors && html`<p class="error">${errors.join(" ")}</p>`}
     </div>`;
@@ -53,10 +57,13 @@ function Choose({ fields }) {
     </label>`;
 }
 
-// A mask is drawn over this image, once the service takes one.
 function Chosen({ source }) {
+    const mask = useStore((state) => state.mask);
     return html`<div class="chosen">
-        <img src=${source.data} alt=${`The image to start from: ${source.name}`} />
+        <div class="covered">
+            <img src=${source.data} alt=${`The image to start from: ${source.name}`} />
+            ${mask && html`<img class="cover" src=${mask.painted} alt="The part of it that is redrawn" />`}
+        </div>
         <div class="about">
             <span>${source.width} × ${source.height}</span>
             <button type="button" class="quiet" onClick=${() => setSource(null)}>Remove</button>

@@ -3,9 +3,18 @@ import { get, kept, set } from "./store.js";
 
 const FORM = "form";
 const SOURCE = "source";
+const MASK = "mask";
+export const ABOUT_MASKS = [
+    "mask_redraw",
+    "mask_blur",
+    "mask_invert",
+    "inpainting_fill",
+    "only_masked",
+    "only_masked_padding",
+];
 
 export function restoreForm() {
-    set({ values: kept.read(FORM, {}), source: kept.read(SOURCE), errors: {} });
+    set({ values: kept.read(FORM, {}), source: kept.read(SOURCE), mask: kept.read(MASK), errors: {} });
 }
 
 export function setValues(change) {
@@ -41,6 +50,14 @@ export function setSource(source) {
     if (!source || !kept.write(SOURCE, source)) kept.remove(SOURCE);
     const { init_img: _, ...errors } = get().errors;
     set({ source, errors });
+    setMask(null);
+}
+
+// Which part of it is redrawn, as the service takes it and as it was painted; null: all of it.
+export function setMask(mask) {
+    if (!mask || !kept.write(MASK, mask)) kept.remove(MASK);
+    const { mask: _, ...errors } = get().errors;
+    set({ mask, errors });
 }
 
 // The address of a file as data.
@@ -68,14 +85,15 @@ const TOLD_SIZES = ["original_size", "crops_coords_top_left", "target_size"];
 export const isToldSizes = (model) => model.family === "sdxl";
 
 // The body of a request for what the form says now; the key goes in a header.
-export function bodyOf({ values, source, catalogue }) {
+export function bodyOf({ values, source, mask, catalogue }) {
     const fields = catalogue.fields[kindOf({ source })];
     const model = modelOf({ catalogue, values }); // where the default one is not there, the form shows another
-    const body = Object.fromEntries(Object.entries(values).filter(([name]) => name in fields));
+    const applies = ([name]) => name in fields && (mask || !ABOUT_MASKS.includes(name));
+    const body = Object.fromEntries(Object.entries(values).filter(applies));
     if (source) delete body.hires; // one pass
     if (!isToldSizes(model)) TOLD_SIZES.forEach((name) => delete body[name]);
     if (model.name !== catalogue.defaultModel) body.ckpt = model.name;
-    return { prompt: "", ...body, ...(source && { init_img: source.data }) };
+    return { prompt: "", ...body, ...(source && { init_img: source.data }), ...(mask && { mask: mask.data }) };
 }
 
 // Fills the form with what an image was made with; what is not told has its default. Gives what is not known here.

@@ -1,6 +1,8 @@
 """The page in a real browser, against real processes: drawing, watching, keeping, and who can use it."""
 
+import base64
 import io
+import json
 import os
 import re
 import subprocess
@@ -9,11 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
 from tests.e2e.browser import MISSING, chromium, draw, find_chromium
 from tests.e2e.service import Service
@@ -97,6 +100,12 @@ def png(**texts: str) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (96, 64), "teal").save(out, "PNG", pnginfo=chunks)
     return out.getvalue()
+
+
+def sent_mask(request: Request) -> Image.Image:
+    """The mask of a request, in shades of grey."""
+    data = json.loads(request.post_data or "{}")["mask"].partition("base64,")[2]
+    return Image.open(io.BytesIO(base64.b64decode(data))).convert("L")
 
 
 def shut_out(page: Page) -> list[str]:
@@ -385,6 +394,55 @@ def test_a_dropped_image_fills_the_form(open_page: OpenPage) -> None:
     expect(page.locator(".chosen")).to_contain_text("96 × 64")
     drop(page, b"no image at all", "d.png", ".source")
     expect(page.locator(".notice")).to_contain_text("not an image")
+
+
+def stroke(page: Page, *points: tuple[float, float]) -> None:
+    """Draw over the painted image, from point to point in shares of its sides."""
+    box = page.locator(".easel canvas").bounding_box()
+    assert box is not None
+    places = [(box["x"] + across * box["width"], box["y"] + down * box["height"]) for across, down in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+
+
+def test_a_part_is_painted(open_page: OpenPage, service: Service) -> None:
+    """Given an image to start from, when a part of it is painted, erased, undone and inverted, then the request has
+    that mask, white where it is drawn anew, the rest of the image stays, and cleared it is no mask."""
+    page = open_page()
+    drop(page, png(), "a.png", ".source")
+    page.get_by_role("button", name="Redraw only a part").click()
+    page.get_by_label("Brush").fill("40")
+    stroke(page, (0.25, 0.0), (0.25, 1.0))
+    page.get_by_role("button", name="Eraser").click()
+    stroke(page, (0.0, 0.9), (1.0, 0.9))
+    stroke(page, (0.25, 0.0), (0.25, 0.5))
+    page.keyboard.press("Control+z")
+    page.get_by_role("button", name="Invert").click()
+    page.get_by_role("button", name="Use it").click()
+    expect(page.get_by_alt_text("The part of it that is redrawn")).to_be_visible()
+
+    set_more(page, ddim_steps=2)
+    with page.expect_request("**/img2img") as sent:
+        page.locator("#draw").click()
+    mask = sent_mask(sent.value)
+    assert mask.size == (96, 64)
+    assert [mask.getpixel(at) for at in ((24, 10), (24, 60), (80, 10))] == [0, 255, 255]
+    final = page.locator(".stage .final")
+    expect(final).to_be_visible()
+    drawn = np.asarray(Image.open(io.BytesIO(page.request.get(f"{service.url}{final.get_attribute('src')}").body())))
+    kept, teal = np.asarray(mask) == 0, (0, 128, 128)
+    assert (drawn[kept] == teal).all()
+    assert (drawn[~kept] != teal).any()
+
+    page.reload()
+    page.get_by_role("button", name="Change the part").click()
+    expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Use it").click()
+    expect(page.get_by_role("button", name="Redraw only a part")).to_be_visible()
 
 
 def test_two_hundred_images_are_thumbnails(open_page: OpenPage, service: Service) -> None:
