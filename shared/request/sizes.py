@@ -79,7 +79,7 @@ def size_into_whole(whole: tuple[int, int], model: Model) -> tuple[int, int, tup
         return width, height, ()
     return width, height, (
         f"W, H: what is drawn anew is drawn at {width}x{height} and enlarged to {whole[0]}x{whole[1]}: a side has at "
-        f"most {model.max_size} of model '{model.name}'. With only_masked it is drawn larger.",
+        f"most {model.largest_square} of model '{model.name}'. With only_masked it is drawn larger.",
     )  # fmt: skip
 
 

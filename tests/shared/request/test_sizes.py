@@ -14,7 +14,14 @@ from shared.errors import InvalidRequest
 from shared.request.intake import load_request
 from shared.request.model import Kind
 from shared.request.schemas import SCHEMAS
-from shared.request.sizes import LONGEST_SIDES, MAX_OUTPUT_PIXELS, grid_warnings, objection_to_result, plan_grid
+from shared.request.sizes import (
+    LONGEST_SIDES,
+    MAX_OUTPUT_PIXELS,
+    grid_warnings,
+    objection_to_result,
+    plan_grid,
+    size_into_whole,
+)
 
 
 def image_text(width, height):
@@ -263,3 +270,14 @@ def test_such_a_request_is_refused(img2img, monkeypatch):
     with pytest.raises(InvalidRequest) as caught:
         img2img(post_upscale=2)
     assert list(caught.value.fields) == ["post_upscale"]
+
+
+def test_the_size_at_which_a_part_is_drawn_is_told():
+    """Given an input larger than the model draws, when a part of it is drawn anew, then it is said at which size, and
+    how long a side may be."""
+    model = load_catalogue("sd15").default
+
+    width, height, (told,) = size_into_whole((1500, 1000), model)
+
+    assert (width, height) == (1024, 688)
+    assert "drawn at 1024x688 and enlarged to 1500x1000: a side has at most 1024 of model 'sd15'" in told
