@@ -63,6 +63,24 @@ def original(parts: Mapping[str, Any], second: bool = False) -> Weights:
     }
 
 
+def original_controlnet(network: Any) -> Weights:
+    """All weights of a ControlNet under their original names."""
+    named: Weights = {}
+    for name, weight in network.state_dict().items():
+        if found := re.match(r"controlnet_cond_embedding\.(conv_in|conv_out|blocks\.(\d+))\.(.+)", name):
+            last = 2 * (len(network.controlnet_cond_embedding.blocks) + 1)
+            place = {"conv_in": 0, "conv_out": last}.get(found[1], 2 * (int(found[2] or 0) + 1))
+            theirs = f"input_hint_block.{place}.{found[3]}"
+        elif name.startswith("controlnet_mid_block."):
+            theirs = name.replace("controlnet_mid_block", "middle_block_out.0", 1)
+        elif found := re.match(r"controlnet_down_blocks\.(\d+)\.(.+)", name):
+            theirs = f"zero_convs.{found[1]}.0.{found[2]}"
+        else:
+            theirs = _unet(name, attention_first=False)
+        named[f"control_model.{theirs}"] = weight.detach().contiguous()
+    return named
+
+
 def _unet(name: str, attention_first: bool) -> str:
     """`attention_first`: whether the first block of the way up has attention, as in XL."""
     for ours, theirs in _UNET_TOP.items():
