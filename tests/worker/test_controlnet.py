@@ -16,6 +16,7 @@ from PIL import Image
 from shared.catalogue.models import Catalogue
 from shared.errors import InvalidRequest, ModelUnavailable
 from shared.request.control import Control
+from shared.request.hires import Hires
 from shared.settings import Settings
 from tests.images import SAME, decibels
 from tests.worker.controlnets import found, write_controlnet
@@ -248,3 +249,31 @@ def test_what_cannot_be_followed_ends_its_own_request(
     with pytest.raises(error) as refused:
         controlled.submit(wanted, silent).result(60)
     assert says in f"{refused.value} {getattr(refused.value, 'fields', '')}"
+
+
+def test_a_worker_with_openvino_refuses_by_name(
+    controlled: Engine, request_for: Callable[..., DenoiseRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a denoiser that cannot be told what ControlNets add, when one is asked for, then the request ends with a
+    sentence, and others are drawn."""
+    controlled.submit(request_for(), silent).result(60)
+    (checkpoint,) = (each for each in controlled._cache._loaded.values() if each.model.name == "tiny-sd1")
+    monkeypatch.setattr(checkpoint, "takes_residuals", False)
+    with pytest.raises(InvalidRequest) as refused:
+        controlled.submit(request_for(**following("tiny-sd1", {})), silent).result(60)
+    assert "OpenVINO" in refused.value.fields["controlnet"][0]
+    assert controlled.submit(request_for(), silent).result(60).image
+
+
+def test_both_passes_of_a_large_image_follow(controlled: Engine, request_for: Callable[..., DenoiseRequest]) -> None:
+    """Given an image of two passes, when it follows an image, then it has its size and differs from one without, and is
+    the same each time."""
+    hires = Hires(first_width=64, first_height=64, upscaler="lanczos", steps=3, strength=0.6)
+    large: dict[str, Any] = {"hires": hires, "width": 96, "height": 96, "steps": 4}
+    images = [
+        controlled.submit(request_for(**large, **way), silent).result(60).image
+        for way in ({}, following("tiny-sd1", {}), following("tiny-sd1", {}))
+    ]
+    assert images[0].size == images[1].size == (96, 96)
+    assert decibels(images[0], images[1]) < SAME
+    assert np.array_equal(np.asarray(images[1]), np.asarray(images[2]))
