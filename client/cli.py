@@ -15,8 +15,8 @@ from shared.version import VERSION
 
 # in the order in which the help lists them; each is imported only when it is needed
 COMMANDS = (
-    "generate", "img2img", "jobs", "models", "samplers", "batch", "rerun", "upscale", "keys", "txt2img", "grid",
-    "serve", "mcp", "completion",
+    "generate", "img2img", "inpaint", "jobs", "models", "samplers", "batch", "rerun", "upscale", "keys", "txt2img",
+    "grid", "serve", "mcp", "completion",
 )  # fmt: skip
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 

@@ -343,6 +343,22 @@ def test_an_image_of_another_program_is_drawn_again(run: Run, stub: Stub) -> Non
     assert {"prompt": "a cat", "seed": 3}.items() <= stub.posts()[0].items()
 
 
+def test_a_part_of_an_image_is_drawn_anew(run: Run, stub: Stub) -> None:
+    """Given an image with a mask, or sides to go beyond, when drawn anew, then these are asked for; without either the
+    command says what it wants."""
+    Path("photo.png").write_bytes(png())
+    Path("mask.png").write_bytes(png())
+    masked = run("inpaint", "photo.png", "a star", "--mask", "mask.png", "--only-masked", "-o", "one.png")
+    wider = run("inpaint", "photo.png", "a star", "--left", "64", "--mask-blur", "0", "-o", "two.png")
+    assert (masked.exit_code, wider.exit_code) == (0, 0), masked.stderr + wider.stderr
+    one, two = stub.posts()
+    assert one["mask"] == one["init_img"] == base64.b64encode(png()).decode()
+    assert (one["only_masked"], "expand" in one) == (True, False)
+    assert (two["expand"], two["mask_blur"], "mask" in two) == ({"left": 64}, 0, False)
+    refused = run("inpaint", "photo.png", "a star")
+    assert (refused.exit_code, "--mask FILE" in refused.stderr) == (2, True)
+
+
 def test_an_image_is_made_larger(run: Run, stub: Stub) -> None:
     """Given an image, a factor and an upscaler, when enlarged, then these are asked for, and the file is written."""
     Path("small.png").write_bytes(png())

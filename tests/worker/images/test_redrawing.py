@@ -14,7 +14,7 @@ from worker.images.redrawing import Redrawing, faded, redrawing_of
 RED = (255, 0, 0)
 
 
-def picture(width: int, height: int) -> Image.Image:
+def noisy_image(width: int, height: int) -> Image.Image:
     return Image.effect_noise((width, height), 90).convert("RGB")
 
 
@@ -49,7 +49,7 @@ BOX = (8, 16, 40, 56)
 @pytest.mark.parametrize("size", [(64, 64), (61, 75)])
 def test_what_stays_is_the_input_in_every_bit(size: tuple[int, int], only_masked: bool, blur: int) -> None:
     """Given an input of any size and a mask, when all of it is drawn red, then what the mask leaves is as it was."""
-    source, mask = picture(*size), mask_of(*size, BOX)
+    source, mask = noisy_image(*size), mask_of(*size, BOX)
     made = redrawing(source, mask, size, width=64, height=80, only_masked=only_masked, mask_blur=blur)
     assert is_kept(made, source, mask)
     assert made.put_back(Image.new("RGB", (64, 80), RED)).getpixel((24, 36)) == RED
@@ -88,14 +88,14 @@ def test_masks_of_every_kind_and_size_mean_the_same(mode: str, how: dict[str, An
         "clear": Image.merge("LA", (grey, other)),
         "solid": Image.merge("LA", (grey, levels)),
     }
-    made = redrawing(picture(64, 64), masks[mode], **how)
+    made = redrawing(noisy_image(64, 64), masks[mode], **how)
     assert made.mask.tobytes() == mask_of(64, 64, BOX, "L").tobytes()
 
 
 def test_only_the_masked_part_is_drawn_at_full_size() -> None:
     """Given only_masked with a padding of 4, when a square of 24 is masked, then it fills its part of what is
     drawn, and what was drawn stands at its place."""
-    source, mask = picture(128, 128), mask_of(128, 128, (60, 20, 84, 44))
+    source, mask = noisy_image(128, 128), mask_of(128, 128, (60, 20, 84, 44))
     made = redrawing(source, mask, (128, 128), width=64, height=64, only_masked=True, only_masked_padding=4)
     assert made.place == (56, 16, 88, 48)
     assert made.mask.getbbox() == (8, 8, 56, 56)
@@ -104,7 +104,7 @@ def test_only_the_masked_part_is_drawn_at_full_size() -> None:
 
 def test_an_image_for_a_controlnet_is_cut_as_what_is_drawn() -> None:
     """Given only_masked, when an image of the whole, of whatever size, is brought into view, then it shows the part."""
-    source, mask = picture(128, 128), mask_of(128, 128, (60, 20, 84, 44))
+    source, mask = noisy_image(128, 128), mask_of(128, 128, (60, 20, 84, 44))
     made = redrawing(source, mask, (128, 128), width=64, height=64, only_masked=True, only_masked_padding=4)
     outline = mask.convert("RGB").resize((256, 256), Image.Resampling.NEAREST)
     seen = made.in_view(outline)
@@ -115,7 +115,7 @@ def test_an_image_for_a_controlnet_is_cut_as_what_is_drawn() -> None:
 def test_a_part_whose_shape_does_not_fit_goes_on_beyond_the_image() -> None:
     """Given only_masked in an image that is lower than the shape that is drawn, when made ready, then nothing is bent,
     and beyond the image nothing is drawn."""
-    source, mask = picture(128, 32), mask_of(128, 32, (0, 0, 128, 32))
+    source, mask = noisy_image(128, 32), mask_of(128, 32, (0, 0, 128, 32))
     made = redrawing(source, mask, (128, 32), width=64, height=64, only_masked=True)
     assert made.place == (0, 0, 128, 32)
     assert made.window == (0, 24, 64, 40)
@@ -138,7 +138,9 @@ def test_a_mask_and_sides_are_drawn_together() -> None:
     """Given a mask that is inverted and expand, when made ready, then both are drawn, and the added sides in any
     case."""
     mask = mask_of(64, 64, (0, 0, 32, 64))
-    made = redrawing(picture(64, 64), mask, (96, 64), width=96, height=64, expand=Expand(right=32), mask_invert=True)
+    made = redrawing(
+        noisy_image(64, 64), mask, (96, 64), width=96, height=64, expand=Expand(right=32), mask_invert=True
+    )
     assert made.mask.getbbox() == (32, 0, 96, 64)
 
 
@@ -155,7 +157,7 @@ def test_the_part_starts_from_what_is_asked_for(fill: str, colour: tuple[int, in
 
 def test_a_mask_that_masks_nothing_is_said() -> None:
     """Given a black mask, when its image is put back, then it is the input, and a warning says so."""
-    source = picture(64, 64)
+    source = noisy_image(64, 64)
     made = redrawing(source, Image.new("LA", (64, 64), (0, 255)))
     assert made.put_back(Image.new("RGB", (64, 64), RED)).tobytes() == source.tobytes()
     assert "mask" in made.warnings[0]
