@@ -128,7 +128,7 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     "k_dpmpp_2m_sde_ka": Sampler(
         "DPM++ 2M SDE Karras", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M_SDE, use_karras_sigmas=True),
         schedules=(KARRAS,),
-        note="DPM++ 2M SDE with small steps at the end.",
+        enough_steps=20, note="DPM++ 2M SDE with small steps at the end.",
     ),
     "k_dpmpp_3m_sde": Sampler(
         "DPM++ 3M SDE", "own:dpmpp_3m_sde", _EXPONENTIAL, schedules=(KARRAS, EXPONENTIAL),
