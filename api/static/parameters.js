@@ -34,7 +34,7 @@ export function Parameters({ job, image }) {
     const words = useWords();
     const { warnings = [], prompt: _, ...parameters } = parametersOf({ job, image });
     const entries = Object.entries(parameters);
-    const isMain = ([name, value]) => words.title(name) && value !== null && value !== "";
+    const isMain = ([name, value]) => words.title(name) && value !== null && value?.length !== 0; // no empty text or list
     const rows = (some) =>
         some.map(([name, value]) => html`<${Row} key=${name} name=${name} value=${value} words=${words} />`);
     return html`<div>

@@ -384,9 +384,11 @@ def test_a_dropped_image_fills_the_form(open_page: OpenPage) -> None:
     set_more(page, ddim_steps=5)
     page.get_by_label("as the input").check(force=True)
     page.locator("#draw").click()
+    expect(newest_prompt(page)).to_contain_text("sitting")  # and not an image that was there before
     expect(page.locator(".stage .final")).to_be_visible()
     page.get_by_role("button", name="Details").click()
     expect(page.locator(".viewer .parameters").first).to_contain_text("Strength0.2")
+    assert "LoRAs" not in page.locator(".viewer .parameters").first.inner_text(), "none were used"
 
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Remove", exact=True).click()
