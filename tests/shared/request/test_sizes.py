@@ -279,5 +279,5 @@ def test_the_size_at_which_a_part_is_drawn_is_told():
 
     width, height, (told,) = size_into_whole((1500, 1000), model)
 
-    assert (width, height) == (1024, 688)
-    assert "drawn at 1024x688 and enlarged to 1500x1000: a side has at most 1024 of model 'sd15'" in told
+    assert (width, height) == (1024, 680)
+    assert "drawn at 1024x680 and enlarged to 1500x1000: a side has at most 1024 of model 'sd15'" in told
