@@ -115,7 +115,11 @@ class OtherFileAnswer(Schema):
     """A file among the models that is none itself."""
 
     name = fields.String()
-    kind = fields.String(metadata={"description": "lora, vae, embedding, controlnet, upscaler, text-encoder, other."})
+    kind = fields.String(
+        metadata={
+            "description": "lora, vae, embedding, controlnet, t2i-adapter, ip-adapter, upscaler, text-encoder, other."
+        }
+    )
     family = fields.String(
         allow_none=True, metadata={"description": "The family of models it is for; null: not known."}
     )

@@ -68,6 +68,11 @@ def post_image(service: Service, data: bytes) -> Any:
     return service.post("/img2img", body)
 
 
+def post_control_image(service: Service, data: bytes) -> Any:
+    control = {"model": "demo-outline", "image": base64.b64encode(data).decode(), "preprocess": "canny"}
+    return service.post("/generate", TINY | {"controlnet": [control], "ddim_steps": 1, "skip_save": True})
+
+
 def test_hostile_images_are_drawn_or_refused(service: Service, scale: Scale, keep_figures: Keep) -> None:
     """Given bombs, halves, lies and odd kinds of images, when they are sent, then each is drawn, or refused by the
     name of its field, and the API's memory stays within what its container has."""
@@ -82,6 +87,8 @@ def test_hostile_images_are_drawn_or_refused(service: Service, scale: Scale, kee
             drawn[image.name] = answer.json()["task_id"]
         else:
             assert (answer.status_code, list(answer.json()["fields"])) == (400, ["init_img"]), image.name
+            answer = post_control_image(service, image.data)
+            assert (answer.status_code, list(answer.json()["fields"])) == (400, ["controlnet"]), image.name
     for name, job_id in drawn.items():
         assert service.wait(job_id).json()["State"] == "SUCCESS", name
     answers = _mutated(service, scale(60, 5000))

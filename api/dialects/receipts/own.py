@@ -9,6 +9,7 @@ CHUNK = "personal_diffusion"
 # where an image was drawn, which is no part of it (its precision changes it, and stays); and whom an image that a
 # stranger made must not name
 _NOT_TAKEN = ("device", "unet_bs", "turbo", "callback_url", "api_key", "init_img", *NOT_OF_AN_IMAGE)
+_NO_CONTROL_IMAGES = "controlnet: is left out, for an image does not carry the ones that it follows; give them again."
 _KEYS = {key for schema in SCHEMAS.values() for key in schema.keys().values()} - {*_NOT_TAKEN}
 
 
@@ -18,4 +19,6 @@ def read(text: ImageText) -> Told | None:
     if found is None or "factor" in found:  # that one was enlarged, and not drawn
         return None
     values = {key: value for key, value in found.items() if key in _KEYS and value is not None}
-    return Told("personal_diffusion", values, from_image="denoising_strength" in values)
+    controls = values.pop("controlnet", None)
+    remarks = (_NO_CONTROL_IMAGES,) if controls else ()
+    return Told("personal_diffusion", values, from_image="denoising_strength" in values, remarks=remarks)

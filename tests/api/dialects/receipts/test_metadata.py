@@ -119,6 +119,15 @@ def test_image_to_image_is_told(world):
         assert (answer["kind"], answer["parameters"]["denoising_strength"]) == ("img2img", 0.5)
 
 
+def test_control_images_are_to_be_given_again(world):
+    """Given an image of ours that followed another, when read, then what it followed is left out, which is said."""
+    control = {"model": "canny", "weight": 1.0, "start": 0.0, "end": 1.0, "mode": "balanced", "preprocess": "none"}
+    answer = told(world.client, png(personal_diffusion=OURS | {"controlnet": [control]}))
+    assert "controlnet" not in answer["parameters"]
+    assert any(text.startswith("controlnet: is left out") for text in answer["warnings"])
+    assert told(world.client, png(personal_diffusion=OURS | {"controlnet": []}))["warnings"] == []
+
+
 def test_a_second_pass_is_no_image_to_image(world):
     """Given infotexts of images that were drawn twice, when read, then they ask for two passes, and not for an image to
     start from; a second pass that cannot be drawn here is left out, which is said."""
