@@ -15,7 +15,8 @@ from typing import Any
 
 import click
 
-from shared.catalogue.models import catalogue_for
+from shared.catalogue.library import Library
+from shared.catalogue.models import Catalogue
 from shared.errors import InvalidRequest, ServiceError
 from shared.jobs.signals import Signal
 from shared.logs import configure_logging
@@ -61,16 +62,22 @@ def draw(
     # what a worker tells all day is nothing for one image
     configure_logging(replace(settings, log_level="WARNING" if settings.log_level == "INFO" else settings.log_level))
     given = {name: value for name, value in values.items() if value is not None}
-    request, images = checked(settings, given, output, init_img, from_file)
+    catalogue = Library(settings).catalogue
+    request, images = checked(settings, catalogue, given, output, init_img, from_file)
     from worker.one_shot import Outputs, draw_all  # imports torch
 
     keep_compiled_kernels(settings.compile_cache_dir)
     outputs = Outputs(request, output, outdir or (None if output else Path("outputs")))
-    draw_all(settings, request, images, outputs, begun)
+    draw_all(settings, catalogue, request, images, outputs, begun)
 
 
 def checked(
-    settings: Settings, given: dict[str, Any], output: Path | None, init_img: Path | None, from_file: Path | None
+    settings: Settings,
+    catalogue: Catalogue,
+    given: dict[str, Any],
+    output: Path | None,
+    init_img: Path | None,
+    from_file: Path | None,
 ) -> tuple[ImageRequest, Mapping[str, InputImage]]:
     """The request that the options make, by the schema of the service. Raises what `load_request` raises."""
     kind: Kind = "img2img" if init_img else "generate"
@@ -84,7 +91,7 @@ def checked(
     if init_img:
         body["init_img"] = _text(init_img)
     limits = Limits(
-        catalogue=catalogue_for(settings),
+        catalogue=catalogue,
         prompts_dir=from_file.parent if from_file else settings.prompts_dir,
         max_input_pixels=settings.max_input_pixels,
         max_prompt_chars=settings.max_prompt_chars,

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from shared.catalogue.models import catalogue_for
+from shared.catalogue.models import Catalogue
 from shared.files import write_file
 from shared.request.grid import grid
 from shared.request.input_image import InputImage
@@ -132,7 +132,12 @@ class Watch:
 
 
 def draw_all(
-    settings: Settings, request: ImageRequest, images: Mapping[str, InputImage], outputs: Outputs, begun: float
+    settings: Settings,
+    catalogue: Catalogue,
+    request: ImageRequest,
+    images: Mapping[str, InputImage],
+    outputs: Outputs,
+    begun: float,
 ) -> None:
     """Draw all images of a request in shared batches, writing each as soon as it and those before it are done.
 
@@ -141,7 +146,7 @@ def draw_all(
     OSError. What was written stays.
     """
     watch = Watch(request.image_count, begun)
-    engine = Engine(settings, catalogue_for(settings))
+    engine = Engine(settings, catalogue)
     ready = ready_images(request, {name: image.png for name, image in images.items()})
     engine.start()
     try:

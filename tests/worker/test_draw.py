@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from shared.errors import OutOfMemory
 from shared.jobs.signals import WorkerStopping
@@ -68,6 +70,20 @@ def test_one_image_goes_into_its_file(run: Run) -> None:
     ).items()
     assert "loaded after" in said
     assert "first image" in said
+
+
+@pytest.mark.slow
+def test_what_lies_among_the_models_is_drawn_with(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given an embedding in the folder of models, when a prompt names it, then the image is drawn with its vectors."""
+    vectors = torch.randn(2, 128, generator=torch.Generator().manual_seed(1))
+    (tmp_path / "models" / "embeddings").mkdir(parents=True)
+    save_file({"emb_params": vectors}, tmp_path / "models" / "embeddings" / "curl.safetensors")
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "models"))
+
+    status, _, said = run(*QUICK[2:], "--prompt", "a red curl", "--output", "curl.png")
+
+    assert status == 0, said
+    assert [each["name"] for each in receipt(Path("curl.png"))["embeddings"]] == ["curl"]
 
 
 @pytest.mark.slow
