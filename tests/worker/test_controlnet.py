@@ -86,9 +86,7 @@ WAYS: Mapping[str, tuple[dict[str, Any], ...]] = {
 
 
 # the others in test-full
-FEW = (
-    *(("tiny-sd1", False, way) for way in WAYS), ("tiny-sd1", True, "two"), ("tiny-sdxl", False, "one"),
-)  # fmt: skip
+FEW = (("tiny-sd1", False, "control"), ("tiny-sd1", True, "two"), ("tiny-sdxl", False, "some-steps"))
 CASES = [
     pytest.param(model, from_image, way, marks=[] if (model, from_image, way) in FEW else pytest.mark.full)
     for model in FAMILIES

@@ -1,6 +1,7 @@
 """ControlNets in memory: loaded once, within a budget of their own, and anew when their files change."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +24,17 @@ CPU = Device("cpu")
 Start = Callable[..., ControlNetCache]
 
 
+@pytest.fixture(scope="module")
+def written(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_controlnet(models_dir, "tiny-sd1", tmp_path_factory.mktemp("controlnet"), 1).parent
+
+
 @pytest.fixture
-def files(models_dir: Path, tmp_path: Path) -> dict[str, Path]:
-    return {name: write_controlnet(models_dir, "tiny-sd1", tmp_path / name, seed) for seed, name in enumerate("abc")}
+def files(written: Path, tmp_path: Path) -> dict[str, Path]:
+    """Three ControlNets, each in a folder of its own."""
+    return {
+        name: Path(shutil.copytree(written, tmp_path / name)) / "diffusion_pytorch_model.safetensors" for name in "abc"
+    }
 
 
 @pytest.fixture

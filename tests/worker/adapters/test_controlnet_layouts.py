@@ -24,7 +24,7 @@ UNETS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=list(UNETS))
+@pytest.fixture(scope="module", params=["sd1", pytest.param("sd2", marks=pytest.mark.full), "sdxl"])
 def made(request: pytest.FixtureRequest) -> tuple[str, Any]:
     """A family, and a ControlNet of its structure with random weights."""
     from diffusers import ControlNetModel
@@ -59,7 +59,14 @@ def without_config(network: Any, folder: Path) -> Weights:
     return weights
 
 
-@pytest.mark.parametrize("layout", ["original", "original without a prefix", "diffusers", "diffusers without a config"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "original",
+        "diffusers without a config",
+        *(pytest.param(each, marks=pytest.mark.full) for each in ("original without a prefix", "diffusers")),
+    ],
+)
 def test_the_network_is_read_in_any_layout(made: tuple[str, Any], layout: str, tmp_path: Path) -> None:
     """Given a ControlNet in a layout, when its file is read, then it says what the one says that was written."""
     family, network = made
