@@ -127,7 +127,7 @@ def test_an_outline_is_followed(api: webuiapi.WebUIApi) -> None:
         Scene(None, None, (Thing("triangle", "red", "large", "centre", 0.5, 0.5, 0.3, 0.0),), seed=1)
     )
     unit = webuiapi.ControlNetUnit(image=outline, model="demo-outline")
-    result = api.txt2img(**SMALL | {"prompt": "a red shape", "batch_size": 4}, seed=5, controlnet_units=[unit])
+    result = api.txt2img(**SMALL | {"prompt": "a red shape", "batch_size": 4}, seed=5, controlnet_units=[unit], alwayson_scripts={})
     seen = [[(sight.colour, sight.shape) for sight in look(image)] for image in result.images]
     assert seen.count([("red", "triangle")]) >= 3, seen
     assert "demo-outline" in {name.partition(" [")[0] for name in api.controlnet_model_list()}
@@ -169,7 +169,7 @@ def test_it_chooses_a_model_by_names_that_it_lists(api: webuiapi.WebUIApi) -> No
     [
         ({"override_settings": {"sd_model_checkpoint": "nothing"}}, 422, "sd_model_checkpoint"),
         ({"width": 0}, 422, "width"), ({"prompt": None}, 422, "prompt"),
-        ({"enable_hr": True, "hr_prompt": RED}, 422, "hr_prompt"),
+        ({"enable_hr": True, "hr_prompt": "a blue square"}, 422, "hr_prompt"),
         ({"sampler_name": "Restart"}, 404, "Sampler not found"), ({"scheduler": "exponential"}, 422, "scheduler"),
         ({"controlnet_units": [webuiapi.ControlNetUnit(model="canny")]}, 422, "ControlNet"),
         ({"adetailer": [webuiapi.ADetailer()]}, 422, "ADetailer"),
