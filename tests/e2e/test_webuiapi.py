@@ -102,8 +102,9 @@ def test_an_image_is_drawn_large_in_two_passes(api: webuiapi.WebUIApi) -> None:
         hr_upscaler=webuiapi.HiResUpscaler.Lanczos, hr_second_pass_steps=4, denoising_strength=0.2,
     )  # fmt: skip
     assert {image.size for image in result.images} == {(384, 384)}
-    seen = [look(image) for image in result.images]
-    assert sum([(each.colour, each.shape) for each in sights] == [("red", "circle")] for sights in seen) >= 3
+    # a shade of the background beside the edge is no second thing
+    seen = [[(each.colour, each.shape) for each in look(image) if each.colour != "blue"] for image in result.images]
+    assert sum(things == [("red", "circle")] for things in seen) >= 3
     assert result.info["extra_generation_params"] == {"Hires steps": 4, "Hires upscaler": "Lanczos"}
     assert "Size: 128x128" in result.info["infotexts"][0]
     assert "Hires upscale: 3, Hires steps: 4, Hires upscaler: Lanczos" in result.info["infotexts"][0]
@@ -127,7 +128,9 @@ def test_an_outline_is_followed(api: webuiapi.WebUIApi) -> None:
         Scene(None, None, (Thing("triangle", "red", "large", "centre", 0.5, 0.5, 0.3, 0.0),), seed=1)
     )
     unit = webuiapi.ControlNetUnit(image=outline, model="demo-outline")
-    result = api.txt2img(**SMALL | {"prompt": "a red shape", "batch_size": 4}, seed=5, controlnet_units=[unit], alwayson_scripts={})
+    result = api.txt2img(
+        **SMALL | {"prompt": "a red shape", "batch_size": 4}, seed=5, controlnet_units=[unit], alwayson_scripts={}
+    )
     seen = [[(sight.colour, sight.shape) for sight in look(image)] for image in result.images]
     assert seen.count([("red", "triangle")]) >= 3, seen
     assert "demo-outline" in {name.partition(" [")[0] for name in api.controlnet_model_list()}
