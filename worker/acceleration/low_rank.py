@@ -5,10 +5,11 @@ of the batch, so that items with different changes, of different ranks and with 
 an item lacks is zeros, which add nothing. The layers' weights are never touched (Hu et al., arXiv 2106.09685, 4.1).
 """
 
+import copy
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -30,8 +31,9 @@ _NONE: Mapping[str, torch.Tensor] = MappingProxyType({})
 class Place:
     """A layer that can be changed, and where its factors are in the tensor of its part.
 
-    `kernel` is the size of a convolution's, and empty for a linear layer. `begin` is where the `inputs` (of a
-    convolution channels times kernel) begin; the `outputs` follow.
+    `kernel` is the size of a convolution's, and empty for a linear layer; a `circular` one goes on at the opposite
+    edge, in place of zeros. `begin` is where the `inputs` (of a convolution channels times kernel) begin; the `outputs`
+    follow.
     """
 
     part: str
@@ -42,6 +44,7 @@ class Place:
     stride: tuple[int, ...] = ()
     padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
+    circular: bool = False
 
     @property
     def inputs(self) -> int:
@@ -76,9 +79,12 @@ class Place:
         items, channels, height, width = images.shape
         if self.kernel == self.stride == (1, 1) and self.padding == (0, 0):
             return torch.bmm(down, images.flatten(2)).view(items, -1, height, width)
-        weights = down.reshape(-1, channels, *self.kernel)
+        weights, padding = down.reshape(-1, channels, *self.kernel), self.padding
+        if self.circular:
+            down_by, across_by = padding
+            images, padding = F.pad(images, (across_by, across_by, down_by, down_by), mode="circular"), (0, 0)
         made = F.conv2d(
-            images.reshape(1, -1, height, width), weights, None, self.stride, self.padding, self.dilation, items
+            images.reshape(1, -1, *images.shape[2:]), weights, None, self.stride, padding, self.dilation, items
         )
         return made.view(items, -1, *made.shape[2:])
 
@@ -109,6 +115,16 @@ class LowRankLayers:
                 self.widths[part] = place.end
         self._applied: Any = _OfAll() if one_thread else _OfThread()
         self._listening = False
+        self._original: LowRankLayers | None = None
+
+    def of_twin(self, twin: torch.nn.Module) -> "LowRankLayers":
+        """The same layers in a copy of the network: what is applied to these is applied to both."""
+        layers = copy.copy(self)
+        layers.network, layers._original, layers._listening = twin, self, False
+        layers.places = {
+            path: replace(place, circular=_is_circular(twin.get_submodule(path))) for path, place in self.places.items()
+        }
+        return layers
 
     @property
     def dtype(self) -> torch.dtype:
@@ -117,6 +133,8 @@ class LowRankLayers:
 
     def listen(self) -> None:
         """Let the layers look for what is applied from now on; without any they compute what they always did."""
+        if self._original is not None:
+            self._original.listen()
         if not self._listening:
             for path, place in self.places.items():
                 self.network.get_submodule(path).register_forward_hook(partial(_changed, self._applied, place))
@@ -195,6 +213,12 @@ def _changed(
 ) -> torch.Tensor | None:
     whole = applied.tensors.get(place.part)
     return None if whole is None else place.add(whole, given[0], made)
+
+
+def _is_circular(layer: torch.nn.Module) -> bool:
+    if isinstance(layer, WinogradConv2d):
+        return layer.circular
+    return isinstance(layer, torch.nn.Conv2d) and layer.padding_mode == "circular"
 
 
 def _place(layer: torch.nn.Module, part: str, begin: int) -> Place | None:

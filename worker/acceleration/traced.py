@@ -53,6 +53,10 @@ class Traced:
         self._recordings: OrderedDict[_Shape, Recording | None] = OrderedDict()
         self._lock = threading.Lock()
 
+    def of(self, denoiser: torch.nn.Module) -> "Traced":
+        """One for another denoiser, which has no recordings of this one."""
+        return Traced(denoiser, self._run)
+
     @contextmanager
     def preparing(self) -> Iterator[None]:
         """While this lasts, what is computed is recorded first; batches of its image size may be from then on."""

@@ -72,6 +72,8 @@ class WinogradConv2d(torch.nn.Module):
 
     transformed: torch.Tensor
     bias: torch.Tensor | None
+    circular = False
+    """Whether what lies beyond an edge is what lies at the opposite one, in place of zeros."""
 
     def __init__(self, original: torch.nn.Conv2d) -> None:
         super().__init__()
@@ -95,8 +97,10 @@ class WinogradConv2d(torch.nn.Module):
         batch, _, height, width = images.shape
         size, outputs = self.tile, self.transformed.shape[2]
         down, across = -(-height // size), -(-width // size)
-        last = images.permute(0, 2, 3, 1).contiguous()
-        padded = F.pad(last, (0, 0, 1, 1 + across * size - width, 1, 1 + down * size - height))
+        padding = (0, 0, 1, 1 + across * size - width, 1, 1 + down * size - height)
+        if self.circular:
+            images, padding = F.pad(images, (1, 1, 1, 1), mode="circular"), (0, 0, 0, padding[3] - 1, 0, padding[5] - 1)
+        padded = F.pad(images.permute(0, 2, 3, 1).contiguous(), padding)
         result = padded.new_empty(batch, down * size, across * size, outputs)
         # few tiles: all images at once; many: some rows of one image after the other
         count = batch if batch * down * across <= _TILES_AT_ONCE else 1
