@@ -52,7 +52,7 @@ def original(parts: Mapping[str, Any], second: bool = False) -> Weights:
     else:
         text = _clip(texts["text_encoder"], "cond_stage_model.transformer.")
     unet = {f"model.diffusion_model.{_unet(name, xl)}": weight for name, weight in parts["unet"].state_dict().items()}
-    vae = {f"first_stage_model.{_vae(name)}": weight for name, weight in parts["vae"].state_dict().items()}
+    vae = {f"first_stage_model.{name}": weight for name, weight in vae_weights(parts["vae"]).items()}
     for name in vae:
         # convolutions of one pixel, where diffusers has linear layers
         if re.search(r"attn_1\.(q|k|v|proj_out)\.weight$", name):
@@ -79,6 +79,11 @@ def original_controlnet(network: Any) -> Weights:
             theirs = _unet(name, attention_first=False)
         named[f"control_model.{theirs}"] = weight.detach().contiguous()
     return named
+
+
+def vae_weights(vae: Any) -> Weights:
+    """Those of a VAE under their original names, as in a file with nothing else."""
+    return {_vae(name): weight for name, weight in vae.state_dict().items()}
 
 
 def _unet(name: str, attention_first: bool) -> str:

@@ -211,6 +211,26 @@ class ControlNetsAnswer(Schema):
     at_most = fields.Integer(metadata={"description": "ControlNets of one request."})
 
 
+class VaeAnswer(Schema):
+    """One VAE, or one tiny decoder."""
+
+    name = fields.String()
+    aliases = fields.List(fields.String())
+    families = fields.List(fields.String(), metadata={"description": "The families of models that it can work with."})
+    file = fields.String(metadata={"description": "Where it lies on the workers."})
+    bytes = fields.Integer()
+    hash = fields.String(allow_none=True, metadata={"description": "First ten digits of the SHA-256; null: not known."})
+    sha256 = fields.String(allow_none=True)
+    why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
+
+
+class VaesAnswer(Schema):
+    """What `vae` can name, and what draws with `decoder` tiny."""
+
+    vaes = fields.List(fields.Nested(VaeAnswer))
+    tiny = fields.List(fields.Nested(VaeAnswer))
+
+
 class RefreshAnswer(ModelsAnswer):
     """The models after the workers have looked for new files."""
 

@@ -9,14 +9,16 @@ from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 
 from api.document import KEY, NO_KEY, WITH_KEY, json_answer, refusals
-from api.responses.schemas import ModelsAnswer, RefreshAnswer, SamplersAnswer, UpscalersAnswer
+from api.responses.schemas import ModelsAnswer, RefreshAnswer, SamplersAnswer, UpscalersAnswer, VaesAnswer
 from api.services import Services
 from shared.catalogue.distilled import DISTILLATIONS
 from shared.catalogue.fitness import about_sampler
-from shared.catalogue.models import DEFAULT_ALIAS, Model
+from shared.catalogue.kinds import TINY_VAE
+from shared.catalogue.models import DEFAULT_ALIAS, Model, OtherFile
 from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC
 from shared.catalogue.upscalers import LANCZOS, upscalers_of
+from shared.catalogue.vaes import families_of, vaes_of, why_not
 from shared.errors import InvalidRequest, ServiceUnavailable
 from shared.jobs.workers import WorkerCard
 from shared.request.choices import choose_model
@@ -27,6 +29,7 @@ from shared.request.sizes import MIN_SIZE
 
 _REFRESH_S, _REFRESH_POLL_S = 5.0, 0.1
 _MODELS = json_answer("Every model: names, sizes, which workers have it or why none has", ModelsAnswer)
+_VAES = json_answer("Every VAE and tiny decoder: names, families, or why it cannot be used", VaesAnswer)
 _REFRESHED = json_answer("The models, and which workers have looked", RefreshAnswer)
 _SAMPLERS = json_answer(
     "Every sampler: label, note, aliases, schedules, evaluations a step, and whether it fits the model", SamplersAnswer
@@ -47,6 +50,14 @@ def catalogue_blueprint(services: Services) -> Blueprint:
     def models() -> Response:
         """The models: what ckpt can be."""
         return jsonify(_models(services))
+
+    @blp.route("/vaes")
+    @blp.doc(security=NO_KEY, responses=refusals(ServiceUnavailable) | {"200": _VAES})
+    def vaes() -> Response:
+        """The VAEs: what vae can name, and the tiny decoders."""
+        others = services.catalogue.others
+        tiny = [_vae(each) for each in vaes_of(others, TINY_VAE)]
+        return jsonify(vaes=[_vae(each) for each in vaes_of(others)], tiny=tiny)
 
     @blp.route("/models/refresh", methods=["POST"])
     @blp.doc(security=KEY, responses=refusals(*WITH_KEY) | {"200": _REFRESHED})
@@ -131,6 +142,19 @@ def _models(services: Services) -> dict[str, Any]:
             }
             for other in services.catalogue.others
         ],
+    }
+
+
+def _vae(file: OtherFile) -> dict[str, Any]:
+    return {
+        "name": file.name,
+        "aliases": list(file.aliases),
+        "families": list(families_of(file)),
+        "file": file.shown,
+        "bytes": file.size_bytes,
+        "hash": file.short_hash or None,
+        "sha256": file.sha256 or None,
+        "why_not": why_not(file),
     }
 
 

@@ -44,3 +44,11 @@ def number_of(
         what = "a whole number" if whole else "a number"
         raise ValueError(f"models.toml: [{name}] {key} must be {what} from {least} to {most}, not {value!r}")
     return float(value)
+
+
+def flag_of(name: str, entry: Mapping[str, Any], key: str) -> bool:
+    """The value of a key that may be left out (then False)."""
+    value = entry.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"models.toml: [{name}] {key} must be true or false, not {value!r}")
+    return value

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from shared.catalogue.distilled import DISTILLATIONS, NOT_DISTILLED, Defaults, defaults_of
-from shared.catalogue.entry_values import names_of, number_of, value_of, word_of
+from shared.catalogue.entry_values import flag_of, names_of, number_of, value_of, word_of
 from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
 from shared.catalogue.layouts import LAYOUTS
 from shared.catalogue.recognition import PREDICTIONS
@@ -55,9 +55,9 @@ class Model:
     `prediction` is "" where the layout or the file tells it. `weights` says which are used where a file has both the
     plain ones and their average over the training (`ema`). `distilled` is how it was made to draw in few steps, ""
     where it was not; `steps`, `scale`, `sampler` and `schedule` are what it is drawn with where a request does not say,
-    as far as that is its own matter: see `defaults`. The others a scan fills in: `path` where it lies, `shown` how an
-    operator knows that place, `told_guidance` whether it takes the guidance scale as an input, `inpainting`
-    whether it takes a mask, `donors` the files that
+    as far as that is its own matter: see `defaults`. With `own_latents` only its own VAE reads its latents. The others
+    a scan fills in: `path` where it lies, `shown` how an operator knows that place, `told_guidance` whether it takes
+    the guidance scale as an input, `inpainting` whether it takes a mask, `donors` the files that
     give what it lacks, `sha256` once it is known, and `why_not` what keeps it from being drawn with, "" where nothing
     does.
     """
@@ -78,6 +78,7 @@ class Model:
     scale: float | None = None
     sampler: str = ""
     schedule: str = ""
+    own_latents: bool = False
     told_guidance: bool = False
     inpainting: bool = False
     path: Path | None = None
@@ -376,6 +377,7 @@ def _read_file(file: Path) -> dict[str, Model]:
             one_picture_size=value_of(name, {"one_picture_size": 0} | entry, "one_picture_size", int),
             hires=word_of(name, entry, "hires", (_TWO_PASSES,)) == _TWO_PASSES,
             hires_strength=number_of(name, entry, "hires_strength", 0.01, 1),
+            own_latents=flag_of(name, entry, "own_latents"),
         )
         if not SAMPLERS[model.defaults.sampler].can(model.defaults.schedule):
             choices = ", ".join(SAMPLERS[model.defaults.sampler].schedules)

@@ -19,6 +19,7 @@ from shared.request.adapters import resolve_loras
 from shared.request.choices import choose_model
 from shared.request.control import resolved_controls
 from shared.request.cost import job_cost, objection_to_text, text_cost
+from shared.request.decoders import about_decoder, resolved_vae
 from shared.request.hires_plan import Passes
 from shared.request.inpainting import Expand
 from shared.request.input_image import InputImage
@@ -108,6 +109,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "schedule": schedule,
         "guidance_scale": scale,
         "seed": secrets.randbelow(MAX_SEED + 1) if values["seed"] is None else values["seed"],
+        "vae": resolved_vae(schema.limits.catalogue, values["vae"]),
         "outdir": f"{schema.kind}-samples" if values["outdir"] is None else values["outdir"],
         "format": FORMATS[values["format"]],
         "prompt_file": prompt_file.name if prompt_file else None,
@@ -117,6 +119,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
             *warnings, *passes.warnings, *_about_told_sizes(values, model), *_about_compression(values),
             *about_sampler(model, sampler), *about_steps(model, sampler, values["steps"]),
             *_about_guidance(values, model, scale),
+            *about_decoder(values, schema.kind),
         ),
     }  # fmt: skip
     if (values["output_width"], values["output_height"]) == (width, height):

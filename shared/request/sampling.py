@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from shared.catalogue.schedules import AUTOMATIC
+from shared.catalogue.vaes import FULL
 from shared.request.adapters import Lora, read_loras
 from shared.request.control import Control, read_controls
 from shared.request.hires import Hires, read_hires
@@ -21,8 +22,10 @@ class SamplingParams:
     noise in each step of the samplers that know it. `schedule` is one that the sampler can, or `automatic`. `strength`
     (0 < x <= 1) is the share of the steps that runs on an input image, and `noise_multiplier` scales the noise that is
     added to it. `original_size`, `target_size` (height and width, None for those of the image) and
-    `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `loras` are added to the model, and
-    `controlnet` follow images. `hires` says how an image of two passes is drawn first, None for one pass. From
+    `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `vae` is the name of a VAE that takes the
+    place of the model's own, and `decoder` `full` or `tiny`. With `tiling` the image continues at its opposite edges.
+    `loras` are added to the model, and `controlnet` follow images. `hires` says how an image of two passes is drawn
+    first, None for one pass. From
     `mask_redraw` to `expand` they say how a part of an input image is redrawn, as `shared.request.inpainting` has it.
     `device`, `precision`, `unet_bs` and `turbo` are requested options, None where nothing is requested. A default is
     what changes nothing, because it also stands for a parameter that is newer than the record that is read.
@@ -45,6 +48,9 @@ class SamplingParams:
     original_size: tuple[int, int] | None = None
     crops_coords_top_left: tuple[int, int] = (0, 0)
     target_size: tuple[int, int] | None = None
+    vae: str | None = None
+    decoder: str = FULL
+    tiling: bool = False
     loras: tuple[Lora, ...] = ()
     controlnet: tuple[Control, ...] = ()
     mask_redraw: str = WHITE

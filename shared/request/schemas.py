@@ -18,6 +18,7 @@ from shared.catalogue.schedules import canonical_schedule
 from shared.request.adapters import AdaptersSchema, resolve_loras, sound
 from shared.request.choices import choose_model, choose_schedule
 from shared.request.control import ControlFields, objections_to_controls
+from shared.request.decoders import DecoderFields, decoder_problems
 from shared.request.defaults import with_defaults
 from shared.request.drawing_fields import DrawingFields
 from shared.request.fields import (
@@ -261,6 +262,7 @@ class CommonSchema(DrawingFields):
         config = data.get("config")
         if model and config is not None and not model.accepts_config(config):
             problems["config"] = [f"Does not fit model '{model.name}'; use {' or '.join(model.configs)}, or null."]
+        problems.update(decoder_problems(data, self.limits.catalogue, model))
         if (loras := sound(data.get("loras", ()))) and (about := resolve_loras(loras, self.limits.catalogue, model)[1]):
             problems["loras"] = list(about)
         if about := objections_to_controls(data.get("controlnet", ()), self.limits.catalogue, model):
@@ -309,7 +311,7 @@ class CommonSchema(DrawingFields):
             raise ValidationError("Missing data for required field.", "prompt")
 
 
-class GenerateSchema(ControlFields, HiresFields, AdaptersSchema, CommonSchema):  # fields of the last base come first
+class GenerateSchema(ControlFields, HiresFields, AdaptersSchema, DecoderFields, CommonSchema):  # the last one's first
     """Text to image. Only `prompt` is required."""
 
     kind: Kind = "generate"

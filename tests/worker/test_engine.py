@@ -448,11 +448,11 @@ def test_large_images_are_decoded_one_after_the_other(
     monkeypatch.setattr("worker.engine.decoding.PIXELS_AT_ONCE", 2 * 64 * 64 - 1)
     decode, at_work, most = RunningRequest.decode, [0], [0]
 
-    def counted(running: RunningRequest) -> Image.Image:
+    def counted(running: RunningRequest, decoder: Any = None) -> Image.Image:
         at_work[0] += 1
         most[0] = max(most[0], at_work[0])
         time.sleep(0.05)
-        made = decode(running)
+        made = decode(running, decoder)
         at_work[0] -= 1
         return made
 
@@ -468,11 +468,11 @@ def test_an_image_that_cannot_be_decoded_fails_alone(
     """Given images that are decoded together, when one of them fails, then it is tried alone, and others are well."""
     decode, tries = RunningRequest.decode, []
 
-    def failing(running: RunningRequest) -> Image.Image:
+    def failing(running: RunningRequest, decoder: Any = None) -> Image.Image:
         if running.ticket.request.noise_seed == 1:
             tries.append(1)
             raise ValueError("a VAE of bad character")
-        return decode(running)
+        return decode(running, decoder)
 
     monkeypatch.setattr(RunningRequest, "decode", failing)
     well, bad = together(two_threads, request_for(noise_seed=0), request_for(noise_seed=1))

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 # A smaller model takes no time to speak of, and stays with the kernels of the stock pipelines bit for bit. SD 1.x has
 # 860 million, the demo model 11.
 _LARGE_MODEL = 100_000_000
+# that of SD 1.x has 84 million, a tiny decoder one
+_LARGE_VAE = 20_000_000
 _CPU = "cpu"
 # what a conversion depends on besides the weights
 _LIBRARIES = ("openvino", "torch", "diffusers")
@@ -85,9 +87,6 @@ class Preparation:
         large = self._device.kind == _CPU and weights >= _LARGE_MODEL
         if large:
             cpu.speed_up_vae(vae)
-        if self._profile.tiled_decoding and hasattr(vae, "use_tiling"):
-            vae.enable_slicing()
-            vae.enable_tiling()
         warnings: tuple[str, ...] = ()
         if self._openvino:
             try:
@@ -129,6 +128,12 @@ class Preparation:
         if network.dtype == torch.bfloat16:
             compute_itemwise(network)
         return SplitBatch(weights)
+
+    def prepare_vae(self, vae: Any) -> None:
+        """Make a VAE of a file ready, in place, as `prepare` does with the one of a model."""
+        vae.to(memory_format=torch.channels_last)
+        if self._device.kind == _CPU and sum(weight.numel() for weight in vae.parameters()) >= _LARGE_VAE:
+            cpu.speed_up_vae(vae)
 
     def _place(self, denoiser: Any, name: str, files: object) -> Path:
         """The folder of this denoiser's conversion."""

@@ -10,7 +10,7 @@ from worker.engine.failure import make_good, translated
 from worker.engine.latents import Latents
 from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device
-from worker.models.checkpoint import Checkpoint
+from worker.models.checkpoint import Held
 
 
 class ActiveRequests:
@@ -45,9 +45,9 @@ class ActiveRequests:
     def __contains__(self, running: RunningRequest) -> bool:
         return running in self._slots
 
-    def checkpoints(self) -> list[Checkpoint]:
-        """The models in use, which must stay in memory."""
-        return [running.checkpoint for running in (*self.running, *self.denoised)]
+    def in_use(self) -> list[Held]:
+        """The models and VAEs in use, which must stay in memory."""
+        return [held for running in (*self.running, *self.denoised) for held in running.held]
 
     def controlnets(self) -> list[ControlNet]:
         """Those in use, which must stay in memory."""

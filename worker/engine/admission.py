@@ -75,10 +75,13 @@ class Admission:
                 continue
             self._inbox.take(ticket)
             try:
-                in_use = self._active.checkpoints()
-                checkpoint = self._cache.get(ticket.request.params.model, options.precision, in_use, ticket.addition)
+                in_use, params = self._active.in_use(), ticket.request.params
+                checkpoint = self._cache.get(params.model, options.precision, in_use, ticket.addition)
+                codec = self._cache.codec(checkpoint, params, in_use)
                 nets = self._controlnets(ticket, checkpoint)
-                self._active.begin(RunningRequest(ticket, checkpoint, options, self._embeddings.named_in, nets))
+                self._active.begin(
+                    RunningRequest(ticket, checkpoint, options, self._embeddings.named_in, nets, codec=codec)
+                )
             except Exception as error:
                 make_good(error, self._device)
                 ticket.outcome.set_exception(ticket.context.run(translated, error))
@@ -94,5 +97,5 @@ class Admission:
         return nets
 
     def _must_wait_for_room(self, ticket: Ticket, precision: Precision) -> bool:
-        in_use, model = self._active.checkpoints(), ticket.request.params.model
+        in_use, model = self._active.in_use(), ticket.request.params.model
         return bool(in_use) and not self._cache.has_room(model, precision, in_use, ticket.addition)

@@ -118,7 +118,7 @@ class Curves:
 
 def _kind(group: Group, threads: int) -> Kind:
     return Kind(
-        model=group.model,
+        model=f"{group.model} (tiling)" if group.tiling else group.model,
         width=group.width,
         height=group.height,
         precision=group.precision.word,

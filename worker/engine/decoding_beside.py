@@ -12,7 +12,6 @@ from worker.engine.decoding import PIXELS_AT_ONCE, Decoder
 from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device, is_out_of_memory
 from worker.hardware.lanes import Lane
-from worker.models.checkpoint import Checkpoint
 from worker.observations import Observations
 from worker.vae.pixels import to_bytes
 
@@ -28,7 +27,7 @@ class _Decode:
 
     def __init__(self, running: RunningRequest, lane: Lane, device: Device) -> None:
         self.running = running
-        vae = running.checkpoint.parts.vae
+        vae = running.decoder
         with lane.using(running.latents):
             self._begun = device.mark()
             pixels = running.family.to_pixels(vae, running.latents.to(vae.dtype))
@@ -65,7 +64,7 @@ class DecoderBeside(Decoder):
         super().__init__(active, device, observations)
         self._under_way: deque[_Decode] = deque()
         # to try these in 16 bits first would be for nothing, as it was before
-        self._overflowing: WeakSet[Checkpoint] = WeakSet()
+        self._overflowing: WeakSet[torch.nn.Module] = WeakSet()
         self._lane: Lane | None = None
         try:
             self._lane = device.lane()
@@ -103,7 +102,7 @@ class DecoderBeside(Decoder):
         return len(denoised)
 
     def _queue(self, running: RunningRequest, lane: Lane) -> None:
-        if running.checkpoint in self._overflowing:
+        if running.codec.decoder in self._overflowing:
             self._active.denoised.remove(running)
             self._finish(running)
             return
@@ -137,7 +136,7 @@ class DecoderBeside(Decoder):
         try:
             image = decode.image()
             if decode.overflowed:
-                self._overflowing.add(decode.running.checkpoint)
+                self._overflowing.add(decode.running.codec.decoder)
         except Exception:
             log.exception("decoding beside the passes failed")
             image = None

@@ -253,7 +253,7 @@ class Engine:
             self._evaluator.forget()
             self._cache.offload_idle()
         awaited = {ticket.request.params.model for ticket in self._inbox.waiting()}
-        self._until_idle_s = self._cache.evict_idle(self._active.checkpoints(), awaited)
+        self._until_idle_s = self._cache.evict_idle(self._active.in_use(), awaited)
         if not self._cache.names():
             self._controlnets.forget()
 

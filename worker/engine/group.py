@@ -20,6 +20,7 @@ class Group(NamedTuple):
     shapes: Shapes
     max_batch_size: int | None
     added: Hashable = None
+    tiling: bool = False
 
     @property
     def tokens(self) -> int:

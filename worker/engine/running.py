@@ -24,7 +24,9 @@ from worker.engine.request import Denoised, Ticket
 from worker.families import FAMILIES
 from worker.families.unet import MASKED
 from worker.images.upscale import resized
-from worker.models.checkpoint import Checkpoint
+from worker.models.checkpoint import Checkpoint, Held
+from worker.models.seamless import seamless
+from worker.models.vaes import Codec
 from worker.modes import image_to_image, inpainting, text_to_image
 from worker.modes.base import Canvas
 from worker.samplers import Evaluation, Noise, Start, Trajectory, begin, evaluations_of
@@ -34,7 +36,7 @@ from worker.vae.latents import enlarged
 from worker.vae.overflow import widened_if_needed
 from worker.vae.pixels import to_image, to_tensor
 from worker.vae.preview import Previewer
-from worker.vae.tiling import tiled_if_needed
+from worker.vae.tiling import fitting, tiled_if_needed
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +76,24 @@ class RunningRequest:
         embeddings_in: EmbeddingsIn = none_in,
         nets: Sequence[ControlNet] = (),
         first: FirstPass | None = None,
+        codec: Codec | None = None,
     ) -> None:
-        """`nets` are the ControlNets of the request, in its order. Raises InvalidRequest where one does not fit."""
+        """`nets` are the ControlNets of the request, in its order; `codec` is None for the model's own VAE.
+
+        Raises InvalidRequest where a ControlNet does not fit.
+        """
         self.ticket = ticket
         second = second_stage(ticket.request)
         self._first = first
         self._stage = second if first and second else first_stage(ticket.request)
         self._second = None if first else second
         self.params = self._stage.params
-        self.checkpoint = checkpoint
+        self._plain = checkpoint
+        self.checkpoint = seamless(checkpoint) if self.params.tiling else checkpoint
         self.options = options
+        self.codec = codec or Codec.own(checkpoint)
+        self.held: Sequence[Held] = (checkpoint, *self.codec.held)
+        """What must stay in memory as long as the request is under way."""
         self.queued = 0
         """Evaluations that were handed to the device."""
         self.step = 0
@@ -101,7 +111,7 @@ class RunningRequest:
         started = time.perf_counter()
         self._embeddings_in = embeddings_in
         # as long as this one needs it, others share it
-        self._loras = fitted(ticket.loras, checkpoint)
+        self._loras = fitted(ticket.loras, self.checkpoint)
         self._told = self._conditioned()
         self.stage_seconds["text_encoding"] += time.perf_counter() - started
         if first is None:
@@ -250,18 +260,18 @@ class RunningRequest:
             there = self.checkpoint.device.send(pixels.to(vae.dtype))
             return self.family.to_latents(vae, there, generator).float()
 
-        return self._with_vae("encoded", lambda: self._made_by_vae("encoder", encoded_by))
+        return self._with_vae("encoded", self.codec.encoder, lambda vae: self._made_by_vae("encoder", vae, encoded_by))
 
-    def _made_by_vae(self, half: str, call: Callable[[Any], torch.Tensor]) -> torch.Tensor:
+    def _made_by_vae(self, half: str, vae: Any, call: Callable[[Any], torch.Tensor]) -> torch.Tensor:
         """What `call` makes with that half of the VAE, in float32 where 16 bits overflow. Raises NotAnImage."""
-        made, widened = widened_if_needed(self.checkpoint.parts.vae, call)
+        made, widened = widened_if_needed(vae, call)
         if widened:
             self._warnings.append(f"precision: the {half} overflowed in 16 bits, so it ran once more in float32.")
         return self._finite(made, "VAE")
 
-    def _with_vae(self, done: str, call: Callable[[], T]) -> T:
+    def _with_vae(self, done: str, vae: Any, call: Callable[[Any], T]) -> T:
         """What `call` makes with the VAE; after running out of memory in tiles, which is reported as `done` so."""
-        result, in_tiles = tiled_if_needed(self.checkpoint, call)
+        result, in_tiles = tiled_if_needed(self.checkpoint, vae, self.pixels, self.params.tiling, call)
         if in_tiles:
             self._warnings.append(f"memory: it did not suffice, so the image was {done} in tiles.")
         return result
@@ -310,6 +320,7 @@ class RunningRequest:
                 shapes(self._items[0]),
                 self.max_batch_size,
                 checkpoint.added,
+                params.tiling,
             )
         return self._group
 
@@ -335,12 +346,14 @@ class RunningRequest:
         )
 
     def preview(self, latents: torch.Tensor, timestep: float, prediction: torch.Tensor) -> torch.Tensor | None:
-        """The colours that an evaluation promises, `(1, 3, h, w)` on the device; None where that fails.
+        """The image that an evaluation promises, `(1, 3, h, w)` on the device; None where that fails.
 
         `latents` and `prediction` are `(1, C, h, w)`, as the model saw them and as it is guided.
         """
         try:
-            return Previewer.of(self.checkpoint, self.family.to_pixels).colours(latents, timestep, prediction)
+            # where parts come and go, a second one would drive the denoiser away
+            tiny = None if self.checkpoint.offloader else self.codec.preview
+            return Previewer.of(self.checkpoint, self.family.to_pixels, tiny).colours(latents, timestep, prediction)
         except Exception:  # whatever it is, the request can do without
             log.exception("no preview could be made")
             return None
@@ -380,14 +393,21 @@ class RunningRequest:
         self._warnings.append("unet_bs: the worker ran out of memory and went on with 1.")
         return True
 
-    def decode(self) -> Image.Image:
-        """The final latents as an image. On a CPU it touches nothing else, so that several can be decoded at a time.
+    @property
+    def decoder(self) -> Any:
+        """What makes the image of the final latents, in tiles where it is large."""
+        return fitting(self.checkpoint, self.codec.decoder, self.pixels, self.params.tiling)
+
+    def decode(self, decoder: Any = None) -> Image.Image:
+        """The final latents as an image, by another `decoder` or its own. On a CPU it touches nothing else, so that
+        several can be decoded at a time.
 
         A decoder that overflows in 16 bits has one more try in float32. Raises NotAnImage.
         """
         started = time.perf_counter()
         latents = self._finite(self.latents, "UNet").to(self.checkpoint.device.name)
-        pixels = self._made_by_vae("decoder", lambda vae: self.family.to_pixels(vae, latents.to(vae.dtype)))
+        vae = decoder or self.decoder
+        pixels = self._made_by_vae("decoder", vae, lambda vae: self.family.to_pixels(vae, latents.to(vae.dtype)))
         image = to_image(pixels)
         self.stage_seconds["decoding"] += time.perf_counter() - started
         return image
@@ -429,15 +449,15 @@ class RunningRequest:
         start: Image.Image | torch.Tensor = self.latents
         params = self.ticket.request.params
         if params.hires and self.needs_image:
-            small = image or self._with_vae("decoded", self.decode)
+            small = image or self._with_vae("decoded", self.codec.decoder, self.decode)
             start = resized(small, (params.width, params.height), params.hires.upscaler)
         first = FirstPass(start, self.step, self.max_batch_size, tuple(self._warnings), dict(self.stage_seconds))
         nets = [each.net for each in self.controls]
-        return RunningRequest(self.ticket, self.checkpoint, self.options, self._embeddings_in, nets, first)
+        return RunningRequest(self.ticket, self._plain, self.options, self._embeddings_in, nets, first, self.codec)
 
     def finish(self, image: Image.Image | None = None) -> Denoised:
         """The result, with this image, or else with one that is decoded now, in tiles if it must be."""
-        image = image or self._with_vae("decoded", self.decode)
+        image = image or self._with_vae("decoded", self.codec.decoder, self.decode)
         if self.trajectory.evaluations is None:
             made = self.step + self._evaluations_of_others
             self._warnings.append(f"ddim_steps: the sampler {self.params.sampler} chose {made} evaluations itself.")

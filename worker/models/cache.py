@@ -15,16 +15,18 @@ from shared.catalogue.folder import check_folder
 from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.tensors import NotUsable
 from shared.errors import ModelUnavailable
+from shared.request.sampling import SamplingParams
 from shared.settings import Settings
 from worker.acceleration.prepare import Preparation
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision, Profile
-from worker.models.checkpoint import NO_LAYERS, Addition, Checkpoint
+from worker.models.checkpoint import NO_LAYERS, Addition, Checkpoint, Held
 from worker.models.diffusers_folder import read_folder, weights_in_folder
 from worker.models.download import Downloads
 from worker.models.idle import IdleTimes
 from worker.models.offload import Offloader
 from worker.models.single_file import read_single_file, weights_in_file
+from worker.models.vaes import Codec, Vaes
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class CheckpointCache:
         self.preparation = Preparation(settings, device, profile)
         self._offloader = Offloader(device) if profile.offload else None
         self.home = "cpu" if profile.offload else device.name
+        self._vaes = Vaes(catalogue, self.preparation, self.home)
         # least recently used first; other threads read it while it changes, and no step of an OrderedDict's iterator is
         # safe from that
         self._loaded: dict[_Key, Checkpoint] = {}
@@ -95,7 +98,7 @@ class CheckpointCache:
             self._downloads.fetch(model, report)
 
     def get(
-        self, name: str, precision: Precision, in_use: Collection[Checkpoint], addition: Addition | None = None
+        self, name: str, precision: Precision, in_use: Collection[Held], addition: Addition | None = None
     ) -> Checkpoint:
         """The model, loaded if need be, or a copy of it with an addition; `in_use` are never evicted.
 
@@ -132,7 +135,7 @@ class CheckpointCache:
         self._idle.used([key])
         return self._loaded[key]
 
-    def evict_idle(self, in_use: Collection[Checkpoint], awaited: Collection[str]) -> float | None:
+    def evict_idle(self, in_use: Collection[Held], awaited: Collection[str]) -> float | None:
         """Let models go that were not used for too long, none `in_use` and none whose name is `awaited`.
 
         Gives the seconds until the next would leave, or None where none would.
@@ -143,6 +146,7 @@ class CheckpointCache:
             for key in idle:
                 self._forget(key)
                 log.info("evicted the model %s: not used for %g s", key[0], self._settings.model_idle_s)
+            self._vaes.forget_unused(in_use)
             self._device.empty_cache()
         return self._idle.next_s()
 
@@ -150,7 +154,7 @@ class CheckpointCache:
         self._idle.forget(key)
         del self._loaded[key]
 
-    def _forget_replaced(self, key: _Key, place: Path | None, in_use: Collection[Checkpoint]) -> None:
+    def _forget_replaced(self, key: _Key, place: Path | None, in_use: Collection[Held]) -> None:
         """Let go of a model whose files are others by now, once no request is at work with it."""
         loaded = self._loaded.get(key)
         if loaded is None or place is None or loaded in in_use:
@@ -166,7 +170,7 @@ class CheckpointCache:
             self._offloader.offload_idle()
 
     def has_room(
-        self, name: str, precision: Precision, in_use: Collection[Checkpoint], addition: Addition | None = None
+        self, name: str, precision: Precision, in_use: Collection[Held], addition: Addition | None = None
     ) -> bool:
         """Whether `get` would keep to the budget: the model is in memory, or those not in use leave enough.
 
@@ -209,6 +213,7 @@ class CheckpointCache:
             compiled=prepared.compiled,
             takes_residuals=prepared.takes_residuals,
             offloader=self._offloader,
+            saves_memory=self._profile.tiled_decoding,
             warnings=(*prepared.warnings, *parts.remarks, *remarks),
             added=addition.key if addition else None,
             layers={"unet": prepared.layers} if prepared.layers else {},
@@ -223,18 +228,31 @@ class CheckpointCache:
             self._weights[model.name] = (signature, count)
         return count
 
+    def codec(self, checkpoint: Checkpoint, params: SamplingParams, in_use: Collection[Held]) -> Codec:
+        """What encodes and decodes the image of a request with this model. Raises ModelUnavailable."""
+        return self._vaes.codec(
+            checkpoint, params, lambda wanted, held: self._make_room(wanted, [*in_use, checkpoint, *held])
+        )
+
     @property
     def _budget(self) -> int:
         return self._settings.model_memory - self._beside()
 
-    def _make_room(self, wanted: int, in_use: Collection[Checkpoint]) -> None:
+    def _make_room(self, wanted: int, in_use: Collection[Held]) -> None:
+        if self._fits(wanted):
+            return
+        self._vaes.forget_unused(in_use)  # they are quickly read again
         for key in list(self._loaded):
-            if wanted + sum(other.size for other in self._loaded.values()) <= self._budget:
+            if self._fits(wanted):
                 break
             if self._loaded[key] not in in_use:
                 self._forget(key)
                 log.info("evicted the model %s: another needs its memory", key[0])
         self._device.empty_cache()
+
+    def _fits(self, wanted: int) -> bool:
+        held = self._vaes.size + sum(checkpoint.size for checkpoint in self._loaded.values())
+        return wanted + held <= self._budget
 
     # ---- why not
 

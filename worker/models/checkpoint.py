@@ -56,6 +56,15 @@ class Addition(Protocol):
         ...
 
 
+class Held(Protocol):
+    """What takes memory while a request is at work with it."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+
 @dataclass(eq=False)
 class Checkpoint:
     """A model in memory, its parts where the worker wants them."""
@@ -76,12 +85,16 @@ class Checkpoint:
     """Whether the denoiser can be told what ControlNets add."""
     offloader: Offloader | None = None
     """Moves the parts to the device and back; None: all are there to stay."""
+    saves_memory: bool = False
+    """Whether images that are larger than those of its training are decoded in tiles."""
     warnings: tuple[str, ...] = ()
     """What every result of this model must say."""
     added: Hashable = None
     """The key of what is merged into its weights; None: they are the model's own."""
     conditionings: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
     """What the denoiser is told by the requests under way, by their `ConditioningInputs`; the engine fills it."""
+    seamless: "Checkpoint | None" = None
+    """The same with circular convolutions; `worker.models.seamless` fills it."""
     encodings: OrderedDict[Hashable, tuple[torch.Tensor, ...]] = field(default_factory=OrderedDict)
     """Text encodings made before; `worker.text` fills it."""
     encoded_for: Hashable = ()

@@ -150,6 +150,51 @@ def test_controlnets_are_listed(world):
     assert (listed["preprocessors"], listed["at_most"]) == (["none", "canny", "invert", "resize"], 3)
 
 
+def test_vaes_are_listed_and_asked_for(world, assert_error):
+    """Given a worker with VAEs and a tiny decoder, when they are listed, then each says which models it is for, or why
+    it cannot be used; and before anything is queued an unknown one is refused with those like it, and one of another
+    family by name."""
+    soft = OtherFile(
+        "soft", "vae", "", "MODELS_DIR/VAE/soft.safetensors", 7, "is a VAE", channels=4,
+        aliases=("soft.safetensors",), sha256=HASH,
+    )  # fmt: skip
+    large = replace(soft, name="sdxl_vae", shown="x", aliases=(), sha256="")
+    wide = replace(soft, name="wide", shown="w", aliases=(), sha256="", channels=16)
+    tiny = replace(soft, name="taesdxl", shown="t", aliases=(), sha256="", kind="tiny-vae")
+    mine = told("my model")
+    other = replace(mine, name="large model", family="sdxl", configs=("sd_xl_base.yaml",))
+    client = live(world, Inventory((mine, other), frozenset({"my model", "large model"}), (soft, large, wide, tiny)))
+
+    listed = client.get("/vaes").json
+
+    assert listed["vaes"][0] == {
+        "name": "soft", "aliases": ["soft.safetensors"], "families": ["sd1", "sd2", "sdxl"], "file": soft.shown,
+        "bytes": 7, "hash": HASH[:10], "sha256": HASH, "why_not": None,
+    }  # fmt: skip
+    assert [vae["families"] for vae in (*listed["vaes"][1:], *listed["tiny"])] == [["sdxl"], [], ["sdxl"]]
+    assert "16 channels" in listed["vaes"][2]["why_not"]
+    assert world.post(client=client, ckpt="my model", vae="soft.safetensors").status_code == 202
+    for asked, sentence in {
+        "sofd": "No VAE is called 'sofd'; like it are: soft.",
+        "wide": listed["vaes"][2]["why_not"],
+        "taesdxl": "'taesdxl' is a tiny decoder: ask for it with decoder \"tiny\".",
+        "sdxl_vae": "'sdxl_vae' is a VAE for Stable Diffusion XL, and the model 'my model' is Stable Diffusion 1.x:"
+        " leave one of them out.",
+    }.items():
+        said = assert_error(world.post(client=client, ckpt="my model", vae=asked), 400, "invalid_request")
+        assert said.fields == {"vae": [sentence]}
+    said = assert_error(world.post(client=client, ckpt="demo", vae="soft"), 400)
+    assert said.fields["vae"] == ["The model 'demo' works with its own VAE alone: leave this out."]
+    assert world.post(client=client, ckpt="large model", decoder="tiny").status_code == 202
+    said = assert_error(world.post(client=client, ckpt="my model", decoder="tiny"), 400)
+    assert said.fields["decoder"] == [
+        "No tiny decoder for Stable Diffusion 1.x is here: leave decoder out, or put taesd_decoder.safetensors (or"
+        " .pth) into MODELS_DIR/VAE-approx."
+    ]
+    said = assert_error(world.post(client=client, ckpt="demo", decoder="tiny"), 400)
+    assert said.fields["decoder"] == ["There are no tiny decoders for the model 'demo': leave decoder out, or full."]
+
+
 def test_of_many_models_only_those_like_the_name_are_shown(world, assert_error):
     """Given 500 models, when an unknown one is asked for, then the error is short and has what is like it."""
     many = tuple(told(f"model {number}") for number in range(500))

@@ -18,6 +18,7 @@ from worker.engine import running as running_requests
 from worker.engine.step_times import StepTimes
 from worker.families import FAMILIES
 from worker.hardware.variants import PROFILES
+from worker.vae.tiling import TiledVae
 
 Build = Callable[..., DenoiseRequest]
 ToPixels = Callable[[Any, torch.Tensor], torch.Tensor]
@@ -205,7 +206,7 @@ def test_a_decoder_without_room_takes_tiles(
     warning, and the next one has a try beside the passes."""
 
     def full(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-        if not vae.use_tiling:
+        if not isinstance(vae, TiledVae):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return PLAIN(vae, latents)
 

@@ -265,9 +265,9 @@ def test_a_request_that_comes_in_reads_nothing_back_from_the_device(
     begin = RunningRequest.__init__
     begun: list[str] = []
 
-    def watched(running: RunningRequest, *given: Any) -> None:
+    def watched(running: RunningRequest, *given: Any, **named: Any) -> None:
         with waits:
-            begin(running, *given)
+            begin(running, *given, **named)
         begun.append(running.ticket.request.prompt)
 
     monkeypatch.setattr(RunningRequest, "__init__", watched)

@@ -15,6 +15,7 @@ from worker.hardware.devices import Device
 from worker.hardware.variants import PROFILES, Precision, Profile, choose_precision
 from worker.models.cache import CheckpointCache
 from worker.models.offload import Offloader
+from worker.vae.tiling import fitting
 
 Build = Callable[..., DenoiseRequest]
 CUDA = Device("cuda")
@@ -185,11 +186,15 @@ def test_turbo_lets_the_unet_stay_between_images(optimized: Engine, moves: Journ
 def test_a_model_of_the_optimized_variant_decodes_large_images_in_tiles(
     settings: Settings, catalogue: Catalogue
 ) -> None:
-    """Given the optimized profile, when a model is loaded, then its VAE works in slices and tiles."""
+    """Given the optimized profile, when images are decoded, then those larger than the VAE was trained with take
+    tiles of that size; and of the standard one those above a million pixels."""
     cpu = Device("cpu")
-    profile = PROFILES["optimized"]
-    cache = CheckpointCache(settings, catalogue, cpu, profile)
-    full: Precision = choose_precision("full", profile, cpu)
-    vae = cache.get("tiny-sd1", full, ()).parts.vae
-    assert vae.use_tiling
-    assert vae.use_slicing
+    for variant, whole in (("optimized", 64 * 64), ("standard", 1024 * 1024)):
+        profile = PROFILES[variant]
+        cache = CheckpointCache(settings, catalogue, cpu, profile)
+        full: Precision = choose_precision("full", profile, cpu)
+        checkpoint = cache.get("tiny-sd1", full, ())
+        vae = checkpoint.parts.vae
+        assert fitting(checkpoint, vae, whole, False) is vae
+        tiled = fitting(checkpoint, vae, whole + 64, False)
+        assert (tiled.vae, tiled.side) == (vae, 8)
