@@ -8,6 +8,7 @@ from typing import Any
 from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC, SCHEDULES
 from shared.catalogue.upscalers import FILTERS, LANCZOS
+from shared.catalogue.vaes import FULL
 from shared.request.hires import UPSCALERS, Hires, read_hires
 from shared.request.lora_tags import with_lora_tags
 
@@ -36,7 +37,7 @@ def _plain(name: str) -> Callable[[Mapping[str, Any]], str | None]:
     return value
 
 
-def _unless(name: str, off: float) -> Callable[[Mapping[str, Any]], str | None]:
+def _unless(name: str, off: float | str) -> Callable[[Mapping[str, Any]], str | None]:
     """Nothing where the parameter has the value that changes nothing."""
     plain = _plain(name)
     return lambda parameters: None if parameters.get(name) == off else plain(parameters)
@@ -115,6 +116,9 @@ _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Size", _size),
     ("Model hash", _plain("model_hash")),
     ("Model", _plain("ckpt")),
+    ("VAE", _plain("vae")),
+    ("Decoder", _unless("decoder", FULL)),
+    ("Tiling", _unless("tiling", False)),
     ("Lora hashes", _hashes("loras")),
     ("TI hashes", _hashes("embeddings")),
     ("Clip skip", _unless("clip_skip", 1)),

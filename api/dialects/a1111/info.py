@@ -44,7 +44,7 @@ def generation_info(job: Job, infotexts: Sequence[str], warnings: Sequence[str])
         "face_restoration_model": None,
         "sd_model_name": params.model,
         "sd_model_hash": next((task.used["model_hash"] for task in job.tasks if "model_hash" in task.used), ""),
-        "sd_vae_name": None,
+        "sd_vae_name": params.vae,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,

@@ -40,8 +40,9 @@ _FIELDS = {
     "Hires prompt": "hr_prompt",
     "Hires negative prompt": "hr_negative_prompt",
     "Hires CFG Scale": "hr_cfg",
+    "Tiling": "tiling",
 }
 _OF_TWO_PASSES = ("hr_scale", "hr_resize_x", "hr_upscaler")
 
 
-_SETTINGS = {"Model": "sd_model_checkpoint", "Clip skip": "CLIP_stop_at_last_layers"}
+_SETTINGS = {"Model": "sd_model_checkpoint", "Clip skip": "CLIP_stop_at_last_layers", "VAE": "sd_vae"}

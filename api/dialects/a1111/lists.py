@@ -11,9 +11,11 @@ from api.dialects.a1111.names import checkpoint_entry
 from api.dialects.samplers import sampler_list, scheduler_list
 from api.services import Services
 from shared.catalogue.adapter_facts import FAMILY_OF_WIDTH
-from shared.catalogue.kinds import EMBEDDING, LORA
+from shared.catalogue.kinds import EMBEDDING, LORA, VAE
 from shared.catalogue.models import Model, OtherFile
 from shared.catalogue.upscalers import upscalers_of
+from shared.catalogue.vaes import vaes_of
+from shared.catalogue.vaes import why_not as why_no_vae
 from shared.request.adapters import why_not
 
 _OBJECT = {"type": "object"}
@@ -43,11 +45,11 @@ LISTINGS: Sequence[Listing] = (
     Listing("schedulers", "The samplers' schedules (A1111).", lambda _: scheduler_list(), _OBJECTS),
     Listing("upscalers", "How images can be enlarged (A1111).", lambda services: _upscalers(services), _OBJECTS),
     Listing("loras", "The LoRAs (A1111).", lambda services: _loras(services), _OBJECTS),
+    Listing("sd-vae", "VAEs beside those of the models (A1111).", lambda services: _vaes(services), _OBJECTS),
     Listing("scripts", "Scripts: none are here (A1111).", lambda _: {"txt2img": [], "img2img": []}, _OBJECT),
     Listing("cmd-flags", "Flags of the program: none (A1111).", lambda _: {}, _OBJECT),
     Listing("memory", "The memory of the machine that answers (A1111).", lambda _: _memory(), _OBJECT),
     _none("latent-upscale-modes", "Ways to enlarge latents"),
-    _none("sd-vae", "VAEs beside those of the models"),
     _none("hypernetworks", "Hypernetworks"),
     _none("face-restorers", "Restorers of faces"),
     _none("realesrgan-models", "Upscalers of that kind"),
@@ -57,7 +59,7 @@ LISTINGS: Sequence[Listing] = (
 )
 WITHOUT_EFFECT = {
     "refresh-checkpoints": "Read the models anew: that is done all the time (A1111).",
-    "refresh-vae": "Read the VAEs anew: there are none (A1111).",
+    "refresh-vae": "Read the VAEs anew: that is done all the time (A1111).",
     "refresh-loras": "Read the LoRAs anew: that is done all the time (A1111).",
     "refresh-embeddings": "Read the embeddings anew: that is done all the time (A1111).",
     "unload-checkpoint": "Free the device: workers do so by themselves (A1111).",
@@ -120,6 +122,16 @@ def _upscalers(services: Services) -> list[dict[str, Any]]:
             *((name, None) for name in UPSCALERS),
             *((each.name, each.file.shown) for each in networks if each.file),
         )
+    ]
+
+
+def _vaes(services: Services) -> list[dict[str, Any]]:
+    """By their files' names, as far as these mean them; those that can be used."""
+    catalogue = services.catalogue
+    named = [(vae.shown.rpartition("/")[2], vae) for vae in vaes_of(catalogue.others) if not why_no_vae(vae)]
+    return [
+        {"model_name": name if catalogue.find_other(VAE, name) == vae else vae.name, "filename": vae.shown}
+        for name, vae in named
     ]
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from api.dialects.a1111.drawing import chosen_model
 from api.dialects.a1111.names import choose_checkpoint, title_of
-from api.dialects.a1111.parameters import CHECKPOINT, CLIP_SKIP, FORMAT
-from api.dialects.a1111.refusals import refused_settings
+from api.dialects.a1111.parameters import CHECKPOINT, CLIP_SKIP, FORMAT, SD_VAE
+from api.dialects.a1111.refusals import is_no_name, refused_settings
 from api.services import Services
 from shared.errors import InvalidRequest
 
@@ -19,7 +19,7 @@ def options_of(services: Services, owner: str) -> dict[str, Any]:
         FORMAT: _PNG,
         CHECKPOINT: title_of(chosen_model(services, owner)),
         "sd_checkpoint_hash": "",
-        "sd_vae": "Automatic",
+        SD_VAE: "Automatic",
         CLIP_SKIP: 1,
     }
 
@@ -32,6 +32,8 @@ def set_options(services: Services, owner: str, options: Mapping[str, Any]) -> N
     refused = refused_settings(options, "")
     if options.get(CLIP_SKIP) not in (None, 0, 1):
         refused[CLIP_SKIP] = ["Is 1 for all; ask for another one with override_settings."]
+    if not is_no_name(options.get(SD_VAE)):
+        refused[SD_VAE] = ["Is Automatic for all; ask for another one with override_settings."]
     if options.get(FORMAT, _PNG) not in (None, _PNG):
         refused[FORMAT] = [f"Is {_PNG} for all; ask for another one with override_settings, or leave it out."]
     if refused:

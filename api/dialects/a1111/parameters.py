@@ -8,7 +8,7 @@ from typing import Any
 from api.dialects.a1111.infotext import fields_of_infotext
 from api.dialects.a1111.names import choose_checkpoint
 from api.dialects.a1111.numbers import is_zero, number
-from api.dialects.a1111.refusals import is_off, refused_fields, refused_settings
+from api.dialects.a1111.refusals import is_no_name, is_off, refused_fields, refused_settings
 from api.dialects.samplers import wire_fields
 from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.samplers import SAMPLERS
@@ -18,6 +18,7 @@ SETTINGS = "override_settings"
 CHECKPOINT = "sd_model_checkpoint"
 FORMAT = "samples_format"
 CLIP_SKIP = "CLIP_stop_at_last_layers"
+SD_VAE = "sd_vae"
 DEFAULT_STRENGTH = 0.75
 LEAST_STRENGTH = 0.001
 """What a denoising strength of 0 becomes: the last step alone, as in A1111, where 0 leaves one step as well."""
@@ -36,6 +37,7 @@ A1111_NAMES = {ours: theirs for theirs, ours in _NUMBERS.items()} | {
     "sampler": "sampler_name",
     "schedule": "scheduler",
     "clip_skip": f"{SETTINGS}.{CLIP_SKIP}",
+    "vae": f"{SETTINGS}.{SD_VAE}",
     "ddim_eta": "eta",
     "ckpt": f"{SETTINGS}.{CHECKPOINT}",
     "format": f"{SETTINGS}.{FORMAT}",
@@ -65,7 +67,7 @@ _ECHOED = (
     "infotext",
 )  # fmt: skip
 # settings that say how A1111 works, not what it draws
-_SETTINGS_WITHOUT_EFFECT = ("sd_vae", CLIP_SKIP, "eta_noise_seed_delta", CHECKPOINT, FORMAT)
+_SETTINGS_WITHOUT_EFFECT = (SD_VAE, CLIP_SKIP, "eta_noise_seed_delta", CHECKPOINT, FORMAT)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def translated(body: Mapping[str, Any], catalogue: Catalogue, chosen: Model) -> 
         "lora_tags": is_off(body.get("disable_extra_networks")),
         "ckpt": model.name,
         **chosen_sampler,
+        "tiling": not is_off(body.get("tiling")),
+        "vae": None if is_no_name(settings.get(SD_VAE)) else settings[SD_VAE],
         "clip_skip": 1 if is_zero(clip_skip) else clip_skip,
         "skip_save": is_off(body.get("save_images")) or not is_off(body.get("do_not_save_samples")),
         "format": settings.get(FORMAT),

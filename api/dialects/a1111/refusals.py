@@ -20,7 +20,8 @@ def is_off(value: Any) -> bool:
     return value is None or value is False or value in (0, [], {})
 
 
-def _no_name(value: Any) -> bool:
+def is_no_name(value: Any) -> bool:
+    """Whether a menu's choice is as good as left out, as Automatic is."""
     return value is None or (isinstance(value, str) and value.strip().casefold() in _NONE_NAMES)
 
 
@@ -46,25 +47,23 @@ _REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "latent_mask": (_no_text, "A mask of latents is not supported; send it as mask."),
     "inpainting_mask_weight": (_one, _MASK_WEIGHT),
     "restore_faces": (is_off, "Faces are not restored here; leave it false."),
-    "tiling": (is_off, "Images that tile are not supported; leave it false."),
     "subseed_strength": (is_off, "Seeds cannot be blended here; leave it 0."),
     "seed_resize_from_w": (_not_positive, "Noise of another size is not supported; leave it 0."),
     "seed_resize_from_h": (_not_positive, "Noise of another size is not supported; leave it 0."),
     "s_churn": (is_off, "This option of samplers is not supported; leave it 0."),
     "s_noise": (_one, "This option of samplers is not supported; leave it 1."),
     "s_min_uncond": (is_off, "Leaving out the negative prompt is not supported; leave it 0."),
-    "refiner_checkpoint": (_no_name, "A second model is not supported; leave it out."),
+    "refiner_checkpoint": (is_no_name, "A second model is not supported; leave it out."),
     "styles": (_no_styles, "No styles are kept here; write their text into the prompt."),
-    "script_name": (_no_name, "No scripts are here; leave it out."),
+    "script_name": (is_no_name, "No scripts are here; leave it out."),
     "controlnet_units": (is_off, "Send them as alwayson_scripts.controlnet.args."),
 }
 _HERE = ("controlnet",)
 """Extensions that are read: see `control_units`."""
 _REFUSED_SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "sd_vae": (_no_name, "Every model has its own VAE here; leave it out, or Automatic."),
     "inpainting_mask_weight": (_one, _MASK_WEIGHT),
     "eta_noise_seed_delta": (is_off, "Is not supported here; leave it 0."),
-    "sd_hypernetwork": (_no_name, _NOT_HERE),
+    "sd_hypernetwork": (is_no_name, _NOT_HERE),
     "token_merging_ratio": (is_off, "Merging tokens is not supported; leave it 0."),
     "token_merging_ratio_img2img": (is_off, "Merging tokens is not supported; leave it 0."),
     "s_churn": (is_off, "This option of samplers is not supported; leave it 0."),
@@ -77,9 +76,9 @@ _REFUSED_SETTINGS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 _REFUSED_SECOND_PASS: Mapping[str, tuple[Callable[[Any], bool], str | None, str]] = {
     "firstphase_width": (_not_positive, None, _FIRST_PHASE),
     "firstphase_height": (_not_positive, None, _FIRST_PHASE),
-    "hr_checkpoint_name": (_no_name, None, "The second pass is drawn with the same model; leave it out."),
-    "hr_sampler_name": (_no_name, "sampler_name", "The second pass is drawn with the same sampler; leave it out."),
-    "hr_scheduler": (_no_name, "scheduler", "The second pass is drawn with the same schedule; leave it out."),
+    "hr_checkpoint_name": (is_no_name, None, "The second pass is drawn with the same model; leave it out."),
+    "hr_sampler_name": (is_no_name, "sampler_name", "The second pass is drawn with the same sampler; leave it out."),
+    "hr_scheduler": (is_no_name, "scheduler", "The second pass is drawn with the same schedule; leave it out."),
     "hr_prompt": (_no_text, "prompt", "The second pass is drawn with the same prompt; leave it out."),
     "hr_negative_prompt": (
         _no_text, "negative_prompt", "The second pass is drawn with the same negative prompt; leave it out.",

@@ -25,6 +25,9 @@ _NAMES = {
     "Size-1": "W",
     "Size-2": "H",
     "Model": "ckpt",
+    "VAE": "vae",
+    "Decoder": "decoder",
+    "Tiling": "tiling",
     "Clip skip": "clip_skip",
     "Denoising strength": "denoising_strength",
     "Noise multiplier": "noise_multiplier",
@@ -64,6 +67,8 @@ def read(text: ImageText) -> Told | None:
         hires, about_hires = _second_pass(values)
         found |= {"hires": hires} if hires else {}
         remarks = (*remarks, *about_hires)
+    if "tiling" in found:
+        found["tiling"] = found["tiling"] == "True"
     if found.get("clip_skip") == 0:
         found["clip_skip"] = 1
     return Told("a1111", found, _FROM_AN_IMAGE in found, values.get("Model hash", ""), remarks)

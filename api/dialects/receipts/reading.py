@@ -15,6 +15,7 @@ from api.dialects.receipts.told import Told, shown, text_of
 from api.dialects.samplers import wire_fields
 from shared.catalogue.models import DEFAULT_ALIAS, Catalogue
 from shared.errors import InvalidRequest, NotFound
+from shared.request.decoders import decoder_problems
 from shared.request.image_text import ImageText
 from shared.request.limits import Limits
 from shared.request.model import Kind
@@ -64,6 +65,7 @@ def read_receipt(text: ImageText, schema: Img2ImgSchema) -> Receipt:
     remarks += with_our_loras(values, schema.limits.catalogue)
     values = {key: value for key, value in values.items() if key in SCHEMAS[kind].keys().values()}
     parameters, refused = _accepted(values, schema)
+    refused += _without_decoders_that_are_not_here(parameters, schema.limits.catalogue)
     parameters, about_size = _size_that_fits(parameters, schema.limits)
     if not parameters:
         remarks.append(NOTHING)
@@ -117,6 +119,13 @@ def _accepted(values: Mapping[str, Any], schema: Img2ImgSchema) -> tuple[dict[st
         else:
             taken[key] = value
     return taken, refused
+
+
+def _without_decoders_that_are_not_here(parameters: dict[str, Any], catalogue: Catalogue) -> list[str]:
+    """Have no VAE and no decoder in `parameters` that cannot be used with their model, and say so."""
+    model = catalogue.find(parameters.get("ckpt", "")) or catalogue.default
+    problems = decoder_problems(parameters, catalogue, model)
+    return [f"{key}: {shown(parameters.pop(key))} is left out. {reasons[0]}" for key, reasons in problems.items()]
 
 
 def _size_that_fits(values: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -59,6 +59,15 @@ def test_infotext_is_what_the_web_ui_writes() -> None:
     )
 
 
+def test_infotext_tells_of_the_decoder_where_it_is_not_the_model_s_own() -> None:
+    """Given a VAE, a tiny decoder and tiling, when infotext is written, then it has them as A1111 calls them; without
+    them nothing."""
+    plain = infotext(PARAMETERS | {"vae": None, "decoder": "full", "tiling": False})
+    assert plain == infotext(PARAMETERS)
+    read = parse_infotext(infotext(PARAMETERS | {"vae": "soft", "decoder": "tiny", "tiling": True}))
+    assert (read["VAE"], read["Decoder"], read["Tiling"]) == ("soft", "tiny", "True")
+
+
 def test_infotext_survives_a_round_trip() -> None:
     """Given values with separators in them, when infotext is read back, then every value is as it was."""
     odd = PARAMETERS | {"ckpt": 'my "model", v: 2', "prompt": "two\nlines", "denoising_strength": 0.25}

@@ -15,7 +15,7 @@ def listed(client, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["latent-upscale-modes", "sd-vae", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles",
+    ["latent-upscale-modes", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles",
      "extensions", "script-info"],
 )  # fmt: skip
 def test_what_is_not_here_is_an_empty_list(client, name):
@@ -99,6 +99,21 @@ def test_upscalers_begin_with_none(client):
     upscalers = listed(client, "upscalers")
     assert [each["name"] for each in upscalers] == ["None", "Lanczos", "Nearest"]
     assert {key for each in upscalers for key in each} == {"name", "model_name", "model_path", "model_url", "scale"}
+
+
+def test_vaes_are_called_as_their_files(world, client, monkeypatch):
+    """Given a worker with VAEs, one of them broken, when listed, then those that can be used are there by their files'
+    names."""
+    vaes = [
+        OtherFile(
+            name, "vae", "", f"MODELS_DIR/VAE/{name}.pt", 7, "is a VAE", channels=4, aliases=(f"{name}.pt",),
+            unusable=unusable,
+        )
+        for name, unusable in (("soft", ""), ("cut", "is cut short"))
+    ]  # fmt: skip
+    catalogue = world.services.catalogue
+    monkeypatch.setattr(catalogue, "_contents", Contents.of(catalogue.contents().models, tuple(vaes)))
+    assert listed(client, "sd-vae") == [{"model_name": "soft.pt", "filename": "MODELS_DIR/VAE/soft.pt"}]
 
 
 def test_models_are_those_that_a_worker_has(world, client):

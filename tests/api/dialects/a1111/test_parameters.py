@@ -14,7 +14,7 @@ from api.dialects.a1111.parameters import (
     translated,
 )
 from api.submission.submit import renamed
-from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.models import Catalogue, OtherFile, load_catalogue
 from shared.errors import InvalidRequest, NotFound
 from shared.request.intake import load_request
 from shared.request.limits import Limits
@@ -141,6 +141,28 @@ def test_layers_of_clip_are_skipped_as_a1111_counts(sent, used):
     assert request(override_settings={"CLIP_stop_at_last_layers": sent}).params.clip_skip == used
 
 
+def test_a_vae_and_tiling_are_those_of_the_request():
+    """Given a VAE in the settings and tiling, when read, then they are ours; Automatic and None are the model's own,
+    and one that is not here is refused under the setting's name."""
+    vae = OtherFile(
+        "soft", "vae", "", "MODELS_DIR/VAE/soft.pt", 7, "is a VAE", channels=4, aliases=("soft.pt",)
+    )  # fmt: skip
+    catalogue = Catalogue(CATALOGUE.contents().models, "sd15", (vae,))
+    schema = GenerateSchema(replace(LIMITS, catalogue=catalogue))
+
+    def params(**body):
+        asked = translated({"prompt": "a cat"} | body, catalogue, catalogue.default)
+        return load_request(schema, asked.fields)[0].params
+
+    assert params(override_settings={"sd_vae": "soft.pt"}, tiling=True) == replace(params(), vae="soft", tiling=True)
+    for none in ("Automatic", "None", "", None):
+        assert params(override_settings={"sd_vae": none}, tiling="false") == params()
+    with pytest.raises(InvalidRequest) as wrong:
+        params(override_settings={"sd_vae": "sofd.pt"})
+    assert wrong.value.fields == {"vae": ["No VAE is called 'sofd.pt'; like it are: soft."]}
+    assert A1111_NAMES["vae"] == "override_settings.sd_vae"
+
+
 def test_a_missing_prompt_is_named_and_an_empty_one_is_none():
     """Given no prompt or null, when read, then it is named; an empty text is a prompt."""
     assert set(refusal(prompt=None)) == {"prompt"}
@@ -149,9 +171,9 @@ def test_a_missing_prompt_is_named_and_an_empty_one_is_none():
 
 def test_everything_that_is_not_done_is_named_at_once():
     """Given several of A1111's features, when read, then all of them are named."""
-    body = {"tiling": True, "latent_mask": "x", "alwayson_scripts": {"Roop": {"args": [{"model": "canny"}]}}}
+    body = {"restore_faces": True, "latent_mask": "x", "alwayson_scripts": {"Roop": {"args": [{"model": "canny"}]}}}
     assert set(refusal(**body, override_settings={"s_churn": 2})) == {
-        "tiling", "latent_mask", "alwayson_scripts.Roop", "override_settings.s_churn",
+        "restore_faces", "latent_mask", "alwayson_scripts.Roop", "override_settings.s_churn",
     }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ def test_fields_that_change_nothing_are_accepted():
     [
         ("firstpass_image", "aGVsbG8="), ("latent_mask", "aGVsbG8="), ("inpainting_mask_weight", 0.5),
         ("restore_faces", True),
-        ("tiling", True), ("subseed_strength", 0.5), ("seed_resize_from_h", 512), ("s_churn", 0.1), ("s_noise", 0.9),
+        ("subseed_strength", 0.5), ("seed_resize_from_h", 512), ("s_churn", 0.1), ("s_noise", 0.9),
         ("s_min_uncond", 1), ("refiner_checkpoint", "sdxl-refiner"), ("styles", ["photo"]), ("script_name", "x/y plot"),
         ("controlnet_units", [{"model": "canny"}]),
     ],
@@ -67,6 +67,6 @@ def test_a_form_may_write_them_as_text():
 
 def test_settings_are_refused_under_their_own_name():
     """Given settings, when some would change an image, then these are named with the place they stand in."""
-    assert refused_settings({"CLIP_stop_at_last_layers": 1, "sd_vae": "Automatic", "samples_save": True}, "") == {}
-    refused = refused_settings({"s_churn": 2, "sd_vae": "vae.pt"}, "override_settings.")
-    assert set(refused) == {"override_settings.s_churn", "override_settings.sd_vae"}
+    assert refused_settings({"CLIP_stop_at_last_layers": 1, "sd_hypernetwork": "None", "samples_save": True}, "") == {}
+    refused = refused_settings({"s_churn": 2, "sd_hypernetwork": "h.pt"}, "override_settings.")
+    assert set(refused) == {"override_settings.s_churn", "override_settings.sd_hypernetwork"}

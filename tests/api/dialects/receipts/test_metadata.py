@@ -156,13 +156,20 @@ def test_what_is_not_here_is_left_out_and_named(world):
     """Given values that this service has not, when read, then the others are there, and a sentence is about each."""
     text = (
         "a cat\nSteps: 5000, Sampler: Restart, CFG scale: 7, Seed: 99999999999, Size: 2048x1024, Model: some model, "
-        "Clip skip: 2"
+        "Clip skip: 2, VAE: soft.pt, Decoder: tiny, Tiling: True"
     )
     answer = told(world.client, png(parameters=text))
     assert answer["parameters"] == {
-        "prompt": "a cat", "scale": 7, "clip_skip": 2, "output_width": 2048, "output_height": 1024,
+        "prompt": "a cat", "scale": 7, "tiling": True, "clip_skip": 2, "output_width": 2048, "output_height": 1024,
     }  # fmt: skip
-    assert [each.partition(":")[0] for each in answer["warnings"]] == ["sampler", "ckpt", "ddim_steps", "seed"]
+    assert [each.partition(":")[0] for each in answer["warnings"]] == [
+        "sampler",
+        "ckpt",
+        "ddim_steps",
+        "seed",
+        "vae",
+        "decoder",
+    ]
     assert load_request(SCHEMAS["generate"](world.services.limits), answer["parameters"])
 
 
