@@ -12,6 +12,7 @@ from shared.request.hires import AUTO, DEFAULT_UPSCALER, OFF, UPSCALERS, AskedHi
 from shared.request.model import Kind
 
 MOST_SCALE = 8
+MOST_SIDE = 65_536
 _WAYS = ("scale", "width and height", "first_width and first_height")
 _WANTED = f"Must be '{AUTO}', '{OFF}' (or false), or an object with {', or '.join(_WAYS)}."
 _STRENGTHS = ", ".join(f"{upscaler.strength} with {name}" for name, upscaler in UPSCALERS.items())
@@ -29,10 +30,10 @@ class _AskedSchema(Schema):
     """The object."""
 
     scale = Number(load_default=None, allow_none=True, validate=Range(1, MOST_SCALE))
-    width = WholeNumber(load_default=None, allow_none=True, validate=Range(8))
-    height = WholeNumber(load_default=None, allow_none=True, validate=Range(8))
-    first_width = WholeNumber(load_default=None, allow_none=True, validate=Range(8))
-    first_height = WholeNumber(load_default=None, allow_none=True, validate=Range(8))
+    width = WholeNumber(load_default=None, allow_none=True, validate=Range(8, MOST_SIDE))
+    height = WholeNumber(load_default=None, allow_none=True, validate=Range(8, MOST_SIDE))
+    first_width = WholeNumber(load_default=None, allow_none=True, validate=Range(8, MOST_SIDE))
+    first_height = WholeNumber(load_default=None, allow_none=True, validate=Range(8, MOST_SIDE))
     steps = WholeNumber(load_default=None, allow_none=True, validate=Range(1, MOST_STEPS))
     strength = Number(load_default=None, allow_none=True, validate=Range(0, 1, min_inclusive=False))
     upscaler = Text(load_default=DEFAULT_UPSCALER, validate=OneOf(tuple(UPSCALERS)))
@@ -79,7 +80,7 @@ def _sentences(wrong: ValidationError) -> list[str]:
 
 def _documented() -> list[dict[str, Any]]:
     """As the API document has it."""
-    side = {"type": "integer", "minimum": 8, "nullable": True}
+    side = {"type": "integer", "minimum": 8, "maximum": MOST_SIDE, "nullable": True}
     asked = {
         "scale": {"type": "number", "minimum": 1, "maximum": MOST_SCALE, "nullable": True},
         **dict.fromkeys(("width", "height", "first_width", "first_height"), side),

@@ -48,6 +48,8 @@ FORMATS = {"png": "png", "jpg": "jpg", "jpeg": "jpg", "webp": "webp"}
 DEVICES = ("auto", "cuda", "cpu", "mps", "xpu", "hpu")
 MOST_TOLD = 16384
 """Pixels of a side that a model is told of."""
+MOST_DELIVERED = 2**31 - 1
+"""Pixels of a side of a result: what any format can hold."""
 PRECISIONS = ("autocast", "mixed", "full")
 
 
@@ -141,14 +143,14 @@ class CommonSchema(DrawingFields):
     )  # fmt: skip
     format = Text(load_default="png", validate=OneOf(tuple(FORMATS)), metadata=_about("File format of the images."))
     output_width = WholeNumber(
-        load_default=None, allow_none=True, validate=Range(8),
+        load_default=None, allow_none=True, validate=Range(8, MOST_DELIVERED),
         metadata=_about(
             "Width of the delivered images, with output_height: they are generated at W and H and resized (Lanczos). "
             "Without W and H, at the largest size of that shape that the model can. null: as generated."
         ),
     )  # fmt: skip
     output_height = WholeNumber(
-        load_default=None, allow_none=True, validate=Range(8),
+        load_default=None, allow_none=True, validate=Range(8, MOST_DELIVERED),
         metadata=_about("Height of the delivered images, with output_width."),
     )  # fmt: skip
     output_compression = WholeNumber(

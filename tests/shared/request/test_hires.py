@@ -107,6 +107,7 @@ def test_the_first_pass_has_the_shape_of_the_image(size):
         ({"scale": 2, "strength": 1.1}, "strength: "), ({"scale": 2, "steps": 0}, "steps: "),
         ({"scale": 2, "steps": 1000}, "steps: "), ({"scale": 2, "upscaler": "magic"}, "upscaler: "),
         ({"scale": 2, "upscaler": ["latent"]}, "upscaler: "), ({"width": 256}, "height: "),
+        ({"first_width": 10**400, "first_height": 64}, "first_width: "),
         ({"first_height": 64}, "first_width: "), ({"scale": 2, "sharpness": 1}, "sharpness: "),
         ({"width": 64, "height": 64}, "smaller than its first pass"), ({"scale": 8}, "1024x1024"),
         ({"first_width": 4104, "first_height": 64}, "first_width"),

@@ -272,6 +272,15 @@ def test_such_a_request_is_refused(img2img, monkeypatch):
     assert list(caught.value.fields) == ["post_upscale"]
 
 
+def test_a_size_beyond_all_numbers_is_refused(limits):
+    """Given an output size that no number of the machine can hold, when loaded, then its field says what may be."""
+    with pytest.raises(InvalidRequest) as refused:
+        load_request(
+            SCHEMAS["generate"](limits), {"prompt": "a cat", "output_width": 10**400, "output_height": 10**400}
+        )
+    assert refused.value.fields.keys() == {"output_width", "output_height"}
+
+
 def test_the_size_at_which_a_part_is_drawn_is_told():
     """Given an input larger than the model draws, when a part of it is drawn anew, then it is said at which size, and
     how long a side may be."""
