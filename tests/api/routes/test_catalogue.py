@@ -41,7 +41,7 @@ def test_models_tell_what_can_be_asked_for_and_where_it_is_warm(world):
         "max_pixels": 512 * 512,
         "max_hires_size": 512, "one_picture_size": 256, "hires": "auto",
         "available": True, "available_on": ["w1"], "warm": True, "warm_on": ["w1"], "why_not": None, "file": None,
-        "distilled": None,
+        "distilled": None, "inpainting": False,
         "defaults": {"ddim_steps": 20, "scale": 7.5, "sampler": "ddim", "schedule": "automatic"},
         "title": "demo", "bytes": None, "dtype": None, "hash": None, "sha256": None,
     }  # fmt: skip
