@@ -68,6 +68,7 @@ def freeze_and_end(service: Service, seed: int, how: str) -> int:
     return sum(event.begins for event in mine(service, job_id))
 
 
+@pytest.mark.full
 def test_a_job_outlives_a_frozen_worker_and_the_one_that_took_over(
     make_service: ServiceFactory, scale: Scale, keep_figures: Keep
 ) -> None:

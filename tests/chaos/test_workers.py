@@ -240,6 +240,7 @@ def test_a_rolling_restart_loses_nothing(make_service: ServiceFactory, scale: Sc
     keep_figures(jobs=jobs, workers_replaced=2 * rounds, lost=0, run_twice=0)
 
 
+@pytest.mark.full
 def test_cancelling_at_any_moment_ends_the_job(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given jobs that wait and run, when each is cancelled at a random moment, then it stops and makes no step more."""
     count = scale(12, 200)

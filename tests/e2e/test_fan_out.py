@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from client.local.processes import Child
 from tests.chaos.traffic import events, until
 from tests.e2e.service import Service
@@ -15,6 +17,7 @@ SMALL: dict[str, Any] = {"H": 64, "W": 64, "ddim_steps": 2, "return_base64": Tru
 ServiceFactory = Callable[..., Service]
 
 
+@pytest.mark.full
 def test_workers_that_die_at_the_grid_and_at_a_task(make_service: ServiceFactory) -> None:
     """Given workers that die at a grid and at a task, then the grid comes out once, and the job of the task fails
     alone.
