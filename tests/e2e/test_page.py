@@ -414,6 +414,7 @@ def test_a_part_is_painted(open_page: OpenPage, service: Service) -> None:
     """Given an image to start from, when a part of it is painted, erased, undone and inverted, then the request has
     that mask, white where it is drawn anew, the rest of the image stays, and cleared it is no mask."""
     page = open_page()
+    page.locator("#field-prompt").fill("a heart in a part")
     drop(page, png(), "a.png", ".source")
     page.get_by_role("button", name="Redraw only a part").click()
     page.get_by_label("Brush").fill("40")
@@ -433,6 +434,7 @@ def test_a_part_is_painted(open_page: OpenPage, service: Service) -> None:
     assert mask.size == (96, 64)
     assert [mask.getpixel(at) for at in ((24, 10), (24, 60), (80, 10))] == [0, 255, 255]
     final = page.locator(".stage .final")
+    expect(newest_prompt(page)).to_have_text("a heart in a part")  # and not an image that was there before
     expect(final).to_be_visible()
     drawn = np.asarray(Image.open(io.BytesIO(page.request.get(f"{service.url}{final.get_attribute('src')}").body())))
     kept, teal = np.asarray(mask) == 0, (0, 128, 128)
