@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import pytest
 import redis
 import requests
 
@@ -86,6 +87,7 @@ def left_behind(client: Any, prefix: str) -> dict[str, int]:
     return {name: int(size) for name, size in sizes.items() if size}
 
 
+@pytest.mark.full
 def test_one_job_a_key_and_nothing_left_behind(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given retries under keys and cancels from many clients, when processes are killed, then no key has two jobs."""
     seconds, kills = scale((8.0, 2), (60.0, 6))

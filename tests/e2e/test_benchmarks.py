@@ -96,6 +96,7 @@ def test_rivals_measures_every_side(redis_server: Path) -> None:
     assert all(alike is None or alike > 30 for alike in found["same_request_psnr_db"].values())
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_host_work_measures_what_the_engine_does_between_passes() -> None:
     """Given the engine of this commit and a denoiser that computes nothing, when measured, then steps cost the host."""

@@ -107,6 +107,7 @@ def _read_until(terminal: int, word: str) -> str:
     return seen
 
 
+@pytest.mark.full
 def test_a_grid_of_parallel_one_shots_has_the_images_of_the_service(
     service: Service, environment: Mapping[str, str], tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def test_from_the_start_to_an_image_and_back_to_nothing(launch: Callable[..., La
     until(lambda: second.processes() == [], 30)
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("redis_server")
 def test_its_redis_may_die(launch: Callable[..., Launcher]) -> None:
     """Given a start with work in it, when its Redis is killed outright, then one line says so, Redis comes back with

@@ -239,6 +239,7 @@ def test_a_large_image_is_drawn_in_two_passes(open_page: OpenPage) -> None:
     expect(way).to_have_count(0)
 
 
+@pytest.mark.full
 def test_the_sizes_that_xl_is_told_have_fields(open_page: OpenPage) -> None:
     """Given a model of XL, when a person fills one number of a pair, then the other has what is usual, and both are
     sent; another model has no such fields."""
@@ -485,7 +486,7 @@ def test_two_hundred_images_are_thumbnails(open_page: OpenPage, service: Service
     assert len(images) > len(full)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.full)])
 def test_it_is_for_everybody_on_a_phone_too(open_page: OpenPage, service: Service, scheme: str) -> None:
     """Given 360 pixels and either scheme, when used, then nothing sticks out, and axe-core finds nothing serious."""
     page = open_page(viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True, is_mobile=True)

@@ -116,6 +116,7 @@ def test_a_worker_leaves_to_others_what_it_cannot_run_now(make_service: ServiceF
     assert larger_passes(service, 2) == 0
 
 
+@pytest.mark.full
 def test_as_many_share_a_pass_as_pay(make_service: ServiceFactory) -> None:
     """Given a curve on which sharing gains, when 16 requests wait, then eight and more of them share forward passes."""
     service = with_curve(make_service, "flat")

@@ -101,6 +101,7 @@ def test_a_batch_has_one_of_few_sizes_and_changes_no_image(
     assert set(curve.times._sizes) == {8, 4, 2}
 
 
+@pytest.mark.full
 def test_the_compiler_itself_makes_the_same(
     settings: Settings, catalogue: Catalogue, engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
