@@ -3,61 +3,40 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
 
 from shared.catalogue.samplers import SAMPLERS
-from shared.errors import NotAnImage
 from shared.request.hires import LATENT
 from worker.adapters.controlnet import ControlNet
 from worker.adapters.lora_set import fitted
 from worker.engine import control
+from worker.engine.beginning import start_of
+from worker.engine.coding import Coding, not_an_image
 from worker.engine.group import Group
-from worker.engine.guidance import NO_GUIDANCE, UNGUIDED, Guidance, guided_steps
+from worker.engine.guidance import UNGUIDED, Guidance, guided_steps
 from worker.engine.hires import FirstPass, first_stage, second_stage
 from worker.engine.options import EffectiveOptions
 from worker.engine.request import Denoised, Ticket
+from worker.engine.telling import is_guided, told_of
 from worker.families import FAMILIES
-from worker.families.unet import MASKED
 from worker.images.upscale import resized
 from worker.models.checkpoint import Checkpoint, Held
 from worker.models.seamless import seamless
 from worker.models.vaes import Codec
-from worker.modes import image_to_image, inpainting, text_to_image
-from worker.modes.base import Canvas
-from worker.samplers import Evaluation, Noise, Start, Trajectory, begin, evaluations_of
-from worker.text.conditioning import TEXT, ConditioningInputs, NamedTensors, Shapes, shapes
+from worker.samplers import Evaluation, Noise, Trajectory, begin, evaluations_of
+from worker.text.conditioning import NamedTensors, shapes
 from worker.text.embeddings import EmbeddingsIn, none_in
-from worker.vae.latents import enlarged
-from worker.vae.overflow import widened_if_needed
-from worker.vae.pixels import to_image, to_tensor
+from worker.vae.pixels import to_image
 from worker.vae.preview import Previewer
-from worker.vae.tiling import fitting, tiled_if_needed
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 # evaluations from one preview to the next
 _PREVIEW_EVERY = 4
-
-
-@dataclass(frozen=True, eq=False)
-class _Told:
-    """The conditioning of each batch item of a request, its text projected, and what is to be said about it.
-
-    `plain` is the same with the text as it was encoded, which is what ControlNets read.
-    """
-
-    items: Sequence[NamedTensors]
-    plain: Sequence[NamedTensors]
-    shapes: Shapes
-    warnings: Sequence[str]
-    embeddings: Mapping[str, str]
 
 
 class RunningRequest:
@@ -99,11 +78,13 @@ class RunningRequest:
         self.step = 0
         """Evaluations that are done and told."""
         self.max_batch_size = first.max_batch_size if first else options.max_batch_size
+        self._guided = is_guided(self.params, checkpoint)
         self._guidance = Guidance(self.params.guidance_scale, self.params.guidance_rescale)
         self._guided_steps = guided_steps(self._stage.steps, self.params.guidance_until)
         self._group: Group | None = None
         self._warnings = [*first.warnings] if first else [*checkpoint.warnings, *options.warnings]
         self.family = FAMILIES[checkpoint.model.family]
+        self._coding = Coding(self.checkpoint, self.family, self.codec, self.params, self._warnings)
         self.stage_seconds: defaultdict[str, float] = defaultdict(float, first.stage_seconds if first else {})
         """How long the stages took that are over, by their names in `shared.histograms.STAGE`, in both passes."""
         size = self.params.width, self.params.height
@@ -112,12 +93,12 @@ class RunningRequest:
         self._embeddings_in = embeddings_in
         # as long as this one needs it, others share it
         self._loras = fitted(ticket.loras, self.checkpoint)
-        self._told = self._conditioned()
+        self._told = told_of(ticket, self.params, self.checkpoint, self.family, self._loras, embeddings_in)
         self.stage_seconds["text_encoding"] += time.perf_counter() - started
         if first is None:
             self._warnings += [*self._told.warnings, *self._loras.warnings]
         params, noise = self.params, Noise(ticket.request.noise_seed, ticket.request.step_seed)
-        start, further = self._start(noise)
+        start, further = start_of(ticket.request, self._stage, first, self.checkpoint, self._coding, noise)
         self._items = [{**item, **further} for item in self._told.items] if further else self._told.items
         self.kept = start.kept
         """What of an input image stays at every step, if so."""
@@ -145,41 +126,6 @@ class RunningRequest:
         params, config = self._second.params, self.checkpoint.parts.scheduler_config
         return evaluations_of(params.sampler, config, self._second.steps, params.eta, params.schedule)
 
-    def _conditioned(self) -> _Told:
-        """What the denoiser is told of this request; one for all requests under way of which the same is told.
-
-        The images of a task have the same, and projected it is large: 64 copies would take gigabytes.
-        """
-        params, known = self.params, self.checkpoint.conditionings
-        prompt = self.ticket.request.prompt
-        # unused, it must not even lengthen the other side
-        negative_prompt = params.negative_prompt if self.guided else ""
-        inputs = ConditioningInputs(
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            width=params.width,
-            height=params.height,
-            guidance_scale=params.guidance_scale if self.guided or self._tells_guidance else NO_GUIDANCE,
-            clip_skip=params.clip_skip,
-            original_size=params.original_size,
-            crops_coords_top_left=params.crops_coords_top_left,
-            target_size=params.target_size,
-            embeddings=self._embeddings_in((prompt, negative_prompt)),
-            adapters=tuple(lora.key for lora in self.ticket.loras),
-        )
-        told: _Told | None = known.get(inputs)
-        if told is None:
-            with self._loras.encoding(self.checkpoint):
-                made = self.family.encode(self.checkpoint, inputs)
-            sides = (made.negative, made.positive) if self.guided else (made.positive,)
-            with self._loras.projecting(self.checkpoint):
-                items = tuple({**self._projected(side), **self._loras.items} for side in sides)
-            told = known[inputs] = _Told(items, sides, shapes(items[0]), made.warnings, made.embeddings)
-        return told
-
-    def _projected(self, side: NamedTensors) -> NamedTensors:
-        return {name: self.checkpoint.project_text(tensor) if name == TEXT else tensor for name, tensor in side.items()}
-
     @property
     def conditioning_items(self) -> Sequence[NamedTensors]:
         """The conditioning of each batch item of the evaluation to come: what to avoid first, then what to draw."""
@@ -197,100 +143,10 @@ class RunningRequest:
             self.controls, self._step_to_come, steps.steps - steps.skipped, self.batch_items, latents
         )
 
-    def _start(self, noise: Noise) -> tuple[Start, NamedTensors]:
-        """Where the sampler starts, as the request's mode has it, and what the denoiser is told of an image.
-
-        At strength 1 nothing of an input image is left, and so it is not even encoded: the request starts as if there
-        were none. (The stock pipelines add noise of the first timestep, which is little where the steps are few.)
-        """
-        params, request, steps = self.params, self.ticket.request, self._stage.steps
-        facts = self.checkpoint.model.facts
-        factor = facts.downsampling_factor
-        shape = (1, facts.latent_channels, params.height // factor, params.width // factor)
-        canvas = Canvas(
-            shape,
-            (params.height, params.width),
-            noise,
-            lambda source: self._encoded(source, noise.start),
-            self.checkpoint.device.send,
-        )
-        masked = self._masked() if self._first is None else None
-        if self.checkpoint.is_told_the_mask:
-            start, told = self._start_of_inpainting_model(canvas, masked)
-            return start, {MASKED: told.to(self.checkpoint.denoiser_dtype)}
-        if masked is not None and request.mask is not None:
-            return inpainting.start(canvas, masked, steps.strength, params.noise_multiplier), {}
-        return self._start_of_all(canvas), {}
-
-    def _start_of_all(self, canvas: Canvas) -> Start:
-        """Where an image starts of which no part is left."""
-        params, strength = self.params, self._stage.steps.strength
-        image = self.ticket.request.init_image if self._first is None else self._first.start
-        if image is None or strength is None:
-            return text_to_image.start(canvas, params.noise_multiplier)
-        if isinstance(image, torch.Tensor):
-            return image_to_image.start_from_latents(canvas, enlarged(image, *canvas.shape[2:]), strength)
-        return image_to_image.start(canvas, image, strength, params.noise_multiplier)
-
-    def _start_of_inpainting_model(
-        self, canvas: Canvas, masked: inpainting.Masked | None
-    ) -> tuple[Start, torch.Tensor]:
-        """Where it starts, and what the model is told of the image."""
-        if masked is None:
-            return self._start_of_all(canvas), inpainting.told_of(canvas, None)
-        return inpainting.start_of_inpainting_model(
-            canvas, masked, self._stage.steps.strength, self.params.noise_multiplier
-        )
-
-    def _masked(self) -> inpainting.Masked | None:
-        """The input image and its mask; without one, all of it is drawn anew."""
-        request = self.ticket.request
-        if request.init_image is None:
-            return None
-        mask = request.mask or Image.new("L", request.init_image.size, 255)
-        return inpainting.Masked(request.init_image, mask, self.params.inpainting_fill)
-
-    def _encoded(self, image: Image.Image | torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        pixels = image if isinstance(image, torch.Tensor) else to_tensor(image)
-        state = generator.get_state()
-
-        def encoded_by(vae: Any) -> torch.Tensor:
-            # a second try must draw what the first would have drawn
-            generator.set_state(state)
-            there = self.checkpoint.device.send(pixels.to(vae.dtype))
-            return self.family.to_latents(vae, there, generator).float()
-
-        return self._with_vae("encoded", self.codec.encoder, lambda vae: self._made_by_vae("encoder", vae, encoded_by))
-
-    def _made_by_vae(self, half: str, vae: Any, call: Callable[[Any], torch.Tensor]) -> torch.Tensor:
-        """What `call` makes with that half of the VAE, in float32 where 16 bits overflow. Raises NotAnImage."""
-        made, widened = widened_if_needed(vae, call)
-        if widened:
-            self._warnings.append(f"precision: the {half} overflowed in 16 bits, so it ran once more in float32.")
-        return self._finite(made, "VAE")
-
-    def _with_vae(self, done: str, vae: Any, call: Callable[[Any], T]) -> T:
-        """What `call` makes with the VAE; after running out of memory in tiles, which is reported as `done` so."""
-        result, in_tiles = tiled_if_needed(self.checkpoint, vae, self.pixels, self.params.tiling, call)
-        if in_tiles:
-            self._warnings.append(f"memory: it did not suffice, so the image was {done} in tiles.")
-        return result
-
-    @property
-    def guided(self) -> bool:
-        """Whether any evaluation is guided."""
-        params = self.params
-        return params.guidance_scale != NO_GUIDANCE and params.guidance_until > 0 and not self._tells_guidance
-
-    @property
-    def _tells_guidance(self) -> bool:
-        """Whether the denoiser takes the scale as an input, and guides by itself."""
-        return self.checkpoint.guidance_width is not None
-
     @property
     def guidance(self) -> Guidance:
         """That of the evaluation to come."""
-        return self._guidance if self.guided and self._step_to_come < self._guided_steps else UNGUIDED
+        return self._guidance if self._guided and self._step_to_come < self._guided_steps else UNGUIDED
 
     @property
     def _step_to_come(self) -> int:
@@ -365,7 +221,7 @@ class RunningRequest:
         """
         self.step += 1
         if not finite:
-            raise self._not_an_image("UNet")
+            raise not_an_image("UNet", self.checkpoint)
         if self.denoised:
             self.stage_seconds["denoising"] += time.perf_counter() - self._denoising_since
         before = self._first.evaluations if self._first else 0
@@ -396,34 +252,14 @@ class RunningRequest:
     @property
     def decoder(self) -> Any:
         """What makes the image of the final latents, in tiles where it is large."""
-        return fitting(self.checkpoint, self.codec.decoder, self.pixels, self.params.tiling)
+        return self._coding.decoder
 
     def decode(self, decoder: Any = None) -> Image.Image:
-        """The final latents as an image, by another `decoder` or its own. On a CPU it touches nothing else, so that
-        several can be decoded at a time.
-
-        A decoder that overflows in 16 bits has one more try in float32. Raises NotAnImage.
-        """
+        """The final latents as an image, by another `decoder` or its own; see `Coding.decoded`. Raises NotAnImage."""
         started = time.perf_counter()
-        latents = self._finite(self.latents, "UNet").to(self.checkpoint.device.name)
-        vae = decoder or self.decoder
-        pixels = self._made_by_vae("decoder", vae, lambda vae: self.family.to_pixels(vae, latents.to(vae.dtype)))
-        image = to_image(pixels)
+        image = self._coding.decoded(self.latents, decoder or self.decoder)
         self.stage_seconds["decoding"] += time.perf_counter() - started
         return image
-
-    def _finite(self, values: torch.Tensor, part: str) -> torch.Tensor:
-        """`values` if all of them are numbers; else raises NotAnImage, naming the part that made them."""
-        if values.isfinite().all():
-            return values
-        raise self._not_an_image(part)
-
-    def _not_an_image(self, part: str) -> NotAnImage:
-        remedy = "its file is broken: fetch it again"
-        if self.checkpoint.denoiser_dtype != torch.float32:
-            remedy = 'ask for precision "full"; if that is no help, its file is broken'
-        model = self.checkpoint.model.name
-        return NotAnImage(f"The {part} of the model '{model}' gave values that are no numbers (NaN): {remedy}.")
 
     @property
     def is_first(self) -> bool:
@@ -449,7 +285,7 @@ class RunningRequest:
         start: Image.Image | torch.Tensor = self.latents
         params = self.ticket.request.params
         if params.hires and self.needs_image:
-            small = image or self._with_vae("decoded", self.codec.decoder, self.decode)
+            small = image or self._coding.in_tiles_if_needed(self.decode)
             start = resized(small, (params.width, params.height), params.hires.upscaler)
         first = FirstPass(start, self.step, self.max_batch_size, tuple(self._warnings), dict(self.stage_seconds))
         nets = [each.net for each in self.controls]
@@ -457,7 +293,7 @@ class RunningRequest:
 
     def finish(self, image: Image.Image | None = None) -> Denoised:
         """The result, with this image, or else with one that is decoded now, in tiles if it must be."""
-        image = image or self._with_vae("decoded", self.codec.decoder, self.decode)
+        image = image or self._coding.in_tiles_if_needed(self.decode)
         if self.trajectory.evaluations is None:
             made = self.step + self._evaluations_of_others
             self._warnings.append(f"ddim_steps: the sampler {self.params.sampler} chose {made} evaluations itself.")

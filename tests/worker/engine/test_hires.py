@@ -177,7 +177,7 @@ def test_what_fails_between_the_passes_ends_its_request_alone(
     other = both.submit(request_for(steps=30), silent)
     with monkeypatch.context() as patched:
         if upscaler == "latent":
-            patched.setattr("worker.engine.running.enlarged", _nothing)
+            patched.setattr("worker.engine.beginning.enlarged", _nothing)
         else:
             patched.setattr("worker.engine.running.resized", _nothing)
         with pytest.raises(NotAnImage):
