@@ -14,7 +14,8 @@ from api.http.places import Places
 from api.http.rate_limit import RateLimit
 from api.responses.thumbnails import MakeThumbnail, Thumbnails
 from shared.callback_hosts import CallbackHosts
-from shared.catalogue.models import Catalogue, entries_for
+from shared.catalogue.entries import entries_for
+from shared.catalogue.models import Catalogue
 from shared.jobs.chosen_models import ChosenModels
 from shared.jobs.events import EventLog
 from shared.jobs.keys import Keys

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import report
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.request.sampling import SamplingParams
 from shared.settings import read_settings

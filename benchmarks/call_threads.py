@@ -20,8 +20,8 @@ from rich.table import Table
 
 from benchmarks import random_models, report
 from benchmarks.processes import SPINNING, wait_as_workers_do
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.families import FAMILY_FACTS
-from shared.catalogue.models import load_catalogue
 from shared.settings import read_settings
 from worker.acceleration import cpu
 from worker.acceleration.blocks import simplify_blocks

@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 
 from benchmarks import report
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.weights_file import SINGLE_FILES
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings, limit_spinning

@@ -29,7 +29,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import random_models, report
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.request.sampling import SamplingParams
 from shared.settings import OPENVINO, TORCH, Settings, limit_spinning
 from worker.acceleration.openvino import BackendUnavailable, require_openvino

@@ -23,7 +23,8 @@ from rich.table import Table
 
 from benchmarks import report
 from benchmarks.processes import SPINNING, Partner, serve, wait_as_workers_do
-from shared.catalogue.models import Model, load_catalogue
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Model
 from shared.catalogue.samplers import SAMPLERS
 from shared.request.sampling import SamplingParams
 from shared.request.schemas import PRECISIONS

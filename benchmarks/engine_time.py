@@ -21,7 +21,7 @@ import click  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from benchmarks import report  # noqa: E402
-from shared.catalogue.models import load_catalogue  # noqa: E402
+from shared.catalogue.entries import load_catalogue  # noqa: E402
 from shared.request.sampling import SamplingParams  # noqa: E402
 from worker.engine import DenoiseRequest, Engine  # noqa: E402
 from worker.engine.batch import Evaluator  # noqa: E402

@@ -27,7 +27,7 @@ from rich.console import Console
 
 from benchmarks import report
 from benchmarks.engine import Ours, Setting, StockPipeline, timed
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.settings import Settings, keep_compiled_kernels, read_settings
 from worker.engine.step_times import StepTimes
 from worker.hardware.devices import Device, pick_device

@@ -17,7 +17,7 @@ limit_spinning()  # before torch is imported, as a worker does
 
 import torch  # noqa: E402
 
-from shared.catalogue.models import load_catalogue  # noqa: E402
+from shared.catalogue.entries import load_catalogue  # noqa: E402
 from shared.catalogue.samplers import SAMPLERS  # noqa: E402
 from shared.request.sampling import SamplingParams  # noqa: E402
 from worker.engine import DenoiseRequest, Engine  # noqa: E402

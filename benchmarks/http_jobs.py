@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from shared.catalogue.models import catalogue_for
+from shared.catalogue.entries import catalogue_for
 from shared.jobs.records import StoredImage, new_job_id
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerCard, WorkerRegister

@@ -35,7 +35,7 @@ POLICIES: dict[str, dict[str, str]] = {
 
 def serve_as_painter() -> None:
     """Load the model, then draw one image for each line of the input and answer how many seconds it took."""
-    from shared.catalogue.models import load_catalogue
+    from shared.catalogue.entries import load_catalogue
     from shared.request.sampling import SamplingParams
     from shared.settings import read_settings
     from worker.engine import DenoiseRequest, Engine

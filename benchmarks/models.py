@@ -30,7 +30,8 @@ from rich.console import Console
 
 from benchmarks import narrow_models, random_models, report
 from benchmarks.original_layout import original
-from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Catalogue
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings, limit_spinning
 from worker.hardware.cores import available_cores

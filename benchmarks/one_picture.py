@@ -13,7 +13,8 @@ from benchmarks import report
 from demo_model import judge
 from demo_model.evaluate import SEED
 from demo_model.prompts import Single, singles
-from shared.catalogue.models import Model, load_catalogue
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Model
 from shared.request.hires import AUTO, OFF, AskedHires
 from shared.request.hires_plan import Asked, first_size, planned
 from shared.request.sampling import SamplingParams

@@ -14,7 +14,7 @@ import click
 from PIL import Image
 
 from benchmarks import report
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings
 from tests.worker.engine.stand_in import Clock, StandIn, standing_in

@@ -26,7 +26,7 @@ from rich.progress import track
 from benchmarks import report
 from benchmarks.served import PROMPTS, started
 from client.local.embedded_redis import find_server
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.settings import Settings
 from tests.e2e.service import Service

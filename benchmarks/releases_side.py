@@ -14,7 +14,7 @@ limit_spinning()  # before torch is imported, as a worker does
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from shared.catalogue.models import load_catalogue  # noqa: E402
+from shared.catalogue.entries import load_catalogue  # noqa: E402
 from shared.request.sampling import SamplingParams  # noqa: E402
 from worker.engine import DenoiseRequest, Engine  # noqa: E402
 

@@ -22,7 +22,7 @@ from benchmarks import report
 from demo_model import judge
 from demo_model.evaluate import SEED
 from demo_model.prompts import singles
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.request.sampling import SamplingParams
 from shared.settings import read_settings

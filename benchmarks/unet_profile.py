@@ -18,7 +18,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.request.schemas import PRECISIONS
 from shared.settings import read_settings
 from worker.families.unet import denoise

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import fields
 from marshmallow.validate import OneOf, Range
 
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.samplers import SAMPLERS, Sampler
 from shared.request.fields import WholePair
 from shared.request.limits import Limits

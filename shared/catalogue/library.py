@@ -6,9 +6,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from shared.catalogue.entries import entries_for
 from shared.catalogue.facts_cache import FactsCache
 from shared.catalogue.found_models import contents_of
-from shared.catalogue.models import REPOSITORY_ROOT, Catalogue, Contents, entries_for
+from shared.catalogue.models import REPOSITORY_ROOT, Catalogue, Contents
 from shared.catalogue.scan import Root, look_at, printable, scan
 from shared.settings import Settings
 
@@ -31,7 +32,7 @@ def roots_of(settings: Settings) -> list[Root]:
 
 
 class Library:
-    """Keeps the catalogue of a worker to what is there. Raises ValueError as `catalogue_for` does.
+    """Keeps the catalogue of a worker to what is there. Raises ValueError as `entries_for` does.
 
     `cache`, in `cache_folder`, is where facts and hashes of files are kept. Safe to use from many threads.
     """

@@ -16,7 +16,7 @@ from PIL import Image
 from api.app import create_app
 from api.http.rate_limit import RateLimit
 from api.services import Services
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.errors import ServiceUnavailable
 from shared.jobs.backlog import Most
 from shared.jobs.records import StoredImage

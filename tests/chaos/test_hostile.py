@@ -19,7 +19,7 @@ from marshmallow import fields
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.request.limits import Limits
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
 from shared.settings import DUMMY_API_KEY

@@ -54,7 +54,7 @@ def test_scaling_keeps_the_mean_and_touches_its_tokens_only_in_proportion() -> N
 
 def test_the_service_scales_the_same_way() -> None:
     """Given the demo model and a weighted prompt, when the service encodes it, then its hidden states are these."""
-    from shared.catalogue.models import load_catalogue
+    from shared.catalogue.entries import load_catalogue
     from shared.settings import Settings
     from worker.families import FAMILIES
     from worker.hardware.devices import Device

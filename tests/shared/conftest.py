@@ -11,7 +11,7 @@ import fakeredis
 import pytest
 from PIL import Image
 
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.jobs.records import Claim, Progress
 from shared.jobs.store import JobStore
 from shared.request.input_image import InputImage

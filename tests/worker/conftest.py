@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from shared.catalogue.models import Catalogue, Model, load_catalogue
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Catalogue, Model
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings
 from tests.worker.ldm_models import write_tiny_ldm

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from benchmarks.batching import random_request
-from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Catalogue
 from shared.errors import InternalError, JobCancelled, OutOfMemory
 from shared.settings import Settings
 from tests.images import SAME, decibels

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Catalogue
 from shared.settings import Settings
 from worker.acceleration.traced import Traced
 from worker.engine import CurveFiles, DenoiseRequest, Engine

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Catalogue
 from shared.settings import OPENVINO, Settings
 from tests.images import SAME, decibels
 from worker.acceleration import openvino as openvino_unet

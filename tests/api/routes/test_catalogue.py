@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from api.app import create_app
 from api.routes import catalogue
-from shared.catalogue.models import Contents, Model, OtherFile, entries_for
+from shared.catalogue.entries import entries_for
+from shared.catalogue.models import Contents, Model, OtherFile
 from shared.catalogue.samplers import SAMPLERS
 from shared.jobs.inventory import Inventory
 from shared.jobs.live_catalogue import LiveCatalogue

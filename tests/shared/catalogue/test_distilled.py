@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from shared.catalogue.distilled import USUAL, Defaults, distillation_named, steps_named
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.facts_cache import FactsCache
 from shared.catalogue.fitness import about_guidance, about_sampler, about_steps
 from shared.catalogue.folder import recognise_folder
 from shared.catalogue.found_models import contents_of
-from shared.catalogue.models import Model, load_catalogue
+from shared.catalogue.models import Model
 from shared.catalogue.scan import Root, scan
 from tests.shared.catalogue.small_files import checkpoint, write
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from shared.catalogue.entries import catalogue_for, load_catalogue
 from shared.catalogue.families import FAMILY_FACTS
-from shared.catalogue.models import Catalogue, Model, catalogue_for, load_catalogue
+from shared.catalogue.models import Catalogue, Model
 from shared.settings import Settings
 
 GOOD = {

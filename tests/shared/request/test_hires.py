@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.errors import InvalidRequest, TooCostly
 from shared.request.cost import job_cost, task_cost
 from shared.request.hires import Hires

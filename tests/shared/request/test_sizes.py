@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.errors import InvalidRequest
 from shared.request.intake import load_request
 from shared.request.model import Kind

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.settings import Settings
 from worker.acceleration.itemwise import ItemwiseLinear, compute_itemwise
 from worker.acceleration.prepare import Preparation

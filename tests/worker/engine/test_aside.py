@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.errors import InternalError
 from shared.jobs.signals import WorkerStopping
 from shared.settings import Settings

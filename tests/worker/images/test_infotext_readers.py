@@ -12,7 +12,7 @@ from sd_parsers.data import PromptInfo
 from api.dialects.a1111.infotext import fields_of_infotext
 from api.dialects.a1111.parameters import translated
 from api.dialects.receipts.infotext import read_infotext
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.samplers import SAMPLERS
 from shared.request.image_text import stored_infotext
 from shared.request.intake import load_request

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.kinds import CONTROLNET, LORA
-from shared.catalogue.models import OtherFile, load_catalogue
+from shared.catalogue.models import OtherFile
 from shared.jobs.inventory import Inventory
 from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.request.adapters import Lora

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from shared.catalogue.entries import load_catalogue
 from shared.catalogue.kinds import UPSCALER
-from shared.catalogue.models import OtherFile, load_catalogue
+from shared.catalogue.models import OtherFile
 from shared.catalogue.recognition import recognise
 from shared.catalogue.weights_file import read_header
 from shared.errors import ModelUnavailable

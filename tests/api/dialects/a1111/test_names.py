@@ -4,7 +4,7 @@ import pytest
 
 from api.dialects.a1111.names import checkpoint_entry, title_of
 from api.dialects.checkpoints import find_checkpoint
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 
 CATALOGUE = load_catalogue("demo")
 

@@ -14,7 +14,8 @@ from api.dialects.a1111.parameters import (
     translated,
 )
 from api.submission.submit import renamed
-from shared.catalogue.models import Catalogue, OtherFile, load_catalogue
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Catalogue, OtherFile
 from shared.errors import InvalidRequest, NotFound
 from shared.request.intake import load_request
 from shared.request.limits import Limits

@@ -8,7 +8,7 @@ import pytest
 from api.dialects.a1111.infotext import fields_of_infotext
 from api.dialects.a1111.parameters import LEAST_STRENGTH
 from api.dialects.a1111.second_pass import refuse_second_pass, second_pass
-from shared.catalogue.models import load_catalogue
+from shared.catalogue.entries import load_catalogue
 from shared.errors import InvalidRequest
 from shared.request.hires import Hires
 from shared.request.intake import load_request

@@ -8,7 +8,8 @@ import pytest
 from api.dialects.openai.form_values import typed
 from api.dialects.openai.operations import EDIT, GENERATION, VARIATION
 from api.dialects.openai.translation import translated
-from shared.catalogue.models import Catalogue, load_catalogue
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Catalogue
 from shared.errors import InvalidRequest, ModelNotFound
 from shared.request.intake import load_request
 from shared.request.limits import Limits
