@@ -17,11 +17,15 @@ limit_spinning()  # before torch is imported, as a worker does
 
 import torch  # noqa: E402
 
-from shared.catalogue.entries import load_catalogue  # noqa: E402
 from shared.catalogue.samplers import SAMPLERS  # noqa: E402
 from shared.request.sampling import SamplingParams  # noqa: E402
 from worker.engine import DenoiseRequest, Engine  # noqa: E402
 from worker.families import FAMILIES  # noqa: E402
+
+try:
+    from shared.catalogue.entries import load_catalogue
+except ModuleNotFoundError:  # a side of before 2026-11-29
+    from shared.catalogue.models import load_catalogue  # type: ignore[attr-defined,no-redef]
 
 SIDE = 512
 _PASS_S = 0.03

@@ -14,9 +14,13 @@ limit_spinning()  # before torch is imported, as a worker does
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from shared.catalogue.entries import load_catalogue  # noqa: E402
 from shared.request.sampling import SamplingParams  # noqa: E402
 from worker.engine import DenoiseRequest, Engine  # noqa: E402
+
+try:
+    from shared.catalogue.entries import load_catalogue
+except ModuleNotFoundError:  # a side of before 2026-11-29
+    from shared.catalogue.models import load_catalogue  # type: ignore[attr-defined,no-redef]
 
 _PROMPTS = ("a red circle on a blue background", "a green star", "a house and a tree", "a (yellow:1.4) heart")
 _TIMEOUT_S = 600.0
