@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from api.dialects.a1111.init_image import init_image, size_of_the_whole
+from api.dialects.a1111.inpainting import draws_the_part_alone
 from api.dialects.a1111.numbers import number
 from api.dialects.a1111.parameters import size_asked
 from api.dialects.a1111.refusals import is_off
@@ -141,19 +143,24 @@ def _named(field: str, value: Any, names: Mapping[str, Any], default: Any) -> An
 
 
 def _image(unit: Mapping[str, Any], body: Mapping[str, Any], services: Services) -> str | bytes:
-    """The control image, brought into the shape that is drawn; of a unit without one, what is drawn on."""
+    """The control image, brought into the shape of what is drawn on or, of a part alone, of the image around it.
+
+    Of a unit without one it is what is drawn on, as that is.
+    """
     image = unit.get("image") or unit.get("input_image")
     if isinstance(image, Mapping):
         image = image.get("image")
-    if not image:
-        images = body.get("init_images")
-        image = images[0] if isinstance(images, list) and images else images
+    alone = draws_the_part_alone(body)
+    if not image and body.get("init_images"):
+        return init_image(body, services, as_it_is=alone)
     if not isinstance(image, str) or not image:
         raise ValueError("image: Must be an image as base64 text.")
     fit = _named("resize_mode", unit.get("resize_mode"), _FITS, "crop")
     size = size_asked(body)
     if fit == "stretch" or size is None:
         return image
+    if alone:
+        size = size_of_the_whole(body, services)
     try:
         limit = services.settings.max_input_pixels
         return services.resize_image(image_bytes(image), limit, Resizing(*size, fit=fit)).png

@@ -29,7 +29,7 @@ def init_image(body: Mapping[str, Any], services: Services, *, as_it_is: bool = 
             init_image_bytes(body), services.settings.max_input_pixels, Resizing(*size, fit=fit)
         ).png
     except ValueError as wrong:
-        raise InvalidRequest("The image cannot be used.", {_FIELD: [str(wrong)]}) from None
+        raise _unusable(wrong) from None
 
 
 def init_image_bytes(body: Mapping[str, Any]) -> bytes:
@@ -37,9 +37,22 @@ def init_image_bytes(body: Mapping[str, Any]) -> bytes:
     return image_bytes(_given(body))
 
 
+def size_of_the_whole(body: Mapping[str, Any], services: Services) -> tuple[int, int]:
+    """(width, height) of the image in pixels. Raises InvalidRequest where there is none that can be read."""
+    try:
+        image = services.decode_image(init_image_bytes(body), services.settings.max_input_pixels)
+    except ValueError as wrong:
+        raise _unusable(wrong) from None
+    return image.width, image.height
+
+
 def shape_asked(body: Mapping[str, Any]) -> tuple[Fit | None, tuple[int, int] | None]:
     """How images are brought into which size, (width, height); None: stretched, as they are by themselves."""
     return _fit(body), size_asked(body)
+
+
+def _unusable(wrong: ValueError) -> InvalidRequest:
+    return InvalidRequest("The image cannot be used.", {_FIELD: [str(wrong)]})
 
 
 def _given(body: Mapping[str, Any]) -> str:

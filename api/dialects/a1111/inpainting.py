@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from api.dialects.a1111.init_image import init_image_bytes, shape_asked
+from api.dialects.a1111.init_image import shape_asked, size_of_the_whole
 from api.dialects.a1111.numbers import number
 from api.dialects.a1111.refusals import is_off
 from api.services import Services
@@ -62,13 +62,9 @@ def _mask(body: Mapping[str, Any], services: Services) -> str | bytes:
     fit, size = shape_asked(body)
     if fit is None or size is None or draws_the_part_alone(body):
         return mask
-    limit = services.settings.max_input_pixels
+    limit, whole = services.settings.max_input_pixels, size_of_the_whole(body, services)
     try:
-        image = services.decode_image(init_image_bytes(body), limit)
-    except ValueError as wrong:
-        raise _wrong("init_images", str(wrong)) from None
-    try:
-        same = services.resize_image(image_bytes(mask), limit, Resizing(image.width, image.height))
+        same = services.resize_image(image_bytes(mask), limit, Resizing(*whole))
         return services.resize_image(same.png, limit, Resizing(*size, fit=fit)).png
     except ValueError as wrong:
         raise _wrong("mask", str(wrong)) from None

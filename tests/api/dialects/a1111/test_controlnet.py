@@ -107,6 +107,37 @@ def test_a_unit_without_an_image_follows_what_is_drawn_on(world, client):
     assert newest(world).request.inputs == ("init_img", "controlnet.0")
 
 
+@pytest.mark.parametrize(
+    ("body", "pixels"),
+    [
+        ({}, 200 * 64),  # stretched, as it is by itself
+        ({"resize_mode": 1}, 128 * 128),
+        ({"resize_mode": 1, "mask": True, "inpaint_full_res": True}, 200 * 64),
+    ],
+)
+def test_it_follows_it_in_the_shape_in_which_that_is_drawn_on(world, client, body, pixels):
+    """Given an image of another shape than is drawn, when a unit without an image follows it, then it is cut as that
+    is, whatever the unit says of shapes."""
+    body |= {"init_images": [sent((200, 64))]} | ({"mask": sent((200, 64))} if "mask" in body else {})
+
+    answer = draw(client, UNIT | {"image": None}, path=REDRAW, **body)
+
+    assert answer.status_code == 200, answer.text
+    request = newest(world).request
+    assert request.input_pixels == len(request.inputs) * pixels
+
+
+def test_beside_a_part_alone_an_image_is_about_the_whole(world, client):
+    """Given a part that is drawn alone, when a unit has an image, then that is brought into the shape of the whole
+    image, of which the part is then cut out."""
+    images = {"init_images": [sent((200, 64))], "mask": sent((200, 64)), "inpaint_full_res": True}
+
+    answer = draw(client, UNIT | {"image": sent()}, path=REDRAW, **images)
+
+    assert answer.status_code == 200, answer.text
+    assert newest(world).request.input_pixels == 3 * 200 * 64
+
+
 @pytest.mark.parametrize("unit", [{"enabled": False}, {"model": "None"}, {"model": None, "module": "canny"}, {}, None])
 def test_units_that_are_off_are_nothing(world, client, unit):
     """Given a unit that is off or has no model, when an image is drawn, then the job has no ControlNet."""
