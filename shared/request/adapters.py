@@ -11,7 +11,7 @@ from marshmallow.validate import Length, Range, Regexp
 from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.kinds import EMBEDDING, FAMILY_NAMES, LORA
 from shared.catalogue.models import Catalogue, Model, OtherFile
-from shared.request.fields import Flag, Number, Text
+from shared.request.fields import Flag, Number, ShortList, Text
 from shared.request.lora_tags import Tagged, read_lora_tags
 
 MOST_LORAS = 8
@@ -67,7 +67,7 @@ class LoraSchema(Schema):
 class AdaptersSchema(Schema):
     """The fields of what is added to a model."""
 
-    loras = fields.List(
+    loras = ShortList(
         fields.Nested(LoraSchema), load_default=(), validate=Length(max=MOST_LORAS, error=_TOO_MANY),
         metadata={
             "description": (

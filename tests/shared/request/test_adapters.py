@@ -7,7 +7,7 @@ import pytest
 
 from shared.catalogue.models import Contents, OtherFile
 from shared.errors import InvalidRequest
-from shared.request.adapters import Lora
+from shared.request.adapters import Lora, LoraSchema
 from shared.request.model import ImageRequest
 from shared.request.parameters import wire_parameters
 
@@ -28,6 +28,17 @@ def limits(limits):
     )  # fmt: skip
     limits.catalogue.replace(Contents.of(contents.models, others))
     return limits
+
+
+def test_a_list_that_is_too_long_is_not_read(generate, monkeypatch):
+    """Given more LoRAs than a request may name, when it is read, then it is refused before any of them is looked at."""
+    looked_at = []
+    monkeypatch.setattr(LoraSchema, "load", lambda _, entry, **__: looked_at.append(entry))
+    with pytest.raises(InvalidRequest) as refused:
+        generate(loras=[{"name": "sketch"}] * 9)
+
+    assert not looked_at
+    assert refused.value.fields == {"loras": ["Names more than 8 LoRAs: leave some of them out."]}
 
 
 @pytest.mark.parametrize("name", ["sketch", "Lora/sketch", "sketch.safetensors", HASH, HASH[:10]])
