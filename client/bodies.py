@@ -20,9 +20,8 @@ def body_of(kind: Kind, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a request. A parameter has the name of the wire (`ddim_steps`) or that of the code (`steps`).
 
     A name that neither knows goes through as it is, for a service may be newer than this client; the service refuses
-    what it does not know. An image (a `Path`, bytes, a Pillow image) goes as base64 text, also one in an
-    object of a list (`controlnet`). Raises TypeError where a
-    parameter comes under both names, and NotAnImageFile.
+    what it does not know. An image (a `Path`, bytes, a Pillow image) goes as base64 text, also one in an object of a
+    list (`controlnet`). Raises TypeError where a parameter comes under both names, and NotAnImageFile.
     """
     keys = SCHEMAS[kind].keys()
     body: dict[str, Any] = {}

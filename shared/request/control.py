@@ -1,7 +1,7 @@
 """ControlNets of a request: which networks follow which image, how much, and when."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import fields as fields_of
 from types import MappingProxyType
 from typing import Any
@@ -134,11 +134,9 @@ def read_controls(stored: Iterable[Any]) -> tuple[Control, ...]:
 
 def resolved_controls(loaded: Iterable[Mapping[str, Any]], catalogue: Catalogue) -> tuple[Control, ...]:
     """What the schema loaded, each under the name that the catalogue has for it."""
-    found = read_controls(loaded)
-    names = {control.model: find_controlnet(catalogue, control.model) for control in found}
     return tuple(
-        Control(**vars(control) | {"model": other.name if (other := names[control.model]) else control.model})
-        for control in found
+        replace(control, model=found.name if (found := find_controlnet(catalogue, control.model)) else control.model)
+        for control in read_controls(loaded)
     )
 
 
