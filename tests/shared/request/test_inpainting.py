@@ -148,3 +148,35 @@ def test_a_mask_keeps_brightness_and_opacity(image, wanted):
 
     opened = Image.open(io.BytesIO(decoded.png))
     assert (opened.mode, opened.size, opened.getpixel((3, 3))) == ("LA", (8, 8), wanted)
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "drawn", "result"),
+    [
+        # the result is the input with what is added, also where a side is no multiple of 8 or is more than is drawn
+        ((100, 70), {}, (104, 72), (100, 70)),
+        ((100, 70), {"upscale": 2, "expand": {"left": 9}}, (216, 144), (209, 140)),
+        ((1400, 700), {}, (1024, 512), (1400, 700)),
+        ((1400, 700), {"only_masked": True}, (512, 512), (1400, 700)),
+        ((100, 70), {"only_masked": True, "W": 64, "H": 128, "post_upscale": 2}, (64, 128), (200, 140)),
+        # but where a size is asked for, it has that
+        ((100, 70), {"W": 64, "H": 128}, (64, 128), (64, 128)),
+        ((100, 70), {"output_width": 1000, "output_height": 500}, (1000, 504), (1000, 500)),
+    ],
+)
+def test_a_part_is_put_back_into_an_input_of_any_size(load, mask_text, size, given, drawn, result):
+    """Given an input and a mask, when loaded, then it is drawn as the model can, and the result has the size of the
+    input, or the one asked for; so it is read from a record."""
+    image = base64.b64encode(png(Image.new("RGB", size))).decode()
+    request, _ = load(init_img=image, mask=mask_text, ckpt="sd15", **given)
+    assert (request.params.width, request.params.height) == drawn
+    assert request.result_size == result
+    assert ImageRequest.from_json(request.to_json()) == request
+
+
+def test_a_whole_that_no_worker_can_keep_is_refused(load, mask_text):
+    """Given an input that becomes too large to be kept beside what is drawn, when loaded, then what makes it so is
+    named."""
+    image = base64.b64encode(png(Image.new("RGB", (1000, 1000)))).decode()
+    asked = {"upscale": 4, "expand": {"left": 2000}, "only_masked": True}
+    assert set(refused(load, init_img=image, mask=mask_text, **asked)) == {"upscale", "expand"}
