@@ -136,16 +136,10 @@ class ModelsAnswer(Schema):
     others = fields.List(fields.Nested(OtherFileAnswer))
 
 
-class LoraAnswer(Schema):
-    """One LoRA."""
+class HashedFileAnswer(Schema):
+    """A file that a request can name."""
 
     name = fields.String()
-    aliases = fields.List(fields.String())
-    title = fields.String(metadata={"description": "What its makers call it, else its name."})
-    family = fields.String(allow_none=True, metadata={"description": "The family it changes; null: not known."})
-    base = fields.String(allow_none=True, metadata={"description": "What it was trained on, as its file says."})
-    trigger_words = fields.List(fields.String(), metadata={"description": "What calls for it in a prompt."})
-    tags = fields.List(fields.String(), metadata={"description": "The most frequent tags of its training."})
     file = fields.String(metadata={"description": "Where it lies on the workers."})
     bytes = fields.Integer()
     hash = fields.String(
@@ -154,6 +148,17 @@ class LoraAnswer(Schema):
     )
     sha256 = fields.String(allow_none=True)
     why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
+
+
+class LoraAnswer(HashedFileAnswer):
+    """One LoRA."""
+
+    aliases = fields.List(fields.String())
+    title = fields.String(metadata={"description": "What its makers call it, else its name."})
+    family = fields.String(allow_none=True, metadata={"description": "The family it changes; null: not known."})
+    base = fields.String(allow_none=True, metadata={"description": "What it was trained on, as its file says."})
+    trigger_words = fields.List(fields.String(), metadata={"description": "What calls for it in a prompt."})
+    tags = fields.List(fields.String(), metadata={"description": "The most frequent tags of its training."})
 
 
 class LorasAnswer(Schema):
@@ -162,20 +167,12 @@ class LorasAnswer(Schema):
     loras = fields.List(fields.Nested(LoraAnswer))
 
 
-class EmbeddingAnswer(Schema):
+class EmbeddingAnswer(HashedFileAnswer):
     """One textual inversion embedding."""
 
     name = fields.String(metadata={"description": "What stands for it in a prompt."})
     family = fields.String(allow_none=True, metadata={"description": "The family it is for; null: not known."})
     vectors = fields.Integer(allow_none=True, metadata={"description": "Places that it takes in a prompt."})
-    file = fields.String(metadata={"description": "Where it lies on the workers."})
-    bytes = fields.Integer()
-    hash = fields.String(
-        allow_none=True,
-        metadata={"description": "First ten digits of the SHA-256; null until a worker has counted it."},
-    )
-    sha256 = fields.String(allow_none=True)
-    why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
 
 
 class EmbeddingsAnswer(Schema):
@@ -211,17 +208,11 @@ class ControlNetsAnswer(Schema):
     at_most = fields.Integer(metadata={"description": "ControlNets of one request."})
 
 
-class VaeAnswer(Schema):
+class VaeAnswer(HashedFileAnswer):
     """One VAE, or one tiny decoder."""
 
-    name = fields.String()
     aliases = fields.List(fields.String())
     families = fields.List(fields.String(), metadata={"description": "The families of models that it can work with."})
-    file = fields.String(metadata={"description": "Where it lies on the workers."})
-    bytes = fields.Integer()
-    hash = fields.String(allow_none=True, metadata={"description": "First ten digits of the SHA-256; null: not known."})
-    sha256 = fields.String(allow_none=True)
-    why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
 
 
 class VaesAnswer(Schema):
