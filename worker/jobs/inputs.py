@@ -18,6 +18,7 @@ class InputImages:
     def __init__(self, files: ResultFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
+        self._making = threading.Lock()
         self._kept: OrderedDict[str, ReadyImages] = OrderedDict()
 
     def of(self, claim: Claim) -> ReadyImages:
@@ -28,19 +29,26 @@ class InputImages:
         if request.kind == "upscale":  # of its only task, and large: it is not kept
             image = ready_image(INIT_IMAGE, self._read(claim, INIT_IMAGE), request.params)
             return ReadyImages({INIT_IMAGE: image})
-        with self._lock:
-            if known := self._kept.get(claim.job_id):
-                return known
+        if known := self._known(claim.job_id):
+            return known
         data = {name: self._read(claim, name) for name in request.inputs}
-        # those of one job at a time are decoded, for they may be far larger than what is drawn
-        with self._lock:
-            if known := self._kept.get(claim.job_id):
+        # those of one job at a time are made ready, for they may be far larger than what is drawn
+        with self._making:
+            if known := self._known(claim.job_id):
                 return known  # another task of the job was first
             images = ready_images(request, data)
-            self._kept[claim.job_id] = images
+            self._keep(claim.job_id, images)
+        return images
+
+    def _known(self, job_id: str) -> ReadyImages | None:
+        with self._lock:
+            return self._kept.get(job_id)
+
+    def _keep(self, job_id: str, images: ReadyImages) -> None:
+        with self._lock:
+            self._kept[job_id] = images
             while len(self._kept) > 1 and (len(self._kept) > _KEPT or self._pixels > _KEPT_PIXELS):
                 self._kept.popitem(last=False)
-        return images
 
     @property
     def _pixels(self) -> int:

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from shared.request.model import INIT_IMAGE
 from shared.storage.results import ResultStore
 from tests.worker.jobs.conftest import FakeEngine, request_of
 from worker.jobs.runner import TaskRunner
+from worker.jobs.task_images import ready_images
 
 
 def test_img2img_reads_its_input_at_the_size_asked_for(
@@ -110,6 +112,35 @@ def test_tasks_that_begin_at_the_same_time_decode_their_input_once(
         thread.join(30)
     (kept,) = runner._inputs._kept.values()
     assert [id(request.init_image) for request in engine.requests] == [id(kept.by_name[INIT_IMAGE])] * 3
+
+
+def test_a_job_does_not_wait_until_the_input_of_another_is_ready(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a job whose input is kept, while that of another is made ready, when it is asked for, then it is there."""
+    data = io.BytesIO()
+    Image.new("RGB", (10, 20), "blue").save(data, "PNG")
+    for job in ("kept", "slow"):
+        results.write(input_folder(job), input_file(INIT_IMAGE), data.getvalue())
+        jobs.accept(job, request_of(kind="img2img", strength=0.5))
+    kept, slow = (jobs.claims.claim(job, 0) for job in ("kept", "slow"))
+    ready = runner._inputs.of(kept)  # type: ignore[arg-type]  # it is there
+    begun, finish = threading.Event(), threading.Event()
+
+    def slowly(*named: Any) -> Any:
+        begun.set()
+        finish.wait(60)
+        return ready_images(*named)
+
+    monkeypatch.setattr("worker.jobs.inputs.ready_images", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        made = threads.submit(runner._inputs.of, slow)  # type: ignore[arg-type]  # it is there
+        assert begun.wait(30)
+        try:
+            assert threads.submit(runner._inputs.of, kept).result(20) is ready  # type: ignore[arg-type]
+        finally:
+            finish.set()
+    assert made.result().by_name[INIT_IMAGE].size == (64, 64)
 
 
 def test_each_input_image_is_read_by_its_name(
