@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from shared.request.image_text import PARAMETERS, read_image_text
-from shared.request.input_image import InputImage, decode_image
+from shared.request.input_image import InputImage, decode_image, decode_mask
 
 Fit = Literal["stretch", "cover", "crop", "fill"]
 Filter = Literal["lanczos", "nearest"]
@@ -23,7 +23,7 @@ class Resizing:
 
     Where the shapes differ: `stretch` bends the image, `cover` keeps its shape and covers that size, `crop` cuts what
     then is too much, in equal parts, and `fill` shrinks it into that size and goes on at two sides with its outermost
-    pixels.
+    pixels. Of a mask its brightness is kept, and no transparency.
     """
 
     width: int = 0
@@ -31,6 +31,7 @@ class Resizing:
     factor: float | None = None
     fit: Fit = "stretch"
     filter: Filter = "lanczos"
+    of_mask: bool = False
 
 
 ResizeImage = Callable[[bytes, int, Resizing], InputImage]
@@ -42,7 +43,7 @@ def resize_image(data: bytes, max_pixels: int, resizing: Resizing) -> InputImage
 
     It and what becomes of it have at most `max_pixels` pixels. Raises ValueError with a sentence for the client.
     """
-    decoded = decode_image(data, max_pixels)
+    decoded = (decode_mask if resizing.of_mask else decode_image)(data, max_pixels)
     size = _target((decoded.width, decoded.height), resizing)
     final = (resizing.width, resizing.height) if resizing.fit in ("crop", "fill") and not resizing.factor else size
     for width, height in (size, final):
@@ -50,7 +51,7 @@ def resize_image(data: bytes, max_pixels: int, resizing: Resizing) -> InputImage
             raise ValueError(f"Would have {width}x{height} pixels; at least 1x1 and at most {max_pixels} can be made.")
     text = read_image_text(data, max_pixels).infotext
     with Image.open(io.BytesIO(decoded.png)) as opened:
-        image = opened.resize(size, _FILTERS[resizing.filter])
+        image = (opened.getchannel("L") if resizing.of_mask else opened).resize(size, _FILTERS[resizing.filter])
     if final != size:
         image = _cropped(image, final) if resizing.fit == "crop" else _filled(image, final)
     chunks = PngInfo()

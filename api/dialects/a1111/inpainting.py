@@ -64,8 +64,8 @@ def _mask(body: Mapping[str, Any], services: Services) -> str | bytes:
         return mask
     limit, whole = services.settings.max_input_pixels, size_of_the_whole(body, services)
     try:
-        same = services.resize_image(image_bytes(mask), limit, Resizing(*whole))
-        return services.resize_image(same.png, limit, Resizing(*size, fit=fit)).png
+        same = services.resize_image(image_bytes(mask), limit, Resizing(*whole, of_mask=True))
+        return services.resize_image(same.png, limit, Resizing(*size, fit=fit, of_mask=True)).png
     except ValueError as wrong:
         raise _wrong("mask", str(wrong)) from None
 

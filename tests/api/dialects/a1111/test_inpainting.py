@@ -6,14 +6,15 @@ import io
 import pytest
 from PIL import Image
 
+from shared.jobs.records import input_file, input_folder
 from tests.api.dialects.a1111.test_drawing import draw, newest
 
 IMG2IMG = "/sdapi/v1/img2img"
 
 
-def encoded(width, height, mode="RGB"):
+def encoded(width, height, mode="RGB", colour="white"):
     data = io.BytesIO()
-    Image.new(mode, (width, height), "white").save(data, "PNG")
+    Image.new(mode, (width, height), colour).save(data, "PNG")
     return base64.b64encode(data.getvalue()).decode()
 
 
@@ -63,6 +64,17 @@ def test_a_mask_is_brought_into_shape_as_the_image_is(world, web_ui, mode):
     body = masked(init_images=[encoded(200, 64)], mask=encoded(100, 64), resize_mode=mode)
     assert draw(web_ui, IMG2IMG, **body).status_code == 200
     assert newest(world).request.input_pixels == 2 * 96 * 64
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+def test_the_brightness_of_a_mask_counts_in_any_shape(world, web_ui, mode):
+    """Given a mask that is transparent where it is black, when it is brought into shape, or not, then it is black
+    there."""
+    body = masked(mask=encoded(96, 64, "RGBA", (0, 0, 0, 0)), resize_mode=mode)
+    assert draw(web_ui, IMG2IMG, **body).status_code == 200
+    job = newest(world)
+    stored = world.services.results.read(input_folder(job.id), input_file("mask"))
+    assert Image.open(io.BytesIO(stored)).convert("LA").getchannel("L").getextrema() == (0, 0)
 
 
 @pytest.mark.parametrize(
