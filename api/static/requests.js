@@ -1,7 +1,7 @@
 // The request of an image as programs write it: curl, Python, JavaScript, to this API and to the OpenAI dialect.
 import { keyForExamples } from "./api.js";
 import { get, notify } from "./store.js";
-import { defaultOf, same } from "./values.js";
+import { ABOUT_MASKS, defaultOf, same } from "./values.js";
 import { html, useState } from "./vendor/preact-htm.js";
 
 const WAYS = {
@@ -37,12 +37,14 @@ export async function copy(text, said) {
     }
 }
 
-// Where it goes, and what differs from the defaults there. The input image is not kept: the examples read a file.
+// Where it goes, and what differs from the defaults there. The input image is not kept: the examples read a file. Nor is
+// its mask, and what is about one is refused without it.
 function bodyFor(parameters) {
     const kind = parameters.denoising_strength === undefined ? "generate" : "img2img";
     const fields = get().catalogue.fields[kind];
     const usual = (name) => defaultOf(fields, name, parameters.ckpt);
-    const differs = ([name, value]) => fields[name]?.title && value !== null && !same(value, usual(name));
+    const told = (name) => fields[name]?.title && !ABOUT_MASKS.includes(name);
+    const differs = ([name, value]) => told(name) && value !== null && !same(value, usual(name));
     const { n_iter: _, ...body } = Object.fromEntries(Object.entries(parameters).filter(differs));
     return { url: `${location.origin}/${kind}`, fromImage: kind === "img2img", body: { prompt: "", ...body } };
 }

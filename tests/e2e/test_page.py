@@ -413,7 +413,8 @@ def stroke(page: Page, *points: tuple[float, float]) -> None:
 
 def test_a_part_is_painted(open_page: OpenPage, service: Service) -> None:
     """Given an image to start from, when a part of it is painted, erased, undone and inverted, then the request has
-    that mask, white where it is drawn anew, the rest of the image stays, and cleared it is no mask."""
+    that mask, white where it is drawn anew, the rest of the image stays, and cleared it is no mask. The image's request
+    as a program says nothing about a mask, which it does not have."""
     page = open_page()
     page.locator("#field-prompt").fill("a heart in a part")
     drop(page, png(), "a.png", ".source")
@@ -428,9 +429,12 @@ def test_a_part_is_painted(open_page: OpenPage, service: Service) -> None:
     page.get_by_role("button", name="Use it").click()
     expect(page.get_by_alt_text("The part of it that is redrawn")).to_be_visible()
 
+    page.get_by_text("How the part is redrawn").click()
+    page.locator("#field-mask_blur").fill("6")
     set_more(page, ddim_steps=2)
     with page.expect_request("**/img2img") as sent:
         page.locator("#draw").click()
+    assert json.loads(sent.value.post_data or "{}")["mask_blur"] == 6
     mask = sent_mask(sent.value)
     assert mask.size == (96, 64)
     assert [mask.getpixel(at) for at in ((24, 10), (24, 60), (80, 10))] == [0, 255, 255]
@@ -441,6 +445,9 @@ def test_a_part_is_painted(open_page: OpenPage, service: Service) -> None:
     kept, teal = np.asarray(mask) == 0, (0, 128, 128)
     assert (drawn[kept] == teal).all()
     assert (drawn[~kept] != teal).any()
+    page.locator(".tile .open").first.click()
+    expect(page.locator(".requests code")).to_contain_text("a heart in a part")
+    expect(page.locator(".requests code")).not_to_contain_text("mask")
 
     page.reload()
     page.get_by_role("button", name="Change the part").click()
