@@ -94,17 +94,24 @@ def faded(redrawn: Image.Image, blur: int) -> Image.Image:
 
     At the sides of the image nothing fades. A part that is nowhere so deep has 255 where it is deepest.
     """
-    inside = np.asarray(redrawn) // 255
+    box = redrawn.getbbox()
+    if box is None:
+        return redrawn
+    # the part and a pixel around it, however large the image is
+    around = (
+        max(0, box[0] - 1), max(0, box[1] - 1), min(redrawn.width, box[2] + 1), min(redrawn.height, box[3] + 1),
+    )  # fmt: skip
+    inside = np.asarray(redrawn.crop(around)) // 255
     depth = inside.copy()
     for _ in range(blur):
-        around = np.pad(inside, 1, mode="edge")
-        lines = np.minimum(np.minimum(around[:-2], around[2:]), around[1:-1])
+        padded = np.pad(inside, 1, mode="edge")
+        lines = np.minimum(np.minimum(padded[:-2], padded[2:]), padded[1:-1])
         inside = np.minimum(np.minimum(lines[:, :-2], lines[:, 2:]), lines[:, 1:-1])
         if not inside.any():
             break
         depth += inside
-    deepest = max(1, int(depth.max()))
-    return Image.fromarray((depth.astype(np.uint16) * 255 // deepest).astype(np.uint8))
+    share = depth.astype(np.uint16) * 255 // int(depth.max())
+    return _within(Image.fromarray(share.astype(np.uint8)), around, redrawn.size)
 
 
 def _size(box: Box) -> tuple[int, int]:
