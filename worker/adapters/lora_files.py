@@ -13,8 +13,11 @@ from shared.errors import ModelUnavailable
 from shared.request.adapters import Lora
 from worker.adapters.lora_file import LoraFile, read_lora
 from worker.adapters.used_lora import UsedLora
+from worker.models.weights_file import state_of
 
 log = logging.getLogger(__name__)
+
+_Key = tuple[Path, tuple[int, ...]]
 
 
 class LoraFiles:
@@ -27,7 +30,7 @@ class LoraFiles:
         self._catalogue = catalogue
         self._budget = budget
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[object, ...], LoraFile] = OrderedDict()
+        self._kept: OrderedDict[_Key, LoraFile] = OrderedDict()
         self.nbytes = 0
         """Bytes of those that are kept."""
 
@@ -41,7 +44,7 @@ class LoraFiles:
             raise ModelUnavailable(f"No LoRA is called '{name}' here; GET /loras lists those that there are.")
         with self._lock:  # one at a time: several requests with one LoRA read it once
             try:
-                key = _state(known.path)
+                key = known.path, state_of(known.path.stat())
                 if key not in self._kept:
                     self._keep(key, self._read_anew(known, known.path))
                 self._kept.move_to_end(key)
@@ -55,7 +58,7 @@ class LoraFiles:
         except NotUsable as wrong:
             raise ModelUnavailable(f"The LoRA '{known.name}' cannot be used: {known.shown} {wrong}.") from wrong
 
-    def _keep(self, key: tuple[object, ...], file: LoraFile) -> None:
+    def _keep(self, key: _Key, file: LoraFile) -> None:
         for other in [other for other in self._kept if other[0] == key[0]]:
             del self._kept[other]  # what the file was before
         self._kept[key] = file
@@ -63,9 +66,3 @@ class LoraFiles:
             self._kept.popitem(last=False)
         self.nbytes = sum(each.nbytes for each in self._kept.values())
         log.info("read a LoRA (%d MiB); %d are in memory", file.nbytes >> 20, len(self._kept))
-
-
-def _state(path: Path) -> tuple[object, ...]:
-    """Changes when the file does."""
-    stat = path.stat()
-    return path, stat.st_ino, stat.st_size, stat.st_mtime_ns

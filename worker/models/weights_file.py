@@ -41,9 +41,9 @@ def opened(file: Path) -> Iterator[Weights]:
     except OSError as broken:
         raise NotUsable(f"cannot be read ({broken.strerror or broken}): see to its place and permissions") from broken
     try:
-        before = _state(os.fstat(descriptor))
+        before = state_of(os.fstat(descriptor))
         yield _Unscaled(_Stored(descriptor, header.tensors, places))
-        if (_state(os.fstat(descriptor)), _state(file.stat())) != (before, before):
+        if (state_of(os.fstat(descriptor)), state_of(file.stat())) != (before, before):
             raise NotUsable(_CHANGED)
     except FileNotFoundError as gone:
         raise NotUsable(_CHANGED) from gone
@@ -54,7 +54,8 @@ def opened(file: Path) -> Iterator[Weights]:
 _CHANGED = "was changed while it was read: ask again once it is whole"
 
 
-def _state(stat: os.stat_result) -> tuple[int, ...]:
+def state_of(stat: os.stat_result) -> tuple[int, ...]:
+    """What tells a file apart from what it was before."""
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 

@@ -16,7 +16,7 @@ from shared.catalogue.models import Catalogue, OtherFile
 from shared.catalogue.tensors import NotUsable
 from shared.request.cost import CHUNK_TOKENS
 from shared.request.prompts import parse_prompt
-from worker.models.weights_file import Weights, opened
+from worker.models.weights_file import Weights, opened, state_of
 
 FIRST, SECOND = "clip_l", "clip_g"
 """What files for two text encoders call the vectors of each."""
@@ -74,30 +74,29 @@ class EmbeddingFiles:
         """Those that the texts of prompts name, as their files are now."""
         texts = tuple(texts)
         written = "\n".join(texts).replace("\\", "").casefold()
-        likely: dict[str, OtherFile] = {}
+        likely: dict[str, tuple[OtherFile, Path]] = {}
         for other in self._catalogue.others:
             if other.kind == EMBEDDING and other.path is not None and other.name.casefold() in written:
-                likely.setdefault(other.name, other)
+                likely.setdefault(other.name, (other, other.path))
         if not likely:
             return ()
         fragments = [each.text for text in texts for part in parse_prompt(text).parts for each in part.fragments]
         named = dict.fromkeys(
             name for each in fragments for is_name, name in split_at_names(each, tuple(likely)) if is_name
         )
-        return tuple(self._embedding(likely[name]) for name in named)
+        return tuple(self._embedding(*likely[name]) for name in named)
 
-    def _embedding(self, other: OtherFile) -> Embedding:
-        assert other.path is not None  # noqa: S101 - others are not likely
+    def _embedding(self, other: OtherFile, path: Path) -> Embedding:
         try:
-            state = _state(other.path)
+            state = state_of(path.stat())
         except OSError:
             state = None
-        known = self._read.get(other.path)
+        known = self._read.get(path)
         if known is None or state is None or known[0] != state or known[1].name != other.name:
-            known = self._read[other.path] = (state, _read(other))
+            known = self._read[path] = (state, _read(other, path))
             if len(self._read) > _FILES_KEPT:
                 self._read.popitem(last=False)
-        self._read.move_to_end(other.path)
+        self._read.move_to_end(path)
         return known[1]
 
 
@@ -128,23 +127,17 @@ def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(rf"(?<![^\W_])(?:{choices})(?![^\W_])", re.IGNORECASE)
 
 
-def _state(path: Path) -> object:
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
-def _read(other: OtherFile) -> Embedding:
+def _read(other: OtherFile, path: Path) -> Embedding:
     """The file as it is now, or why it cannot be used."""
-    assert other.path is not None  # noqa: S101 - see above
-    path, digest = other.path, ""
+    digest = ""
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise NotUsable(f"is larger than an embedding of {CHUNK_TOKENS} vectors can be: get another file")
-        before = _state(path)
+        before = state_of(path.stat())
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         with opened(path) as weights:
             vectors = _vectors(weights)
-        if _state(path) != before:
+        if state_of(path.stat()) != before:
             raise NotUsable("was changed while it was read: ask again once it is whole")
     except (OSError, ValueError, KeyError) as broken:
         told = str(broken) if isinstance(broken, NotUsable) else "cannot be read: see to its place and permissions"
