@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -49,10 +50,7 @@ class Place:
     @property
     def inputs(self) -> int:
         """Factors of a rank that are multiplied with what goes in."""
-        taps = 1
-        for side in self.kernel:
-            taps *= side
-        return self.channels * taps
+        return self.channels * prod(self.kernel)
 
     @property
     def end(self) -> int:
