@@ -36,7 +36,7 @@ class Files:
 @pytest.fixture(scope="module")
 def files(service: Service) -> Iterator[Files]:
     """A LoRA and an embedding for the demo model, as long as the tests of this module run."""
-    width = networks(DEMO)["text_encoder"].get_input_embeddings().weight.shape[1]  # type: ignore[operator]
+    width = networks(DEMO)["text_encoder"].get_input_embeddings().weight.shape[1]
     sketch, spiral = service.models_dir / "Lora" / "sketch.safetensors", service.models_dir / "spiral.safetensors"
     sketch.parent.mkdir()
     write_kohya(sketch, DEMO)

@@ -15,6 +15,7 @@ from shared.catalogue.models import Catalogue, Model
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings
 from tests.worker.ldm_models import write_tiny_ldm
+from tests.worker.stock import Stock
 from tests.worker.tiny_parts import UNET, VAE, WIDTH
 from tests.worker.tiny_tokenizer import write_tokenizer
 from tests.worker.xl_models import write_tiny_xl, write_xl_layout
@@ -198,6 +199,15 @@ def engine(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
     engine.stop()
 
 
+@pytest.fixture
+def fresh(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
+    """An engine that has measured nothing yet and has no model in memory."""
+    engine = Engine(settings, catalogue)
+    engine.start()
+    yield engine
+    engine.stop()
+
+
 PLAIN = DenoiseRequest(
     SamplingParams(
         model="tiny-sd1",
@@ -245,3 +255,31 @@ def latents(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 
     monkeypatch.setattr(diffusers.AutoencoderKL, "decode", recording)
     return seen
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The batch items of every forward pass, as they happen."""
+    from diffusers import UNet2DConditionModel
+
+    items: list[int] = []
+    call = UNet2DConditionModel.__call__
+
+    def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
+        items.append(len(sample))
+        return call(unet, sample, *arguments, **named)
+
+    monkeypatch.setattr(UNet2DConditionModel, "__call__", counting)
+    return items
+
+
+@pytest.fixture(scope="module")
+def stock_pipelines() -> dict[str, Any]:
+    """The stock pipelines that the tests of a module have loaded, by model."""
+    return {}
+
+
+@pytest.fixture
+def stock(engine: Engine, models_dir: Path, stock_pipelines: dict[str, Any], latents: list[torch.Tensor]) -> Stock:
+    """The stock pipelines beside the engine."""
+    return Stock(engine, models_dir, stock_pipelines, latents)

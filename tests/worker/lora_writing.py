@@ -14,7 +14,7 @@ EVERYWHERE = (*ATTENTION, ".proj_in", ".proj_out", ".ff.net.0.proj", ".ff.net.2"
               ".time_emb_proj", ".conv_shortcut", ".conv")  # fmt: skip
 
 
-def networks(folder: Path) -> Mapping[str, torch.nn.Module]:
+def networks(folder: Path) -> Mapping[str, Any]:
     """The networks of a model in the diffusers layout that a LoRA may change."""
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection

@@ -32,31 +32,6 @@ def silent(_step: int, _steps: int) -> None:
     """Nobody listens."""
 
 
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The batch items of every forward pass, as they happen."""
-    from diffusers import UNet2DConditionModel
-
-    items: list[int] = []
-    call = UNet2DConditionModel.__call__
-
-    def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        items.append(len(sample))
-        return call(unet, sample, *arguments, **named)
-
-    monkeypatch.setattr(UNet2DConditionModel, "__call__", counting)
-    return items
-
-
-@pytest.fixture
-def fresh(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
-    """An engine that has measured nothing yet."""
-    engine = Engine(settings, catalogue)
-    engine.start()
-    yield engine
-    engine.stop()
-
-
 def held_back(engine: Engine, request: DenoiseRequest) -> tuple[Ticket, threading.Event]:
     """A request that keeps the engine busy in its first step until the event is set, so that others come together."""
     begun, go_on = threading.Event(), threading.Event()

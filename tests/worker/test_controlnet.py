@@ -1,6 +1,5 @@
 """Images that follow control images: those of the stock pipelines, whoever shares their forward passes."""
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -20,18 +19,13 @@ from shared.request.hires import Hires
 from shared.settings import Settings
 from tests.images import SAME, decibels
 from tests.worker.controlnets import found, write_controlnet
-from tests.worker.test_stock_equality import stock_pipeline
+from tests.worker.stock import SEED, Stock
+from tests.worker.test_batching import silent
 from worker.engine import DenoiseRequest, Engine
 
 pytestmark = pytest.mark.slow
 
-SEED = 42
 FAMILIES = {"tiny-sd1": "sd1", "tiny-sd2": "sd2", "tiny-sdxl": "sdxl"}
-SD, XL = "StableDiffusion", "StableDiffusionXL"
-
-
-def silent(_step: int, _steps: int) -> None:
-    """Nobody listens."""
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +62,6 @@ def following(model: str, *further: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def controlled_pipeline(model: str, place: Path, nets: list[Any], from_image: bool) -> Any:
-    kind = f"{XL if model == 'tiny-sdxl' else SD}ControlNet{'Img2Img' if from_image else ''}Pipeline"
-    plain = stock_pipeline(place, json.loads((place / "model_index.json").read_text()))
-    options = {"add_watermarker": False} if model == "tiny-sdxl" else {"requires_safety_checker": False}
-    pipeline = getattr(diffusers, kind)(**plain.components, controlnet=nets if len(nets) > 1 else nets[0], **options)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
 WAYS: Mapping[str, tuple[dict[str, Any], ...]] = {
     "one": ({},),
     "two": ({"weight": 0.5}, {"weight": 1.5}),
@@ -97,15 +82,9 @@ CASES = [
 
 @pytest.mark.parametrize(("model", "from_image", "way"), CASES)
 def test_images_equal_those_of_the_stock_pipelines(
-    model: str,
-    from_image: bool,
-    way: str,
-    controlled: Engine,
-    files: Mapping[str, Path],
-    models_dir: Path,
+    model: str, from_image: bool, way: str, controlled: Engine, files: Mapping[str, Path], stock: Stock,
     request_for: Callable[..., DenoiseRequest],
-    latents: list[torch.Tensor],
-) -> None:
+) -> None:  # fmt: skip
     """Given control images, when an image is made or reworked, then its latents are those of the stock pipeline."""
     controls = WAYS[way]
     image = noise_image(7) if from_image else None
@@ -113,12 +92,10 @@ def test_images_equal_those_of_the_stock_pipelines(
         **following(model, *controls), sampler="ddim", steps=5, noise_seed=SEED, step_seed=SEED, init_image=image,
         strength=0.7 if image else 1.0,
     )  # fmt: skip
-    assert controlled.submit(wanted, silent).result(60).image
     nets = [
         diffusers.ControlNetModel.from_pretrained(str(files[control.model].parent))
         for control in wanted.params.controlnet
     ]
-    pipeline = controlled_pipeline(model, models_dir / model, nets, from_image)
     weights, images = [each.get("weight", 1.0) for each in controls], list(wanted.images.values())
     starts, ends = [each.get("start", 0.0) for each in controls], [each.get("end", 1.0) for each in controls]
     one = len(controls) == 1
@@ -130,13 +107,10 @@ def test_images_equal_those_of_the_stock_pipelines(
         "control_guidance_end": ends[0] if one else ends,
         "guess_mode": controls[0].get("mode") == "control",
     }
-    arguments |= {"strength": 0.7} if from_image else {"width": 64, "height": 64}
-    pipeline(
-        prompt=wanted.prompt, negative_prompt=wanted.params.negative_prompt, num_inference_steps=5, guidance_scale=7.5,
-        generator=torch.Generator("cpu").manual_seed(SEED), **arguments,
-    )  # fmt: skip
-    assert len(latents) == 2
-    assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
+    family = "StableDiffusionXL" if model == "tiny-sdxl" else "StableDiffusion"
+    kind = getattr(diffusers, f"{family}ControlNet{'Img2Img' if from_image else ''}Pipeline")
+    parts = {"controlnet": nets[0] if one else nets}
+    replace(stock, engine=controlled).assert_same_latents(wanted, kind=kind, parts=parts, **arguments)
 
 
 def mixed(request_for: Callable[..., DenoiseRequest], model: str) -> list[DenoiseRequest]:
@@ -155,18 +129,10 @@ def mixed(request_for: Callable[..., DenoiseRequest], model: str) -> list[Denois
 
 @pytest.mark.parametrize("model", ["tiny-sd1", pytest.param("tiny-sdxl", marks=pytest.mark.full)])
 def test_requests_with_and_without_control_images_share_passes(
-    model: str, controlled: Engine, request_for: Callable[..., DenoiseRequest], monkeypatch: pytest.MonkeyPatch
+    model: str, controlled: Engine, request_for: Callable[..., DenoiseRequest], passes: list[int]
 ) -> None:
     """Given requests that follow no image, one or two, each in its way, when they run together, then they share forward
     passes of the denoiser, and each gets the image that it gets alone."""
-    items: list[int] = []
-    call = diffusers.UNet2DConditionModel.__call__
-
-    def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        items.append(len(sample))
-        return call(unet, sample, *arguments, **named)
-
-    monkeypatch.setattr(diffusers.UNet2DConditionModel, "__call__", counting)
     requests = mixed(request_for, model)
     solo = [controlled.submit(request, silent).result(60) for request in requests]
     assert decibels(solo[1].image, solo[2].image) < SAME
@@ -179,12 +145,12 @@ def test_requests_with_and_without_control_images_share_passes(
 
     first = controlled.submit(request_for(model=model, steps=30), hold)
     assert begun.wait(60)
-    items.clear()
+    passes.clear()
     tickets = [controlled.submit(request, silent) for request in requests]
     go_on.set()
     first.result(60)
     together = [ticket.result(60) for ticket in tickets]
-    assert max(items) > 4, "nothing was shared"
+    assert max(passes) > 4, "nothing was shared"
     assert min(decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)) >= SAME
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from shared.catalogue.models import Catalogue, Model
 from shared.settings import Settings
 from tests.images import SAME, decibels
-from tests.worker.test_stock_equality import SEED, gradient, stock_pipeline, stock_scheduler
+from tests.worker.stock import SEED, gradient, stock_pipeline, stock_scheduler
 from worker.engine import DenoiseRequest, Engine
 from worker.engine.step_times import StepTimes
 
@@ -66,7 +66,7 @@ def engine(own_models: Path, settings: Settings) -> Iterator[Engine]:
 
 def pipeline_of(folder: Path, sampler: str, schedule: str = "automatic") -> Any:
     """The stock pipeline with the scheduler of our table; for an LCM of 1.x that of its authors."""
-    pipeline = stock_pipeline(folder, json.loads((folder / "model_index.json").read_text()))
+    pipeline = stock_pipeline(folder)
     pipeline.scheduler = copy.deepcopy(stock_scheduler(sampler, folder, schedule))
     if folder.name == LCM:
         pipeline = diffusers.LatentConsistencyModelPipeline(**pipeline.components, requires_safety_checker=False)
@@ -137,18 +137,10 @@ def test_an_lcm_is_told_its_guidance_as_the_stock_pipeline_tells_it(
 
 
 def test_guidance_as_an_input_is_each_request_s_own(
-    engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, request_for: Build, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given requests of different scales and lengths of text, when they share passes, then each has the image that it
     has alone, at one batch item each."""
-    passes: list[int] = []
-    call = diffusers.UNet2DConditionModel.__call__
-
-    def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        passes.append(len(sample))
-        return call(unet, sample, *arguments, **named)
-
-    monkeypatch.setattr(diffusers.UNet2DConditionModel, "__call__", counting)
     # all that wait, whether it pays on this machine at this moment or not
     monkeypatch.setattr(StepTimes, "share", lambda _, items: len(items))
     asked: list[dict[str, Any]] = [

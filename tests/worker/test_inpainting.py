@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -12,25 +11,16 @@ from PIL import Image
 
 from tests.images import SAME, decibels
 from tests.worker.conftest import INPAINTING, changed
-from tests.worker.test_batching import alone, held_back, passes, silent
-from tests.worker.test_stock_equality import (
-    OPTIONS,
-    SEED,
-    STOCK,
-    folder_of,
-    gradient,
-    pipelines,
-    stock_scheduler,
-)  # fmt: skip
+from tests.worker.stock import SD, SEED, STOCK, XL, Stock, gradient
+from tests.worker.test_batching import alone, held_back, silent
 from worker.engine import DenoiseRequest, Engine
 from worker.modes.inpainting import latent_mask
 
-__all__ = ["passes", "pipelines"]
 pytestmark = pytest.mark.slow
 PLAIN = ("tiny-sd1", "tiny-sd2", "tiny-sdxl")
 STOCK_INPAINTING: dict[type, Any] = {
-    diffusers.StableDiffusionPipeline: diffusers.StableDiffusionInpaintPipeline,
-    diffusers.StableDiffusionXLPipeline: diffusers.StableDiffusionXLInpaintPipeline,
+    SD: diffusers.StableDiffusionInpaintPipeline,
+    XL: diffusers.StableDiffusionXLInpaintPipeline,
 }
 Build = Callable[..., DenoiseRequest]
 # in `make test`: of every kind of sampler one, of every model one
@@ -51,23 +41,12 @@ def mask_of(width: int, height: int, box: tuple[int, int, int, int]) -> Image.Im
 LEFT = mask_of(72, 64, (0, 16, 40, 64))
 
 
-def drawn(engine: Engine, request: DenoiseRequest) -> Image.Image:
-    return engine.submit(request, lambda _step, _steps: None).result(120).image
-
-
-def stock(pipeline: Any, models_dir: Path, request: DenoiseRequest, mask: Image.Image) -> None:
-    """Draw it with the stock inpainting pipeline."""
-    params = request.params
-    kind = STOCK_INPAINTING[type(pipeline)]
-    scheduler = stock_scheduler(params.sampler, folder_of(params.model, models_dir), params.schedule)
-    made = kind(**{**pipeline.components, "scheduler": scheduler}, **OPTIONS[type(pipeline)](pipeline))
-    made.set_progress_bar_config(disable=True)
-    made(
-        prompt=request.prompt, negative_prompt=params.negative_prompt, image=request.init_image or gradient(72, 64),
-        mask_image=mask, height=params.height, width=params.width, strength=params.strength,
-        num_inference_steps=params.steps, guidance_scale=params.guidance_scale, eta=params.eta,
-        generator=torch.Generator("cpu").manual_seed(SEED),
-    )  # fmt: skip
+def assert_as_stock(stock: Stock, request: DenoiseRequest, mask: Image.Image) -> None:
+    """The latents of the request are those of the stock inpainting pipeline."""
+    params, start = request.params, request.init_image or gradient(72, 64)
+    kind = STOCK_INPAINTING[type(stock.pipeline(params.model))]
+    size = {"height": params.height, "width": params.width}
+    stock.assert_same_latents(request, start=start, kind=kind, mask_image=mask, **size)
 
 
 CASES = [
@@ -78,35 +57,26 @@ CASES = [
 
 @pytest.mark.parametrize(("model", "sampler", "strength"), CASES)
 def test_latents_equal_those_of_the_stock_inpainting_pipelines(
-    model: str, sampler: str, strength: float, engine: Engine, pipelines: Callable[[str], Any], models_dir: Path,
-    request_for: Build, latents: list[torch.Tensor],
-) -> None:  # fmt: skip
+    model: str, sampler: str, strength: float, stock: Stock, request_for: Build
+) -> None:
     """Given a mask of whole latents, when its part is drawn anew, then the latents are those of the stock pipeline, for
     a model that is told the mask as for one that is not."""
     wanted = request_for(
         model=model, sampler=sampler, steps=5, width=72, height=64, noise_seed=SEED, step_seed=SEED,
         init_image=gradient(72, 64), mask=LEFT, strength=strength,
     )  # fmt: skip
-    assert drawn(engine, wanted)
-    stock(pipelines(model), models_dir, wanted, LEFT)
-    assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
+    assert_as_stock(stock, wanted, LEFT)
 
 
 @pytest.mark.parametrize("model", INPAINTING)
-def test_an_inpainting_model_draws_all_where_nothing_is_masked(
-    model: str, engine: Engine, pipelines: Callable[[str], Any], models_dir: Path, request_for: Build,
-    latents: list[torch.Tensor],
-) -> None:  # fmt: skip
+def test_an_inpainting_model_draws_all_where_nothing_is_masked(model: str, stock: Stock, request_for: Build) -> None:
     """Given text alone, or an image without a mask, when an inpainting model draws, then as with a white mask."""
     white = Image.new("L", (72, 64), 255)
     common = {"model": model, "sampler": "k_euler_a", "steps": 4, "width": 72, "noise_seed": SEED, "step_seed": SEED}
     text = request_for(**common)
     image = request_for(**common, init_image=gradient(72, 64), strength=0.6)
     for wanted in (text, image):
-        latents.clear()
-        assert drawn(engine, wanted)
-        stock(pipelines(model), models_dir, wanted, white)
-        assert float((latents[0] - latents[1]).abs().max()) <= 1e-4
+        assert_as_stock(stock, wanted, white)
 
 
 def test_masked_requests_share_passes_and_equal_their_solo_images(
@@ -138,14 +108,13 @@ def test_masked_requests_share_passes_and_equal_their_solo_images(
 
 
 @pytest.mark.parametrize("sampler", ["k_dpm_fast", "k_dpm_ad", "k_dpmpp_2s_a"])
-def test_what_stays_has_the_latents_of_the_image(
-    sampler: str, engine: Engine, request_for: Build, latents: list[torch.Tensor]
-) -> None:
+def test_what_stays_has_the_latents_of_the_image(sampler: str, stock: Stock, request_for: Build) -> None:
     """Given a sampler that no stock pipeline has, when a part is drawn anew, then the latents of the rest are those of
     the image, and those of the part are not."""
     asked = request_for(sampler=sampler, steps=6, width=72, init_image=gradient(72, 64), strength=0.7, mask=LEFT)
-    drawn(engine, asked)
-    drawn(engine, changed(asked, mask=Image.new("L", (72, 64), 0)))
+    stock.ours(asked)
+    stock.ours(changed(asked, mask=Image.new("L", (72, 64), 0)))
+    latents = stock.latents
     part = latent_mask(LEFT, (1, 4, 8, 9)).expand(latents[0].shape)
     assert torch.equal(latents[0][~part], latents[1][~part])
     assert not torch.isclose(latents[0][part], latents[1][part]).any()

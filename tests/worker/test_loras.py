@@ -2,7 +2,6 @@
 
 import gc
 import hashlib
-import json
 import shutil
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ from shared.request.adapters import Lora
 from shared.settings import Settings
 from tests.images import SAME, decibels
 from tests.worker.lora_writing import ATTENTION, EVERYWHERE, networks, write_kohya, write_peft
-from tests.worker.test_stock_equality import SEED, pipelines, stock_image, stock_pipeline
+from tests.worker.stock import SEED, Stock, stock_pipeline
 from worker.adapters.layer_names import layer_paths
 from worker.adapters.lora_file import read_lora
 from worker.adapters.lora_set import fitted
@@ -33,8 +32,7 @@ from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
 from worker.text.conditioning import ConditioningInputs
 
-__all__ = ["pipelines"]
-
+Build = Callable[..., DenoiseRequest]
 OWN = {"sampler": "ddim", "steps": 3, "noise_seed": SEED, "step_seed": SEED, "width": 72}
 WRITERS: dict[str, Callable[..., Path]] = {"kohya": write_kohya, "peft": write_peft}
 
@@ -59,18 +57,9 @@ def drawn(engine: Engine, wanted: DenoiseRequest) -> Any:
     return engine.submit(wanted, lambda *_: None).result(120)
 
 
-def assert_stock(
-    engine: Engine,
-    pipeline: Any,
-    models_dir: Path,
-    wanted: DenoiseRequest,
-    files: Sequence[Path],
-    latents: list[torch.Tensor],
-) -> None:
+def assert_stock(stock: Stock, wanted: DenoiseRequest, files: Sequence[Path]) -> None:
     """The latents of the request are those of the stock pipeline with these files, and not those without."""
-    finished = drawn(engine, wanted)
-    assert not finished.warnings
-    loras = wanted.params.loras
+    loras, pipeline = wanted.params.loras, stock.pipeline(wanted.params.model)
     for lora, file in zip(loras, files, strict=True):
         pipeline.load_lora_weights(str(file), adapter_name=lora.name)
     weights = [
@@ -78,13 +67,11 @@ def assert_stock(
     ]
     try:
         pipeline.set_adapters([lora.name for lora in loras], weights)
-        stock_image(pipeline, models_dir, wanted, None)
+        assert not stock.assert_same_latents(wanted).warnings
     finally:
         pipeline.unload_lora_weights()
-    ours, theirs = latents[-2:]
-    assert float((ours - theirs).abs().max()) <= 1e-4
-    stock_image(pipeline, models_dir, wanted, None)
-    assert float((ours - latents[-1]).abs().max()) > 1e-2
+    stock.image(wanted)
+    assert float((stock.latents[0] - stock.latents[-1]).abs().max()) > 1e-2
 
 
 def parts(pipeline: Any) -> list[str]:
@@ -102,51 +89,33 @@ CASES = [
 
 @pytest.mark.parametrize(("model", "form", "weight"), CASES)
 def test_a_lora_alone_is_that_of_the_stock_pipeline(
-    model: str,
-    form: str,
-    weight: float,
-    engine: Engine,
-    pipelines: Callable[[str], Any],
-    models_dir: Path,
-    request_for: Callable[..., DenoiseRequest],
-    latents: list[torch.Tensor],
-    known: Callable[[str], Path],
+    model: str, form: str, weight: float, stock: Stock, request_for: Build, known: Callable[[str], Path]
 ) -> None:
     """Given a LoRA of attention, feed-forward layers and convolutions, when it is drawn with, then the latents are
     those of diffusers' own pipeline with `load_lora_weights` at that weight."""
-    file = WRITERS[form](known("sketch"), models_dir / model, ends=EVERYWHERE)
+    file = WRITERS[form](known("sketch"), stock.models_dir / model, ends=EVERYWHERE)
     wanted = request_for(model=model, loras=(Lora("sketch", weight, weight),), **OWN)
-    assert_stock(engine, pipelines(model), models_dir, wanted, [file], latents)
+    assert_stock(stock, wanted, [file])
 
 
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config`")  # two are meant
 @pytest.mark.parametrize("model", ["tiny-sd1", pytest.param("tiny-sdxl", marks=pytest.mark.full)])
 def test_two_loras_are_those_of_the_stock_pipeline(
-    model: str,
-    engine: Engine,
-    pipelines: Callable[[str], Any],
-    models_dir: Path,
-    request_for: Callable[..., DenoiseRequest],
-    latents: list[torch.Tensor],
-    known: Callable[[str], Path],
+    model: str, stock: Stock, request_for: Build, known: Callable[[str], Path]
 ) -> None:
     """Given two LoRAs of different ranks and kinds of file, when both are drawn with, one of them with another weight
     for the text, then the latents are those of diffusers with both set."""
     files = [
-        write_kohya(known("one"), models_dir / model, ends=EVERYWHERE, rank=3, seed=1),
-        write_peft(known("two"), models_dir / model, ends=ATTENTION, rank=8, seed=2),
+        write_kohya(known("one"), stock.models_dir / model, ends=EVERYWHERE, rank=3, seed=1),
+        write_peft(known("two"), stock.models_dir / model, ends=ATTENTION, rank=8, seed=2),
     ]
     wanted = request_for(model=model, loras=(Lora("one", 0.5, 0.5), Lora("two", 0.7, -0.2)), **OWN)
-    assert_stock(engine, pipelines(model), models_dir, wanted, files, latents)
+    assert_stock(stock, wanted, files)
 
 
 @pytest.mark.parametrize("model", ["tiny-sd1", pytest.param("tiny-sdxl", marks=pytest.mark.full)])
 def test_a_mixed_batch_draws_each_as_if_it_were_alone(
-    model: str,
-    engine: Engine,
-    models_dir: Path,
-    request_for: Callable[..., DenoiseRequest],
-    known: Callable[[str], Path],
+    model: str, engine: Engine, models_dir: Path, request_for: Build, known: Callable[[str], Path]
 ) -> None:
     """Given requests with different LoRAs, several, and none, when they share forward passes, then each image is the
     one that the request gets alone."""
@@ -170,7 +139,7 @@ def test_a_mixed_batch_draws_each_as_if_it_were_alone(
 
 
 def test_what_has_no_place_in_the_model_is_told(
-    engine: Engine, models_dir: Path, request_for: Callable[..., DenoiseRequest], known: Callable[[str], Path]
+    engine: Engine, models_dir: Path, request_for: Build, known: Callable[[str], Path]
 ) -> None:
     """Given a LoRA with layers that the model lacks, when it is drawn with, then a warning names them, and the receipt
     has the hash of the file as it was read; replaced, the next one has the new file's."""
@@ -199,12 +168,7 @@ def test_what_has_no_place_in_the_model_is_told(
      ("absent", "No LoRA is called 'sketch' here")],
 )  # fmt: skip
 def test_a_lora_that_does_not_fit_ends_its_own_request(
-    made_for: str,
-    told: str,
-    engine: Engine,
-    models_dir: Path,
-    request_for: Callable[..., DenoiseRequest],
-    known: Callable[[str], Path],
+    made_for: str, told: str, engine: Engine, models_dir: Path, request_for: Build, known: Callable[[str], Path]
 ) -> None:
     """Given a LoRA for another kind of model, one with other layers or one whose name means none, when it is asked for,
     then that request ends with a sentence that names it."""
@@ -268,18 +232,12 @@ def write_whole(file: Path, folder: Path, kind: str, scale: float = 1.0) -> None
     "kind", ["dora", pytest.param("norms", marks=pytest.mark.full), pytest.param("full", marks=pytest.mark.full)]
 )
 def test_what_is_merged_is_the_stock_pipeline_with_these_weights(
-    kind: str,
-    engine: Engine,
-    models_dir: Path,
-    request_for: Callable[..., DenoiseRequest],
-    latents: list[torch.Tensor],
-    known: Callable[[str], Path],
-    tmp_path: Path,
+    kind: str, stock: Stock, request_for: Build, known: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Given an adapter that needs a layer's weights beside a plain LoRA, when both are drawn with beside a request
     without, then the latents are those of a model with both in its weights, and the model's own weights stay as they
     are."""
-    folder = models_dir / "tiny-sd1"
+    engine, latents, folder = stock.engine, stock.latents, stock.models_dir / "tiny-sd1"
     write_whole(known("whole"), folder, kind)
     write_kohya(known("plain"), folder, ends=ATTENTION)
     wanted = request_for(loras=(Lora("whole", 0.7, 0.4), Lora("plain", 0.5, 0.5)), **OWN)
@@ -301,9 +259,8 @@ def test_what_is_merged_is_the_stock_pipeline_with_these_weights(
                     own = getattr(module, name)
                     own.data += difference.detach() * used.weight_in(network)
     for network, changed_network in changed_networks.items():
-        changed_network.save_pretrained(tmp_path / "merged" / network)  # type: ignore[operator]
-    pipeline = stock_pipeline(tmp_path / "merged", json.loads((folder / "model_index.json").read_text()))
-    stock_image(pipeline, models_dir, wanted, None)
+        changed_network.save_pretrained(tmp_path / "merged" / network)
+    stock.image(wanted, stock_pipeline(tmp_path / "merged"))
     ours = next(each for each in latents[1:3] if not torch.equal(each, latents[0]))
     assert float((ours - latents[-1]).abs().max()) <= 1e-4
     assert float((latents[0] - latents[-1]).abs().max()) > 1e-2

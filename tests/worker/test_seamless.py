@@ -1,6 +1,6 @@
 """Images that tile: the stock pipelines' with circular convolutions, and never another request's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,10 @@ from shared.catalogue.kinds import LORA
 from shared.catalogue.models import Catalogue, OtherFile
 from shared.errors import ModelUnavailable
 from shared.request.adapters import Lora
-from shared.settings import Settings
 from tests.worker.conftest import changed
 from tests.worker.lora_writing import EVERYWHERE, write_kohya
-from tests.worker.test_batching import held_back
-from tests.worker.test_stock_equality import (
-    SEED,
-    assert_equal_to_stock,
-    folder_of,
-    gradient,
-    stock_image,
-    stock_pipeline,
-)
-from tests.worker.xl_models import XL_INDEX
+from tests.worker.stock import SEED, Stock, assert_same_image, folder_of, gradient, stock_pipeline
+from tests.worker.test_batching import held_back, silent
 from worker.acceleration.circular import circular_twin
 from worker.acceleration.winograd import WinogradConv2d
 from worker.engine import DenoiseRequest, Engine
@@ -35,22 +26,10 @@ from worker.engine import DenoiseRequest, Engine
 Build = Callable[..., DenoiseRequest]
 
 
-def silent(_step: int, _steps: int) -> None:
-    """Nobody listens."""
-
-
-@pytest.fixture
-def fresh(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
-    engine = Engine(settings, catalogue)
-    engine.start()
-    yield engine
-    engine.stop()
-
-
 @pytest.mark.parametrize("kind", ["txt2img", "img2img"])
 @pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sdxl"])
 def test_a_tiling_image_is_that_of_the_stock_pipeline_with_circular_convolutions(
-    model: str, kind: str, engine: Engine, models_dir: Any, request_for: Build, latents: list[torch.Tensor]
+    model: str, kind: str, stock: Stock, request_for: Build
 ) -> None:
     """Given tiling, when an image is made or reworked, then latents and image are those of the stock pipeline whose
     convolutions all have padding_mode circular."""
@@ -59,10 +38,9 @@ def test_a_tiling_image_is_that_of_the_stock_pipeline_with_circular_convolutions
         model=model, tiling=True, sampler="k_euler_a", width=72, height=64, noise_seed=SEED, step_seed=SEED,
         init_image=image, strength=0.7 if image else 1.0,
     )  # fmt: skip
-    index = XL_INDEX if model == "tiny-sdxl" else {"_class_name": "StableDiffusionPipeline"}
-    pipeline = stock_pipeline(folder_of(model, models_dir), index)
+    pipeline = stock_pipeline(folder_of(model, stock.models_dir))
     make_circular(pipeline)
-    assert_equal_to_stock(engine, wanted, pipeline, models_dir, latents)
+    stock.assert_same(wanted, pipeline)
 
 
 def test_requests_that_tile_share_no_pass_with_others_and_change_none(
@@ -95,12 +73,11 @@ def test_requests_that_tile_share_no_pass_with_others_and_change_none(
     assert set(paddings) == {"zeros", "circular"}
 
 
-def test_a_tiling_image_takes_loras(
-    engine: Engine, models_dir: Path, request_for: Build, catalogue: Catalogue, tmp_path: Path
-) -> None:
+def test_a_tiling_image_takes_loras(stock: Stock, request_for: Build, catalogue: Catalogue, tmp_path: Path) -> None:
     """Given a LoRA of attention and convolutions, when it is drawn with and tiles, then the image is that of the stock
     pipeline with circular convolutions and the LoRA in its weights, also after the same one without tiling."""
-    file = write_kohya(tmp_path / "sketch.safetensors", models_dir / "tiny-sd1", ends=EVERYWHERE)
+    folder = folder_of("tiny-sd1", stock.models_dir)
+    file = write_kohya(tmp_path / "sketch.safetensors", folder, ends=EVERYWHERE)
     before = catalogue.contents()
     other = OtherFile("sketch", LORA, "", "MODELS_DIR/sketch.safetensors", 0, "is a LoRA", file)
     catalogue.replace(replace(before, others=(other,)))
@@ -108,18 +85,16 @@ def test_a_tiling_image_takes_loras(
         loras=(Lora("sketch", 0.8, 0.8),), tiling=True, sampler="ddim", steps=3, noise_seed=SEED, step_seed=SEED,
     )  # fmt: skip
     try:
-        plain = engine.submit(changed(wanted, tiling=False), silent).result(60).image
-        made = engine.submit(wanted, silent).result(60).image
+        plain = stock.ours(changed(wanted, tiling=False)).image
+        made = stock.ours(wanted).image
     finally:
         catalogue.replace(before)
-    pipeline = stock_pipeline(folder_of("tiny-sd1", models_dir), {"_class_name": "StableDiffusionPipeline"})
+    pipeline = stock_pipeline(folder)
     pipeline.load_lora_weights(str(file))
     pipeline.fuse_lora(lora_scale=0.8)
     pipeline.unload_lora_weights()
     make_circular(pipeline)
-    apart = np.abs(np.asarray(made).astype(int) - np.asarray(stock_image(pipeline, models_dir, wanted, None)))
-    assert apart.max() <= 1
-    assert np.count_nonzero(apart) <= apart.size / 1000
+    assert_same_image(made, stock.image(wanted, pipeline))
     assert np.abs(np.asarray(made).astype(int) - np.asarray(plain)).max() > 8
 
 

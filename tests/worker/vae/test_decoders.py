@@ -5,17 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
 from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
-from tests.worker.test_batching import held_back
-from tests.worker.test_stock_equality import SEED, folder_of, gradient, stock_image, stock_pipeline
+from tests.worker.stock import SEED, Stock, assert_same_image, folder_of, gradient, stock_pipeline
+from tests.worker.test_batching import held_back, silent
 from tests.worker.vae.vae_files import (
     found,
     other_vae,
@@ -30,11 +28,6 @@ from worker.hardware.variants import PROFILES, choose_precision
 from worker.models.cache import CheckpointCache
 
 Build = Callable[..., DenoiseRequest]
-INDEX = {"_class_name": "StableDiffusionPipeline"}
-
-
-def silent(_step: int, _steps: int) -> None:
-    """Nobody listens."""
 
 
 @pytest.fixture(scope="module")
@@ -70,28 +63,18 @@ def decoding(settings: Settings, with_files: Catalogue) -> Iterator[Engine]:
 
 def stock_with(vae: Any, model: str, models_dir: Path) -> Any:
     """The stock pipeline of a tiny model with another VAE."""
-    index = INDEX if model == "tiny-sd1" else {
-        "_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": True,
-    }  # fmt: skip
-    pipeline = stock_pipeline(folder_of(model, models_dir), index)
+    pipeline = stock_pipeline(folder_of(model, models_dir))
     if type(vae) is AutoencoderKL:  # a tiny one has no scale of its own
         vae.register_to_config(scaling_factor=pipeline.vae.config.scaling_factor)
     pipeline.register_modules(vae=vae)
-    pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def assert_same(ours: Image.Image, stock: Image.Image) -> None:
-    apart = np.abs(np.asarray(ours).astype(int) - np.asarray(stock))
-    assert apart.max() <= 1
-    assert np.count_nonzero(apart) <= apart.size / 1000
 
 
 @pytest.mark.parametrize("kind", ["txt2img", "img2img"])
 @pytest.mark.parametrize("vae", ["original", "diffusers"])
 @pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sdxl"])
 def test_a_vae_of_ones_own_gives_the_images_of_the_stock_pipeline_with_it(
-    model: str, vae: str, kind: str, decoding: Engine, models_dir: Path, request_for: Build
+    model: str, vae: str, kind: str, decoding: Engine, stock: Stock, request_for: Build
 ) -> None:
     """Given a VAE file in either layout, when an image is made or reworked with it, then it is that of the stock
     pipeline with this VAE."""
@@ -101,18 +84,18 @@ def test_a_vae_of_ones_own_gives_the_images_of_the_stock_pipeline_with_it(
         strength=0.7 if image else 1.0,
     )  # fmt: skip
     made = decoding.submit(wanted, silent).result(60)
-    assert_same(made.image, stock_image(stock_with(other_vae(), model, models_dir), models_dir, wanted, image))
+    assert_same_image(made.image, stock.image(wanted, stock_with(other_vae(), model, stock.models_dir)))
 
 
 @pytest.mark.parametrize(("model", "seed"), [("tiny-sd1", 8), ("tiny-sdxl", 9)])
 def test_a_tiny_decoder_gives_the_images_of_the_stock_pipeline_with_it(
-    model: str, seed: int, decoding: Engine, models_dir: Path, request_for: Build
+    model: str, seed: int, decoding: Engine, stock: Stock, request_for: Build
 ) -> None:
     """Given tiny decoders of both kinds of latents, one alone and one with its encoder, when an image is made with
     decoder tiny, then it is that of the stock pipeline with the one of its family."""
     wanted = request_for(model=model, decoder="tiny", width=72, height=64, noise_seed=SEED, step_seed=SEED)
     made = decoding.submit(wanted, silent).result(60)
-    assert_same(made.image, stock_image(stock_with(tiny_vae(seed), model, models_dir), models_dir, wanted, None))
+    assert_same_image(made.image, stock.image(wanted, stock_with(tiny_vae(seed), model, stock.models_dir)))
     assert made.warnings == ()
 
 
@@ -139,25 +122,15 @@ def test_a_vae_that_cannot_be_used_fails_alone(vae: str, said: str, decoding: En
 
 
 def test_requests_with_different_decoders_share_the_passes(
-    settings: Settings, with_files: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, with_files: Catalogue, request_for: Build, passes: list[int]
 ) -> None:
     """Given requests that differ in VAE and decoder alone, when they come together, then they share forward passes, and
     each image is the one that it is alone."""
-    from diffusers import UNet2DConditionModel
-
-    items: list[int] = []
-    call = UNet2DConditionModel.__call__
-
-    def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        items.append(len(sample))
-        return call(unet, sample, *arguments, **named)
-
-    monkeypatch.setattr(UNet2DConditionModel, "__call__", counting)
     engine = Engine(settings, with_files)
     engine.start()
     asked = [request_for(**each) for each in ({}, {"vae": "original"}, {"decoder": "tiny"}, {"vae": "diffusers"})]
     expected = [engine.submit(each, silent).result(60).image.tobytes() for each in asked]
-    items.clear()
+    passes.clear()
     holder, go_on = held_back(engine, request_for(width=72))
     tickets = [engine.submit(each, silent) for each in asked]
     go_on.set()
@@ -166,7 +139,7 @@ def test_requests_with_different_decoders_share_the_passes(
     engine.stop()
     assert together == expected
     assert len(set(expected)) == 3  # the two files have the same weights
-    assert max(items) > 2
+    assert max(passes) > 2
 
 
 def test_previews_are_made_by_a_tiny_decoder(decoding: Engine, engine: Engine, request_for: Build) -> None:

@@ -1,15 +1,13 @@
 """A VAE that runs out of memory: once more in tiles, with a warning; only then is the request given up."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from shared.catalogue.models import Catalogue
 from shared.errors import OutOfMemory
-from shared.settings import Settings
 from tests.images import decibels
 from worker.engine import DenoiseRequest, Engine
 
@@ -46,14 +44,6 @@ class SmallVae:
 @pytest.fixture
 def small_vae(monkeypatch: pytest.MonkeyPatch) -> SmallVae:
     return SmallVae(monkeypatch)
-
-
-@pytest.fixture
-def fresh(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
-    engine = Engine(settings, catalogue)
-    engine.start()
-    yield engine
-    engine.stop()
 
 
 @pytest.mark.parametrize("init_image", [None, Image.new("RGB", (96, 64), "teal")], ids=["txt2img", "img2img"])
