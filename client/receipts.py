@@ -1,6 +1,8 @@
 """The parameters that an image of the service carries, as a request that makes it again."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from PIL import Image
 
 from client.errors import LocalError, NotAnImageFile
 from shared.request.model import Kind
+from shared.request.parameters import MASKED
 from shared.request.schemas import SCHEMAS
 
 _CHUNK = "personal_diffusion"
@@ -17,23 +20,33 @@ _OF_THE_WORKER = ("device", "unet_bs", "turbo")
 _NOT_TAKEN = (*_OF_THE_WORKER, "callback_url", "api_key")
 
 
-def receipt_of(file: Path, client: Any) -> tuple[Kind, dict[str, Any], list[str]]:
-    """The kind and the parameters, under their names on the wire, of an image by this service or another program, and
-    sentences about what is left out.
+@dataclass(frozen=True)
+class Receipt:
+    """What an image was made with, under the names of the wire; `warnings` are sentences about what is left out, and
+    `masked` says that a mask is needed to make it again."""
+
+    kind: Kind
+    parameters: dict[str, Any]
+    warnings: Sequence[str] = ()
+    masked: bool = False
+
+
+def receipt_of(file: Path, client: Any) -> Receipt:
+    """That of an image by this service or another program.
 
     Those of a PNG of this service are read here, others by the service. Raises NotAnImageFile, LocalError, and what the
     client raises.
     """
     if found := _own_receipt(file):
-        return *found, []
+        return found
     told = client.metadata(file)
     if not told["parameters"]:
         raise LocalError(f"{file} carries no parameters that are understood.")
-    return told["kind"], told["parameters"], told["warnings"]
+    return Receipt(told["kind"], told["parameters"], told["warnings"])
 
 
-def _own_receipt(file: Path) -> tuple[Kind, dict[str, Any]] | None:
-    """The kind and the parameters of a PNG of this service. Raises NotAnImageFile."""
+def _own_receipt(file: Path) -> Receipt | None:
+    """That of a PNG of this service. Raises NotAnImageFile."""
     try:
         with Image.open(file) as image:
             text = getattr(image, "text", image.info).get(_CHUNK)
@@ -48,4 +61,5 @@ def _own_receipt(file: Path) -> tuple[Kind, dict[str, Any]] | None:
         return None
     kind: Kind = "img2img" if "denoising_strength" in told else "generate"
     keys = set(SCHEMAS[kind].keys().values()) - set(_NOT_TAKEN)
-    return kind, {key: value for key, value in told.items() if key in keys and value is not None}
+    parameters = {key: value for key, value in told.items() if key in keys and value is not None}
+    return Receipt(kind, parameters, masked=bool(told.get(MASKED)))

@@ -28,15 +28,18 @@ def rerun(client: Any, image: Path, init_img: Path | None, **values: Any) -> Non
     from client.receipts import receipt_of
 
     delivery = taken(values)
-    kind, receipt, warnings = receipt_of(image, client)
-    for warning in warnings:
+    receipt = receipt_of(image, client)
+    for warning in receipt.warnings:
         click.echo(f"pdiff: {warning}", err=True)
-    if kind == "img2img" and init_img is None:
+    if receipt.kind == "img2img" and init_img is None:
         raise click.UsageError(f"{image} was drawn from another image: say from which with --init-img.")
+    if receipt.masked and values["mask"] is None:
+        raise click.UsageError(f"A part of {image} was drawn anew: say which with --mask.")
+    told = dict(receipt.parameters)
     if format_of(delivery.output, None):
-        receipt.pop("format", None)
+        told.pop("format", None)
     changes = body_of("img2img", {name: value for name, value in values.items() if value is not None})
-    parameters = receipt | changes
+    parameters = told | changes
 
     def submit(checked: Any) -> Any:
         return client.generate(**checked) if init_img is None else client.img2img(init_img, **checked)

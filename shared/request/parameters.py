@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.catalogue.families import FAMILY_FACTS
 from shared.request.hires import OFF
-from shared.request.model import ImageRequest
+from shared.request.model import MASK, ImageRequest
 from shared.request.schemas import SCHEMAS
 from shared.request.upscaling import UpscaleSchema
 from shared.variants import ANY
@@ -25,6 +25,8 @@ NOT_OF_AN_IMAGE = (
     "synchronous_request", "from-file", "prompts", "fixed_code",
 )  # fmt: skip
 """How an answer travels and where it is kept says nothing about an image."""
+MASKED = "masked"
+"""Told where a mask said which part of an image was drawn anew: parameters do not carry the mask itself."""
 
 
 def wire_parameters(
@@ -46,6 +48,8 @@ def wire_parameters(
     parameters = {key: _plain(values[name]) for name, key in keys.items() if name in values and key not in _NOT_TOLD}
     if request.prompt_file:
         parameters["prompts"] = list(request.prompts)
+    if MASK in request.inputs:
+        parameters[MASKED] = True
     parameters = dict(sorted(parameters.items(), key=lambda item: _PLACE.get(item[0], len(_PLACE))))
     return parameters | dict(used or {}) | {"warnings": list(dict.fromkeys((*request.warnings, *warnings)))}
 

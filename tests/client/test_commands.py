@@ -333,6 +333,17 @@ def test_an_image_without_parameters_is_told(run: Run, stub: Stub) -> None:
     assert "init_img" in stub.posts()[0]
 
 
+def test_an_image_of_which_a_part_was_drawn_anew_wants_its_mask(run: Run, stub: Stub) -> None:
+    """Given an image that was made with a mask, when rerun without one, then the command says what it wants."""
+    Path("photo.png").write_bytes(png())
+    Path("part.png").write_bytes(png(prompt="a cat", denoising_strength=0.5, masked=True))
+    done = run("rerun", "part.png", "--init-img", "photo.png")
+    assert (done.exit_code, "--mask" in done.stderr, stub.seen) == (2, True, [])
+    assert run("rerun", "part.png", "--init-img", "photo.png", "--mask", "photo.png", "-o", "x.png").exit_code == 0
+    assert "mask" in stub.posts()[0]
+    assert "masked" not in stub.posts()[0]
+
+
 def test_an_image_of_another_program_is_drawn_again(run: Run, stub: Stub) -> None:
     """Given an image that the service reads, when rerun, then its parameters are asked for, and what is left out is
     told on standard error."""

@@ -2,7 +2,7 @@
 
 from api.dialects.receipts.told import Told, json_object
 from shared.request.image_text import ImageText
-from shared.request.parameters import NOT_OF_AN_IMAGE
+from shared.request.parameters import MASKED, NOT_OF_AN_IMAGE
 from shared.request.schemas import SCHEMAS
 
 CHUNK = "personal_diffusion"
@@ -10,6 +10,7 @@ CHUNK = "personal_diffusion"
 # stranger made must not name
 _NOT_TAKEN = ("device", "unet_bs", "turbo", "callback_url", "api_key", "init_img", *NOT_OF_AN_IMAGE)
 _NO_CONTROL_IMAGES = "controlnet: is left out, for an image does not carry the ones that it follows; give them again."
+_NO_MASK = "mask: is left out, for an image does not carry the one that it was drawn with; give it again."
 _KEYS = {key for schema in SCHEMAS.values() for key in schema.keys().values()} - {*_NOT_TAKEN}
 
 
@@ -19,6 +20,9 @@ def read(text: ImageText) -> Told | None:
     if found is None or "factor" in found:  # that one was enlarged, and not drawn
         return None
     values = {key: value for key, value in found.items() if key in _KEYS and value is not None}
-    controls = values.pop("controlnet", None)
-    remarks = (_NO_CONTROL_IMAGES,) if controls else ()
-    return Told("personal_diffusion", values, from_image="denoising_strength" in values, remarks=remarks)
+    remarks = []
+    if values.pop("controlnet", None):
+        remarks.append(_NO_CONTROL_IMAGES)
+    if found.get(MASKED):
+        remarks.append(_NO_MASK)
+    return Told("personal_diffusion", values, from_image="denoising_strength" in values, remarks=tuple(remarks))

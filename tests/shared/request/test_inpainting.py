@@ -50,6 +50,8 @@ def test_a_mask_is_a_further_input_image(load, mask_text):
     assert list(images) == ["init_img", "mask"]
     assert (request.inputs, request.input_pixels) == (("init_img", "mask"), 96 * 64 + 48 * 32)
     assert Image.open(io.BytesIO(images["mask"].png)).getpixel((10, 10)) == (255, 255)
+    assert wire_parameters(request)["masked"] is True
+    assert "masked" not in wire_parameters(load()[0])
 
 
 def test_how_a_part_is_redrawn_is_part_of_what_is_drawn(load, mask_text):

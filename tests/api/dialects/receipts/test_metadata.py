@@ -119,6 +119,13 @@ def test_image_to_image_is_told(world):
         assert (answer["kind"], answer["parameters"]["denoising_strength"]) == ("img2img", 0.5)
 
 
+def test_a_mask_is_to_be_given_again(world):
+    """Given an image of ours of which a part was drawn anew, when read, then it is said that the mask is left out."""
+    answer = told(world.client, png(personal_diffusion=OURS | {"denoising_strength": 0.5, "masked": True}))
+    assert "masked" not in answer["parameters"]
+    assert [text.partition(":")[0] for text in answer["warnings"]] == ["mask"]
+
+
 def test_control_images_are_to_be_given_again(world):
     """Given an image of ours that followed another, when read, then what it followed is left out, which is said."""
     control = {"model": "canny", "weight": 1.0, "start": 0.0, "end": 1.0, "mode": "balanced", "preprocess": "none"}
