@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from benchmarks.narrow_models import narrow_parts
 from benchmarks.original_layout import original
 from tests.e2e.service import Service
-from tests.worker.conftest import write_tiny_model
 from tests.worker.hub import Hub, running_hub
 from tests.worker.original_layout import write_folder
+from tests.worker.sd_models import write_tiny_model
 
 SMALL: dict[str, Any] = {"prompt": "a photo of a cat", "H": 64, "W": 64, "ddim_steps": 2, "seed": 7}
 HELD = "vae/diffusion_pytorch_model.safetensors"

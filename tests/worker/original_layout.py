@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.worker.conftest import SCHEDULER
+from tests.worker.sd_models import SCHEDULER
 from tests.worker.xl_models import XL_INDEX, XL_SCHEDULER
 from worker.models.clip_tokenizer import clip_tokenizer
 

@@ -15,8 +15,8 @@ import pytest
 from shared.catalogue.models import Catalogue, Model
 from shared.errors import JobCancelled, ModelUnavailable, ServiceError, StorageFull
 from shared.settings import Settings
-from tests.worker.conftest import write_tiny_model
 from tests.worker.hub import Hub, running_hub
+from tests.worker.sd_models import write_tiny_model
 from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
