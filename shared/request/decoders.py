@@ -10,6 +10,8 @@ from shared.catalogue.kinds import VAE
 from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.vaes import DECODERS, FULL, TINY, misfit, tiny_for, unknown_vae, why_not, without_tiny
 from shared.request.fields import Flag, Text
+from shared.request.hires import LATENT, Hires
+from shared.request.model import Kind
 
 _LONGEST = 1000
 
@@ -59,8 +61,9 @@ def resolved_vae(catalogue: Catalogue, asked: str | None) -> str | None:
     return vae.name if vae else None
 
 
-def about_decoder(values: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """What is to be said of the VAE and the decoder of a request that was loaded."""
-    if values["vae"] and values["decoder"] == TINY and kind == "generate":
+def about_decoder(values: Mapping[str, Any], kind: Kind, hires: Hires | None) -> tuple[str, ...]:
+    """What is to be said of the VAE and the decoder of a request that was loaded and is drawn in these passes."""
+    encodes = kind == "img2img" or (hires is not None and hires.upscaler != LATENT)
+    if values["vae"] and values["decoder"] == TINY and not encodes:
         return ('vae: it is not used, because decoder is "tiny"; leave one of them out.',)
     return ()

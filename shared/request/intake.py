@@ -119,7 +119,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
             *warnings, *passes.warnings, *_about_told_sizes(values, model), *_about_compression(values),
             *about_sampler(model, sampler), *about_steps(model, sampler, values["steps"]),
             *_about_guidance(values, model, scale),
-            *about_decoder(values, schema.kind),
+            *about_decoder(values, schema.kind, passes.hires),
         ),
     }  # fmt: skip
     if (values["output_width"], values["output_height"]) == (width, height):

@@ -43,3 +43,11 @@ def test_a_vae_without_effect_is_told(generate):
     """Given a VAE and a tiny decoder, when text becomes an image, then a warning says that the VAE is not used."""
     assert "vae: it is not used" in generate(ckpt="sd15", vae="soft", decoder="tiny").warnings[0]
     assert generate(ckpt="sd15", vae="soft").warnings == ()
+
+
+@pytest.mark.parametrize(("upscaler", "is_told"), [("lanczos", False), ("latent", True)])
+def test_a_vae_that_encodes_for_the_second_pass_has_an_effect(generate, upscaler, is_told):
+    """Given a VAE and a tiny decoder, when an image is drawn in two passes, then a warning says that the VAE is not
+    used where the second starts from latents, and none where it starts from an image, which the VAE encodes."""
+    request = generate(ckpt="sd15", vae="soft", decoder="tiny", hires={"scale": 2, "upscaler": upscaler})
+    assert any("vae: it is not used" in each for each in request.warnings) is is_told
