@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from shared.catalogue.models import Model, OtherFile
+from shared.stored_values import known_fields
 
 _DIGITS = 16
 # of a worker's own machine, of no use to others
@@ -75,14 +76,9 @@ def _written(file: Model | OtherFile) -> dict[str, Any]:
 
 def _model(entry: Mapping[str, Any]) -> Model:
     lists = {name: tuple(entry[name]) for name in _LISTS if name in entry}
-    return Model(**_known(Model, entry) | lists | {"source": ""})
+    return Model(**known_fields(Model, entry) | lists | {"source": ""})
 
 
 def _other(entry: Mapping[str, Any]) -> OtherFile:
     lists = {name: tuple(entry[name]) for name in _LISTS_OF_OTHERS if name in entry}
-    return OtherFile(**_known(OtherFile, entry) | lists)
-
-
-def _known(kind: Any, entry: Mapping[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in fields(kind)}
-    return {name: value for name, value in entry.items() if name in names}
+    return OtherFile(**known_fields(OtherFile, entry) | lists)

@@ -3,12 +3,13 @@
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
 from shared.errors import InternalError, ServiceError
 from shared.request.model import INIT_IMAGE, ImageRequest
+from shared.stored_values import known_fields
 
 EXPIRING = ".expiring"
 
@@ -70,8 +71,8 @@ class Task:
     @classmethod
     def from_json(cls, text: str | None) -> Self:
         """The task of that text; a task that nobody has begun has none. What a newer version says more is left out."""
-        values = _known(cls, json.loads(text or "{}"))
-        images = tuple(StoredImage(**_known(StoredImage, image)) for image in values.get("images", ()))
+        values = known_fields(cls, json.loads(text or "{}"))
+        images = tuple(StoredImage(**known_fields(StoredImage, image)) for image in values.get("images", ()))
         return cls(**{**values, "images": images, "warnings": tuple(values.get("warnings", ()))})
 
 
@@ -223,7 +224,3 @@ def input_folder(job_id: str) -> str:
 def input_file(name: str) -> str:
     """What the file of an input image is called there; that of `init_img` as workers of older versions know it."""
     return "input.png" if name == INIT_IMAGE else f"input.{name}.png"
-
-
-def _known(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.name: values[each.name] for each in fields(kind) if each.name in values}

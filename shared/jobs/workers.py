@@ -4,13 +4,14 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from shared.histograms import Series
 from shared.jobs.inventory import Inventory
 from shared.jobs.scripts import script
 from shared.lately import Lately
+from shared.stored_values import known_fields
 from shared.variants import VARIANTS
 
 _INVENTORIES_KEPT = 32
@@ -54,8 +55,7 @@ class WorkerCard:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        known = {each.name for each in fields(cls)}  # a newer worker may say more
-        values = {name: value for name, value in json.loads(text).items() if name in known}
+        values = known_fields(cls, json.loads(text))  # a newer worker may say more
         lists = {key: tuple(values.get(key, ())) for key in ("warm_models", "available_models", "remarks")}
         histograms = {
             name: tuple(Series(each["labels"], each["counts"], each["sum"]) for each in series)

@@ -112,14 +112,6 @@ def _tagged(data: Mapping[str, Any]) -> Tagged | None:
     return read_lora_tags(prompt, LARGEST_WEIGHT, MOST_LORAS)
 
 
-def read_loras(stored: Iterable[Any]) -> tuple[Lora, ...]:
-    """Those of a job record, or as they are; what is newer than this code is left out."""
-    return tuple(
-        each if isinstance(each, Lora) else Lora(**{name: each[name] for name in vars(Lora("")) if name in each})
-        for each in stored
-    )
-
-
 def sound(loaded: Iterable[Any]) -> list[Lora]:
     """What the schema could read of them."""
     return [each for each in loaded if isinstance(each, Lora)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from dataclasses import fields as fields_of
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +12,7 @@ from shared.catalogue.controlnets import find_controlnet, objection_to
 from shared.catalogue.models import Catalogue, Model
 from shared.request.fields import Base64Image, Number, ShortList, Text
 from shared.request.preprocessors import NONE, PREPROCESSORS
+from shared.stored_values import read_value
 
 MOST_CONTROLS = 3
 """ControlNets of one request."""
@@ -121,22 +121,13 @@ def place_of(name: str) -> int | None:
     return int(place) if field == FIELD and place.isdecimal() else None
 
 
-def read_controls(stored: Iterable[Any]) -> tuple[Control, ...]:
-    """Those of a job record, or as they are; what is newer than this code is left out."""
-    names = {each.name for each in fields_of(Control)}
-    return tuple(
-        each
-        if isinstance(each, Control)
-        else Control(**{name: value for name, value in each.items() if name in names and value is not None})
-        for each in stored
-    )
-
-
 def resolved_controls(loaded: Iterable[Mapping[str, Any]], catalogue: Catalogue) -> tuple[Control, ...]:
     """What the schema loaded, each under the name that the catalogue has for it."""
+    # what is null has its default
+    given = ({name: value for name, value in each.items() if value is not None} for each in loaded)
     return tuple(
         replace(control, model=found.name if (found := find_controlnet(catalogue, control.model)) else control.model)
-        for control in read_controls(loaded)
+        for control in (read_value(Control, each) for each in given)
     )
 
 

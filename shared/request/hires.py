@@ -1,9 +1,8 @@
 """Drawing in two passes: small, then enlarged and drawn again. What a request holds of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from shared.catalogue.models import MOST_STEPS
 from shared.catalogue.upscalers import FILTERS, LANCZOS, NEAREST
@@ -83,10 +82,3 @@ class AskedHires:
     def first_is_said(self) -> bool:
         """Whether W and H are those of the image, beside which the first pass' are said."""
         return self.first_width is not None
-
-
-def read_hires(stored: Any) -> Hires | None:
-    """Those of a job record, or as they are; what is newer than this code is left out."""
-    if not isinstance(stored, Mapping):
-        return stored  # type: ignore[no-any-return]  # two passes, or None
-    return Hires(**{field.name: stored[field.name] for field in fields(Hires) if field.name in stored})

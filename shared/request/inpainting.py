@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
-from dataclasses import fields as fields_of
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
@@ -53,13 +52,6 @@ class ExpandSchema(Schema):
     @post_load
     def _as_value(self, data: Mapping[str, int | None], **_: Any) -> Expand | None:
         return Expand(**{name: side or 0 for name, side in data.items()}) or None
-
-
-def read_expand(stored: Any) -> Expand | None:
-    """That of a job record, or as it is; what is newer than this code is left out."""
-    if not isinstance(stored, Mapping):
-        return stored  # type: ignore[no-any-return]  # one, or none
-    return Expand(**{each.name: stored[each.name] for each in fields_of(Expand) if each.name in stored})
 
 
 class InpaintingFields(Schema):

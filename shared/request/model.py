@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from shared.catalogue.upscalers import LANCZOS
 from shared.request.sampling import SamplingParams
 from shared.request.seeds import MAX_SEED
+from shared.stored_values import known_fields
 
 Kind = Literal["generate", "img2img", "upscale"]
 INIT_IMAGE, MASK = "init_img", "mask"
@@ -108,7 +109,7 @@ class ImageRequest:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Made from the values of its own fields and of `params`, side by side; anything else is left out."""
-        own = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        own = known_fields(cls, values)
         own |= {"whole_size": tuple(own["whole_size"])} if own.get("whole_size") else {}  # JSON knows no tuples
         return cls(**own | {"params": SamplingParams.of(values)})
 

@@ -1,15 +1,20 @@
 """What an image is drawn with: one value, from the schema through the job record to the engine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Self
 
 from shared.catalogue.schedules import AUTOMATIC
 from shared.catalogue.vaes import FULL
-from shared.request.adapters import Lora, read_loras
-from shared.request.control import Control, read_controls
-from shared.request.hires import Hires, read_hires
-from shared.request.inpainting import DEFAULT_BLUR, DEFAULT_PADDING, ORIGINAL, WHITE, Expand, read_expand
+from shared.request.adapters import Lora
+from shared.request.control import Control
+from shared.request.hires import Hires
+from shared.request.inpainting import DEFAULT_BLUR, DEFAULT_PADDING, ORIGINAL, WHITE, Expand
+from shared.stored_values import known_fields, read_value
+
+# parameters that are values of their own, and those that are lists of them
+_OBJECTS: Mapping[str, type[Any]] = {"expand": Expand, "hires": Hires}
+_LISTS: Mapping[str, type[Any]] = {"loras": Lora, "controlnet": Control}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +79,12 @@ class SamplingParams:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """Made from those of `values` that are parameters; what is not among them has its default."""
-        given: dict[str, Any] = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        given = known_fields(cls, values)
         # JSON knows no tuples
         given |= {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-        given |= {"controlnet": read_controls(given.get("controlnet", ()))}
-        given |= {"loras": read_loras(given.get("loras", ())), "expand": read_expand(given.get("expand"))}
-        given["hires"] = read_hires(given.get("hires"))
+        for name, kind in _OBJECTS.items():
+            if given.get(name) is not None:
+                given[name] = read_value(kind, given[name])
+        for name, kind in _LISTS.items():
+            given[name] = tuple(read_value(kind, each) for each in given.get(name, ()))
         return cls(**given)

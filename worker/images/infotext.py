@@ -9,8 +9,9 @@ from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC, SCHEDULES
 from shared.catalogue.upscalers import FILTERS, LANCZOS
 from shared.catalogue.vaes import FULL
-from shared.request.hires import UPSCALERS, Hires, read_hires
+from shared.request.hires import UPSCALERS, Hires
 from shared.request.lora_tags import with_lora_tags
+from shared.stored_values import read_value
 
 _FILE_HASH = 12
 """So many digits of the SHA-256 the A1111 web UI calls the hash of what is added to a model."""
@@ -86,9 +87,10 @@ def _hashes(name: str) -> Callable[[Mapping[str, Any]], str | None]:
 
 def _two_passes(parameters: Mapping[str, Any]) -> dict[str, str | None]:
     """What is told otherwise of an image in two passes: the size is that of the first, the strength of the second."""
-    hires = read_hires(parameters.get("hires"))
-    if not isinstance(hires, Hires):
+    stored = parameters.get("hires")
+    if not isinstance(stored, Hires | Mapping):
         return {}
+    hires = read_value(Hires, stored)
     first, final = (hires.first_width, hires.first_height), (parameters["W"], parameters["H"])
     scale = f"{final[0] / first[0]:g}"
     is_exact = tuple(side * float(scale) for side in first) == final

@@ -11,7 +11,7 @@ from PIL import Image
 
 from shared.catalogue.models import Catalogue
 from shared.errors import InvalidRequest, JobCancelled, NotAnImage
-from shared.request.hires import read_hires
+from shared.request.hires import Hires
 from shared.settings import Settings
 from tests.images import SAME, decibels
 from tests.worker.engine.stand_in import Clock, StandIn
@@ -28,8 +28,14 @@ def silent(_step: int, _steps: int) -> None:
 
 def two_passes(upscaler: str = "lanczos", **different: Any) -> dict[str, Any]:
     """A large image that is drawn small first."""
-    values = {"first_width": 64, "first_height": 64, "steps": 4, "strength": 0.6, "upscaler": upscaler} | different
-    return {**LARGE, "hires": read_hires(values)}
+    values: dict[str, Any] = {
+        "first_width": 64,
+        "first_height": 64,
+        "steps": 4,
+        "strength": 0.6,
+        "upscaler": upscaler,
+    } | different
+    return {**LARGE, "hires": Hires(**values)}
 
 
 @pytest.fixture
