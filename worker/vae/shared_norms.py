@@ -40,12 +40,14 @@ def with_shared_norms(vae: Any) -> Any:
 
     Used on the engine's thread alone.
     """
+    if not _norms(vae):
+        return vae
     if vae not in _twins:
         twin = copy.deepcopy(vae, {id(tensor): tensor for tensor in (*vae.parameters(), *vae.buffers())})
         for norm in _norms(twin):
             norm.__class__ = SharedGroupNorm
         _twins[vae] = twin
-    return _twins[vae] if _norms(_twins[vae]) else vae
+    return _twins[vae]
 
 
 def let_learn(vae: Any, learns: bool) -> None:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 WHOLE_PIXELS = 1024 * 1024
 """Of an image that is decoded whole where memory is not short."""
+_COLOURS = 3
 # in latent cells; of VAEs that do not say what they were trained with
 _USUAL_SIDE = 64
 # a side of an image that was made small, with fewer its spread says nothing any more
@@ -61,8 +62,9 @@ class TiledVae:
         """`(1, C, h, w)` -> `((1, 3, H, W),)`, float32; no other form is given."""
         margin = self._margin(latents)
         pixels = self._blended(
-            _continued(latents, margin), lambda vae, tile: vae.decode(tile, return_dict=return_dict)[0], self.factor, 1
-        )
+            lambda vae, tile: vae.decode(tile, return_dict=return_dict)[0],
+            _continued(latents, margin), channels=_COLOURS, down=1, up=self.factor,
+        )  # fmt: skip
         return (_cut(pixels, [side * self.factor for side in margin]),)
 
     def encode(self, pixels: torch.Tensor) -> Any:
@@ -72,7 +74,10 @@ class TiledVae:
         cells = pixels[..., :: self.factor, :: self.factor]
         margin = self._margin(cells)
         continued = _continued(pixels, [side * self.factor for side in margin])
-        moments = self._blended(continued, lambda vae, tile: vae.encode(tile).latent_dist.parameters, 1, self.factor)
+        moments = self._blended(
+            lambda vae, tile: vae.encode(tile).latent_dist.parameters,
+            continued, channels=2 * self.config.latent_channels, down=self.factor, up=1,
+        )  # fmt: skip
         return SimpleNamespace(latent_dist=DiagonalGaussianDistribution(_cut(moments, margin).to(pixels.dtype)))
 
     def _margin(self, cells: torch.Tensor) -> list[int]:
@@ -80,28 +85,31 @@ class TiledVae:
         return [min(self.side // 4, length) if self.seamless else 0 for length in cells.shape[2:]]
 
     def _blended(
-        self, source: torch.Tensor, call: Callable[[Any, torch.Tensor], torch.Tensor], up: int, down: int
+        self,
+        call: Callable[[Any, torch.Tensor], torch.Tensor],
+        source: torch.Tensor,
+        *,
+        channels: int,
+        down: int,
+        up: int,
     ) -> torch.Tensor:
-        """What `call` makes with the VAE of all tiles of `source`, put together in float32. A cell is `down` places of
-        the source a side, and `up` of the result."""
+        """What `call` makes with the VAE of all tiles of `source`, put together in float32, of so many `channels`. A
+        cell is `down` places of the source a side, and `up` of the result."""
         vae = with_shared_norms(self.vae) if self.side >= _FEWEST_CELLS else self.vae
         if vae is not self.vae:
             let_learn(vae, True)
             call(vae, _small(source, self.side * down, down))
             let_learn(vae, False)
         height, width = (length // down for length in source.shape[2:])
-        whole: torch.Tensor | None = None
+        whole = source.new_zeros((1, channels, height * up, width * up), dtype=torch.float32)
         rows, columns = (_Spans(length, self.side) for length in (height, width))
         for row, top in enumerate(rows.begins):
             for column, left in enumerate(columns.begins):
                 tile = source[:, :, top * down : (top + rows.side) * down, left * down : (left + columns.side) * down]
                 made = call(vae, tile).float()
                 weights = rows.weights(row, up, made.device)[:, None] * columns.weights(column, up, made.device)
-                if whole is None:
-                    whole = made.new_zeros((*made.shape[:2], height * up, width * up))
                 place = whole[:, :, top * up : (top + rows.side) * up, left * up : (left + columns.side) * up]
                 place += made * weights
-        assert whole is not None  # noqa: S101 - there is one tile at least
         return whole
 
 
