@@ -97,11 +97,11 @@ class Vaes:
         """The tiny decoder of a model. Raises ModelUnavailable where it is `needed` and not to be had, else it is None
         then."""
         file = tiny_for(self._catalogue.others, checkpoint.model)
+        if file is None and needed:
+            sentence = without_tiny(checkpoint.model)
+            raise ModelUnavailable(sentence, {"decoder": [sentence]})
         try:
-            if file is None:
-                sentence = without_tiny(checkpoint.model)
-                raise ModelUnavailable(sentence, {"decoder": [sentence]})
-            return self._get(file, checkpoint, None, make_room)
+            return self._get(file, checkpoint, None, make_room) if file else None
         except ModelUnavailable:
             if needed:
                 raise
