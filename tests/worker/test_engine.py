@@ -26,6 +26,7 @@ from shared.errors import (
 from shared.jobs.signals import LeaseLost, WorkerFailed, WorkerStopping
 from shared.request.prompts import parse_prompt
 from shared.settings import Settings
+from worker.acceleration.circular import circular_twin
 from worker.engine import Denoised, DenoiseRequest, Engine
 from worker.engine.request import Ticket
 from worker.engine.running import RunningRequest
@@ -384,25 +385,15 @@ def test_one_row_a_call_gives_the_same_image_as_two(engine: Engine, request_for:
 
 
 def test_unet_bs_bounds_the_items_of_a_pass(
-    settings: Settings, catalogue: Catalogue, request_for: Build, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, catalogue: Catalogue, request_for: Build, passes: list[int]
 ) -> None:
     """Given values of unet_bs, when the model is called, then no pass has more items, and None means the pair."""
-    from diffusers import UNet2DConditionModel
-
-    items: list[int] = []
-    call = UNet2DConditionModel.__call__
-
-    def counting(unet: Any, sample: torch.Tensor, *arguments: Any, **named: Any) -> Any:
-        items.append(len(sample))
-        return call(unet, sample, *arguments, **named)
-
-    monkeypatch.setattr(UNet2DConditionModel, "__call__", counting)
     engine = Engine(settings, catalogue)
     engine.start()
     for at_most, scale, expected in ((1, 7.5, [1, 1]), (2, 7.5, [2]), (None, 7.5, [2]), (None, 1.0, [1])):
-        items.clear()
+        passes.clear()
         make(engine, request_for(unet_bs=at_most, guidance_scale=scale, steps=1))
-        assert items == expected
+        assert passes == expected
     engine.stop()
 
 
@@ -431,14 +422,33 @@ def test_images_that_are_done_together_are_decoded_together(
     solo = [pixels(make(two_threads, request)) for request in requests]
     met, decode = threading.Barrier(2), RunningRequest.decode
 
-    def decode_when_both_are_here(running: RunningRequest) -> Image.Image:
+    def decode_when_both_are_here(running: RunningRequest, decoder: Any) -> Image.Image:
         met.wait(30)
-        return decode(running)
+        return decode(running, decoder)
 
     monkeypatch.setattr(RunningRequest, "decode", decode_when_both_are_here)
     for one, ticket in zip(solo, together(two_threads, *requests), strict=True):
         # more items in a pass, or fewer threads for a decoder, round differently
         assert abs(pixels(ticket.result(60)) - one).max() <= 1
+
+
+def test_what_decodes_images_is_made_on_the_engine_s_thread(
+    two_threads: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given images that tile, when they are decoded together, then the circular VAE that decodes them was made on the
+    engine's thread, and no two threads make it at a time."""
+    names: list[str] = []
+
+    def noted(vae: Any) -> Any:
+        names.append(threading.current_thread().name)
+        return circular_twin(vae)
+
+    monkeypatch.setattr("worker.vae.tiling.circular_twin", noted)
+    for ticket in together(two_threads, *(request_for(noise_seed=seed, tiling=True) for seed in range(2))):
+        ticket.result(60)
+    assert len(names) >= 2
+    assert len(set(names)) == 1
+    assert not names[0].startswith("parallel")
 
 
 def test_large_images_are_decoded_one_after_the_other(
@@ -448,7 +458,7 @@ def test_large_images_are_decoded_one_after_the_other(
     monkeypatch.setattr("worker.engine.decoding.PIXELS_AT_ONCE", 2 * 64 * 64 - 1)
     decode, at_work, most = RunningRequest.decode, [0], [0]
 
-    def counted(running: RunningRequest, decoder: Any = None) -> Image.Image:
+    def counted(running: RunningRequest, decoder: Any) -> Image.Image:
         at_work[0] += 1
         most[0] = max(most[0], at_work[0])
         time.sleep(0.05)
@@ -468,7 +478,7 @@ def test_an_image_that_cannot_be_decoded_fails_alone(
     """Given images that are decoded together, when one of them fails, then it is tried alone, and others are well."""
     decode, tries = RunningRequest.decode, []
 
-    def failing(running: RunningRequest, decoder: Any = None) -> Image.Image:
+    def failing(running: RunningRequest, decoder: Any) -> Image.Image:
         if running.ticket.request.noise_seed == 1:
             tries.append(1)
             raise ValueError("a VAE of bad character")

@@ -1,5 +1,7 @@
 """From the final latents of requests to their images."""
 
+from functools import partial
+
 from PIL import Image
 
 from shared.histograms import STAGE
@@ -48,7 +50,8 @@ class Decoder:
         if len(chosen) == 1:
             self._finish(chosen[0])
             return
-        decoded = at_once([running.decode for running in chosen], threads // len(chosen))
+        # what each is decoded by is made here: not in many threads at once
+        decoded = at_once([partial(running.decode, running.decoder) for running in chosen], threads // len(chosen))
         for running, image in zip(chosen, decoded, strict=True):
             # one that failed has another try, alone, in which it may be decoded in tiles
             self._finish(running, None if image.exception() else image.result())

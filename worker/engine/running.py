@@ -254,10 +254,13 @@ class RunningRequest:
         """What makes the image of the final latents, in tiles where it is large."""
         return self._coding.decoder
 
-    def decode(self, decoder: Any = None) -> Image.Image:
-        """The final latents as an image, by another `decoder` or its own; see `Coding.decoded`. Raises NotAnImage."""
+    def decode(self, decoder: Any) -> Image.Image:
+        """The final latents as an image, by its `decoder` or another form of that; see `Coding.decoded`.
+
+        Raises NotAnImage.
+        """
         started = time.perf_counter()
-        image = self._coding.decoded(self.latents, decoder or self.decoder)
+        image = self._coding.decoded(self.latents, decoder)
         self.stage_seconds["decoding"] += time.perf_counter() - started
         return image
 
