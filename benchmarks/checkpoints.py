@@ -4,26 +4,23 @@ Writes Stable Diffusion 1.5 with random weights in float32 (4.3 GB, the size of 
 folder, as .safetensors and as .ckpt, and loads each in a process of its own with the service's own loader.
 """
 
-import multiprocessing
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich.console import Console
 
 from benchmarks import report
+from benchmarks.fresh_process import in_fresh_process, memory_gb
 from shared.catalogue.entries import load_catalogue
 from shared.catalogue.weights_file import SINGLE_FILES
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings, limit_spinning
 from worker.hardware.cores import available_cores
 
-T = TypeVar("T")
 MODEL = "sd15"
 PROMPT = "a photo of a cat"
 _SMALL = 64
@@ -52,7 +49,7 @@ def read(file: Path) -> dict[str, float]:
     precision = choose_precision("full", profile_for("cpu", device), device)
     started = time.perf_counter()
     parts = read_single_file(load_catalogue(MODEL).default, file, precision)
-    seconds, memory = time.perf_counter() - started, _memory()
+    seconds, memory = time.perf_counter() - started, memory_gb()
     weights = sum(weight.nbytes for part in parts.modules for weight in part.parameters())
     return {
         "read_s": seconds,
@@ -69,7 +66,7 @@ def measure(file: Path, size: int, steps: int, threads: int) -> dict[str, Any]:
     """
     from worker.engine import DenoiseRequest, Engine
 
-    begin = _memory()
+    begin = memory_gb()
     settings = Settings(device="cpu", models_dir=file.parent, default_model=MODEL, torch_threads=threads)
     model = load_catalogue(MODEL).default
     place = model.place(file.parent)
@@ -87,9 +84,9 @@ def measure(file: Path, size: int, steps: int, threads: int) -> dict[str, Any]:
         return time.perf_counter() - started
 
     first, again = seconds(small), seconds(small)
-    loaded = _memory()
+    loaded = memory_gb()
     drawn_s = seconds(replace(small, width=size, height=size, steps=steps))
-    end = _memory()
+    end = memory_gb()
     engine.stop()
     return {
         "load_s": first - again,
@@ -99,18 +96,6 @@ def measure(file: Path, size: int, steps: int, threads: int) -> dict[str, Any]:
         "peak_loading_gb": loaded["VmHWM"],
         "peak_drawing_gb": end["VmHWM"],
     }
-
-
-def _memory() -> dict[str, float]:
-    """This process's memory in GB: resident now (VmRSS), of it not from files (RssAnon), and the peak (VmHWM)."""
-    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    return {words[0].rstrip(":"): int(words[1]) * 1024 / 1e9 for words in lines if len(words) == 3 and words[2] == "kB"}
-
-
-def _alone(call: Callable[..., T], *arguments: Any) -> T:
-    """`call` in a process of its own, which ends with it."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(call, *arguments).result()
 
 
 @click.command()
@@ -125,11 +110,11 @@ def main(size: int, steps: int) -> None:
         both, alone = Path(name) / "both", Path(name) / "alone"
         both.mkdir()
         alone.mkdir()
-        size_gb = _alone(write, both) / 1e9
+        size_gb = in_fresh_process(write, both) / 1e9
         found = {}
         for ending in SINGLE_FILES:
             file = (both / f"{MODEL}{ending}").rename(alone / f"{MODEL}{ending}")
-            found[ending] = _alone(read, file) | _alone(measure, file, size, steps, threads)
+            found[ending] = in_fresh_process(read, file) | in_fresh_process(measure, file, size, steps, threads)
             file.unlink()
             console.print(f"{ending}: {found[ending]}")
     setting = {"model": MODEL, "file_gb": size_gb, "weights": "random, float32", "size": size, "steps": steps}

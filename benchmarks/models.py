@@ -12,16 +12,14 @@ narrow models, to see that it works; then nothing is kept.
 """
 
 import json
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import psutil
@@ -29,6 +27,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import narrow_models, random_models, report
+from benchmarks.fresh_process import in_fresh_process, memory_gb
 from benchmarks.original_layout import original
 from shared.catalogue.entries import load_catalogue
 from shared.catalogue.models import Catalogue
@@ -38,7 +37,6 @@ from worker.hardware.cores import available_cores
 from worker.hardware.devices import Device
 from worker.hardware.variants import FULL, Precision, choose_precision, profile_for
 
-T = TypeVar("T")
 PROMPT = "a photo of a cat"
 XL, TURBO = "xl", "turbo"
 STOCK = "stock"
@@ -82,13 +80,13 @@ def load_xl(case: Case) -> dict[str, float]:
 
     `load_s` is how much longer the first small image takes than the second.
     """
-    before = _memory()
+    before = memory_gb()
     engine, draw = _engine(case, load_catalogue("sdxl"), "sdxl")
     small = SamplingParams(model="sdxl", sampler="k_euler", steps=1, guidance_scale=1.0, width=64, height=64)
     first, again = draw(small), draw(small)
-    loaded = _memory()
+    loaded = memory_gb()
     large_s = draw(replace(small, width=case.size, height=case.size))
-    end = _memory()
+    end = memory_gb()
     engine.stop()
     return {
         "load_s": first - again,
@@ -168,9 +166,9 @@ def _precision(side: str) -> Precision:
 def measure_xl(case: Case, rounds: int, narrow: bool, console: Console) -> dict[str, Any]:
     """The figures of every side."""
     console.print("writing Stable Diffusion XL with random weights")
-    file_gb = _alone(write_xl, case.folder, narrow)
+    file_gb = in_fresh_process(write_xl, case.folder, narrow)
     found: dict[str, Any] = {"file_gb": file_gb, "size": case.size, "rounds": rounds}
-    found["worker"] = _alone(load_xl, case)
+    found["worker"] = in_fresh_process(load_xl, case)
     console.print(f"a worker: {found['worker']}")
     ours = dict.fromkeys((_precision("autocast").word, FULL))
     for what, measure, float32_gb in (
@@ -181,7 +179,7 @@ def measure_xl(case: Case, rounds: int, narrow: bool, console: Console) -> dict[
         for _ in range(rounds):
             for side, taken in seconds.items():
                 _require_memory(_ROOM * float32_gb)
-                taken.append(_alone(measure, case, side))
+                taken.append(in_fresh_process(measure, case, side))
                 console.print(f"{what}, {side}: {taken[-1]:.2f} s")
         found[what] = {f"{side}_s": statistics.median(taken) for side, taken in seconds.items()} | {
             f"{side}_gain": statistics.median(
@@ -238,8 +236,8 @@ def draw_turbo(case: Case, rounds: int) -> dict[str, Any]:
 def measure_turbo(case: Case, rounds: int, narrow: bool, console: Console) -> dict[str, Any]:
     """The figures of each kind of image."""
     console.print("writing the layout of SD-Turbo with random weights")
-    _alone(write_turbo, case.folder, narrow)
-    found = _alone(draw_turbo, case, rounds)
+    in_fresh_process(write_turbo, case.folder, narrow)
+    found = in_fresh_process(draw_turbo, case, rounds)
     console.print(f"SD-Turbo: {found}")
     return {"size": case.size, "rounds": rounds, "decoder": "full"} | found
 
@@ -263,18 +261,6 @@ def _engine(case: Case, catalogue: Catalogue, model: str) -> tuple[Any, Callable
         return time.perf_counter() - started
 
     return engine, draw
-
-
-def _memory() -> dict[str, float]:
-    """This process's memory in GB: resident now (VmRSS), of it not from files (RssAnon), and the peak (VmHWM)."""
-    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    return {words[0].rstrip(":"): int(words[1]) * 1024 / 1e9 for words in lines if len(words) == 3 and words[2] == "kB"}
-
-
-def _alone(call: Callable[..., T], *arguments: Any) -> T:
-    """`call` in a process of its own, which ends with it."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(call, *arguments).result()
 
 
 PARTS: Mapping[str, Callable[[Case, int, bool, Console], dict[str, Any]]] = {XL: measure_xl, TURBO: measure_turbo}
