@@ -66,8 +66,8 @@ _ECHOED = (
     "inpainting_mask_invert", "script_name", "disable_extra_networks", "send_images", "save_images", "force_task_id",
     "infotext",
 )  # fmt: skip
-# settings that say how A1111 works, not what it draws
-_SETTINGS_WITHOUT_EFFECT = (SD_VAE, CLIP_SKIP, "eta_noise_seed_delta", CHECKPOINT, FORMAT)
+# the others say how A1111 works, not what it draws
+_SETTINGS_READ = (SD_VAE, CLIP_SKIP, "eta_noise_seed_delta", CHECKPOINT, FORMAT)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def translated(body: Mapping[str, Any], catalogue: Catalogue, chosen: Model) -> 
     fields |= {ours: number(body.get(theirs)) for theirs, ours in _NUMBERS.items()}
     fields |= _size(body)
     eta, warnings = _eta(chosen_sampler.get("sampler", model.defaults.sampler), number(body.get("eta")))
-    unused = [name for name, value in settings.items() if value is not None and name not in _SETTINGS_WITHOUT_EFFECT]
+    unused = [name for name, value in settings.items() if value is not None and name not in _SETTINGS_READ]
     if unused:
         warnings += (f"{SETTINGS}: {', '.join(sorted(map(str, unused))[:20])} have no effect here.",)
     fields |= eta
