@@ -467,10 +467,10 @@ def test_two_hundred_images_are_thumbnails(open_page: OpenPage, service: Service
     page = open_page()
     page.evaluate(
         """([id, name, parameters]) => {
-            localStorage.clear(); // what it took over from /recent comes again, behind what it knows
+            localStorage.clear(); // what it takes over from /recent, now too, comes behind what it knows
             for (let at = 0; at < 200; at += 1) {
                 const images = [{ name, seed: at }];
-                const job = { id, created: at, state: "SUCCESS", images, parameters };
+                const job = { id, created: Date.now() + at, state: "SUCCESS", images, parameters };
                 localStorage.setItem(`job:${at}`, JSON.stringify(job));
             }
         }""",
