@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from worker.hardware.lanes import Lane, SameQueue, StreamLane
-from worker.hardware.memory import free_memory
+from worker.hardware.memory import free_memory, give_back_freed
 
 
 def _nothing() -> None:
@@ -105,7 +105,13 @@ _KINDS = {
         synchronise=torch.mps.synchronize,
         empty_cache=torch.mps.empty_cache,
     ),
-    "cpu": _Kind(needs="nothing", available=lambda: True, half=_cpu_half, free_memory=lambda _name: free_memory()),
+    "cpu": _Kind(
+        needs="nothing",
+        available=lambda: True,
+        half=_cpu_half,
+        empty_cache=give_back_freed,
+        free_memory=lambda _name: free_memory(),
+    ),
 }
 AUTO = "auto"
 

@@ -1,14 +1,18 @@
-"""How much memory a worker says is free."""
+"""How much memory a worker says is free, and what it gives back."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from worker.hardware.devices import Device
 from worker.hardware.memory import free_memory
 
 AVAILABLE = 8000 * 1024
+# smaller than what the allocator maps by itself
+BLOCK, BLOCKS = 64 * 1024, 1500
 
 
 @pytest.mark.parametrize(
@@ -46,3 +50,17 @@ def test_a_device_tells_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == ["cuda:1"]
     assert (Device("cpu").free_memory() or 0) > 1000
     assert Device("mps").free_memory() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell their memory otherwise")
+def test_what_was_freed_on_a_cpu_goes_back_to_the_system() -> None:
+    """Given many small blocks that were freed below one that is in use, when the CPU's cache is emptied, then they are
+    the system's."""
+    process = psutil.Process()
+    blocks = [bytearray(BLOCK) for _ in range(BLOCKS)]
+    last = bytearray(BLOCK)
+    blocks.clear()
+    kept = process.memory_info().rss
+    Device("cpu").empty_cache()
+    assert kept - process.memory_info().rss > BLOCK * BLOCKS // 2
+    assert len(last) == BLOCK
