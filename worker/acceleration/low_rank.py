@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from math import prod
 from types import MappingProxyType
 from typing import Any
@@ -126,8 +126,8 @@ class LowRankLayers:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of what the layers compute in."""
-        return next(weight.dtype for weight in self.network.parameters())
+        """Of what the layers compute in: the widest of their weights, for those that are kept narrow are widened."""
+        return reduce(torch.promote_types, {weight.dtype for weight in self.network.parameters()})
 
     def listen(self) -> None:
         """Let the layers look for what is applied from now on; without any they compute what they always did."""

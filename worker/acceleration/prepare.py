@@ -16,6 +16,7 @@ from worker.acceleration.blocks import simplify_blocks
 from worker.acceleration.compiled import CompiledDenoiser
 from worker.acceleration.itemwise import compute_itemwise
 from worker.acceleration.low_rank import TEXT_PART, LowRankLayers, unet_part
+from worker.acceleration.narrow_weights import keep_narrow
 from worker.acceleration.openvino import converted, require_openvino
 from worker.acceleration.split_batch import Preparing, RunBatch, SplitBatch, run_whole
 from worker.acceleration.text_projection import TextProjection
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 # A smaller model takes no time to speak of, and stays with the kernels of the stock pipelines bit for bit. SD 1.x has
 # 860 million, the demo model 11.
 _LARGE_MODEL = 100_000_000
+# that of SD 1.x has 123 million, the second one of SDXL 695
+_LARGE_TEXT_ENCODER = 100_000_000
 # that of SD 1.x has 84 million, a tiny decoder one
 _LARGE_VAE = 20_000_000
 _CPU = "cpu"
@@ -134,6 +137,12 @@ class Preparation:
         vae.to(memory_format=torch.channels_last)
         if self._device.kind == _CPU and sum(weight.numel() for weight in vae.parameters()) >= _LARGE_VAE:
             cpu.speed_up_vae(vae)
+
+    def prepare_text_encoder(self, encoder: Any) -> None:
+        """Make a text encoder ready, in place: on a CPU a large one takes no more memory than in its file."""
+        weights = sum(weight.numel() for weight in encoder.parameters())
+        if self._device.kind == _CPU and weights >= _LARGE_TEXT_ENCODER:
+            keep_narrow(encoder)
 
     def _place(self, denoiser: Any, name: str, files: object) -> Path:
         """The folder of this denoiser's conversion."""

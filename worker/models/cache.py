@@ -129,6 +129,7 @@ class CheckpointCache:
             self._signatures[key] = signature
             # made ready for this device, it may take more than its files did
             self._make_room(0, [*in_use, loaded])
+            self._device.empty_cache()  # weights as they were read, before they were laid out anew
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         if next(reversed(self._loaded)) != key:
             self._loaded[key] = self._loaded.pop(key)
@@ -201,6 +202,9 @@ class CheckpointCache:
         remarks = addition.merge(parts, model.name) if addition else ()
         for part in parts.modules:
             part.to(self.home)
+        for encoder in parts.text_encoders.values():
+            self.preparation.prepare_text_encoder(encoder)
+        self._device.empty_cache()  # what was read in one type is another by now
         prepared = self.preparation.prepare(parts.denoiser, parts.vae, model.name, _signature(place))
         return Checkpoint(
             model=model,
