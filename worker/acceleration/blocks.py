@@ -30,7 +30,6 @@ _NOTHING_ELSE: dict[type, dict[str, Any]] = {
     ResnetBlock2D: {
         "upsample": None,
         "downsample": None,
-        "time_embedding_norm": "default",
         "skip_time_act": False,
         "output_scale_factor": 1.0,
     },
@@ -86,13 +85,18 @@ class SlicedAttention(DirectAttention):
 
 
 class DirectResnetBlock(ResnetBlock2D):  # type: ignore[misc]
-    """Takes the place of diffusers' `ResnetBlock2D`, whose weights it has."""
+    """Takes the place of diffusers' `ResnetBlock2D`, whose weights it has.
 
-    def forward(self, input_tensor: torch.Tensor, temb: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        """`(B, C, h, w)` and the embedding of the timesteps, `(B, E)` -> `(B, O, h, w)`."""
+    Nothing is held longer than it is needed: in a decoder each of these tensors can be a GB.
+    """
+
+    def forward(self, input_tensor: torch.Tensor, temb: torch.Tensor | None = None, *_: Any, **__: Any) -> torch.Tensor:
+        """`(B, C, h, w)` and the embedding of the timesteps, `(B, E)`, where it has one -> `(B, O, h, w)`."""
         hidden = self.conv1(F.silu(self.norm1(input_tensor), inplace=True))
-        hidden += self.time_emb_proj(F.silu(temb))[:, :, None, None]
-        hidden = self.conv2(F.silu(self.norm2(hidden), inplace=True))
+        if self.time_emb_proj is not None and temb is not None:
+            hidden += self.time_emb_proj(F.silu(temb))[:, :, None, None]
+        hidden = F.silu(self.norm2(hidden), inplace=True)
+        hidden = self.conv2(hidden)
         hidden += input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor)
         result: torch.Tensor = hidden
         return result
@@ -108,5 +112,10 @@ def simplify_blocks(unet: torch.nn.Module, attention: type[DirectAttention] = Di
         if kind in _NOTHING_ELSE and all(getattr(block, name) == value for name, value in _NOTHING_ELSE[kind].items()):
             if kind is Attention:
                 block.__class__ = attention
-            elif isinstance(block.nonlinearity, torch.nn.SiLU) and block.time_emb_proj is not None:
+            elif isinstance(block.nonlinearity, torch.nn.SiLU) and _adds_the_time(block):
                 block.__class__ = DirectResnetBlock
+
+
+def _adds_the_time(block: Any) -> bool:
+    """Whether a block adds the embedding of the timesteps as it is, or is told none, as those of a decoder."""
+    return block.time_embedding_norm in (("default",) if block.time_emb_proj is not None else ("default", "group"))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from worker.acceleration.blocks import SlicedAttention, simplify_blocks
+from worker.acceleration.direct_decoder import save_memory
 from worker.acceleration.winograd import replace_convolutions
 
 log = logging.getLogger(__name__)
@@ -25,11 +26,14 @@ def speed_up_unet(unet: Any) -> None:
 
 
 def speed_up_vae(vae: Any) -> None:
-    """Change a VAE for a CPU, in place: memory layout, and the decoder's convolutions."""
+    """Change a VAE for a CPU, in place: memory layout, and the decoder's blocks and convolutions."""
     use_onednn_for_matmul()
     vae.to(memory_format=torch.channels_last)
     # the encoder is needed once an image at most, and the transformed weights take four times the memory
     replace_convolutions(vae.decoder)
+    simplify_blocks(vae.decoder)
+    save_memory(vae.decoder)
+    vae.decoder.conv_act = torch.nn.SiLU(inplace=True)
 
 
 def use_onednn_for_matmul() -> bool:

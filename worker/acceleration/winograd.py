@@ -64,6 +64,23 @@ def replace_convolutions(model: torch.nn.Module) -> None:
                 setattr(parent, name, WinogradConv2d(child))
 
 
+class PixelRows:
+    """The pixels of images, `(B, H, W, C)`, some rows of which are given at a time."""
+
+    def __init__(self, pixels: torch.Tensor) -> None:
+        self._pixels = pixels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(B, H, W)`."""
+        batch, height, width, _ = self._pixels.shape
+        return batch, height, width
+
+    def rows(self, items: slice, begin: int, end: int) -> torch.Tensor:
+        """Of some images the rows from `begin` to before `end`, `(b, end - begin, W, C)`."""
+        return self._pixels[items, begin:end]
+
+
 class WinogradConv2d(torch.nn.Module):
     """Stands in for a convolution of 3x3, stride 1, padding 1: `(B, C, H, W)` -> `(B, O, H, W)`, channels last.
 
@@ -94,24 +111,42 @@ class WinogradConv2d(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Tiles overlap by 2 in the input and not at all in the output; the last ones reach over the edge."""
-        batch, _, height, width = images.shape
+        return self.convolve(PixelRows(images.permute(0, 2, 3, 1).contiguous())).permute(0, 3, 1, 2)
+
+    def convolve(self, source: PixelRows, into: torch.Tensor | None = None) -> torch.Tensor:
+        """The pixels `(B, H, W, O)` of all of `source`, whose rows are asked for in order, in `into` where they fit.
+
+        `into` can be the memory of the source, if that does not make anew what it gave last.
+        """
+        batch, height, width = source.shape
         size, outputs = self.tile, self.transformed.shape[2]
         down, across = -(-height // size), -(-width // size)
-        padding = (0, 0, 1, 1 + across * size - width, 1, 1 + down * size - height)
-        if self.circular:
-            images, padding = F.pad(images, (1, 1, 1, 1), mode="circular"), (0, 0, 0, padding[3] - 1, 0, padding[5] - 1)
-        padded = F.pad(images.permute(0, 2, 3, 1).contiguous(), padding)
-        result = padded.new_empty(batch, down * size, across * size, outputs)
+        whole = (batch, down * size, across * size, outputs)
+        if into is None or into.shape != whole or self.circular:
+            into = self.transformed.new_empty(whole)
         # few tiles: all images at once; many: some rows of one image after the other
         count = batch if batch * down * across <= _TILES_AT_ONCE else 1
         rows = min(down, max(1, _TILES_AT_ONCE // (count * across)))
         for item in range(0, batch, count):
             for row in range(0, down, rows):
-                tiles = self._tiles(padded[item : item + count, row * size :], min(rows, down - row), across)
-                target = result[item : item + count, row * size : (row + rows) * size]
-                self._convolve(tiles, target)
-        cropped = result[:, :height, :width].permute(0, 3, 1, 2)
-        return cropped.contiguous(memory_format=torch.channels_last)
+                many = min(rows, down - row)
+                items, end = slice(item, item + count), (row + many) * size
+                part = self._with_edges(source, items, row * size - 1, end + 1, across * size - width)
+                self._convolve(self._tiles(part, many, across), into[items, row * size : end])
+        return into[:, :height, :width].contiguous()
+
+    def _with_edges(self, source: PixelRows, items: slice, begin: int, end: int, over: int) -> torch.Tensor:
+        """Rows of the source, one pixel more on the left and `over` and one on the right; also beyond its edges."""
+        height = source.shape[1]
+        above, below = max(0, -begin), max(0, end - height)
+        part = source.rows(items, max(0, begin), min(end, height))
+        if not self.circular:
+            return F.pad(part, (0, 0, 1, 1 + over, above, below))
+        # of what lies below no more than one row shows in the result
+        beyond = [source.rows(items, height - 1, height)] if above else []
+        part = torch.cat([*beyond, part, *([source.rows(items, 0, 1)] if below else [])], dim=1)
+        part = torch.cat([part[:, :, -1:], part, part[:, :, :1]], dim=2)
+        return F.pad(part, (0, 0, 0, over, 0, max(0, below - 1)))
 
     def _tiles(self, padded: torch.Tensor, down: int, across: int) -> torch.Tensor:
         """Overlapping tiles, `(tiles, points, C)`, of so many rows and columns from the upper left of each image."""

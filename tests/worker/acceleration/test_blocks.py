@@ -69,7 +69,6 @@ def test_attention_in_slices_is_the_stock_attention(context: int | None, pixels:
         Attention(query_dim=32, heads=4, dim_head=8, rescale_output_factor=2.0),
         Attention(query_dim=32, heads=4, dim_head=8, qk_norm="layer_norm"),
         ResnetBlock2D(in_channels=32, temb_channels=16, down=True),
-        ResnetBlock2D(in_channels=32, temb_channels=None),
         ResnetBlock2D(in_channels=32, temb_channels=16, non_linearity="mish"),
         ResnetBlock2D(in_channels=32, temb_channels=16, time_embedding_norm="scale_shift"),
         ResnetBlock2D(in_channels=32, temb_channels=16, output_scale_factor=2.0),

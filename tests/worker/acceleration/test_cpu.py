@@ -1,20 +1,23 @@
 """What makes large models fast on a CPU leaves their images as they are."""
 
 import copy
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import Attention
 from PIL import Image
 
+from benchmarks.fresh_process import taken_meanwhile_gb
 from shared.catalogue.models import Catalogue
 from shared.settings import Settings
 from tests.images import SAME, decibels
 from worker.acceleration import prepare as preparation
-from worker.acceleration.blocks import SlicedAttention
-from worker.acceleration.cpu import use_onednn_for_matmul
+from worker.acceleration.blocks import DirectResnetBlock, SlicedAttention
+from worker.acceleration.cpu import speed_up_vae, use_onednn_for_matmul
 from worker.acceleration.winograd import WinogradConv2d, replace_convolutions, suits
 from worker.engine import DenoiseRequest, Engine
 from worker.hardware.devices import Device
@@ -99,6 +102,33 @@ def test_fewer_multiplications_give_the_same_sums(
     assert made.is_contiguous(memory_format=torch.channels_last)
     assert float((made - exact).abs().max()) <= 5e-5
     torch.testing.assert_close(ours(images), made)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell their memory otherwise")
+def test_a_large_image_is_not_copied_for_its_edges() -> None:
+    """Given an image of 67 MB, when a convolution is done with tiles, then the result is about all it takes."""
+    ours = WinogradConv2d(torch.nn.Conv2d(64, 64, 3, padding=1))
+    images = torch.randn(1, 64, 512, 512).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        ours(images[..., :64, :64])
+        taken = taken_meanwhile_gb(lambda: ours(images))
+    assert taken < 1.5 * images.nbytes / 1e9
+
+
+def test_the_blocks_of_a_decoder_are_its_own_bit_for_bit() -> None:
+    """Given a VAE, when its blocks are made direct, then it decodes to the same bits, whatever the size."""
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, layers_per_block=1,
+    ).eval().to(memory_format=torch.channels_last)  # fmt: skip
+    latents = torch.randn(1, 4, 9, 16)
+    with torch.no_grad():
+        stock = vae.decode(latents).sample
+        speed_up_vae(vae)
+        assert any(isinstance(block, DirectResnetBlock) for block in vae.decoder.modules())
+        assert not any(isinstance(block, WinogradConv2d) for block in vae.decoder.modules())
+        assert torch.equal(vae.decode(latents.clone()).sample, stock)
 
 
 @pytest.mark.parametrize(
