@@ -4,11 +4,12 @@
 and a forward pass and the decoding of a 1024x1024 image, against stock diffusers in float32. Each side is loaded anew
 in a process of its own for every round, for two do not fit into memory; the two take turns, and ratios are of rounds.
 
-`turbo`: the layout of SD-Turbo, 512x512: images of 1 and of 4 steps without guidance against one of 20 steps with it,
-all three in turns by one engine, in seconds from the request to the image.
+`turbo`: the layout of SD-Turbo, 512x512: images of 1 and of 4 steps without guidance and with a tiny decoder, against
+one of 20 steps with guidance, all three in turns by one engine, in seconds from the request to the image.
 
-How long 500 files take to be listed is measured by `python -m benchmarks.model_scan`. `--narrow` runs everything with
-narrow models, to see that it works; then nothing is kept.
+How long 500 files take to be listed is measured by `python -m benchmarks.model_scan`, what many switches between models
+leave in memory by `benchmarks.model_switches`, and an image of 2048x2048 by `benchmarks.large_image`. `--narrow` runs
+everything with narrow models, to see that it works; then nothing is kept.
 """
 
 import json
@@ -30,7 +31,9 @@ from benchmarks import narrow_models, random_models, report
 from benchmarks.fresh_process import in_fresh_process, memory_gb
 from benchmarks.original_layout import original
 from shared.catalogue.entries import load_catalogue
-from shared.catalogue.models import Catalogue
+from shared.catalogue.kinds import TINY_VAE
+from shared.catalogue.models import Catalogue, OtherFile
+from shared.catalogue.vaes import TINY
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings, limit_spinning
 from worker.hardware.cores import available_cores
@@ -43,6 +46,7 @@ STOCK = "stock"
 _CPU = Device("cpu")
 _TEXT, _TOKENS = "encoder_hidden_states", 77
 _LONGEST_S = 3600.0
+_TINY_FILE = "taesd.safetensors"
 # the weights in float32, what is made of some of them, and what lies between the layers
 _ROOM = 1.4
 
@@ -208,18 +212,24 @@ def write_turbo(folder: Path, narrow: bool) -> None:
     parts = narrow_models.narrow_parts(second=True) if narrow else dict(random_models.parts("sd21v"))
     weights = original({name: part.half() for name, part in parts.items()}, second=True)
     save_file(weights, folder / "sd21.safetensors")
+    save_file(random_models.tiny_vae().half().state_dict(), folder / _TINY_FILE)
 
 
 def draw_turbo(case: Case, rounds: int) -> dict[str, Any]:
     """Seconds of each kind of image, in a fresh process; of several rounds the first warms up and does not count."""
     entry = replace(load_catalogue("sd21").default, distilled="turbo", prediction="epsilon")
-    engine, draw = _engine(case, Catalogue({entry.name: entry}, entry.name), entry.name)
+    file = case.folder / _TINY_FILE
+    tiny = OtherFile(
+        "taesd", TINY_VAE, "", file.name, file.stat().st_size, "is a tiny VAE", file, entry.facts.latent_channels
+    )
+    engine, draw = _engine(case, Catalogue({entry.name: entry}, entry.name, (tiny,)), entry.name)
     usual = SamplingParams(
         model=entry.name, sampler="k_euler", steps=20, guidance_scale=7.5, width=case.size, height=case.size
     )
-    few = replace(usual, guidance_scale=1.0, schedule=entry.defaults.schedule)
+    few = replace(usual, guidance_scale=1.0, schedule=entry.defaults.schedule, decoder=TINY)
     kinds = {"20_steps_guided": usual, "4_steps": replace(few, steps=4), "1_step": replace(few, steps=1)}
-    draw(replace(usual, steps=1, width=64, height=64))
+    for params in (usual, few):
+        draw(replace(params, steps=1, width=64, height=64))
     taken: dict[str, list[float]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for kind, params in kinds.items():
@@ -239,7 +249,7 @@ def measure_turbo(case: Case, rounds: int, narrow: bool, console: Console) -> di
     in_fresh_process(write_turbo, case.folder, narrow)
     found = in_fresh_process(draw_turbo, case, rounds)
     console.print(f"SD-Turbo: {found}")
-    return {"size": case.size, "rounds": rounds, "decoder": "full"} | found
+    return {"size": case.size, "rounds": rounds, "decoders": {"20_steps_guided": FULL, "others": TINY}} | found
 
 
 # ---- both

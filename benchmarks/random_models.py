@@ -97,6 +97,14 @@ def xl_parts(dtype: torch.dtype) -> Iterator[tuple[str, Any]]:
         yield name, _filled(encoder, dtype)
 
 
+def tiny_vae() -> Any:
+    """The tiny autoencoder of Stable Diffusion 1.x and 2.x (TAESD), as diffusers has it."""
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(0)
+    return AutoencoderTiny()
+
+
 def _filled(part: Any, dtype: torch.dtype) -> Any:
     """The part, whose weights are nowhere yet, with random ones, as small as trained ones are."""
     part = part.to(dtype).to_empty(device="cpu")

@@ -66,6 +66,26 @@ def test_models_measures_every_part() -> None:
     assert report.read("models") == kept
 
 
+@pytest.mark.full
+def test_model_switches_measures_every_model() -> None:
+    """Given narrow models of three families, when they take turns in short, then the memory of each is a figure."""
+    written = report.RESULTS / "model_switches_tried.json"
+    try:
+        done = subprocess.run(
+            [
+                sys.executable, "-m", "benchmarks.model_switches", "--switches", "9", "--warm-up", "3",
+                "--name", written.stem,
+            ],
+            cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = json.loads(written.read_text())
+    finally:
+        written.unlink(missing_ok=True)
+    assert found["models"].keys() == {"sd15", "sd21", "sdxl"}
+    assert all(figures["last_gb"] > 0 for figures in found["models"].values())
+
+
 def test_rivals_says_how_to_install_what_it_compares_with(redis_server: Path, tmp_path: Path) -> None:
     """Given no LitServe, when the rivals are to be measured, then the error is the command that installs it."""
     done = CliRunner().invoke(measure_rivals, ["--libraries", str(tmp_path)])
