@@ -14,6 +14,7 @@ from benchmarks.rivals.sides import FLASK, LIBRARIES, LITSERVE
 from tests.e2e.service import REPOSITORY, clean_environment
 
 
+@pytest.mark.full
 def test_http_measures_every_kind_of_request(redis_server: Path) -> None:
     """Given the API of this commit alone, when measured in short, then there is a figure for every target."""
     written = report.RESULTS / "http_tried.json"

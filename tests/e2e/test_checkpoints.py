@@ -113,7 +113,7 @@ def works(service: Service) -> None:
     drawn(service.wait(service.submit(**SMALL)))
 
 
-@pytest.mark.parametrize("name", ["v1", "v2v"])
+@pytest.mark.parametrize("name", ["v1", pytest.param("v2v", marks=pytest.mark.full)])
 def test_a_single_file_draws_like_its_twin(world: World, name: str) -> None:
     """Given one model as a file in the original layout and as a folder, when asked for, then the images are the same.
 

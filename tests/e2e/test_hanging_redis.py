@@ -8,7 +8,7 @@ from typing import Any
 from tests.e2e.service import Service
 
 ServiceFactory = Callable[..., Service]
-STEPS = 300
+STEPS = 120
 LONG: dict[str, Any] = {"prompt": "a red circle", "H": 128, "W": 128, "ddim_steps": STEPS, "seed": 7}
 
 

@@ -128,9 +128,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
 
 @pytest.mark.usefixtures("redis_server")
 def test_from_the_start_to_an_image_and_back_to_nothing(launch: Callable[..., Launcher], tmp_path: Path) -> None:
-    """Given a start, then the printed line draws an image as it stands; Ctrl-C ends every process; the next start
-    still knows the image; and when that launcher is killed outright, its children go with it.
-    """
+    """Given a start, then the printed line draws an image as it stands, and Ctrl-C ends every process."""
     assert shutil.which("curl"), "the printed line needs curl"
     first = launch()
     first.wait_until_it_serves()
@@ -138,14 +136,26 @@ def test_from_the_start_to_an_image_and_back_to_nothing(launch: Callable[..., La
     line = next(line for line in first.words.splitlines() if line.startswith("curl "))
     subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=150)
     assert (tmp_path / "circle.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    drawn = first.recent()
-    assert len(drawn) == 1
+    assert len(first.recent()) == 1
 
     first.process.send_signal(signal.SIGINT)
     assert first.process.wait(60) == 0
     assert first.processes() == []
     assert first.words.rstrip().endswith("Stopped; nothing is left running.")
 
+
+@pytest.mark.full
+@pytest.mark.usefixtures("redis_server")
+def test_a_next_start_knows_the_images(launch: Callable[..., Launcher]) -> None:
+    """Given an image of an earlier start, when it starts again, then it still knows it; and when that launcher is
+    killed outright, its children go with it."""
+    first = launch()
+    first.wait_until_it_serves()
+    until(partial(first.has_succeeded, first.submit(skip_save=False)), 150)
+    drawn = first.recent()
+    assert len(drawn) == 1
+    first.process.send_signal(signal.SIGINT)
+    assert first.process.wait(60) == 0
     key, _, value = first.mark.partition("=")
     second = launch(**{key: value})
     second.mark = first.mark

@@ -213,6 +213,7 @@ def test_a_stopped_worker_finishes_what_it_has_begun(breakable: Service) -> None
     assert base64.b64decode(result["Image"][0]).startswith(b"\x89PNG")
 
 
+@pytest.mark.full
 def test_results_expire(make_service: ServiceFactory) -> None:
     """Given a short life of results, when it is over, then status is 410 and an image not to be kept is gone."""
     service = make_service(RESULT_TTL_S="3")

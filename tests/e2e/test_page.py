@@ -540,6 +540,7 @@ def test_a_server_that_is_away_is_waited_for(open_page: OpenPage, service: Servi
         service.stop(again.child)
 
 
+@pytest.mark.full
 def test_a_key_is_asked_for_and_kept_on_request_alone(open_page: OpenPage, service: Service) -> None:
     """Given a service with a key of its own and private results, when one draws, then the page asks for the key, shows
     the image with it, and knows it after a reload only if it was told to."""

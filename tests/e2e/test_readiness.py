@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import pytest
 import redis
 
 from tests.chaos.traffic import TINY, until
 from tests.e2e.service import Service
 
 
+@pytest.mark.full
 def test_ready_means_that_jobs_are_taken(make_service: Callable[..., Service]) -> None:
     """Given a Redis that answers the worker but refuses it the command that waits for messages, when asked, then the
     service is not ready; once it allows that, it is, and a job is done; when it refuses again, it is not any more."""

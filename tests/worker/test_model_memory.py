@@ -29,9 +29,8 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-@pytest.mark.parametrize(
-    ("switches", "models"), [(30, SMALL), pytest.param(200, LARGER, marks=pytest.mark.full)], ids=["30", "200"]
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("switches", "models"), [(30, SMALL), (200, LARGER)], ids=["30", "200"])
 def test_switching_between_models_keeps_memory_flat(
     settings: Settings,
     catalogue: Catalogue,
