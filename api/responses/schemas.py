@@ -64,6 +64,7 @@ class DefaultsAnswer(Schema):
     scale = fields.Float()
     sampler = fields.String()
     schedule = fields.String()
+    accelerator = fields.String(metadata={"description": "The LoRA that a model is drawn with; none: without."})
 
 
 class ModelAnswer(Schema):
@@ -150,6 +151,15 @@ class HashedFileAnswer(Schema):
     why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
 
 
+class AcceleratesAnswer(Schema):
+    """What a LoRA that can be an `accelerator` makes of a model."""
+
+    kind = fields.String(metadata={"description": "LCM, Lightning and the like."})
+    defaults = fields.Nested(
+        DefaultsAnswer, metadata={"description": "What a request with it is drawn with that does not say."}
+    )
+
+
 class LoraAnswer(HashedFileAnswer):
     """One LoRA."""
 
@@ -159,6 +169,9 @@ class LoraAnswer(HashedFileAnswer):
     base = fields.String(allow_none=True, metadata={"description": "What it was trained on, as its file says."})
     trigger_words = fields.List(fields.String(), metadata={"description": "What calls for it in a prompt."})
     tags = fields.List(fields.String(), metadata={"description": "The most frequent tags of its training."})
+    accelerates = fields.Nested(
+        AcceleratesAnswer, allow_none=True, metadata={"description": "null where it is no accelerator."}
+    )
 
 
 class LorasAnswer(Schema):

@@ -9,6 +9,7 @@ from api.document import NO_KEY, json_answer, refusals
 from api.responses.schemas import ControlNetsAnswer, EmbeddingsAnswer, LorasAnswer
 from api.services import Services
 from shared.catalogue import controlnets
+from shared.catalogue.distilled import DISTILLATIONS, defaults_of
 from shared.catalogue.kinds import CONTROLNET, EMBEDDING, LORA
 from shared.catalogue.models import OtherFile
 from shared.errors import ServiceUnavailable
@@ -59,8 +60,26 @@ def _lora(file: OtherFile) -> dict[str, Any]:
         "base": file.base or None,
         "trigger_words": list(file.trigger_words),
         "tags": list(file.tags),
+        "accelerates": _accelerates(file),
     }
     return {"name": file.name} | said | _place(file)
+
+
+def _accelerates(file: OtherFile) -> dict[str, Any] | None:
+    """How models draw with it, where it is an accelerator."""
+    if file.distilled not in DISTILLATIONS:
+        return None
+    usual = defaults_of(file.distilled, told_guidance=False, steps=file.steps)
+    return {
+        "kind": DISTILLATIONS[file.distilled].label,
+        "defaults": {
+            "ddim_steps": usual.steps,
+            "scale": usual.scale,
+            "sampler": usual.sampler,
+            "schedule": usual.schedule,
+            "accelerator": file.name,
+        },
+    }
 
 
 def _embedding(file: OtherFile) -> dict[str, Any]:

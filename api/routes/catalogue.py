@@ -11,6 +11,7 @@ from flask_smorest import Blueprint
 from api.document import KEY, NO_KEY, WITH_KEY, json_answer, refusals
 from api.responses.schemas import ModelsAnswer, RefreshAnswer, SamplersAnswer, UpscalersAnswer, VaesAnswer
 from api.services import Services
+from shared.catalogue.accelerators import WITHOUT
 from shared.catalogue.distilled import DISTILLATIONS
 from shared.catalogue.fitness import about_sampler
 from shared.catalogue.kinds import TINY_VAE
@@ -186,6 +187,7 @@ def _model(model: Model, cards: Sequence[WorkerCard]) -> dict[str, Any]:
             "scale": model.defaults.scale,
             "sampler": model.defaults.sampler,
             "schedule": model.defaults.schedule,
+            "accelerator": model.accelerator or WITHOUT,
         },
         "why_not": None if available else _why_not(model, cards),
         "file": model.shown or None,

@@ -3,7 +3,7 @@ import { ModelField, SamplerField, SeedField } from "./choices.js";
 import { Field, TextArea } from "./fields.js";
 import { HiresField } from "./hires.js";
 import { submit } from "./jobs.js";
-import { LorasField } from "./loras.js";
+import { AcceleratorField, LorasField } from "./loras.js";
 import { MASK_FIELDS } from "./mask.js";
 import { PairField } from "./pairs.js";
 import { SizeField } from "./size.js";
@@ -17,7 +17,8 @@ const HAS_KEYBOARD = "(hover: hover)"; // on a phone the focus would cover half 
 // these have a place of their own; all the others stand behind the switch
 const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter", ...MASK_FIELDS];
 const SPECIAL = {
-    sampler: SamplerField, seed: SeedField, loras: LorasField, negative_prompt: NegativePrompt, hires: HiresField,
+    sampler: SamplerField, seed: SeedField, loras: LorasField, accelerator: AcceleratorField,
+    negative_prompt: NegativePrompt, hires: HiresField,
     original_size: PairField, crops_coords_top_left: PairField, target_size: PairField,
 }; // prettier-ignore
 

@@ -1,15 +1,19 @@
-// LoRAs: those that fit the model, each with a weight.
+// LoRAs: those that fit the model, each with a weight, and those to draw in few steps with.
 import { Labelled } from "./fields.js";
 import { useStore } from "./store.js";
-import { modelOf, setValue } from "./values.js";
+import { modelOf, setValue, valueOf } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
+
+const fitting =
+    ({ family }) =>
+    (lora) =>
+        !lora.why_not && (!lora.family || lora.family === family);
 
 export function LorasField({ about }) {
     const catalogue = useStore((state) => state.catalogue);
     const values = useStore((state) => state.values);
     const chosen = values.loras || [];
-    const { family } = modelOf({ catalogue, values });
-    const fits = (lora) => !lora.why_not && (!lora.family || lora.family === family);
+    const fits = fitting(modelOf({ catalogue, values }));
     const isChosen = (lora) => chosen.some((each) => each.name === lora.name);
     const others = catalogue.loras.filter((lora) => fits(lora) && !isChosen(lora));
     if (!chosen.length && !others.length) return null;
@@ -31,6 +35,30 @@ export function LorasField({ about }) {
             <${Chosen} key=${lora.name} lora=${lora} title=${known(lora.name)?.title || lora.name}
                 change=${change} remove=${remove} />`)}
     </div>`;
+}
+
+const NO_ACCELERATOR = "none";
+
+export function AcceleratorField({ about }) {
+    const catalogue = useStore((state) => state.catalogue);
+    const values = useStore((state) => state.values);
+    const chosen = valueOf(values, { accelerator: about }, "accelerator");
+    const fits = fitting(modelOf({ catalogue, values }));
+    const choices = catalogue.loras.filter((lora) => lora.name === chosen || (lora.accelerates && fits(lora)));
+    if (!choices.length && chosen === NO_ACCELERATOR) return null;
+    const known = choices.some((lora) => lora.name === chosen) || chosen === NO_ACCELERATOR;
+    const kind = ({ accelerates }) => (accelerates ? ` (${accelerates.kind})` : "");
+    const choose = ({ target }) => setValue("accelerator", target.value);
+    const select = (ties) => html`<select value=${chosen} onChange=${choose} ...${ties}>
+        <option value=${NO_ACCELERATOR} selected=${chosen === NO_ACCELERATOR}>As the model is</option>
+        ${!known && html`<option value=${chosen} selected>${chosen} (not here)</option>`}
+        ${choices.map((each) => html`
+            <option key=${each.name} value=${each.name} selected=${each.name === chosen}>
+                ${each.title}${kind(each)}
+            </option>`)}
+    </select>`;
+    const hint = chosen === NO_ACCELERATOR ? "" : "Steps, guidance and sampler are its own, where nothing else is chosen.";
+    return html`<${Labelled} name="accelerator" title=${about.title} hint=${hint} control=${select} />`;
 }
 
 // Both weights change together; one that differs for the text comes with an image that was drawn so.

@@ -42,7 +42,7 @@ export async function copy(text, said) {
 function bodyFor(parameters) {
     const kind = parameters.denoising_strength === undefined ? "generate" : "img2img";
     const fields = get().catalogue.fields[kind];
-    const usual = (name) => defaultOf(fields, name, parameters.ckpt);
+    const usual = (name) => defaultOf(fields, name, parameters);
     const told = (name) => fields[name]?.title && !ABOUT_MASKS.includes(name);
     const differs = ([name, value]) => told(name) && value !== null && !same(value, usual(name));
     const { n_iter: _, ...body } = Object.fromEntries(Object.entries(parameters).filter(differs));

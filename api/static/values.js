@@ -21,10 +21,10 @@ export function setValues(change) {
     const values = { ...get().values };
     const errors = { ...get().errors };
     const fields = get().catalogue?.fields.img2img ?? {};
-    const ckpt = "ckpt" in change ? change.ckpt : values.ckpt;
+    const drawn = { ...values, ...change };
     for (const [name, value] of Object.entries(change)) {
         delete errors[name];
-        if (value === undefined || value === null || value === "" || same(value, defaultOf(fields, name, ckpt)))
+        if (value === undefined || value === null || value === "" || same(value, defaultOf(fields, name, drawn)))
             delete values[name];
         else values[name] = value;
     }
@@ -36,14 +36,19 @@ export function setValues(change) {
 export const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 export const setValue = (name, value) => setValues({ [name]: value });
-export const valueOf = (values, fields, name) => values[name] ?? defaultOf(fields, name, values.ckpt);
+export const valueOf = (values, fields, name) => values[name] ?? defaultOf(fields, name, values);
 
-// The schema has the usual default; a model may be drawn with one of its own.
-export function defaultOf(fields, name, ckpt) {
+// The schema has the usual default; a model may be drawn with one of its own, and an accelerator brings others.
+export function defaultOf(fields, name, { ckpt, accelerator }) {
     const { catalogue } = get();
     const model = catalogue && modelOf({ catalogue, values: { ckpt } });
-    return model?.defaults?.[name] ?? fields[name]?.default ?? null;
+    const own = model?.defaults;
+    const other = name !== "accelerator" && accelerator && accelerator !== own?.accelerator;
+    const defaults = other ? acceleratedBy(accelerator, catalogue)?.defaults : own;
+    return defaults?.[name] ?? fields[name]?.default ?? null;
 }
+
+const acceleratedBy = (name, { loras }) => loras.find((each) => each.name === name)?.accelerates;
 
 // The image to start from: its address as data, its size, its name. A large one is not kept over a reload.
 export function setSource(source) {
@@ -102,7 +107,9 @@ export function useParameters({ ckpt, ...parameters }) {
     const model = ckpt && modelNamed(ckpt, get().catalogue);
     const told = Object.entries(parameters).filter(([name]) => fields.img2img[name]?.title && name !== "init_img");
     const cleared = Object.fromEntries(Object.keys(get().values).map((name) => [name, undefined]));
-    const loras = parameters.loras?.map(plainLora);
+    const { accelerator } = parameters;
+    const chosen = parameters.loras?.map(plainLora).filter(({ name, weight }) => name !== accelerator || weight !== 1);
+    const loras = chosen?.length ? chosen : undefined;
     setValues({ ...cleared, ...Object.fromEntries(told), loras, ckpt: model?.name, n_iter: undefined });
     return ckpt && !model ? [ckpt] : [];
 }

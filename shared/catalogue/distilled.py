@@ -80,6 +80,14 @@ def distillation_named(*texts: str) -> str:
     return ""
 
 
+def accelerator_named(name: str) -> str:
+    """Which of `DISTILLATIONS` the name of an accelerator speaks of, "" for none.
+
+    The number of steps alone, as in "style_4steps", is that of one that is used as Lightning's are.
+    """
+    return distillation_named(name) or ("lightning" if steps_named(name) else "")
+
+
 def steps_named(*texts: str) -> int:
     """The number of steps that a name speaks of, as in "sdxl_lightning_4step"; 0 for none."""
     found = (match for text in texts if (match := _STEPS.search(text)))

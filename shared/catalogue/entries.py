@@ -83,6 +83,7 @@ def _read_file(file: Path) -> dict[str, Model]:
             scale=number_of(name, entry, "scale", -MOST_SCALE, MOST_SCALE),
             sampler=canonical_name(word_of(name, entry, "sampler", wire_names())) or "",
             schedule=canonical_schedule(word_of(name, entry, "schedule", schedule_names())),
+            accelerator=value_of(name, {"accelerator": ""} | entry, "accelerator", str),
             one_picture_size=value_of(name, {"one_picture_size": 0} | entry, "one_picture_size", int),
             hires=word_of(name, entry, "hires", (_TWO_PASSES,)) == _TWO_PASSES,
             hires_strength=number_of(name, entry, "hires_strength", 0.01, 1),

@@ -17,9 +17,7 @@ def about_sampler(model: Model, sampler: str) -> tuple[str, ...]:
     if not model.distilled:
         if not entry.for_distilled:
             return ()
-        return (
-            f"sampler: {sampler} is for distilled models, and the model '{model.name}' is none: images may be poor.",
-        )
+        return (f"sampler: {sampler} is for distilled models, and {model.called} is none: images may be poor.",)
     steps = model.defaults.steps
     if entry.evaluations_per_step is None:
         why = "chooses its own steps"
@@ -27,7 +25,7 @@ def about_sampler(model: Model, sampler: str) -> tuple[str, ...]:
         why = f"wants about {entry.enough_steps} steps"
     else:
         return ()
-    return (f"sampler: {sampler} {why}, and the model '{model.name}' is made for {steps}: images may be poor.",)
+    return (f"sampler: {sampler} {why}, and {model.called} is made for {steps}: images may be poor.",)
 
 
 def about_steps(model: Model, sampler: str, steps: int) -> tuple[str, ...]:
@@ -35,10 +33,10 @@ def about_steps(model: Model, sampler: str, steps: int) -> tuple[str, ...]:
     if model.distilled:
         enough = DISTILLATIONS[model.distilled].enough_steps or model.defaults.steps
         if steps < enough:
-            return (_few_steps(f"the model '{model.name}'", enough, steps),)
+            return (_few_steps(model.called, enough, steps),)
         if steps > _FAR_TOO_MANY * model.defaults.steps:
             wanted = model.defaults.steps
-            text = f"ddim_steps: the model '{model.name}' is made for {wanted} steps; {steps} take longer"
+            text = f"ddim_steps: {model.called} is made for {wanted} steps; {steps} take longer"
             return (f"{text} and may be worse.",)
         return ()
     # fewer than are usual were not measured
@@ -70,6 +68,6 @@ def about_guidance(model: Model, scale: float) -> tuple[str, ...]:
         return ()
     made_for = "1, no guidance" if usual == _NO_GUIDANCE else f"{usual:g}"
     return (
-        f"scale: the model '{model.name}' is distilled and made for {made_for}; with {scale:g} images take twice the"
-        " time and may be poor.",
+        f"scale: {model.called} is distilled and made for {made_for}; with {scale:g} images take twice the time and may"
+        " be poor.",
     )

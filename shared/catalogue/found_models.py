@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from shared.catalogue.accelerators import kind_and_steps, with_its_own
 from shared.catalogue.distilled import NOT_DISTILLED, distillation_named, steps_named
 from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
 from shared.catalogue.folder import check_folder
-from shared.catalogue.kinds import CHECKPOINT, DENOISER, VAE
+from shared.catalogue.kinds import CHECKPOINT, DENOISER, LORA, VAE
 from shared.catalogue.layouts import LAYOUTS, layout_name
 from shared.catalogue.models import DEFAULT_ALIAS, FOUND, MEASURED, Contents, Model, OtherFile
 from shared.catalogue.recognition import FileFacts, objection
@@ -43,7 +44,17 @@ def contents_of(entries: Mapping[str, Model], found: Sequence[FoundModel], model
             models[model.name] = model
         else:
             others.append(_other(each, taken_by_others.setdefault(each.facts.kind, set())))
-    return Contents.of(models, tuple(others))
+    return _with_accelerators(Contents.of(models, tuple(others)))
+
+
+def _with_accelerators(contents: Contents) -> Contents:
+    """The entries that name an accelerator know what it says of itself, where it is here."""
+    drawn = {
+        name: with_its_own(model, file)
+        for name, model in contents.models.items()
+        if model.accelerator and (file := contents.others_by_name.get((LORA, model.accelerator)))
+    }
+    return Contents.of({**contents.models, **drawn}, contents.others) if drawn else contents
 
 
 def _other(found: FoundModel, taken: set[str]) -> OtherFile:
@@ -51,6 +62,7 @@ def _other(found: FoundModel, taken: set[str]) -> OtherFile:
     name, *aliases = _names(found, taken)
     taken |= {name, *aliases}
     facts = found.facts
+    distilled, steps = kind_and_steps(facts, found.name) if facts.kind == LORA else ("", 0)
     return OtherFile(
         name,
         facts.kind,
@@ -67,6 +79,8 @@ def _other(found: FoundModel, taken: set[str]) -> OtherFile:
         base=facts.base,
         trigger_words=facts.trigger_words,
         tags=facts.tags,
+        distilled=distilled,
+        steps=steps,
         vectors=facts.vectors,
     )
 
@@ -97,11 +111,12 @@ def _claimed(entry: Model, found: Sequence[FoundModel], models_dir: Path) -> Fou
 
 def _filled(entry: Model, claim: FoundModel, found: Sequence[FoundModel]) -> Model:
     """The entry with what was found of it; what the entry says goes before what the file says."""
+    own = "" if entry.accelerator else _distilled(claim)  # with one it is not the file that tells
     model = replace(
         entry, path=claim.path, shown=claim.shown, size_bytes=claim.size_bytes, sha256=claim.sha256,
         dtype=claim.facts.dtype, told_guidance=claim.facts.told_guidance, inpainting=_inpainting(claim.facts),
-        distilled="" if entry.distilled == NOT_DISTILLED else entry.distilled or _distilled(claim),
-        steps=entry.steps or _steps(claim),
+        distilled="" if entry.distilled == NOT_DISTILLED else entry.distilled or own,
+        steps=entry.steps or (_steps(claim) if own else 0),
     )  # fmt: skip
     return _checked(model, claim, found, entry.family)
 

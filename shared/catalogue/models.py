@@ -44,7 +44,8 @@ class Model:
     `prediction` is "" where the layout or the file tells it. `weights` says which are used where a file has both the
     plain ones and their average over the training (`ema`). `distilled` is how it was made to draw in few steps, ""
     where it was not; `steps`, `scale`, `sampler` and `schedule` are what it is drawn with where a request does not say,
-    as far as that is its own matter: see `defaults`. With `own_latents` only its own VAE reads its latents. The others
+    as far as that is its own matter: see `defaults`. `accelerator` is the LoRA that all this is about, "" for none: see
+    `shared.catalogue.accelerators`. With `own_latents` only its own VAE reads its latents. The others
     a scan fills in: `path` where it lies, `shown` how an operator knows that place, `told_guidance` whether it takes
     the guidance scale as an input, `inpainting` whether it takes a mask, `donors` the files that
     give what it lacks, `sha256` once it is known, and `why_not` what keeps it from being drawn with, "" where nothing
@@ -67,6 +68,7 @@ class Model:
     scale: float | None = None
     sampler: str = ""
     schedule: str = ""
+    accelerator: str = ""
     own_latents: bool = False
     told_guidance: bool = False
     inpainting: bool = False
@@ -92,6 +94,12 @@ class Model:
         """The file with its hash, as the A1111 web UI lists it."""
         file = self.shown.partition("/")[2] or self.name
         return f"{file} [{self.short_hash}]" if self.sha256 else file
+
+    @property
+    def called(self) -> str:
+        """The model, and what it is drawn with, within a sentence."""
+        beside = f" with the accelerator '{self.accelerator}'" if self.accelerator else ""
+        return f"the model '{self.name}'{beside}"
 
     @property
     def facts(self) -> FamilyFacts:
@@ -188,7 +196,8 @@ class OtherFile:
     `path` is where it lies, None on another machine, and `sha256` "" until it is known. `channels` are those of the
     latents that a VAE decodes, 0 for other files and without a decoder. `unusable` says why it cannot be read, after
     its name. Of a LoRA `base` is what it was trained on, as it says itself, `trigger_words` call for it in a prompt,
-    and `tags` are the most frequent words of its training. `vectors` are those of an embedding.
+    and `tags` are the most frequent words of its training; `distilled` is how models draw in few steps with it, "" for
+    none, and `steps` in how many, as far as that is told. `vectors` are those of an embedding.
     """
 
     name: str
@@ -206,6 +215,8 @@ class OtherFile:
     base: str = ""
     trigger_words: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    distilled: str = ""
+    steps: int = 0
     vectors: int = 0
 
     @property

@@ -42,6 +42,7 @@ _MODELSPEC: Mapping[str, str] = {
 _WORDS_OF_PREDICTION: Mapping[str, str] = {
     "v": V_PREDICTION, "v_prediction": V_PREDICTION, "v-prediction": V_PREDICTION, "epsilon": EPSILON, "eps": EPSILON,
 }  # fmt: skip
+_NAMES_OF_LORAS = ("modelspec.title", "ss_output_name", "modelspec.tags")
 # the training steps after which 2.x was published, as the two forms of it
 _STEPS_OF_PREDICTION: Mapping[str, str] = {"875000": EPSILON, "220000": V_PREDICTION}
 
@@ -52,11 +53,11 @@ class FileFacts:
 
     `sentence` says so, after its name. `family` and `prediction` are "" where nothing tells; `channels` are those of
     the denoiser's input, or of the latents that a VAE decodes, 0 where there is neither. `lacks` names the parts that
-    a whole checkpoint has. `dtype` is that of most of its weights. `distilled` is how the model was made to draw in few
-    steps, `steps` in how many, where it says so, and `told_guidance` whether it takes the guidance scale as an input.
-    `native_size` is pixels a side, 0 where the file does not say. `base`, `trigger_words` and `tags` are what a LoRA
-    says of itself (see `shared.catalogue.adapter_facts`), `vectors` how many an embedding has. `refusal`: why it cannot
-    be read at all, after its name.
+    a whole checkpoint has. `dtype` is that of most of its weights. `distilled` is how the model, or one with the LoRA,
+    was made to draw in few steps, `steps` in how many, where it says so, and `told_guidance` whether it takes the
+    guidance scale as an input. `native_size` is pixels a side, 0 where the file does not say. `base`, `trigger_words`
+    and `tags` are what a LoRA says of itself (see `shared.catalogue.adapter_facts`), `vectors` how many an embedding
+    has. `refusal`: why it cannot be read at all, after its name.
     """
 
     kind: str = OTHER
@@ -101,9 +102,10 @@ def recognise(header: Header, beside: str = "") -> FileFacts:
     if rule.kind == LORA:
         told = told_of(metadata)
         family = lora_family(tensors) or family or told.family
+        names = tuple(metadata.get(key, "") for key in _NAMES_OF_LORAS)
         return replace(
             known, kind=LORA, family=family, sentence=rule.sentence, base=told.base, trigger_words=told.trigger_words,
-            tags=told.tags,
+            tags=told.tags, distilled=distillation_named(*names), steps=steps_named(*names),
         )  # fmt: skip
     if rule.kind == EMBEDDING:
         vectors = embedding_vectors(tensors)

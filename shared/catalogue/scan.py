@@ -16,7 +16,7 @@ from shared.catalogue.weights_file import SINGLE_FILES, WEIGHTS_FILES, read_head
 log = logging.getLogger(__name__)
 
 MOST_DEPTH, MOST_ENTRIES = 8, 50_000
-_STEM_OF_DIFFUSERS = "diffusion_pytorch_model"
+_STEMS_OF_DIFFUSERS = ("diffusion_pytorch_model", "pytorch_lora_weights")
 _HUB_FOLDER, _SNAPSHOTS = "models--", "snapshots"
 # what lies in a folder of that name, in A1111's and ComfyUI's trees, where a file itself cannot tell any more
 _KINDS_OF_FOLDERS = {
@@ -188,7 +188,7 @@ def _recognised(path: Path, folder: str) -> FileFacts:
 
 def _name(path: Path) -> str:
     """The stem, or that of the folder or the hub's repository of a file that is named as diffusers names them all."""
-    if path.stem.partition(".")[0] != _STEM_OF_DIFFUSERS:
+    if path.stem.partition(".")[0] not in _STEMS_OF_DIFFUSERS:
         return path.stem
     if path.parent.parent.name == _SNAPSHOTS:
         return path.parents[2].name.rpartition("--")[2]

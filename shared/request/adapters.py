@@ -1,4 +1,4 @@
-"""What a request adds to its model: LoRAs by name or by tags in its prompt, each with its weights."""
+"""What a request adds to its model: LoRAs by name or by tags in its prompt, with their weights, and an accelerator."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, pre_load, validates_schema
 from marshmallow.validate import Length, Range, Regexp
 
+from shared.catalogue.accelerators import WITHOUT, as_drawn, has_its_own
 from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.kinds import EMBEDDING, FAMILY_NAMES, LORA
 from shared.catalogue.models import Catalogue, Model, OtherFile
@@ -76,6 +77,16 @@ class AdaptersSchema(Schema):
             )
         },
     )  # fmt: skip
+    accelerator = Text(
+        load_default=WITHOUT, allow_none=True, validate=Length(1, _LONGEST_NAME),
+        metadata={
+            "description": (
+                "A LoRA to draw in few steps with (LCM, Lightning, Hyper, TCD and the like; see GET /loras): it counts "
+                "as one more of loras, of weight 1, and sampler, steps and scale are those of its kind where the "
+                "request does not say. none or null: no one, also where the model has its own; see GET /models."
+            )
+        },
+    )  # fmt: skip
     lora_tags = Flag(
         load_default=False,
         metadata={
@@ -139,8 +150,40 @@ def resolve_loras(
     return tuple(found), problems
 
 
-def _unknown(name: str, catalogue: Catalogue) -> str:
-    names = [other.name for other in catalogue.others if other.kind == LORA]
+def accelerated(loras: tuple[Lora, ...], drawn: Model) -> tuple[Lora, ...]:
+    """The LoRAs with the accelerator of `drawn`, the model as it is drawn, unless it is one of them already."""
+    if not drawn.accelerator or any(each.name == drawn.accelerator for each in loras):
+        return loras
+    return (*loras, Lora(drawn.accelerator))
+
+
+def objection_to_accelerator(asked: str, loras: Sequence[Lora], catalogue: Catalogue, model: Model) -> str | None:
+    """What keeps it from being used with that model beside these LoRAs, as a sentence; None when nothing does."""
+    if asked == WITHOUT:
+        return None
+    file, sentence = catalogue.find_other(LORA, asked), None
+    if file is None:
+        sentence = _unknown(asked, catalogue, only_accelerators=True)
+    elif sentence := objection_to(file, model):
+        pass
+    elif not file.distilled and not has_its_own(model, file, catalogue):
+        sentence = (
+            f"Nothing tells what kind of accelerator '{file.name}' is; name it in loras, with sampler, ddim_steps and"
+            " scale."
+        )
+    elif len(accelerated(resolve_loras(loras, catalogue, model)[0], as_drawn(model, asked, catalogue))) > MOST_LORAS:
+        sentence = f"It is one more LoRA, and a request may have {MOST_LORAS}: leave one of loras out."
+    if sentence and asked == model.accelerator:
+        return f"{sentence} The model '{model.name}' names it; \"{WITHOUT}\" draws without."
+    return sentence
+
+
+def _unknown(name: str, catalogue: Catalogue, only_accelerators: bool = False) -> str:
+    names = [
+        other.name for other in catalogue.others if other.kind == LORA and (other.distilled or not only_accelerators)
+    ]
+    if only_accelerators and not names:
+        names = [other.name for other in catalogue.others if other.kind == LORA]
     if not names:
         return f"No LoRA is called '{name}'; no worker here has any."
     alike = [each for each in names if each.lower() == name.lower()]

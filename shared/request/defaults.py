@@ -3,25 +3,34 @@
 from collections.abc import Mapping
 from typing import Any
 
+from shared.catalogue.accelerators import as_drawn
 from shared.catalogue.distilled import USUAL
 from shared.catalogue.models import DEFAULT_ALIAS, Catalogue
 from shared.catalogue.samplers import SAMPLERS, canonical_name
 from shared.catalogue.schedules import canonical_schedule
 
-STEPS, SCALE, SAMPLER, SCHEDULE = "ddim_steps", "scale", "sampler", "schedule"
+STEPS, SCALE, SAMPLER, SCHEDULE, ACCELERATOR = "ddim_steps", "scale", "sampler", "schedule", "accelerator"
 
 
 def with_defaults(body: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     """The body, nothing of which was checked, with its model's defaults for what it leaves out.
 
-    A model's schedule goes with whatever sampler can run on it, and its sampler with whatever schedule it can.
+    They are those of the model with its accelerator, or with the one that the body names. A model's schedule goes with
+    whatever sampler can run on it, and its sampler with whatever schedule it can.
     """
     asked = body.get("ckpt", DEFAULT_ALIAS)
     model = catalogue.find(asked) if isinstance(asked, str) else None
-    if model is None or model.defaults == USUAL:
-        return dict(body)
+    filled = dict(body)
+    if model is None:
+        return filled
+    if model.accelerator:
+        filled.setdefault(ACCELERATOR, model.accelerator)
+    if isinstance(accelerator := filled.get(ACCELERATOR), str):
+        model = as_drawn(model, accelerator, catalogue)
+    if model.defaults == USUAL:
+        return filled
     own = model.defaults
-    filled = {STEPS: own.steps, SCALE: own.scale, **body}
+    filled = {STEPS: own.steps, SCALE: own.scale, **filled}
     sampler = "plms" if body.get("plms") is True else body.get(SAMPLER)
     if sampler is None and _can(own.sampler, body.get(SCHEDULE, own.schedule)):
         sampler = filled[SAMPLER] = own.sampler

@@ -9,13 +9,14 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 
 from shared.callback_hosts import CallbackUrl
+from shared.catalogue.accelerators import WITHOUT, as_drawn
 from shared.catalogue.fitness import about_guidance, about_sampler, about_size, about_steps
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import canonical_name
 from shared.catalogue.schedules import canonical_schedule
 from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, TooCostly
 from shared.request import hires_plan
-from shared.request.adapters import resolve_loras
+from shared.request.adapters import accelerated, resolve_loras
 from shared.request.choices import choose_model
 from shared.request.control import resolved_controls
 from shared.request.cost import job_cost, objection_to_text, text_cost
@@ -81,6 +82,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue, values["model"])]})
     if not model.configs:  # of a family that nobody here draws: nothing below knows what to make of it
         raise ModelUnavailable(model.why_not, {"ckpt": ["Ask for another model; see GET /models."]})
+    model = as_drawn(model, values["accelerator"], schema.limits.catalogue)
     images = _named_images(values)
     passes = _passes(values, model)
     width, height = passes.size
@@ -96,7 +98,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "model": model.name,
         "family": model.family,
         "config": values["config"] or model.configs[0],
-        "loras": resolve_loras(values["loras"], schema.limits.catalogue, model)[0],
+        "accelerator": model.accelerator or WITHOUT,
+        "loras": accelerated(resolve_loras(values["loras"], schema.limits.catalogue, model)[0], model),
         "controlnet": resolved_controls(values["controlnet"], schema.limits.catalogue),
         "variant": values["variant"] or ANY,
         "prompts": prompts,
@@ -240,11 +243,11 @@ def _scale(values: Mapping[str, Any], model: Model) -> float:
 def _about_guidance(values: Mapping[str, Any], model: Model, scale: float) -> tuple[str, ...]:
     said = list(about_guidance(model, scale))
     if scale != values["guidance_scale"]:
-        said.append(f"scale: 0 is taken for {scale:g}, no guidance, for the model '{model.name}' is distilled.")
+        said.append(f"scale: 0 is taken for {scale:g}, no guidance, for {model.called} is distilled.")
     if model.told_guidance:
         usual = {"negative_prompt": "", "guidance_rescale": 0.0, "guidance_until": 1.0}
         said += [
-            f"{name}: the model '{model.name}' takes the guidance scale as an input, and does not use it."
+            f"{name}: {model.called} takes the guidance scale as an input, and does not use it."
             for name, default in usual.items()
             if values[name] != default
         ]

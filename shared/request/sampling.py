@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from shared.catalogue.accelerators import WITHOUT
 from shared.catalogue.schedules import AUTOMATIC
 from shared.catalogue.vaes import FULL
 from shared.request.adapters import Lora
@@ -29,9 +30,9 @@ class SamplingParams:
     added to it. `original_size`, `target_size` (height and width, None for those of the image) and
     `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `vae` is the name of a VAE that takes the
     place of the model's own, and `decoder` `full` or `tiny`. With `tiling` the image continues at its opposite edges.
-    `loras` are added to the model, and `controlnet` follow images. `hires` says how an image of two passes is drawn
-    first, None for one pass. From
-    `mask_redraw` to `expand` they say how a part of an input image is redrawn, as `shared.request.inpainting` has it.
+    `loras` are added to the model, among them the one of the name `accelerator`, and `controlnet` follow images.
+    `hires` says how an image of two passes is drawn first, None for one pass. From `mask_redraw` to `expand` they say
+    how a part of an input image is redrawn, as `shared.request.inpainting` has it.
     `device`, `precision`, `unet_bs` and `turbo` are requested options, None where nothing is requested. A default is
     what changes nothing, because it also stands for a parameter that is newer than the record that is read.
     """
@@ -57,6 +58,7 @@ class SamplingParams:
     decoder: str = FULL
     tiling: bool = False
     loras: tuple[Lora, ...] = ()
+    accelerator: str = WITHOUT
     controlnet: tuple[Control, ...] = ()
     mask_redraw: str = WHITE
     mask_blur: int = DEFAULT_BLUR

@@ -12,14 +12,15 @@ from marshmallow import ValidationError, pre_load, validates_schema
 from marshmallow.fields import Field, List, Nested
 from marshmallow.validate import Length, OneOf, Range
 
+from shared.catalogue.accelerators import WITHOUT
 from shared.catalogue.models import DEFAULT_ALIAS
 from shared.catalogue.samplers import SAMPLERS, canonical_name
 from shared.catalogue.schedules import canonical_schedule
-from shared.request.adapters import AdaptersSchema, resolve_loras, sound
+from shared.request.adapters import AdaptersSchema, objection_to_accelerator, resolve_loras, sound
 from shared.request.choices import choose_model, choose_schedule
 from shared.request.control import ControlFields, objections_to_controls
 from shared.request.decoders import DecoderFields, decoder_problems
-from shared.request.defaults import with_defaults
+from shared.request.defaults import ACCELERATOR, with_defaults
 from shared.request.drawing_fields import DrawingFields
 from shared.request.fields import (
     Base64Image,
@@ -231,8 +232,10 @@ class CommonSchema(DrawingFields):
 
     @pre_load
     def _null_is_as_if_left_out(self, data: Any, **_: Any) -> Any:
-        """Clients that fill a form send null for what was not filled in."""
+        """Clients that fill a form send null for what was not filled in; an accelerator that is null is none."""
         optional = {field.data_key or name for name, field in self.fields.items() if not field.required}
+        if ACCELERATOR in data and data[ACCELERATOR] is None:
+            data = {**data, ACCELERATOR: WITHOUT}
         given = {name: value for name, value in data.items() if value is not None or name not in optional}
         return with_defaults(given, self.limits.catalogue)
 
@@ -267,6 +270,12 @@ class CommonSchema(DrawingFields):
         problems.update(decoder_problems(data, self.limits.catalogue, model))
         if (loras := sound(data.get("loras", ()))) and (about := resolve_loras(loras, self.limits.catalogue, model)[1]):
             problems["loras"] = list(about)
+        if (
+            model
+            and (asked := data.get(ACCELERATOR))
+            and (sentence := objection_to_accelerator(asked, loras, self.limits.catalogue, model))
+        ):
+            problems[ACCELERATOR] = [sentence]
         if about := objections_to_controls(data.get("controlnet", ()), self.limits.catalogue, model):
             problems["controlnet"] = list(about)
         if problems:

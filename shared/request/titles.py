@@ -7,6 +7,7 @@ TITLES: Mapping[str, str] = MappingProxyType({
     "prompt": "Prompt",
     "negative_prompt": "Negative prompt",
     "loras": "LoRAs",
+    "accelerator": "Draw in few steps",
     "model": "Model",
     "sampler": "Sampler",
     "schedule": "Schedule",

@@ -142,17 +142,17 @@ def test_an_image_is_drawn_anew(run: Run, stub: Stub) -> None:
 
 
 def test_loras_are_chosen_with_weights(run: Run, stub: Stub) -> None:
-    """Given LoRAs with weights and without, also with colons in their names, when drawn, then the body has each in that
-    order; without any it has none."""
-    named = ("--lora", "sketch:0.8", "--lora", "my: night", "--lora", "a:b:-1")
+    """Given LoRAs with weights and without, also with colons in their names, and an accelerator, when drawn, then the
+    body has each in that order; without any it has none."""
+    named = ("--lora", "sketch:0.8", "--lora", "my: night", "--lora", "a:b:-1", "--accelerator", "quick")
     assert run("generate", "a cat", *named, "--lora-tags", "-o", "a.png").exit_code == 0
     assert run("generate", "a cat", "-o", "b.png").exit_code == 0
     first, second = stub.posts()
     assert first["loras"] == [
         {"name": "sketch", "weight": 0.8}, {"name": "my: night"}, {"name": "a:b", "weight": -1.0},
     ]  # fmt: skip
-    assert first["lora_tags"] is True
-    assert "loras" not in second
+    assert (first["lora_tags"], first["accelerator"]) == (True, "quick")
+    assert not {"loras", "accelerator"} & second.keys()
 
 
 def test_controlnets_are_chosen_with_their_images(run: Run, stub: Stub) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from shared.catalogue.models import REPOSITORY_ROOT
@@ -120,3 +122,46 @@ def test_a_tag_of_what_is_not_here_is_refused(service: Service, files: Files) ->
     answer = service.post("/sdapi/v1/txt2img", {"prompt": "a cat <lora:sktch:1>"})
     assert answer.status_code == 422
     assert "No LoRA is called 'sktch'; like it are: sketch." in answer.json()["errors"]
+
+
+def test_an_accelerator_is_a_lora_with_what_follows_from_its_kind(service: Service, files: Files) -> None:
+    """Given an LCM LoRA, when a request names it as its accelerator, natively or in OpenAI's words, then the image is
+    the one of a request that says all of it, names the LoRA with its hash, and asks for the same image again; a name
+    that is not here is refused with those like it."""
+    quick = write_kohya(service.models_dir / "Lora" / "quick-lcm.safetensors", DEMO, seed=3)
+    service.post("/models/refresh", {})
+    try:
+        least = {name: BODY[name] for name in ("prompt", "seed", "W", "H")}
+        image = image_of(service, least | {"accelerator": "quick-lcm"})
+        spelt = {"loras": [{"name": "quick-lcm"}], "ddim_steps": 4, "scale": 1, "sampler": "lcm"}
+        assert decibels(image, image_of(service, least | spelt)) >= SAME
+        assert decibels(image, image_of(service, least | spelt | {"loras": []})) < SAME
+        told = json.loads(image.info["personal_diffusion"])
+        assert (told["accelerator"], told["ddim_steps"], told["warnings"]) == ("quick-lcm", 4, [])
+        assert told["loras"][0]["hash"] == hashlib.sha256(quick.read_bytes()).hexdigest()
+        assert image.info["parameters"].startswith("a red circle <lora:quick-lcm:1>\n")
+        receipt = asked(service, "/metadata", sent(png_of(image)))["parameters"]
+        assert decibels(image, image_of(service, receipt)) >= SAME
+        openai = {"prompt": "a red circle", "size": "64x64", "seed": 7, "accelerator": "quick-lcm"}
+        theirs = asked(service, "/v1/images/generations", openai | {"response_format": "b64_json"})["data"][0]
+        parameters = Image.open(io.BytesIO(base64.b64decode(theirs["b64_json"]))).info["personal_diffusion"]
+        assert json.loads(parameters)["ddim_steps"] == 4
+        answer = service.post("/generate", least | {"accelerator": "quick-lmc"})
+        assert answer.json()["fields"]["accelerator"] == ["No LoRA is called 'quick-lmc'; like it are: quick-lcm."]
+    finally:
+        quick.unlink()
+        service.post("/models/refresh", {})
+
+
+def image_of(service: Service, body: Mapping[str, Any]) -> Image.Image:
+    answer = service.post("/generate", {**body, "synchronous_request": True})
+    assert answer.status_code == 200, answer.text
+    return Image.open(io.BytesIO(answer.content))
+
+
+def png_of(image: Image.Image) -> bytes:
+    """Its file, with the parameters that it carries."""
+    texts, out = PngInfo(), io.BytesIO()
+    texts.add_itxt("personal_diffusion", image.info["personal_diffusion"])
+    image.save(out, "PNG", pnginfo=texts)
+    return out.getvalue()

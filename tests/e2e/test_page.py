@@ -315,6 +315,52 @@ def test_loras_are_chosen_with_weights(open_page: OpenPage, service: Service) ->
     assert sent[1]["loras"] == [{"name": "night", "weight": 0.3, "text_weight": 1}]
 
 
+def test_an_accelerator_is_chosen_beside_the_loras(open_page: OpenPage) -> None:
+    """Given a LoRA for few steps, when a person chooses it, then steps and sampler become its own, the request has it
+    and nothing that follows from it, and an image that was drawn with it fills the form again; where no LoRA is one,
+    there is no choice."""
+    page = open_page()
+    set_more(page)
+    expect(page.locator("#field-ddim_steps")).to_have_value("20")
+    expect(page.locator("#field-accelerator")).to_have_count(0)
+    usual: dict[str, Any] = {"family": "sd1", "trigger_words": [], "why_not": None, "accelerates": None}
+    defaults = {"ddim_steps": 4, "scale": 1.0, "sampler": "lcm", "schedule": "automatic", "accelerator": "quick"}
+    listed = [
+        usual | {"name": "quick", "title": "quick", "accelerates": {"kind": "LCM", "defaults": defaults}},
+        usual | {"name": "night", "title": "night"},
+    ]
+    page.route("**/loras", lambda route: route.fulfill(json={"loras": listed}))
+    sent: list[Any] = []
+
+    def refuse(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        fields = {"accelerator": ["'quick' is not here."]}
+        route.fulfill(status=400, json={"error": "No.", "code": "invalid_request", "fields": fields})
+
+    page.route("**/generate", refuse)
+    page.reload()
+    page.locator("#draw").wait_for()
+    set_more(page)
+    choice = page.locator("#field-accelerator")
+    assert [text.strip() for text in choice.locator("option").all_text_contents()] == ["As the model is", "quick (LCM)"]
+    choice.select_option("quick")
+    expect(page.locator("#field-ddim_steps")).to_have_value("4")
+    expect(page.locator("#field-sampler")).to_have_value("lcm")
+    draw(page, "a cat")
+    expect(page.locator("#accelerator-error")).to_have_text("'quick' is not here.")
+    assert sent[0] == {"prompt": "a cat", "accelerator": "quick"}
+    choice.select_option("none")
+    expect(page.locator("#field-ddim_steps")).to_have_value("20")
+    lora = {"name": "quick", "hash": "0" * 64, "weight": 1.0, "text_weight": 1.0}
+    told = {"prompt": "a dog", "accelerator": "quick", "loras": [lora], "ddim_steps": 4, "scale": 1.5}
+    page.route("**/metadata", lambda route: route.fulfill(json={"parameters": told, "warnings": []}))
+    drop(page, png(), "drawn.png")
+    expect(choice).to_have_value("quick")
+    page.locator("#draw").click()
+    expect(page.locator("#accelerator-error")).to_be_visible()
+    assert sent[1] == {"prompt": "a dog", "accelerator": "quick", "scale": 1.5}
+
+
 def test_an_image_is_used_again_by_keyboard_alone(open_page: OpenPage, tmp_path: Path) -> None:
     """Given two images, when only keys are pressed, then one is seen large, the next follows, its parameters go into
     the form, the focus comes back, and the requests it is shown as do what they say."""

@@ -21,11 +21,13 @@ from api.dialects.openai.parameters import (
 )
 from api.dialects.openai.problems import Problems
 from api.dialects.samplers import wire_fields
+from shared.catalogue.accelerators import as_drawn
 from shared.catalogue.distilled import USUAL
 from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.samplers import wire_names
 from shared.errors import InvalidRequest, ModelNotFound, NotFound
 from shared.request.choices import choose_model
+from shared.request.defaults import ACCELERATOR
 from shared.request.inpainting import TRANSPARENT
 
 _SIZE = re.compile(r"([0-9]{1,5})[xX]([0-9]{1,5})")
@@ -64,6 +66,8 @@ def translated(body: Mapping[str, Any], operation: Operation, catalogue: Catalog
     """The native fields of a body. Raises InvalidRequest by the client's names, and ModelNotFound."""
     result = Translation()
     model = _model(result, body.get("model"), catalogue)
+    if isinstance(accelerator := body.get(ACCELERATOR), str):
+        model = as_drawn(model, accelerator, catalogue)
     for given, value in body.items():
         if value is None or given in (*_SPECIAL, *HOW_IT_TRAVELS, *WITHOUT_EFFECT, *TAGS):
             continue

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.dialects.receipts.told import number, shown, text_of
+from shared.catalogue.accelerators import WITHOUT
 from shared.catalogue.kinds import LORA
 from shared.catalogue.models import Catalogue, OtherFile
 from shared.request.adapters import MOST_LORAS, objection_to
+from shared.request.defaults import ACCELERATOR
 
 _WEIGHTS = ("weight", "text_weight")
 _LEAST_DIGITS = 10
@@ -36,6 +38,11 @@ def with_our_loras(values: dict[str, Any], catalogue: Catalogue) -> list[str]:
             found.setdefault(file.name, {"name": file.name, **weights})
     if found:
         values["loras"] = list(found.values())
+    accelerator = catalogue.find_other(LORA, text_of(values.get(ACCELERATOR)))
+    if accelerator and accelerator.name in found:
+        values[ACCELERATOR] = accelerator.name
+    elif model.accelerator or ACCELERATOR in values:
+        values[ACCELERATOR] = WITHOUT  # no one that the image was not drawn with
     return remarks[:MOST_LORAS]
 
 

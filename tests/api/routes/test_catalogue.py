@@ -10,6 +10,7 @@ from shared.catalogue.samplers import SAMPLERS
 from shared.jobs.inventory import Inventory
 from shared.jobs.live_catalogue import LiveCatalogue
 from shared.jobs.workers import WorkerCard
+from shared.request.adapters import Lora
 from shared.settings import DUMMY_API_KEY
 
 CARD = WorkerCard(
@@ -43,7 +44,8 @@ def test_models_tell_what_can_be_asked_for_and_where_it_is_warm(world):
         "max_hires_size": 512, "one_picture_size": 256, "hires": "auto",
         "available": True, "available_on": ["w1"], "warm": True, "warm_on": ["w1"], "why_not": None, "file": None,
         "distilled": None, "inpainting": False,
-        "defaults": {"ddim_steps": 20, "scale": 7.5, "sampler": "ddim", "schedule": "automatic"},
+        "defaults": {"ddim_steps": 20, "scale": 7.5, "sampler": "ddim", "schedule": "automatic",
+                     "accelerator": "none"},
         "title": "demo", "bytes": None, "dtype": None, "hash": None, "sha256": None,
     }  # fmt: skip
     assert models["sd15"]["why_not"] == "It is not here."
@@ -120,7 +122,7 @@ def test_loras_are_listed_and_asked_for(world, assert_error):
     assert loras["sketch"] == {
         "name": "sketch", "aliases": ["Lora/sketch"], "title": "Sketches", "family": "sd1", "base": "v1-5",
         "trigger_words": ["inksk"], "tags": ["ink", "paper"], "file": sketch.shown, "bytes": 7, "hash": HASH[:10],
-        "sha256": HASH, "why_not": None,
+        "sha256": HASH, "why_not": None, "accelerates": None,
     }  # fmt: skip
     assert loras["flux"]["why_not"] == "'flux' cannot be used: it is a LoRA for Flux, which is not drawn here."
     assert "a vae" not in loras
@@ -128,6 +130,29 @@ def test_loras_are_listed_and_asked_for(world, assert_error):
     said = assert_error(world.post(client=client, ckpt="my model", loras=[{"name": "large"}]), 400, "invalid_request")
     assert said.fields["loras"] == [
         "'large' is a LoRA for Stable Diffusion XL, and the model 'my model' is Stable Diffusion 1.x: leave one of them"
+        " out."
+    ]
+
+
+def test_accelerators_are_listed_and_asked_for(world, assert_error):
+    """Given a worker with a LoRA for few steps and a model whose entry names it, when they are listed, then both say
+    what a request is drawn with; one of another family is refused by name before it is queued."""
+    quick = OtherFile("quick", "lora", "sd1", "MODELS_DIR/quick.safetensors", 7, "is a LoRA", distilled="lcm", steps=3)
+    large = replace(quick, name="large", shown="large", family="sdxl")
+    mine = told("mine", shown="MODELS_DIR/mine.safetensors", accelerator="quick", distilled="lcm", steps=3)
+    client = live(world, Inventory((mine,), frozenset({"mine"}), (quick, large)))
+
+    drawn = {"ddim_steps": 3, "scale": 1.0, "sampler": "lcm", "schedule": "automatic", "accelerator": "quick"}
+    listed = {lora["name"]: lora["accelerates"] for lora in client.get("/loras").json["loras"]}
+    assert listed["quick"] == {"kind": "LCM", "defaults": drawn}
+    models = {model["name"]: model for model in client.get("/models").json["models"]}
+    assert models["mine"]["defaults"] == drawn
+    task_id = world.post(client=client, ckpt="mine").json["task_id"]
+    params = client.application.extensions["services"].jobs.get(task_id).request.params
+    assert (params.accelerator, params.loras, params.steps) == ("quick", (Lora("quick"),), 3)
+    said = assert_error(world.post(client=client, ckpt="mine", accelerator="large"), 400, "invalid_request")
+    assert said.fields["accelerator"] == [
+        "'large' is a LoRA for Stable Diffusion XL, and the model 'mine' is Stable Diffusion 1.x: leave one of them"
         " out."
     ]
 

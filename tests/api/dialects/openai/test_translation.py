@@ -9,7 +9,7 @@ from api.dialects.openai.form_values import typed
 from api.dialects.openai.operations import EDIT, GENERATION, VARIATION
 from api.dialects.openai.translation import translated
 from shared.catalogue.entries import load_catalogue
-from shared.catalogue.models import Catalogue
+from shared.catalogue.models import Catalogue, OtherFile
 from shared.errors import InvalidRequest, ModelNotFound
 from shared.request.intake import load_request
 from shared.request.limits import Limits
@@ -287,3 +287,26 @@ def test_a_distilled_model_s_own_defaults_are_taken(body, expected):
     limits = Limits(catalogue, Path("prompts"), 16_000_000, 10_000, 64, 10**12)
     params = load_request(GenerateSchema(limits), fields)[0].params
     assert (params.steps, params.guidance_scale, params.sampler, params.schedule) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, ("none", 20, 7.5, "ddim")),
+        ({"accelerator": "quick"}, ("quick", 4, 1.0, "lcm")),
+        ({"accelerator": "quick", "quality": "high"}, ("quick", 8, 1.0, "lcm")),
+        ({"accelerator": "quick", "steps": 3, "guidance_scale": 1.5}, ("quick", 3, 1.5, "lcm")),
+        ({"model": "fast"}, ("quick", 4, 1.0, "lcm")),
+        ({"model": "fast", "quality": "low", "accelerator": "none"}, ("none", 10, 7.5, "ddim")),
+    ],
+)
+def test_an_accelerator_brings_its_own_defaults(body, expected):
+    """Given a body that names an accelerator, or a model whose entry does, when it leaves something out, then that is
+    the accelerator's, and quality is told in shares of it."""
+    file = OtherFile("quick", "lora", "sd1", "quick.safetensors", 7, "is a LoRA", distilled="lcm")
+    fast = replace(CATALOGUE.default, name="fast", aliases=(), accelerator="quick", distilled="lcm")
+    catalogue = Catalogue({"demo": CATALOGUE.default, "fast": fast}, "demo", (file,))
+    fields = translated({"prompt": "a cat"} | body, GENERATION, catalogue).fields
+    limits = Limits(catalogue, Path("prompts"), 16_000_000, 10_000, 64, 10**12)
+    params = load_request(GenerateSchema(limits), fields)[0].params
+    assert (params.accelerator, params.steps, params.guidance_scale, params.sampler) == expected

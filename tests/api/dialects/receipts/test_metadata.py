@@ -289,6 +289,28 @@ def test_loras_that_are_not_here_or_do_not_fit_are_left_out_and_named(world):
     )
 
 
+def test_an_accelerator_is_told_with_its_lora(world):
+    """Given images drawn with an accelerator, without one, and with one that is not here, when read where the model has
+    one of its own, then each asks for the one that it was drawn with, or for none."""
+    read = loras_here(world)
+    client = world.another_client()
+    catalogue = client.application.extensions["services"].catalogue
+    sketch = OtherFile("sketch", "lora", "sd1", "MODELS_DIR/sketch.safetensors", 7, "is a LoRA", distilled="lcm")
+    models = {name: replace(each, accelerator="sketch") for name, each in catalogue.contents().models.items()}
+    catalogue.replace(Contents.of(models, (sketch,)))
+    used = {"loras": [{"name": "sketch", "hash": HASH, "weight": 1.0, "text_weight": 1.0}]}
+    with_one = png(personal_diffusion=OURS | used | {"accelerator": "sketch"})
+    without = png(personal_diffusion=OURS | {"accelerator": "none"})
+    for parameters in (told(client, with_one)["parameters"], read(with_one)["parameters"]):
+        assert parameters["accelerator"] == "sketch"
+        assert [each["name"] for each in parameters["loras"]] == ["sketch"]
+    missing = png(personal_diffusion=OURS | {"accelerator": "gone", "loras": [{"name": "gone", "weight": 1.0}]})
+    foreign = png(parameters=INFOTEXT)
+    for image in (without, missing, foreign):
+        assert told(client, image)["parameters"]["accelerator"] == "none"
+    assert "accelerator" not in read(foreign)["parameters"]
+
+
 def test_loras_of_invokeai_are_told(world):
     """Given InvokeAI's metadata with LoRAs of two of its versions, when read, then they are asked for by name."""
     loras = [
