@@ -7,7 +7,7 @@ an item lacks is zeros, which add nothing. The layers' weights are never touched
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from worker.acceleration.split_batch import Denoise
+from worker.acceleration.stack_memory import StackMemory
 from worker.acceleration.winograd import WinogradConv2d
 
 PREFIX = "lora."
@@ -58,17 +59,22 @@ class Place:
         return self.begin + self.inputs + self.outputs
 
     def factors(self, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Those of this layer, down `(B, R, inputs)` and up `(B, R, outputs)`, in the tensor of the part."""
+        """Those of this layer, down `(S, R, inputs)` and up `(S, R, outputs)`, in the tensor of the part."""
         middle = self.begin + self.inputs
         return whole[..., self.begin : middle], whole[..., middle : self.end]
 
     def add(self, whole: torch.Tensor, given: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        """`made`, what the layer makes of `given`, with each item's change added in place."""
+        """`made`, what the layer makes of `given`, with each item's change added in place.
+
+        Each of the S sets of factors is that of as many neighbours in the batch.
+        """
         down, up = self.factors(whole)
         if not self.kernel:
-            tokens, sums = (given, made) if given.dim() == 3 else (given[:, None], made[:, None])
+            tokens, sums = given.reshape(len(whole), -1, self.channels), made.view(len(whole), -1, self.outputs)
             sums.baddbmm_(torch.bmm(tokens, down.transpose(1, 2)), up)
             return made
+        if (neighbours := len(given) // len(whole)) > 1:
+            down, up = (factors.repeat_interleave(neighbours, dim=0) for factors in (down, up))
         change = torch.bmm(up.transpose(1, 2), self._reduced(given, down).flatten(2))
         return made.add_(change.view(made.shape))
 
@@ -140,7 +146,7 @@ class LowRankLayers:
 
     @contextmanager
     def applied(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:
-        """Change the layers meanwhile, by the tensors of the parts, `(B, rank, width)`."""
+        """Change the layers meanwhile, by the tensors of the parts, `(S, rank, width)`: see `stacked_parts`."""
         before, self._applied.tensors = self._applied.tensors, tensors
         try:
             yield
@@ -169,24 +175,37 @@ def apart(conditioning: Mapping[str, torch.Tensor]) -> tuple[Mapping[str, torch.
     return {name: tensor for name, tensor in conditioning.items() if name not in parts}, parts
 
 
-def stacked_parts(items: Sequence[Mapping[str, torch.Tensor]]) -> Mapping[str, torch.Tensor]:
-    """The tensors `(B, rank, width)` of all parts that any of the items has, each item's `(1, its rank, width)`.
+def stacked_parts(
+    items: Sequence[Mapping[str, torch.Tensor]], threads: int = 0, memory: StackMemory | None = None
+) -> Mapping[str, torch.Tensor]:
+    """The tensors `(S, rank, width)` of all parts that any of the items has, each item's `(1, its rank, width)`.
 
-    The ranks and parts that an item lacks are zeros. Items with the same tensor share its memory.
+    The ranks and parts that an item lacks are zeros. Where the items come in pairs with the same tensors, as those of
+    guided requests do, and so many `threads` can share the pairs evenly, S is their number, else that of the items: a
+    layer then reads each set of factors once for both. With no thread told, it is that of the items.
     """
     names = dict.fromkeys(name for item in items for name in item if name.startswith(PREFIX))
-    return {name: _stacked([item.get(name) for item in items]) for name in names}
+    if threads and _are_pairs(items, names) and (len(items) == 2 or len(items) // 2 % threads == 0):
+        items = items[::2]
+    return {name: _stacked([item.get(name) for item in items], memory or StackMemory()) for name in names}
 
 
-def _stacked(tensors: Sequence[torch.Tensor | None]) -> torch.Tensor:
+def _are_pairs(items: Sequence[Mapping[str, torch.Tensor]], names: Iterable[str]) -> bool:
+    pairs = zip(items[::2], items[1::2], strict=False)
+    return len(items) % 2 == 0 and all(one.get(name) is other.get(name) for one, other in pairs for name in names)
+
+
+def _stacked(tensors: Sequence[torch.Tensor | None], memory: StackMemory) -> torch.Tensor:
     there = [tensor for tensor in tensors if tensor is not None]
     if all(tensor is tensors[0] for tensor in tensors):
         return there[0].expand(len(tensors), -1, -1)
     rank, (_, _, width) = max(tensor.shape[1] for tensor in there), there[0].shape
-    whole = there[0].new_zeros(len(tensors), rank, width)
+    whole = memory.take((len(tensors), rank, width), there[0])
     for place, tensor in enumerate(tensors):
+        own = 0 if tensor is None else tensor.shape[1]
         if tensor is not None:
-            whole[place, : tensor.shape[1]] = tensor[0]
+            whole[place, :own] = tensor[0]
+        whole[place, own:] = 0
     return whole
 
 

@@ -5,7 +5,7 @@ nothing of each other: a thread can take some of them from the first layer to th
 there are fewer items than threads, OpenMP shares the rest.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,9 @@ _WORK_A_PART = 2_500_000_000
 _WORK_A_THREAD = 19_000_000_000
 
 Denoise = Callable[[torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
-"""Latents `(B, C, h, w)`, timesteps `(B,)` and the conditioning by name, its batch first -> `(B, C, h, w)`."""
+"""Latents `(B, C, h, w)`, timesteps `(B,)` and the conditioning by name, its batch first -> `(B, C, h, w)`.
+
+What is the same for neighbours may be there once for as many of them, so that it has fewer entries than the batch."""
 
 RunBatch = Callable[[Denoise, torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
 """A way to run a `Denoise`."""
@@ -71,11 +73,20 @@ class SplitBatch:
         all have come to their end.
         """
         items, _, height, width = latents.shape
-        shared = self._share(self._weights * items * height * width, items, torch.get_num_threads())
         names, tensors = list(conditioning), list(conditioning.values())
-        parts = zip(*(whole.tensor_split(shared.parts) for whole in (latents, timesteps, *tensors)), strict=True)
+        # what neighbours have in common is there once for them, and they stay together
+        together = min((len(each) for each in tensors if len(each) > 1), default=items)
+        shared = self._share(self._weights * items * height * width, together, torch.get_num_threads())
+        parts = zip(*(_split(whole, together, shared.parts) for whole in (latents, timesteps, *tensors)), strict=True)
         computed = at_once(
             [partial(denoise, some, steps, dict(zip(names, told, strict=True))) for some, steps, *told in parts],
             shared.threads,
         )
         return torch.cat([part.result() for part in computed])
+
+
+def _split(whole: torch.Tensor, together: int, parts: int) -> Sequence[torch.Tensor]:
+    """The parts of a tensor, each with as many of the `together` groups of neighbours; what all share goes to each."""
+    if len(whole) < together:
+        return [whole] * parts
+    return [part.flatten(0, 1) for part in whole.unflatten(0, (together, -1)).tensor_split(parts)]

@@ -10,6 +10,7 @@ import torch
 
 from worker.acceleration.low_rank import apart
 from worker.acceleration.split_batch import Denoise
+from worker.acceleration.stack_memory import StackMemory
 from worker.engine.control import added
 from worker.engine.running import RunningRequest
 from worker.hardware.devices import Device, is_out_of_memory
@@ -57,6 +58,7 @@ class Evaluator:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._stacks: OrderedDict[tuple[int, ...], tuple[Sequence[NamedTensors], NamedTensors]] = OrderedDict()
+        self._memory = StackMemory(_KEPT_BYTES)
 
     def evaluate(self, batch: Sequence[RunningRequest], inputs: Inputs) -> Outcomes:
         """Evaluate all requests of `batch`, equal in `group`, in one forward pass if that fits.
@@ -79,6 +81,7 @@ class Evaluator:
     def forget(self) -> None:
         """Keep nothing of the last passes."""
         self._stacks.clear()
+        self._memory.clear()
 
     def _evaluate(self, batch: Sequence[RunningRequest], inputs: Inputs, first: int, outcomes: Outcomes) -> None:
         outcome: torch.Tensor | Exception
@@ -131,20 +134,23 @@ class Evaluator:
         with checkpoint.in_use(denoiser, keep, [net.network for net in nets]):
             for first in range(0, len(items), at_most):
                 part = slice(first, first + at_most)
-                told = self._stacked(items[part])
+                told = self._stacked(items[part], checkpoint)
                 if nets:
                     some = asked[part], plain[part], latents[part], timesteps[part]
                     told = {**told, **added(*some, leader.family, device)}
                 done.append(checkpoint.run_batch(denoise, latents[part], timesteps[part], told))
         return (done[0] if len(done) == 1 else torch.cat(done))[:wanted].float()
 
-    def _stacked(self, items: Sequence[NamedTensors]) -> NamedTensors:
+    def _stacked(self, items: Sequence[NamedTensors], checkpoint: Checkpoint) -> NamedTensors:
         """The batch of these items, which is often that of a pass before."""
         key = tuple(id(item) for item in items)
         if key not in self._stacks:
             while self._stacks and self._stacked_bytes() > _KEPT_BYTES:
-                self._stacks.popitem(last=False)
-            self._stacks[key] = items, stacked(items)  # the items as well, or others could come to have their ids
+                self._memory.give_back(self._stacks.popitem(last=False)[1][1].values())
+            # compiled code is for few shapes, and so for one number of sets of factors
+            threads = 0 if checkpoint.compiled else torch.get_num_threads()
+            # the items as well, or others could come to have their ids
+            self._stacks[key] = items, stacked(items, threads, self._memory)
         self._stacks.move_to_end(key)
         return self._stacks[key][1]
 

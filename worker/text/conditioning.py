@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from worker.acceleration.low_rank import PREFIX, stacked_parts
+from worker.acceleration.stack_memory import StackMemory
 from worker.text.embeddings import Embedding
 
 NamedTensors = Mapping[str, torch.Tensor]
@@ -52,10 +53,10 @@ class Conditioning:
     embeddings: Mapping[str, str] = field(default_factory=dict)
 
 
-def stacked(items: Sequence[NamedTensors]) -> NamedTensors:
-    """The batch of all items, in their order; equal in `shapes`."""
+def stacked(items: Sequence[NamedTensors], threads: int = 0, memory: StackMemory | None = None) -> NamedTensors:
+    """The batch of all items, in their order; equal in `shapes`. `threads` and `memory` are as in `stacked_parts`."""
     told = {name: torch.cat([item[name] for item in items]) for name in items[0] if not name.startswith(PREFIX)}
-    return {**told, **stacked_parts(items)}
+    return {**told, **stacked_parts(items, threads, memory)}
 
 
 def shapes(item: NamedTensors) -> Shapes:

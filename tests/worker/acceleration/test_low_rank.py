@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from worker.acceleration.low_rank import LowRankLayers, stacked_parts, unet_part
-from worker.acceleration.split_batch import SplitBatch
+from worker.acceleration.split_batch import Sharing, SplitBatch
+from worker.acceleration.stack_memory import StackMemory
 from worker.acceleration.traced import recorded
 from worker.acceleration.winograd import WinogradConv2d
 
@@ -55,6 +56,56 @@ def test_each_item_has_its_own_change(name: str, layout: torch.memory_format) ->
         else:
             change = torch.nn.functional.conv2d(one, weight, None, place.stride, place.padding)
         assert torch.allclose(made[item], plain[item] + change[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@torch.no_grad()
+def test_pairs_have_their_factors_once(name: str) -> None:
+    """Given pairs of items with the same change, as those of guided requests, and one pair without any, when a layer
+    computes them whole or split among threads, then the factors are there once a pair, and each item is what it is with
+    its own; pairs that threads cannot share evenly have them twice."""
+    network = torch.nn.Sequential(LAYERS[name])
+    layers = LowRankLayers(network, lambda _path: "lora.part")
+    layers.listen()
+    wholes = [torch.randn(1, rank, layers.widths["lora.part"], generator=GENERATOR) for rank in (2, 4, 4)]
+    items: list[Mapping[str, torch.Tensor]] = [{"lora.part": each} for each in wholes for _ in range(2)]
+    items += [{}, {}]
+    given = given_to(name, 8)
+    with layers.applied(stacked_parts(items)):
+        expected = network(given)
+    for threads in (1, 2, 4):
+        stack = stacked_parts(items, threads)
+        assert stack["lora.part"].shape[:2] == (4, 4)
+        denoise = layers.over(lambda latents, _timesteps, _told: network(latents))
+        run = SplitBatch(1, lambda _work, _items, _threads, parts=threads: Sharing(parts, 1))
+        made = denoise(given, torch.zeros(8), stack) if name == "linear" else run(denoise, given, torch.zeros(8), stack)
+        assert torch.allclose(made, expected, atol=1e-5)
+    assert stacked_parts(items, 3)["lora.part"].shape[0] == stacked_parts(items)["lora.part"].shape[0] == 8
+    assert stacked_parts(items[1:], 1)["lora.part"].shape[0] == 7
+    two = stacked_parts(items[:2], 2)
+    assert two["lora.part"].shape[0] == 1
+    if name != "linear":
+        run = SplitBatch(1, lambda *_: Sharing(2, 1))
+        assert torch.allclose(run(denoise, given[:2], torch.zeros(2), two), expected[:2], atol=1e-5)
+
+
+def test_a_stack_is_made_in_the_memory_of_one_that_is_gone() -> None:
+    """Given memory of a stack that is given back, when the next one is made, then it is there, whatever the memory held
+    before, and no more is kept than is allowed."""
+    memory = StackMemory(2**20)
+    parts = [torch.randn(1, rank, 64) for rank in (4, 2, 4)]
+    items: list[Mapping[str, torch.Tensor]] = [{"lora.part": each} for each in parts]
+    first = stacked_parts(items, memory=memory)
+    place = first["lora.part"].data_ptr()
+    assert stacked_parts(items, memory=memory)["lora.part"].data_ptr() != place, "it is still needed"
+    memory.give_back([*first.values(), parts[0]])
+    second = stacked_parts([items[1], {}], memory=memory)["lora.part"]
+    assert second.data_ptr() == place
+    assert torch.equal(second, stacked_parts([items[1], {}])["lora.part"])
+    memory.give_back([second])
+    large = torch.randn(1, 64, 2**16)
+    memory.give_back(stacked_parts([{"lora.part": large}, {}], memory=memory).values())
+    assert memory.take((2, 4, 64), large).data_ptr() == place, "the large one was not kept"
 
 
 @torch.no_grad()
