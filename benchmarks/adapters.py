@@ -4,6 +4,8 @@ A service of real processes with one worker and the demo model, started as an op
 round so many users draw at once without LoRAs, then each with one of eight LoRAs of rank 8, then of rank 32; and then
 one after the other without any, which is the least that a server takes that merges each LoRA into its weights and
 shares no forward pass. The times are the service's own, from the first acceptance to the last end.
+
+What one LoRA costs a single image of a full-size model is measured by `python -m benchmarks.one_lora`.
 """
 
 import os
@@ -33,12 +35,12 @@ _LAYERS = (*ATTENTION, ".ff.net.0.proj", ".ff.net.2")
 _WEIGHT = 0.5
 
 
-def write_loras(folder: Path) -> None:
-    """Eight of each rank, of all layers of attention and feed-forward, and of the text encoder's attention."""
+def write_loras_of(model: Path, folder: Path, count: int) -> None:
+    """So many of each rank, of all layers of attention and feed-forward, and of the text encoder's attention."""
     folder.mkdir(parents=True, exist_ok=True)
     for rank in RANKS:
-        for number in range(LORAS):
-            write_kohya(folder / f"rank-{rank}-{number}.safetensors", WEIGHTS, ends=_LAYERS, rank=rank, seed=number)
+        for number in range(count):
+            write_kohya(folder / f"rank-{rank}-{number}.safetensors", model, ends=_LAYERS, rank=rank, seed=number)
 
 
 def asked(number: int, rank: int | None) -> Mapping[str, Any]:
@@ -124,7 +126,7 @@ def main(users: int, side: int, steps: int, rounds: int, name: str) -> None:
         tempfile.TemporaryDirectory() as folder,
         started(Path(folder) / "service", redis_server, Path(folder) / "cache") as service,
     ):
-        write_loras(service.models_dir / "Lora")
+        write_loras_of(WEIGHTS, service.models_dir / "Lora", LORAS)
         service.post("/models/refresh", {})
         found = measure(service, users, side, steps, rounds, console)
     console.print({key: found[key] for key in ("median_s", "times_no_lora")})

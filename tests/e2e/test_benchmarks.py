@@ -50,6 +50,19 @@ def test_dialects_measures_what_each_adds(redis_server: Path) -> None:
 
 
 @pytest.mark.full
+def test_one_lora_measures_every_rank() -> None:
+    """Given the demo model, when measured in short, then each way to draw has its figure, and nothing is kept."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.one_lora", "--narrow", "--rounds", "2"],
+        cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["times_no_lora"]) == {"no LoRA", "a LoRA of rank 8", "a LoRA of rank 32"}
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in found["pass_s"].values())
+
+
+@pytest.mark.full
 def test_models_measures_every_part() -> None:
     """Given narrow models, when measured in short, then each part has its figures, and nothing is kept."""
     kept = report.read("models")
