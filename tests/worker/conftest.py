@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from shared.catalogue.entries import load_catalogue
-from shared.catalogue.models import Catalogue, Model
+from shared.catalogue.kinds import LORA
+from shared.catalogue.models import Catalogue, Model, OtherFile
 from shared.request.sampling import SamplingParams
 from shared.settings import Settings
 from tests.worker.ldm_models import write_tiny_ldm
@@ -83,6 +84,22 @@ def engine(settings: Settings, catalogue: Catalogue) -> Iterator[Engine]:
     engine.start()
     yield engine
     engine.stop()
+
+
+@pytest.fixture
+def known(catalogue: Catalogue, tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Where the file of a LoRA belongs, which is known from then on."""
+    before = catalogue.contents()
+    others: list[OtherFile] = []
+
+    def place(name: str) -> Path:
+        file = tmp_path / f"{name}.safetensors"
+        others.append(OtherFile(name, LORA, "", f"MODELS_DIR/{file.name}", 0, "is a LoRA", file))
+        catalogue.replace(replace(before, others=tuple(others)))
+        return file
+
+    yield place
+    catalogue.replace(before)
 
 
 @pytest.fixture

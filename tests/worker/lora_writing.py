@@ -69,3 +69,26 @@ def write_peft(file: Path, folder: Path, metadata: Mapping[str, str] | None = No
         tensors |= {f"{network}.{path}.lora_A.weight": down, f"{network}.{path}.lora_B.weight": up}
     save_file(tensors, file, dict(metadata or {}))
     return file
+
+
+def write_whole(file: Path, folder: Path, kind: str, scale: float = 1.0) -> None:
+    """An adapter of a kind that is merged: of the attention, and of norms or biases."""
+    generator = torch.Generator().manual_seed(4)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator) * 0.3 * scale
+
+    tensors: dict[str, torch.Tensor] = {}
+    for network, module in networks(folder).items():
+        for path, layer in module.named_modules():
+            name = f"{'lora_unet_' if network == 'unet' else 'lora_te_text_model_'}{path.replace('.', '_')}"
+            if kind == "norms" and isinstance(layer, torch.nn.GroupNorm | torch.nn.LayerNorm):
+                shape = layer.weight.shape
+                tensors |= {f"{name}.w_norm": random(*shape), f"{name}.b_norm": random(*shape)}
+            elif kind == "full" and path.endswith((".to_q", ".conv1", ".fc1")):
+                tensors |= {f"{name}.diff": random(*layer.weight.shape)}
+            elif kind == "dora" and path.endswith((".to_v", ".fc1")):
+                outputs, inputs = layer.weight.shape
+                tensors |= {f"{name}.lora_down.weight": random(4, inputs), f"{name}.lora_up.weight": random(outputs, 4)}
+                tensors[f"{name}.dora_scale"] = layer.weight.norm(dim=1, keepdim=True).detach() * 1.1
+    save_file(tensors, file)

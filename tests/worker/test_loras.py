@@ -4,22 +4,22 @@ import gc
 import hashlib
 import shutil
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
+from threading import Semaphore
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from shared.catalogue.kinds import LORA
-from shared.catalogue.models import Catalogue, OtherFile
+from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable
 from shared.request.adapters import Lora
 from shared.settings import Settings
 from tests.images import SAME, decibels
-from tests.worker.lora_writing import ATTENTION, EVERYWHERE, networks, write_kohya, write_peft
+from tests.worker.lora_writing import ATTENTION, EVERYWHERE, networks, write_kohya, write_peft, write_whole
 from tests.worker.stock import SEED, Stock, stock_pipeline
 from worker.adapters.layer_names import layer_paths
 from worker.adapters.lora_file import read_lora
@@ -35,22 +35,6 @@ from worker.text.conditioning import ConditioningInputs
 Build = Callable[..., DenoiseRequest]
 OWN = {"sampler": "ddim", "steps": 3, "noise_seed": SEED, "step_seed": SEED, "width": 72}
 WRITERS: dict[str, Callable[..., Path]] = {"kohya": write_kohya, "peft": write_peft}
-
-
-@pytest.fixture
-def known(catalogue: Catalogue, tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Where the file of a LoRA belongs, which is known from then on."""
-    before = catalogue.contents()
-    others: list[OtherFile] = []
-
-    def place(name: str) -> Path:
-        file = tmp_path / f"{name}.safetensors"
-        others.append(OtherFile(name, LORA, "", f"MODELS_DIR/{file.name}", 0, "is a LoRA", file))
-        catalogue.replace(replace(before, others=tuple(others)))
-        return file
-
-    yield place
-    catalogue.replace(before)
 
 
 def drawn(engine: Engine, wanted: DenoiseRequest) -> Any:
@@ -113,29 +97,44 @@ def test_two_loras_are_those_of_the_stock_pipeline(
     assert_stock(stock, wanted, files)
 
 
-@pytest.mark.parametrize("model", ["tiny-sd1", pytest.param("tiny-sdxl", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    ("model", "arrivals"),
+    [("tiny-sd1", 0), *(pytest.param(model, arrivals, marks=pytest.mark.full)
+                        for model in ("tiny-sd1", "tiny-sdxl", "layout-sd15") for arrivals in (1, 2, 3))],
+)  # fmt: skip
 def test_a_mixed_batch_draws_each_as_if_it_were_alone(
-    model: str, engine: Engine, models_dir: Path, request_for: Build, known: Callable[[str], Path]
+    model: str, arrivals: int, engine: Engine, models_dir: Path, request_for: Build, known: Callable[[str], Path]
 ) -> None:
-    """Given requests with different LoRAs, several, and none, when they share forward passes, then each image is the
-    one that the request gets alone."""
+    """Given 16 requests with eight different sets of LoRAs and with none, guided and not, when they come at random
+    while others are drawn, then each image is the one that the request gets alone."""
     write_kohya(known("one"), models_dir / model, ends=EVERYWHERE, rank=3, seed=1)
     write_peft(known("two"), models_dir / model, ends=ATTENTION, rank=8, seed=2)
     write_kohya(known("three"), models_dir / model, ends=(".conv1", ".to_v"), rank=16, seed=3)
     sets: list[tuple[Lora, ...]] = [
-        (), (Lora("one"),), (Lora("two", 0.5, 1.0),), (Lora("three"),), (Lora("one"), Lora("two")), (),
-        (Lora("three", -0.5, 0.0), Lora("one", 0.3, 0.3)),
+        (Lora("one"),), (Lora("two", 0.5, 1.0),), (), (Lora("three"),), (Lora("one"), Lora("two")), (),
+        (Lora("three", -0.5, 0.0), Lora("one", 0.3, 0.3)), (Lora("one", 0.4, 0.4),), (Lora("two", 0.0, 1.0),),
+        (Lora("three", 1.0, 0.0), Lora("two"), Lora("one", -0.2, 0.0)),
     ]  # fmt: skip
+    random = Random(arrivals)
     requests = [
-        request_for(model=model, sampler="ddim", steps=3, loras=loras, noise_seed=7 + at)
-        for at, loras in enumerate(sets)
-    ]
+        request_for(
+            model=model, sampler="ddim", steps=random.randint(2, 4), loras=sets[at % len(sets)], noise_seed=7 + at,
+            guidance_scale=random.choice((1.0, 5.0, 7.5)),
+        )
+        for at in range(16)
+    ]  # fmt: skip
     alone = [drawn(engine, wanted).image for wanted in requests]
-    with engine._inbox.changed:
-        tickets = [engine.submit(wanted, lambda *_: None) for wanted in requests]
-    together = [ticket.result(120).image for ticket in tickets]
+    order, told, tickets = random.sample(range(16), 16), Semaphore(0), {}
+    # one that lasts until all are here
+    company = engine.submit(request_for(model=model, sampler="ddim", steps=60), lambda *_: told.release())
+    for at in order:
+        for _ in range(random.choice((0, 0, 0, 1, 3))):
+            assert told.acquire(timeout=60)
+        tickets[at] = engine.submit(requests[at], lambda *_: told.release())
+    together = [tickets[at].result(120).image for at in range(16)]
+    company.cancel()
     assert min(decibels(one, other) for one, other in zip(alone, together, strict=True)) >= SAME
-    assert len({image.tobytes() for image in alone[:5]}) == 5
+    assert len({image.tobytes() for image in alone}) == 16
 
 
 def test_what_has_no_place_in_the_model_is_told(
@@ -203,29 +202,6 @@ def test_what_is_kept_of_texts_does_not_keep_the_file(
     gc.collect()
     assert checkpoint.encodings
     assert gone() is None
-
-
-def write_whole(file: Path, folder: Path, kind: str, scale: float = 1.0) -> None:
-    """An adapter of a kind that is merged: of the attention, and of norms or biases."""
-    generator = torch.Generator().manual_seed(4)
-
-    def random(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator) * 0.3 * scale
-
-    tensors: dict[str, torch.Tensor] = {}
-    for network, module in networks(folder).items():
-        for path, layer in module.named_modules():
-            name = f"{'lora_unet_' if network == 'unet' else 'lora_te_text_model_'}{path.replace('.', '_')}"
-            if kind == "norms" and isinstance(layer, torch.nn.GroupNorm | torch.nn.LayerNorm):
-                shape = layer.weight.shape
-                tensors |= {f"{name}.w_norm": random(*shape), f"{name}.b_norm": random(*shape)}
-            elif kind == "full" and path.endswith((".to_q", ".conv1", ".fc1")):
-                tensors |= {f"{name}.diff": random(*layer.weight.shape)}
-            elif kind == "dora" and path.endswith((".to_v", ".fc1")):
-                outputs, inputs = layer.weight.shape
-                tensors |= {f"{name}.lora_down.weight": random(4, inputs), f"{name}.lora_up.weight": random(outputs, 4)}
-                tensors[f"{name}.dora_scale"] = layer.weight.norm(dim=1, keepdim=True).detach() * 1.1
-    save_file(tensors, file)
 
 
 @pytest.mark.parametrize(

@@ -63,14 +63,42 @@ def _no_file(file: Path) -> None:
     file.unlink()
 
 
-@pytest.mark.parametrize("spoil", [_cut, _huge_header, _no_file])
-def test_a_cut_file_is_refused(spoil: Callable[[Path], None], tmp_path: Path) -> None:
-    """Given a file that is cut, lies about its header or is gone, when it is read, then it is refused."""
-    file = tmp_path / "a.safetensors"
-    save_file(dict(SOUND), file)
+class _Hostile:
+    """Makes a file, where a pickle that has it is read as pickles are."""
+
+    def __init__(self, touched: Path) -> None:
+        self._touched = touched
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self._touched,)
+
+
+def _pickle(file: Path) -> None:
+    torch.save(dict(SOUND) | {"x": _Hostile(file.with_name("touched"))}, file)
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pt", ".ckpt"])
+@pytest.mark.parametrize("spoil", [_cut, _huge_header, _no_file, _pickle])
+def test_a_spoilt_file_is_refused(spoil: Callable[[Path], None], ending: str, tmp_path: Path) -> None:
+    """Given a file that is cut, lies about its header, is gone, or is a pickle that would run something, when it is
+    read, then it is refused, and nothing is run."""
+    file = tmp_path / f"a{ending}"
+    if ending == ".safetensors":
+        save_file(dict(SOUND), file)
+    else:
+        torch.save(dict(SOUND), file)
     spoil(file)
     with pytest.raises(NotUsable):
         read_lora(file)
+    assert not (tmp_path / "touched").exists()
+
+
+def test_factors_in_a_pickle_are_read_as_data(tmp_path: Path) -> None:
+    """Given a LoRA as torch saves it, when it is read, then its factors are those of the tensors."""
+    file = tmp_path / "a.pt"
+    torch.save(dict(SOUND), file)
+    (change,) = read_lora(file).low_rank.values()
+    assert torch.equal(change.down, DOWN)
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])

@@ -3,12 +3,16 @@
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from shared.catalogue.models import Catalogue
+from shared.request.adapters import Lora
 from shared.settings import Settings
+from tests.images import SAME, decibels
+from tests.worker.lora_writing import EVERYWHERE, write_kohya, write_whole
 from worker.engine import DenoiseRequest, Engine
 from worker.engine import engine as engine_module
 from worker.hardware.devices import Device
@@ -169,6 +173,28 @@ def test_the_parts_of_an_image_come_one_after_the_other(
     assert done.warnings == ()
     whole = engine.submit(request_for(steps=6, unet_bs=1), lambda *_: None).result(60)
     assert done.image.tobytes() == whole.image.tobytes()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["low rank", "merged"])
+def test_loras_are_drawn_the_same_with_little_memory(
+    kind: str,
+    optimized: Engine,
+    engine: Engine,
+    models_dir: Path,
+    request_for: Build,
+    known: Callable[[str], Path],
+) -> None:
+    """Given the optimized variant, when an image is drawn with a LoRA, plain or one that needs a copy of the model,
+    then it is the one that the other variants draw, and another than without it."""
+    if kind == "merged":
+        write_whole(known("sketch"), models_dir / "tiny-sd1", "dora")
+    else:
+        write_kohya(known("sketch"), models_dir / "tiny-sd1", ends=EVERYWHERE)
+    request = request_for(loras=(Lora("sketch", 0.8, 0.5),))
+    image, whole = (each.submit(request, lambda *_: None).result(60).image for each in (optimized, engine))
+    assert decibels(image, whole) >= SAME
+    assert decibels(image, engine.submit(request_for(), lambda *_: None).result(60).image) < SAME
 
 
 def test_turbo_lets_the_unet_stay_between_images(optimized: Engine, moves: Journal, request_for: Build) -> None:
