@@ -1,8 +1,9 @@
 """Low-rank changes of a network's layers, another one for each item of a batch: W x + up (down x), W once for all.
 
-The factors of all layers of one part of a network travel in one tensor `(B, rank, width)` beside the other conditioning
+The factors of all layers of one part of a network travel in one tensor `(S, width, rank)` beside the other conditioning
 of the batch, so that items with different changes, of different ranks and with none share a forward pass: a rank that
-an item lacks is zeros, which add nothing. The layers' weights are never touched (Hu et al., arXiv 2106.09685, 4.1).
+an item lacks is zeros, which add nothing. The rank comes last, so that what a layer reads of a set lies in one piece.
+The layers' weights are never touched (Hu et al., arXiv 2106.09685, 4.1).
 """
 
 import copy
@@ -59,9 +60,9 @@ class Place:
         return self.begin + self.inputs + self.outputs
 
     def factors(self, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Those of this layer, down `(S, R, inputs)` and up `(S, R, outputs)`, in the tensor of the part."""
+        """Those of this layer, down `(S, inputs, R)` and up `(S, outputs, R)`, in the tensor of the part."""
         middle = self.begin + self.inputs
-        return whole[..., self.begin : middle], whole[..., middle : self.end]
+        return whole[:, self.begin : middle], whole[:, middle : self.end]
 
     def add(self, whole: torch.Tensor, given: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
         """`made`, what the layer makes of `given`, with each item's change added in place.
@@ -71,11 +72,11 @@ class Place:
         down, up = self.factors(whole)
         if not self.kernel:
             tokens, sums = given.reshape(len(whole), -1, self.channels), made.view(len(whole), -1, self.outputs)
-            sums.baddbmm_(torch.bmm(tokens, down.transpose(1, 2)), up)
+            sums.baddbmm_(torch.bmm(tokens, down), up.transpose(1, 2))
             return made
         if (neighbours := len(given) // len(whole)) > 1:
             down, up = (factors.repeat_interleave(neighbours, dim=0) for factors in (down, up))
-        change = torch.bmm(up.transpose(1, 2), self._reduced(given, down).flatten(2))
+        change = torch.bmm(up, self._reduced(given, down.transpose(1, 2)).flatten(2))
         return made.add_(change.view(made.shape))
 
     def _reduced(self, images: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
@@ -146,7 +147,7 @@ class LowRankLayers:
 
     @contextmanager
     def applied(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:
-        """Change the layers meanwhile, by the tensors of the parts, `(S, rank, width)`: see `stacked_parts`."""
+        """Change the layers meanwhile, by the tensors of the parts, `(S, width, rank)`: see `stacked_parts`."""
         before, self._applied.tensors = self._applied.tensors, tensors
         try:
             yield
@@ -178,7 +179,7 @@ def apart(conditioning: Mapping[str, torch.Tensor]) -> tuple[Mapping[str, torch.
 def stacked_parts(
     items: Sequence[Mapping[str, torch.Tensor]], threads: int = 0, memory: StackMemory | None = None
 ) -> Mapping[str, torch.Tensor]:
-    """The tensors `(S, rank, width)` of all parts that any of the items has, each item's `(1, its rank, width)`.
+    """The tensors `(S, width, rank)` of all parts that any of the items has, each item's `(1, width, its rank)`.
 
     The ranks and parts that an item lacks are zeros. Where the items come in pairs with the same tensors, as those of
     guided requests do, and so many `threads` can share the pairs evenly, S is their number, else that of the items: a
@@ -199,13 +200,13 @@ def _stacked(tensors: Sequence[torch.Tensor | None], memory: StackMemory) -> tor
     there = [tensor for tensor in tensors if tensor is not None]
     if all(tensor is tensors[0] for tensor in tensors):
         return there[0].expand(len(tensors), -1, -1)
-    rank, (_, _, width) = max(tensor.shape[1] for tensor in there), there[0].shape
-    whole = memory.take((len(tensors), rank, width), there[0])
+    width, rank = there[0].shape[1], max(tensor.shape[2] for tensor in there)
+    whole = memory.take((len(tensors), width, rank), there[0])
     for place, tensor in enumerate(tensors):
-        own = 0 if tensor is None else tensor.shape[1]
+        own = 0 if tensor is None else tensor.shape[2]
         if tensor is not None:
-            whole[place, :own] = tensor[0]
-        whole[place, own:] = 0
+            whole[place, :, :own] = tensor[0]
+        whole[place, :, own:] = 0
     return whole
 
 

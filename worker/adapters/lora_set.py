@@ -153,7 +153,7 @@ def _paths(checkpoint: Checkpoint, network: str, layers: LowRankLayers) -> Mappi
 def _tensors(
     layers: LowRankLayers, weighted: Sequence[tuple[Mapping[str, Sequence[LowRankChange]], float]]
 ) -> Mapping[str, torch.Tensor]:
-    """The factors of each part, `(1, rank, width)`, float32: those of several changes one after the other."""
+    """The factors of each part, `(1, width, rank)`, float32: those of several changes one after the other."""
     by_path: dict[str, list[tuple[LowRankChange, float]]] = {}
     for changes, weight in weighted:
         for path, several in changes.items():
@@ -162,14 +162,14 @@ def _tensors(
     for path, scaled in by_path.items():
         part = layers.places[path].part
         ranks[part] = max(ranks.get(part, _LEAST_RANK), sum(change.rank for change, _ in scaled))
-    wholes = {part: torch.zeros(1, 1 << (rank - 1).bit_length(), layers.widths[part]) for part, rank in ranks.items()}
+    wholes = {part: torch.zeros(1, layers.widths[part], 1 << (rank - 1).bit_length()) for part, rank in ranks.items()}
     for path, scaled in by_path.items():
         place = layers.places[path]
         down, up = place.factors(wholes[place.part])
         begin = 0
         for change, weight in scaled:
             end = begin + change.rank
-            down[0, begin:end] = change.down
-            up[0, begin:end] = change.up.T.float() * (change.scale * weight)
+            down[0, :, begin:end] = change.down.T
+            up[0, :, begin:end] = change.up.float() * (change.scale * weight)
             begin = end
     return wholes

@@ -1,6 +1,7 @@
 """Low-rank changes of layers, another one for each item of a batch."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def test_each_item_has_its_own_change(name: str, layout: torch.memory_format) ->
     network = torch.nn.Sequential(LAYERS[name])
     layers = LowRankLayers(network, lambda _path: "lora.part")
     (place,) = layers.places.values()
-    whole = [torch.randn(1, rank, layers.widths["lora.part"], generator=GENERATOR) for rank in (2, 4)]
+    whole = [torch.randn(1, layers.widths["lora.part"], rank, generator=GENERATOR) for rank in (2, 4)]
     items: list[Mapping[str, torch.Tensor]] = [{"lora.part": whole[0]}, {}, {"lora.part": whole[1]}]
     given = given_to(name, 3)
     if name != "linear":
@@ -48,14 +49,18 @@ def test_each_item_has_its_own_change(name: str, layout: torch.memory_format) ->
     assert torch.equal(made[1], plain[1])
     assert torch.equal(network(given), plain)
     for item, factors in ((0, whole[0]), (2, whole[1])):
-        down, up = place.factors(factors[0])
-        weight = (up.T @ down).view(10, 6, *place.kernel)
+        down, up = (each[0] for each in place.factors(factors))
+        weight = (up @ down.T).view(10, 6, *place.kernel)
         one = given[item : item + 1]
         if name == "linear":
             change = torch.nn.functional.linear(one, weight)
         else:
             change = torch.nn.functional.conv2d(one, weight, None, place.stride, place.padding)
         assert torch.allclose(made[item], plain[item] + change[0], atol=1e-4)
+
+
+def in_parts(parts: int, _work: int, _items: int, _threads: int) -> Sharing:
+    return Sharing(parts, 1)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -67,7 +72,7 @@ def test_pairs_have_their_factors_once(name: str) -> None:
     network = torch.nn.Sequential(LAYERS[name])
     layers = LowRankLayers(network, lambda _path: "lora.part")
     layers.listen()
-    wholes = [torch.randn(1, rank, layers.widths["lora.part"], generator=GENERATOR) for rank in (2, 4, 4)]
+    wholes = [torch.randn(1, layers.widths["lora.part"], rank, generator=GENERATOR) for rank in (2, 4, 4)]
     items: list[Mapping[str, torch.Tensor]] = [{"lora.part": each} for each in wholes for _ in range(2)]
     items += [{}, {}]
     given = given_to(name, 8)
@@ -75,9 +80,9 @@ def test_pairs_have_their_factors_once(name: str) -> None:
         expected = network(given)
     for threads in (1, 2, 4):
         stack = stacked_parts(items, threads)
-        assert stack["lora.part"].shape[:2] == (4, 4)
+        assert stack["lora.part"].shape[::2] == (4, 4)
         denoise = layers.over(lambda latents, _timesteps, _told: network(latents))
-        run = SplitBatch(1, lambda _work, _items, _threads, parts=threads: Sharing(parts, 1))
+        run = SplitBatch(1, partial(in_parts, threads))
         made = denoise(given, torch.zeros(8), stack) if name == "linear" else run(denoise, given, torch.zeros(8), stack)
         assert torch.allclose(made, expected, atol=1e-5)
     assert stacked_parts(items, 3)["lora.part"].shape[0] == stacked_parts(items)["lora.part"].shape[0] == 8
@@ -85,7 +90,7 @@ def test_pairs_have_their_factors_once(name: str) -> None:
     two = stacked_parts(items[:2], 2)
     assert two["lora.part"].shape[0] == 1
     if name != "linear":
-        run = SplitBatch(1, lambda *_: Sharing(2, 1))
+        run = SplitBatch(1, partial(in_parts, 2))
         assert torch.allclose(run(denoise, given[:2], torch.zeros(2), two), expected[:2], atol=1e-5)
 
 
@@ -93,7 +98,7 @@ def test_a_stack_is_made_in_the_memory_of_one_that_is_gone() -> None:
     """Given memory of a stack that is given back, when the next one is made, then it is there, whatever the memory held
     before, and no more is kept than is allowed."""
     memory = StackMemory(2**20)
-    parts = [torch.randn(1, rank, 64) for rank in (4, 2, 4)]
+    parts = [torch.randn(1, 64, rank) for rank in (4, 2, 4)]
     items: list[Mapping[str, torch.Tensor]] = [{"lora.part": each} for each in parts]
     first = stacked_parts(items, memory=memory)
     place = first["lora.part"].data_ptr()
@@ -103,9 +108,9 @@ def test_a_stack_is_made_in_the_memory_of_one_that_is_gone() -> None:
     assert second.data_ptr() == place
     assert torch.equal(second, stacked_parts([items[1], {}])["lora.part"])
     memory.give_back([second])
-    large = torch.randn(1, 64, 2**16)
+    large = torch.randn(1, 2**16, 64)
     memory.give_back(stacked_parts([{"lora.part": large}, {}], memory=memory).values())
-    assert memory.take((2, 4, 64), large).data_ptr() == place, "the large one was not kept"
+    assert memory.take((2, 64, 4), large).data_ptr() == place, "the large one was not kept"
 
 
 @torch.no_grad()
@@ -116,7 +121,7 @@ def test_parts_of_a_batch_have_their_own_changes_and_can_be_recorded() -> None:
     layers = LowRankLayers(network, unet_part)
     layers.listen()
     denoise = layers.over(lambda latents, _timesteps, _told: network(latents))
-    items = [{"lora.convolutions": torch.randn(1, 4, layers.widths["lora.convolutions"])} for _ in range(4)]
+    items = [{"lora.convolutions": torch.randn(1, layers.widths["lora.convolutions"], 4)} for _ in range(4)]
     latents, timesteps, told = torch.randn(4, 6, 8, 8), torch.arange(4.0), stacked_parts(items)
     whole = denoise(latents, timesteps, told)
     assert not torch.allclose(whole, network(latents))
