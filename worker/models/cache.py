@@ -19,6 +19,7 @@ from shared.request.sampling import SamplingParams
 from shared.settings import Settings
 from worker.acceleration.prepare import Preparation
 from worker.hardware.devices import Device
+from worker.hardware.memory import giving_back_at_once
 from worker.hardware.variants import Precision, Profile
 from worker.models.checkpoint import NO_LAYERS, Addition, Checkpoint, Held
 from worker.models.diffusers_folder import read_folder, weights_in_folder
@@ -118,7 +119,8 @@ class CheckpointCache:
             try:
                 signature = _signature(place)
                 self._make_room(self._weights_of(model, place) * precision.denoiser.itemsize, in_use)
-                loaded = self._load(model, place, precision, addition)
+                with giving_back_at_once():
+                    loaded = self._load(model, place, precision, addition)
             except _BROKEN as broken:
                 log.exception("the model %s cannot be read from %s", model.name, place)
                 reason = f"The model '{model.name}' cannot be used: {self._shown(place)} {_told(broken)}."
@@ -129,7 +131,6 @@ class CheckpointCache:
             self._signatures[key] = signature
             # made ready for this device, it may take more than its files did
             self._make_room(0, [*in_use, loaded])
-            self._device.empty_cache()  # weights as they were read, before they were laid out anew
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         if next(reversed(self._loaded)) != key:
             self._loaded[key] = self._loaded.pop(key)
@@ -204,7 +205,6 @@ class CheckpointCache:
             part.to(self.home)
         for encoder in parts.text_encoders.values():
             self.preparation.prepare_text_encoder(encoder)
-        self._device.empty_cache()  # what was read in one type is another by now
         prepared = self.preparation.prepare(parts.denoiser, parts.vae, model.name, _signature(place))
         return Checkpoint(
             model=model,

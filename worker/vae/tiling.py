@@ -185,6 +185,8 @@ def tiled_if_needed(
     Raises the errors of `call`; out of memory only when it happens again.
     """
     form = fitting(checkpoint, vae, pixels, seamless)
+    if pixels >= WHOLE_PIXELS:
+        checkpoint.device.empty_cache()  # it can take more than all that the passes before it have kept
     with checkpoint.in_use(form.vae if isinstance(form, TiledVae) else form):
         try:
             return call(form), False

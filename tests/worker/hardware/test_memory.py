@@ -8,11 +8,12 @@ import psutil
 import pytest
 
 from worker.hardware.devices import Device
-from worker.hardware.memory import free_memory
+from worker.hardware.memory import free_memory, giving_back_at_once
 
 AVAILABLE = 8000 * 1024
 # smaller than what the allocator maps by itself
 BLOCK, BLOCKS = 64 * 1024, 1500
+LARGE = 2 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,16 @@ def test_what_was_freed_on_a_cpu_goes_back_to_the_system() -> None:
     Device("cpu").empty_cache()
     assert kept - process.memory_info().rss > BLOCK * BLOCKS // 2
     assert len(last) == BLOCK
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell their memory otherwise")
+def test_what_is_freed_while_a_model_loads_leaves_no_holes() -> None:
+    """Given blocks of which every other one is freed, when that is while a model loads, then they are the system's."""
+    process = psutil.Process()
+    bytearray(LARGE * 16)  # freed at once: from then on the allocator keeps blocks of up to that size
+    with giving_back_at_once():
+        blocks = [bytearray(b"1") * LARGE for _ in range(40)]
+        before = process.memory_info().rss
+        del blocks[::2]
+        assert before - process.memory_info().rss > 15 * LARGE
+    assert len(blocks) == 20
