@@ -24,7 +24,9 @@ from shared.request.sizes import plan_grid
 from shared.settings import Settings
 from worker.engine import Denoised, Engine
 from worker.images.encode import encode
+from worker.jobs.enlarging import enlarged_for
 from worker.jobs.task_images import denoise_request, image_file, ready_images
+from worker.upscalers.enlarger import Enlarger
 
 
 class Outputs:
@@ -148,6 +150,7 @@ def draw_all(
     watch = Watch(request.image_count, begun)
     engine = Engine(settings, catalogue)
     ready = ready_images(request, {name: image.png for name, image in images.items()})
+    enlarger = Enlarger(engine.networks, engine.run_aside)
     engine.start()
     try:
         engine.fetch(request.params.model, watch.downloading)
@@ -158,7 +161,7 @@ def draw_all(
         ]
         warnings = list(request.warnings)
         for place, ticket in zip(places, tickets, strict=True):
-            finished = ready.finished(ticket.result())
+            finished = enlarged_for(request, ready.finished(ticket.result()), enlarger)
             watch.finished()
             data = image_file(request, *place, finished)[1]
             with watch.aside():

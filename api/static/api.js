@@ -104,22 +104,25 @@ export async function recentIds() {
 
 // What can be asked for: the service's own parameters, models and samplers.
 export async function loadCatalogue() {
-    const lists = ["/openapi.json", "/models", "/samplers", "/loras"].map((path) => read(path));
-    const [document, models, samplers, loras] = await Promise.all(lists);
+    const lists = ["/openapi.json", "/models", "/samplers", "/loras", "/upscalers"].map((path) => read(path));
+    const [document, models, samplers, loras, upscalers] = await Promise.all(lists);
     return {
         fields: { generate: fieldsOf(document, "/generate"), img2img: fieldsOf(document, "/img2img") },
         samplers: samplers.samplers,
         loras: loras.loras,
+        upscalers: upscalers.upscalers,
         ...modelsOf(models),
     };
 }
 
 export const loadModels = async () => modelsOf(await read("/models"));
 
-// After the workers have looked for new files, of LoRAs too.
+// After the workers have looked for new files, of LoRAs and upscalers too.
 export async function findModels() {
     const models = modelsOf(await read("/models/refresh", { method: "POST" }));
-    return { ...models, ...(await read("/loras")) };
+    const { loras } = await read("/loras");
+    const { upscalers } = await read("/upscalers");
+    return { ...models, loras, upscalers };
 }
 
 // `others` are files that are no model to draw with, or none that is understood.

@@ -40,7 +40,8 @@ function Enlarged({ about, value }) {
             onInput: ({ target }) => change(name, Number(target.value)),
         })}
     </div>`;
-    const upscalers = about.upscaler.enum;
+    const listed = useStore((state) => state.catalogue.upscalers).filter((each) => each.available);
+    const upscalers = [{ name: "latent", label: "Latent" }, ...listed];
     const { first_width: width, first_height: height } = value;
     return html`<div class="inline">
         ${width ? html`<p class="hint">Drawn first at ${width} x ${height} pixels.</p>` : field("scale", "Times as large")}
@@ -48,8 +49,8 @@ function Enlarged({ about, value }) {
         <div class="field">
             <div class="label"><label for="field-hires-upscaler">Enlarged by</label></div>
             <select id="field-hires-upscaler" onChange=${({ target }) => change("upscaler", target.value)}>
-                ${upscalers.map((each) => html`
-                    <option value=${each} selected=${each === (value.upscaler ?? about.upscaler.default)}>${each}</option>`)}
+                ${upscalers.map(({ name, label }) => html`
+                    <option value=${name} selected=${name === (value.upscaler ?? about.upscaler.default)}>${label}</option>`)}
             </select>
         </div>
     </div>`;

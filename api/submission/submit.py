@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from marshmallow import Schema
 from api.http.auth import Caller
 from api.services import Services
 from api.submission.idempotency import Recognise, native_submission
+from shared.catalogue.kinds import UPSCALER
 from shared.catalogue.models import some_of
 from shared.errors import (
     Gone,
@@ -25,6 +26,7 @@ from shared.errors import (
 )
 from shared.jobs.records import Job, State, input_file, input_folder, new_job_id
 from shared.jobs.submissions import Submission, Try
+from shared.jobs.workers import WorkerCard
 from shared.logs import about_job
 from shared.request.input_image import InputImage
 from shared.request.intake import load_request
@@ -208,8 +210,9 @@ def _require_worker(services: Services, request: ImageRequest) -> None:
             {"type": ["Leave it out to take whichever worker is free."]},
         )
     model = request.params.model
+    _require_networks(services, request, serving)
     if request.kind == "upscale":
-        return  # what no worker can use was refused when the request was read
+        return
     if serving and not any(model in card.available_models for card in serving):
         here = sorted({name for card in serving for name in card.available_models})
         reasons = [card.missing_models[model] for card in serving if model in card.missing_models]
@@ -217,6 +220,31 @@ def _require_worker(services: Services, request: ImageRequest) -> None:
             f"No worker here can serve '{model}'; available now: {some_of(here) or 'none'}.",
             {"ckpt": reasons[:1] or ["Ask for another model."]},
         )
+
+
+def _require_networks(services: Services, request: ImageRequest, serving: Sequence[WorkerCard]) -> None:
+    """Refuse where no worker has all that a job needs beside its networks, and these too."""
+    model = request.params.model
+    able = [card for card in serving if request.kind == "upscale" or model in card.available_models]
+    if not request.networks or not able:
+        return
+    lacking = {card.name: lacks for card in able if (lacks := _lacked(services, request, card))}
+    if len(lacking) < len(able):
+        return
+    told = "; ".join(f"{name} lacks {', '.join(sorted(lacks))}" for name, lacks in sorted(lacking.items()))
+    between = request.params.hires is not None and request.params.hires.network is not None
+    raise ModelUnavailable(
+        f"No worker here has the upscaler beside the model '{model}': {told}.",
+        {"hires" if between else "upscaler": ["Ask for another one, or for a model of a worker that has it."]},
+    )
+
+
+def _lacked(services: Services, request: ImageRequest, card: WorkerCard) -> frozenset[str]:
+    """Of the networks of a request those that a worker cannot use, as far as it tells."""
+    told = services.workers.inventory(card)
+    if told is None:
+        return frozenset()
+    return request.networks - {each.name for each in told.others if each.kind == UPSCALER and not each.unusable}
 
 
 def accepted_body(services: Services, job_id: str, request: ImageRequest, location: str) -> Mapping[str, Any]:

@@ -1,15 +1,17 @@
 """What can enlarge an image: two filters that are always here, and networks in files of the operator's folders."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from shared.catalogue.kinds import UPSCALER
-from shared.catalogue.models import Catalogue, OtherFile
+from shared.catalogue.models import Catalogue, OtherFile, some_of
 
 LANCZOS, NEAREST = "lanczos", "nearest"
 FILTERS: Mapping[str, str] = MappingProxyType({LANCZOS: "Lanczos", NEAREST: "Nearest"})
 """By name, what the A1111 web UI calls them."""
+_NEAR, _LONGEST_NAME = 5, 200
 
 
 @dataclass(frozen=True)
@@ -44,3 +46,22 @@ def find_upscaler(catalogue: Catalogue, text: str) -> Upscaler | None:
         if wanted in {each.casefold() for each in (upscaler.name, *places)}:
             return upscaler
     return None
+
+
+def objection_to(catalogue: Catalogue, name: str, beside: Sequence[str] = ()) -> str | None:
+    """What keeps the upscaler of that name from being used, as a sentence; None where nothing does.
+
+    `beside` are further names that could be meant where the request has it.
+    """
+    upscaler = find_upscaler(catalogue, name)
+    return unknown(catalogue, name, beside) if upscaler is None else upscaler.why_not or None
+
+
+def unknown(catalogue: Catalogue, name: str, beside: Sequence[str] = ()) -> str:
+    """The sentence about a name that no upscaler has: which are like it, or which there are."""
+    names = [*beside, *(each.name for each in upscalers_of(catalogue))]
+    folded = {each.casefold(): each for each in reversed(names)}
+    wanted = name.strip().casefold()
+    alike = difflib.get_close_matches(wanted, folded, n=_NEAR, cutoff=0.5) if len(wanted) <= _LONGEST_NAME else []
+    told = f"like it are: {', '.join(folded[each] for each in alike)}" if alike else f"there are {some_of(names)}"
+    return f"No upscaler is called so; {told}; see GET /upscalers."

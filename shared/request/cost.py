@@ -3,11 +3,11 @@
 The unit is a pixel step: one step of one pixel of an image. `docs/limits.md` lists every limit on a request.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
 
-from shared.catalogue.upscalers import FILTERS
 from shared.request.model import ImageRequest
 from shared.request.prompts import Fragment, ParsedPrompt, parse_prompt
 from shared.request.sampling import SamplingParams
@@ -104,10 +104,13 @@ def enlargement_cost(request: ImageRequest) -> int:
 
 
 def upscaling_cost(request: ImageRequest) -> int:
-    """Pixel steps that a network takes to enlarge: it looks at every pixel that it is given, whatever the factor."""
-    if request.kind != "upscale" or request.upscaler in FILTERS:
-        return 0
-    return _PIXEL_STEPS_AN_UPSCALED_PIXEL * request.input_pixels
+    """Pixel steps that networks take to enlarge: each looks at every pixel that it is given, whatever the factor."""
+    pixels, hires = 0, request.params.hires
+    if hires and hires.network:
+        pixels += hires.first_width * hires.first_height
+    if request.delivering_network:
+        pixels += math.prod(request.drawn_size)
+    return _PIXEL_STEPS_AN_UPSCALED_PIXEL * pixels * request.image_count
 
 
 def job_cost(request: ImageRequest) -> int:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from shared.catalogue.models import MOST_STEPS
-from shared.catalogue.upscalers import FILTERS, LANCZOS, NEAREST
+from shared.catalogue.models import MOST_STEPS, Catalogue
+from shared.catalogue.upscalers import FILTERS, LANCZOS, NEAREST, find_upscaler, objection_to
 
 AUTO, OFF = "auto", "off"
 LATENT = "latent"
@@ -13,8 +13,8 @@ LATENT = "latent"
 
 @dataclass(frozen=True)
 class Upscaler:
-    """What enlarges between the passes: what A1111 calls it, and the strength of the second pass that is usual after
-    it."""
+    """What enlarges between the passes, beside networks: what A1111 calls it, and the strength of the second pass that
+    is usual after it."""
 
     label: str
     strength: float
@@ -29,10 +29,26 @@ UPSCALERS: Mapping[str, Upscaler] = MappingProxyType({
 DEFAULT_UPSCALER = LANCZOS
 
 
-def upscaler_called(name: str) -> str | None:
-    """The upscaler of that name, ours or A1111's, in any case; None where there is none."""
+def upscaler_called(name: str, catalogue: Catalogue | None = None) -> str | None:
+    """The upscaler of that name, ours or A1111's, or a network of the catalogue, in any case; None where there is
+    none."""
     wanted = name.strip().casefold()
-    return next((each for each, it in UPSCALERS.items() if wanted in (each, it.label.casefold())), None)
+    if ours := next((each for each, it in UPSCALERS.items() if wanted in (each, it.label.casefold())), None):
+        return ours
+    network = find_upscaler(catalogue, name) if catalogue else None
+    return network.name if network else None
+
+
+def label_of(upscaler: str) -> str:
+    """What A1111 calls an upscaler: networks have their own names."""
+    return UPSCALERS[upscaler].label if upscaler in UPSCALERS else upscaler
+
+
+def objection_to_upscaler(name: str, catalogue: Catalogue) -> str | None:
+    """What keeps the upscaler of that name from enlarging between the passes, as a sentence; None: nothing does."""
+    if name.strip().casefold() == LATENT:
+        return None
+    return objection_to(catalogue, name, beside=(LATENT,))
 
 
 def steps_of_which(run: int, strength: float) -> int:
@@ -46,7 +62,7 @@ class Hires:
     """The two passes of an image that is drawn first at `first_width` x `first_height` pixels.
 
     The second pass is an image to image at the full size, from what the `upscaler` makes of the first: of its `steps`
-    the share `strength` (0 < x <= 1) runs.
+    the share `strength` (0 < x <= 1) runs. The upscaler is one of `UPSCALERS`, or a network by its name.
     """
 
     first_width: int
@@ -54,6 +70,11 @@ class Hires:
     steps: int
     strength: float
     upscaler: str
+
+    @property
+    def network(self) -> str | None:
+        """The network that enlarges the first pass, by its name; None where none does."""
+        return None if self.upscaler in UPSCALERS else self.upscaler
 
     @property
     def steps_of_second(self) -> int:

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validates_schema
-from marshmallow.validate import OneOf, Range
+from marshmallow.validate import Length, Range
 
 from shared.catalogue.models import MOST_STEPS
 from shared.request.fields import Number, Text, WholeNumber
-from shared.request.hires import AUTO, DEFAULT_UPSCALER, OFF, UPSCALERS, AskedHires
+from shared.request.hires import AUTO, DEFAULT_UPSCALER, LATENT, OFF, UPSCALERS, AskedHires
 from shared.request.model import Kind
 
 MOST_SCALE = 8
 MOST_SIDE = 65_536
+_LONGEST_NAME = 1000
 _WAYS = ("scale", "width and height", "first_width and first_height")
 _WANTED = f"Must be '{AUTO}', '{OFF}' (or false), or an object with {', or '.join(_WAYS)}."
 _STRENGTHS = ", ".join(f"{upscaler.strength} with {name}" for name, upscaler in UPSCALERS.items())
@@ -22,7 +23,8 @@ _ABOUT = (
     "`scale` (1 to 8), or `width` and `height`, say how large the image becomes, and W and H are those of the first "
     "pass; or else `first_width` and `first_height` are these, and W and H those of the image. `steps` (null: "
     f"ddim_steps), of which the share `strength` (null: {_STRENGTHS}) runs in the second pass, and `upscaler` "
-    f"({DEFAULT_UPSCALER}) may be beside it. null: `{AUTO}` or `{OFF}`, as the model has it; see GET /models."
+    f"({DEFAULT_UPSCALER}, {LATENT}, or a name of GET /upscalers) may be beside it. null: `{AUTO}` or `{OFF}`, as the "
+    "model has it; see GET /models."
 )
 
 
@@ -36,7 +38,7 @@ class _AskedSchema(Schema):
     first_height = WholeNumber(load_default=None, allow_none=True, validate=Range(8, MOST_SIDE))
     steps = WholeNumber(load_default=None, allow_none=True, validate=Range(1, MOST_STEPS))
     strength = Number(load_default=None, allow_none=True, validate=Range(0, 1, min_inclusive=False))
-    upscaler = Text(load_default=DEFAULT_UPSCALER, validate=OneOf(tuple(UPSCALERS)))
+    upscaler = Text(load_default=DEFAULT_UPSCALER, validate=Length(1, _LONGEST_NAME))
 
     @validates_schema
     def _says_one_size(self, data: Mapping[str, Any], **_: Any) -> None:
@@ -88,7 +90,7 @@ def _documented() -> list[dict[str, Any]]:
         "strength": {
             "type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": 1, "nullable": True,
         },
-        "upscaler": {"type": "string", "enum": list(UPSCALERS), "default": DEFAULT_UPSCALER},
+        "upscaler": {"type": "string", "minLength": 1, "maxLength": _LONGEST_NAME, "default": DEFAULT_UPSCALER},
     }  # fmt: skip
     return [
         {"type": "string", "enum": [AUTO, OFF, None], "nullable": True},

@@ -84,9 +84,11 @@ def planned(asked: Asked, size: Size, steps: int, model: Model) -> Passes:
 
 
 def _strength(upscaler: str, model: Model) -> float:
-    if upscaler == DEFAULT_UPSCALER and model.hires_strength:
+    """The usual one; what a network leaves is as sharp as what the default upscaler does."""
+    known = upscaler if upscaler in UPSCALERS else DEFAULT_UPSCALER
+    if known == DEFAULT_UPSCALER and model.hires_strength:
         return model.hires_strength
-    return UPSCALERS[upscaler].strength
+    return UPSCALERS[known].strength
 
 
 def _can_be_two(size: Size, model: Model) -> bool:

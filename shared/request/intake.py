@@ -21,6 +21,7 @@ from shared.request.choices import choose_model
 from shared.request.control import resolved_controls
 from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.decoders import about_decoder, resolved_vae
+from shared.request.enlarging import about_upscaler, named_hires, named_upscaler
 from shared.request.hires_plan import Passes
 from shared.request.inpainting import Expand
 from shared.request.input_image import InputImage
@@ -84,7 +85,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         raise ModelUnavailable(model.why_not, {"ckpt": ["Ask for another model; see GET /models."]})
     model = as_drawn(model, values["accelerator"], schema.limits.catalogue)
     images = _named_images(values)
-    passes = _passes(values, model)
+    catalogue = schema.limits.catalogue
+    passes = _passes(values | {"hires": named_hires(values["hires"], catalogue)}, model)
     width, height = passes.size
     whole = _whole_size(values)
     sampler = "plms" if values["plms"] else canonical_name(values["sampler"])
@@ -99,8 +101,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "family": model.family,
         "config": values["config"] or model.configs[0],
         "accelerator": model.accelerator or WITHOUT,
-        "loras": accelerated(resolve_loras(values["loras"], schema.limits.catalogue, model)[0], model),
-        "controlnet": resolved_controls(values["controlnet"], schema.limits.catalogue),
+        "loras": accelerated(resolve_loras(values["loras"], catalogue, model)[0], model),
+        "controlnet": resolved_controls(values["controlnet"], catalogue),
         "variant": values["variant"] or ANY,
         "prompts": prompts,
         "width": width,
@@ -112,7 +114,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
         "schedule": schedule,
         "guidance_scale": scale,
         "seed": secrets.randbelow(MAX_SEED + 1) if values["seed"] is None else values["seed"],
-        "vae": resolved_vae(schema.limits.catalogue, values["vae"]),
+        "vae": resolved_vae(catalogue, values["vae"]),
+        "upscaler": named_upscaler(values["upscaler"], catalogue),
         "outdir": f"{schema.kind}-samples" if values["outdir"] is None else values["outdir"],
         "format": FORMATS[values["format"]],
         "prompt_file": prompt_file.name if prompt_file else None,
@@ -132,7 +135,8 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     if objection := objection_to_result(request):
         fields = resizing_fields(request) or ["W", "H"]
         raise InvalidRequest("The images would be too large to be stored.", {name: [objection] for name in fields})
-    request = replace(request, warnings=(*request.warnings, *grid_warnings(request)))
+    said = (*about_upscaler(request), *grid_warnings(request))
+    request = replace(request, warnings=(*request.warnings, *said))
     return _affordable(request, schema.limits), images
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
-from shared.catalogue.upscalers import LANCZOS
+from shared.catalogue.upscalers import FILTERS, LANCZOS
 from shared.request.sampling import SamplingParams
 from shared.request.seeds import MAX_SEED
 from shared.stored_values import known_fields
@@ -26,9 +26,10 @@ class ImageRequest:
     (width, height) of the image into which it is put back; None: it has that of `params`. `output_compression` is the
     quality of files that lose some, None for the usual one. `prompts` holds one prompt, or the lines of a prompt file.
     `seed` is a number even where the client wanted a random one: it was drawn on acceptance, so that a task that runs
-    twice gives the same image. An `upscale` draws nothing: `upscaler` makes its input image `factor` times as large, of
-    `params` only the size of that image counts, and the output size is that of the result. `inputs` are the names of
-    the input images ("init_img", "mask"), and `input_pixels` are those of all of them.
+    twice gives the same image. `upscaler` is what makes images larger than they are drawn. An `upscale` draws nothing:
+    it makes its input image `factor` times as large, of `params` only the size of that image counts, and the output
+    size is that of the result. `inputs` are the names of the input images ("init_img", "mask"), and `input_pixels` are
+    those of all of them.
     `text_cost` is what the texts add to the job's cost, counted on acceptance (see `shared.request.cost`). `one_pass`:
     the client chose one where two are usual (see `shared.request.hires`). `warnings` are what the API already has to
     say about the request.
@@ -95,12 +96,34 @@ class ImageRequest:
         return self.seed if self.fixed_code else self.seed_of(task, sample)
 
     @property
+    def drawn_size(self) -> tuple[int, int]:
+        """(width, height) in pixels of the images before they are brought to their size; of the input of an upscale."""
+        return self.whole_size or (self.params.width, self.params.height)
+
+    @property
     def result_size(self) -> tuple[int, int]:
         """(width, height) of the delivered images, in pixels."""
         if self.output_width and self.output_height:
             return self.output_width, self.output_height
-        width, height = self.whole_size or (self.params.width, self.params.height)
+        width, height = self.drawn_size
         return width * self.post_upscale, height * self.post_upscale
+
+    @property
+    def delivering_filter(self) -> str:
+        """The filter that brings images to their size where no network does."""
+        return self.upscaler if self.upscaler in FILTERS else LANCZOS
+
+    @property
+    def delivering_network(self) -> str | None:
+        """The network that brings images to their size, by its name; None where none does."""
+        larger = any(side > drawn for side, drawn in zip(self.result_size, self.drawn_size, strict=True))
+        return self.upscaler if self.upscaler not in FILTERS and (larger or self.kind == "upscale") else None
+
+    @property
+    def networks(self) -> frozenset[str]:
+        """The networks that the job needs beside its model, by their names."""
+        between = self.params.hires.network if self.params.hires else None
+        return frozenset(filter(None, (between, self.delivering_network)))
 
     @property
     def grid_columns(self) -> int:

@@ -22,6 +22,7 @@ from shared.request.control import ControlFields, objections_to_controls
 from shared.request.decoders import DecoderFields, decoder_problems
 from shared.request.defaults import ACCELERATOR, with_defaults
 from shared.request.drawing_fields import DrawingFields
+from shared.request.enlarging import UpscalerFields, upscaler_problems
 from shared.request.fields import (
     Base64Image,
     Base64Mask,
@@ -146,7 +147,7 @@ class CommonSchema(DrawingFields):
     output_width = WholeNumber(
         load_default=None, allow_none=True, validate=Range(8, MOST_DELIVERED),
         metadata=_about(
-            "Width of the delivered images, with output_height: they are generated at W and H and resized (Lanczos). "
+            "Width of the delivered images, with output_height: they are generated at W and H and resized by upscaler. "
             "Without W and H, at the largest size of that shape that the model can. null: as generated."
         ),
     )  # fmt: skip
@@ -268,6 +269,7 @@ class CommonSchema(DrawingFields):
         if model and config is not None and not model.accepts_config(config):
             problems["config"] = [f"Does not fit model '{model.name}'; use {' or '.join(model.configs)}, or null."]
         problems.update(decoder_problems(data, self.limits.catalogue, model))
+        problems.update(upscaler_problems(data, self.limits.catalogue))
         if (loras := sound(data.get("loras", ()))) and (about := resolve_loras(loras, self.limits.catalogue, model)[1]):
             problems["loras"] = list(about)
         if (
@@ -322,8 +324,8 @@ class CommonSchema(DrawingFields):
             raise ValidationError("Missing data for required field.", "prompt")
 
 
-class GenerateSchema(ControlFields, HiresFields, AdaptersSchema, DecoderFields, CommonSchema):  # the last one's first
-    """Text to image. Only `prompt` is required."""
+class GenerateSchema(ControlFields, HiresFields, AdaptersSchema, DecoderFields, UpscalerFields, CommonSchema):
+    """Text to image. Only `prompt` is required. (The fields of the last schema above come first.)"""
 
     kind: Kind = "generate"
 

@@ -6,9 +6,8 @@ from typing import Any
 from marshmallow import Schema, pre_load
 from marshmallow.validate import Range
 
-from shared.catalogue.models import some_of
 from shared.catalogue.samplers import DEFAULT_SAMPLER
-from shared.catalogue.upscalers import FILTERS, LANCZOS, find_upscaler, upscalers_of
+from shared.catalogue.upscalers import FILTERS, LANCZOS, find_upscaler, unknown
 from shared.errors import InvalidRequest, ModelUnavailable, TooCostly
 from shared.request.cost import job_cost
 from shared.request.fields import Base64Image, Number, Text
@@ -77,8 +76,7 @@ def load_upscale(schema: UpscaleSchema, body: Mapping[str, Any]) -> tuple[ImageR
     limits, image = schema.limits, values["image"]
     upscaler = find_upscaler(limits.catalogue, values["upscaler"])
     if upscaler is None:
-        names = some_of([each.name for each in upscalers_of(limits.catalogue)])
-        raise InvalidRequest("No such upscaler.", {"upscaler": [f"Must be one of {names}; see GET /upscalers."]})
+        raise InvalidRequest("No such upscaler.", {"upscaler": [unknown(limits.catalogue, values["upscaler"])]})
     if upscaler.why_not:
         raise ModelUnavailable(upscaler.why_not, {"upscaler": ["Ask for another one; see GET /upscalers."]})
     width, height = (round(side * values["factor"]) for side in (image.width, image.height))

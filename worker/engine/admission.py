@@ -16,6 +16,7 @@ from worker.hardware.variants import Precision, Profile
 from worker.models.cache import CheckpointCache
 from worker.models.checkpoint import Checkpoint
 from worker.text.embeddings import EmbeddingFiles
+from worker.upscalers.networks import Networks
 
 # how long requests for models in memory may go before one whose model must be loaded in their place
 _MODEL_PATIENCE_S = 10.0
@@ -35,6 +36,7 @@ class Admission:
         profile: Profile,
         embeddings: EmbeddingFiles,
         controlnets: ControlNetCache,
+        networks: Networks,
     ) -> None:
         self._inbox = inbox
         self._active = active
@@ -43,6 +45,7 @@ class Admission:
         self._profile = profile
         self._embeddings = embeddings
         self._nets = controlnets
+        self._networks = networks
         self._owed_s = 0.0
 
     def computed(self, seconds: float) -> None:
@@ -79,8 +82,11 @@ class Admission:
                 checkpoint = self._cache.get(params.model, options.precision, in_use, ticket.addition)
                 codec = self._cache.codec(checkpoint, params, in_use)
                 nets = self._controlnets(ticket, checkpoint)
+                enlarging = params.hires and params.hires.network
+                network = self._networks.tiled(enlarging) if enlarging else None
+                named_in = self._embeddings.named_in
                 self._active.begin(
-                    RunningRequest(ticket, checkpoint, options, self._embeddings.named_in, nets, codec=codec)
+                    RunningRequest(ticket, checkpoint, options, named_in, nets, codec=codec, network=network)
                 )
             except Exception as error:
                 make_good(error, self._device)

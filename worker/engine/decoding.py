@@ -59,7 +59,7 @@ class Decoder:
     def _finish(self, running: RunningRequest, image: Image.Image | None = None) -> None:
         try:
             if running.is_first:
-                self._active.begin(running.second(image))
+                self._active.begin_second(running, image)
                 return
             finished = running.finish(image)
             for stage, seconds in running.stage_seconds.items():

@@ -45,12 +45,15 @@ from worker.models.cache import CheckpointCache
 from worker.observations import Observations
 from worker.samplers import plan_of
 from worker.text.embeddings import EmbeddingFiles
+from worker.upscalers.networks import Networks
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # of the memory of models: a LoRA is a few hundredths of one
 _SHARE_OF_LORAS = 8
+# likewise; an ESRGAN takes 64 MiB
+_SHARE_OF_NETWORKS = 8
 
 
 class Engine:
@@ -79,8 +82,14 @@ class Engine:
         self._device = pick_device(settings.device)
         self._profile = profile_for(settings.worker_variant, self._device)
         self._lora_files = LoraFiles(catalogue, settings.model_memory // _SHARE_OF_LORAS)
+        self.networks = Networks(catalogue, self._device.name, settings.model_memory // _SHARE_OF_NETWORKS)
+        """Those that enlarge images; for whoever works by `run_aside`."""
         self._cache = CheckpointCache(
-            settings, catalogue, self._device, self._profile, beside=lambda: self._lora_files.nbytes
+            settings,
+            catalogue,
+            self._device,
+            self._profile,
+            beside=lambda: self._lora_files.nbytes + self.networks.nbytes,
         )
         self._controlnets = ControlNetCache(
             settings, catalogue, self._device, self._cache.preparation, self._cache.home
@@ -95,6 +104,7 @@ class Engine:
             self._profile,
             EmbeddingFiles(catalogue),
             self._controlnets,
+            self.networks,
         )
         self._observations = observations or Observations()
         # where parts come and go the passes' part would leave for the decoder's
@@ -249,6 +259,7 @@ class Engine:
         while len(self._queued) > (ahead if self._active.running else 0):
             self._settle(self._queued.popleft())
         self._decoder.finish_some(self._threads, idle)
+        self._active.enlarge_a_tile()
         if not self._active:
             self._evaluator.forget()
             self._cache.offload_idle()

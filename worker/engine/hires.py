@@ -1,7 +1,7 @@
 """An image in two passes: the stages that the engine makes of one request, and what the first leaves to the second.
 
-The second is an image to image, as the stock pipeline has it, from the image of the first at the full size (Lanczos),
-or from its latents, interpolated (bilinear).
+The second is an image to image, as the stock pipeline has it, from the image of the first at the full size (a filter),
+or from its latents, interpolated (bilinear). A network enlarges the image in tiles, as part of the one progress.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class FirstPass:
-    """What it leaves: where the second starts (an image or latents), evaluations made, remarks, seconds of stages."""
+    """What it leaves: where the second starts (an image or latents), evaluations made, tiles that a network enlarged,
+    remarks, seconds of stages."""
 
     start: Image.Image | torch.Tensor
     evaluations: int
+    tiles: int
     max_batch_size: int | None
     warnings: Sequence[str]
     stage_seconds: Mapping[str, float]

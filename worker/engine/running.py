@@ -4,6 +4,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from worker.adapters.lora_set import fitted
 from worker.engine import control
 from worker.engine.beginning import start_of
 from worker.engine.coding import Coding, not_an_image
+from worker.engine.enlarging import Enlarging
 from worker.engine.group import Group
 from worker.engine.guidance import UNGUIDED, Guidance, guided_steps
 from worker.engine.hires import FirstPass, first_stage, second_stage
@@ -30,6 +32,7 @@ from worker.models.vaes import Codec
 from worker.samplers import Evaluation, Noise, Trajectory, begin, evaluations_of
 from worker.text.conditioning import NamedTensors, shapes
 from worker.text.embeddings import EmbeddingsIn, none_in
+from worker.upscalers.networks import TiledNetwork
 from worker.vae.pixels import to_image
 from worker.vae.preview import Previewer
 
@@ -56,8 +59,10 @@ class RunningRequest:
         nets: Sequence[ControlNet] = (),
         first: FirstPass | None = None,
         codec: Codec | None = None,
+        network: TiledNetwork | None = None,
     ) -> None:
-        """`nets` are the ControlNets of the request, in its order; `codec` is None for the model's own VAE.
+        """`nets` are the ControlNets of the request, in its order; `codec` is None for the model's own VAE; `network`
+        is what enlarges its first pass, None for a filter.
 
         Raises InvalidRequest where a ControlNet does not fit.
         """
@@ -67,6 +72,7 @@ class RunningRequest:
         self._stage = second if first and second else first_stage(ticket.request)
         self._second = None if first else second
         self.params = self._stage.params
+        self._enlarging = Enlarging(network, self._size, self._final_size) if network else None
         self._plain = checkpoint
         self.checkpoint = seamless(checkpoint) if self.params.tiling else checkpoint
         self.options = options
@@ -87,8 +93,7 @@ class RunningRequest:
         self._coding = Coding(self.checkpoint, self.family, self.codec, self.params, self._warnings)
         self.stage_seconds: defaultdict[str, float] = defaultdict(float, first.stage_seconds if first else {})
         """How long the stages took that are over, by their names in `shared.histograms.STAGE`, in both passes."""
-        size = self.params.width, self.params.height
-        self.controls = control.begin(self.params.controlnet, nets, ticket.request.images, size, checkpoint)
+        self.controls = control.begin(self.params.controlnet, nets, ticket.request.images, self._size, checkpoint)
         started = time.perf_counter()
         self._embeddings_in = embeddings_in
         # as long as this one needs it, others share it
@@ -116,6 +121,24 @@ class RunningRequest:
         )
         self._evaluations_of_others = self._count_others()
         self._denoising_since = time.perf_counter()
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """(width, height) in pixels of what this pass draws."""
+        return self.params.width, self.params.height
+
+    @property
+    def _final_size(self) -> tuple[int, int]:
+        """That of the image, after its last pass."""
+        params = self.ticket.request.params
+        return params.width, params.height
+
+    @property
+    def _tiles(self) -> int:
+        """In how many tiles a network enlarges the image between the passes."""
+        if self._first is not None:
+            return self._first.tiles
+        return self._enlarging.tiles if self._enlarging else 0
 
     def _count_others(self) -> int:
         """Model evaluations of the other pass, where there are two."""
@@ -224,10 +247,14 @@ class RunningRequest:
             raise not_an_image("UNet", self.checkpoint)
         if self.denoised:
             self.stage_seconds["denoising"] += time.perf_counter() - self._denoising_since
-        before = self._first.evaluations if self._first else 0
-        self.ticket.on_step(before + self.step, self._steps(self.step) + self._evaluations_of_others)
+        before = self._first.evaluations + self._first.tiles if self._first else 0
+        self._tell(before + self.step)
         if self.ticket.on_preview and colours is not None:
             self.ticket.on_preview(to_image(colours))
+
+    def _tell(self, done: int) -> None:
+        """Report so many evaluations and tiles, of both passes."""
+        self.ticket.on_step(done, self._steps(self.step) + self._evaluations_of_others + self._tiles)
 
     @property
     def denoised(self) -> bool:
@@ -277,20 +304,40 @@ class RunningRequest:
     @property
     def pixels_to_finish(self) -> int:
         """Of the image that is decoded, or encoded for the second pass."""
-        params = self.ticket.request.params
-        return params.width * params.height
+        return prod(self._final_size)
+
+    def begin_enlarging(self, image: Image.Image | None) -> bool:
+        """Have a network make the image of this first pass larger: this one, or else one decoded now.
+
+        False where no network does. Raises NotAnImage.
+        """
+        if self._enlarging is None:
+            return False
+        self._enlarging.begin(image or self._coding.in_tiles_if_needed(self.decode))
+        return True
+
+    def enlarge_a_tile(self) -> bool:
+        """One tile more; whether all are done. Raises what the network and the listeners raise."""
+        if self._enlarging is None or not self._enlarging.make_a_tile():
+            return True
+        self._tell(self.step + self._enlarging.made)
+        return False
 
     def second(self, image: Image.Image | None = None) -> "RunningRequest":
-        """The second pass, begun from the final latents or from their image: this one, or else one decoded now.
+        """The second pass, begun from the final latents, or from their image: what a network made of it, or this one
+        by a filter, or else one decoded now.
 
         Raises what beginning a request raises.
         """
         start: Image.Image | torch.Tensor = self.latents
-        params = self.ticket.request.params
-        if params.hires and self.needs_image:
-            small = image or self._coding.in_tiles_if_needed(self.decode)
-            start = resized(small, (params.width, params.height), params.hires.upscaler)
-        first = FirstPass(start, self.step, self.max_batch_size, tuple(self._warnings), dict(self.stage_seconds))
+        hires = self.params.hires
+        if self._enlarging and self._enlarging.image:
+            start = self._enlarging.image
+        elif hires and self.needs_image:
+            start = resized(image or self._coding.in_tiles_if_needed(self.decode), self._final_size, hires.upscaler)
+        first = FirstPass(
+            start, self.step, self._tiles, self.max_batch_size, tuple(self._warnings), dict(self.stage_seconds)
+        )
         nets = [each.net for each in self.controls]
         return RunningRequest(self.ticket, self._plain, self.options, self._embeddings_in, nets, first, self.codec)
 

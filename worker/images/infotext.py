@@ -9,7 +9,7 @@ from shared.catalogue.samplers import SAMPLERS
 from shared.catalogue.schedules import AUTOMATIC, SCHEDULES
 from shared.catalogue.upscalers import FILTERS, LANCZOS
 from shared.catalogue.vaes import FULL
-from shared.request.hires import UPSCALERS, Hires
+from shared.request.hires import Hires, label_of
 from shared.request.lora_tags import with_lora_tags
 from shared.stored_values import read_value
 
@@ -68,9 +68,14 @@ def _output_size(parameters: Mapping[str, Any]) -> str | None:
     return f"{width}x{height}" if width and height else None
 
 
+def _post_upscale(parameters: Mapping[str, Any]) -> str | None:
+    factor = parameters.get("post_upscale") or 1
+    return str(factor) if factor != 1 and not _output_size(parameters) else None
+
+
 def _upscaler(parameters: Mapping[str, Any]) -> str | None:
     name = str(parameters.get("upscaler") or LANCZOS)
-    return FILTERS.get(name, name) if _output_size(parameters) else None
+    return FILTERS.get(name, name) if _output_size(parameters) or _post_upscale(parameters) else None
 
 
 def _hashes(name: str) -> Callable[[Mapping[str, Any]], str | None]:
@@ -94,7 +99,6 @@ def _two_passes(parameters: Mapping[str, Any]) -> dict[str, str | None]:
     first, final = (hires.first_width, hires.first_height), (parameters["W"], parameters["H"])
     scale = f"{final[0] / first[0]:g}"
     is_exact = tuple(side * float(scale) for side in first) == final
-    upscaler = UPSCALERS.get(hires.upscaler)
     return {
         "Size": f"{first[0]}x{first[1]}",
         "Denoising strength": f"{hires.strength:g}",
@@ -102,7 +106,7 @@ def _two_passes(parameters: Mapping[str, Any]) -> dict[str, str | None]:
         "Hires resize": None if is_exact else f"{final[0]}x{final[1]}",
         # those that run, as A1111 has it
         "Hires steps": str(hires.steps_of_second),
-        "Hires upscaler": upscaler.label if upscaler else hires.upscaler,
+        "Hires upscaler": label_of(hires.upscaler),
     }
 
 
@@ -128,6 +132,7 @@ _INFOTEXT: Sequence[tuple[str, Callable[[Mapping[str, Any]], str | None]]] = (
     ("Noise multiplier", _plain("noise_multiplier")),
     ("Eta", _plain("ddim_eta")),
     ("Postprocess upscale to", _output_size),
+    ("Postprocess upscale by", _post_upscale),
     ("Postprocess upscaler", _upscaler),
 )
 

@@ -3,11 +3,10 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import redis
-from PIL import Image
 
 from shared.errors import InternalError, JobCancelled, ModelUnavailable, ServiceError
 from shared.histograms import QUEUE_WAIT, STAGE
@@ -21,11 +20,11 @@ from shared.storage.results import ResultStore
 from worker.engine import Denoised, Ticket
 from worker.jobs.closing import Closing
 from worker.jobs.denoiser import Denoiser
-from worker.jobs.enlarging import Enlargement
+from worker.jobs.enlarging import Enlargement, StepsAndTiles
 from worker.jobs.inputs import InputImages
 from worker.jobs.isolation import Isolation
 from worker.jobs.patience import Patience
-from worker.jobs.progress import Reporter
+from worker.jobs.progress import Reporter, TaskProgress
 from worker.jobs.result_files import ResultFiles
 from worker.jobs.task_images import ReadyImages, denoise_request, image_file
 from worker.observations import Observations
@@ -194,21 +193,39 @@ class TaskRunner:
 
     def _make(self, claim: Claim) -> bool:
         """Make and store the images of a task; True when it was the last task of the job."""
-        if claim.request.kind != "upscale":
-            self._engine.fetch(claim.request.params.model, lambda percent: self._downloading(claim, percent))
+        request = claim.request
+        if request.kind != "upscale":
+            self._engine.fetch(request.params.model, lambda percent: self._downloading(claim, percent))
         images = self._inputs.of(claim)
-        if claim.request.kind == "upscale":
-            return self._keep(claim, [self._enlarge(claim, images.by_name[INIT_IMAGE])])
-        return self._keep(claim, [self._with_hash(claim, made) for made in self._denoise(claim, images)])
+        with self._reporter.follow(claim, lambda error: self._end(claim, error)) as progress:
+            enlargement = Enlargement(self._enlarger, request)
+            self._tickets[claim].append(enlargement)
+            if request.kind == "upscale":
+                large = enlargement.run(images.by_name[INIT_IMAGE], progress.of_sample(0))
+                return self._keep(claim, [Denoised(large, {"device": self._device})])
+            tiles = enlargement.tiles() if request.delivering_network else 0
+            told = [StepsAndTiles(progress.of_sample(sample), tiles) for sample in range(request.n_samples)]
+            drawn = [self._with_hash(claim, made) for made in self._denoise(claim, images, progress, told)]
+            if not tiles:
+                return self._keep(claim, drawn)
+            # one at a time, for they are large
+            return self._keep(
+                claim,
+                (
+                    replace(each, image=enlargement.run(each.image, told[sample].tile))
+                    for sample, each in enumerate(drawn)
+                ),
+            )
 
-    def _keep(self, claim: Claim, finished: Sequence[Denoised]) -> bool:
-        """Store the images of a task, and mark it as done; as `_make`."""
-        stored = []
+    def _keep(self, claim: Claim, finished: Iterable[Denoised]) -> bool:
+        """Store the images of a task, each as soon as it is given, and mark the task as done; as `_make`."""
+        stored, used, warnings = list[StoredImage](), dict[str, object](), dict[str, None]()
         for sample, image in enumerate(finished):
             with self._observations.timed(STAGE, model=claim.request.params.model, stage="storing"):
                 stored.append(self._store(claim, sample, image))
-        warnings = list(dict.fromkeys(warning for image in finished for warning in image.warnings))
-        return self._patiently(lambda: self._jobs.claims.finish(claim, stored, finished[0].used, warnings))
+            used = used or dict(image.used)
+            warnings |= dict.fromkeys(image.warnings)
+        return self._patiently(lambda: self._jobs.claims.finish(claim, stored, used, list(warnings)))
 
     def _with_hash(self, claim: Claim, finished: Denoised) -> Denoised:
         """The image, beside whose effective options stands the hash of its model, once that is known."""
@@ -219,29 +236,23 @@ class TaskRunner:
         with suppress_passing():
             self._jobs.progress.downloading(claim, percent)
 
-    def _denoise(self, claim: Claim, images: ReadyImages) -> list[Denoised]:
-        """The images of a task, drawn from the input images of its job."""
-        with self._reporter.follow(claim, lambda error: self._end(claim, error)) as progress:
-            tickets: list[Ticket] = []
-            try:
-                for sample in range(claim.request.n_samples):
-                    on_preview = progress.show if sample == 0 else None
-                    request = denoise_request(claim.request, claim.task, sample, images)
-                    on_step = progress.of_sample(sample)
-                    tickets.append(self._engine.submit(request, on_step, on_preview, progress.wants_preview))
-                    self._tickets[claim].append(tickets[-1])
-                return [images.finished(ticket.result()) for ticket in tickets]
-            except BaseException:
-                for ticket in tickets:
-                    ticket.cancel()
-                raise
-
-    def _enlarge(self, claim: Claim, image: Image.Image) -> Denoised:
-        """The image of a job that draws nothing."""
-        with self._reporter.follow(claim, lambda error: self._end(claim, error)) as progress:
-            enlargement = Enlargement()
-            self._tickets[claim].append(enlargement)
-            return enlargement.run(self._enlarger, claim.request, image, self._device, progress.of_sample(0))
+    def _denoise(
+        self, claim: Claim, images: ReadyImages, progress: TaskProgress, told: Sequence[StepsAndTiles]
+    ) -> list[Denoised]:
+        """The images of a task, drawn from the input images of its job; `told` are told of the steps of each."""
+        tickets: list[Ticket] = []
+        try:
+            for sample in range(claim.request.n_samples):
+                on_preview = progress.show if sample == 0 else None
+                request = denoise_request(claim.request, claim.task, sample, images)
+                on_step = told[sample].step
+                tickets.append(self._engine.submit(request, on_step, on_preview, progress.wants_preview))
+                self._tickets[claim].append(tickets[-1])
+            return [images.finished(ticket.result()) for ticket in tickets]
+        except BaseException:
+            for ticket in tickets:
+                ticket.cancel()
+            raise
 
     def _store(self, claim: Claim, sample: int, finished: Denoised) -> StoredImage:
         request = claim.request

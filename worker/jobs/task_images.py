@@ -87,7 +87,7 @@ def ready_image(
 
 def image_file(request: ImageRequest, task: int, sample: int, finished: Denoised) -> tuple[str, bytes]:
     """(name, bytes) of the file of one finished image, with the parameters that it was drawn with inside."""
-    image = resized(finished.image, request.result_size)
+    image = resized(finished.image, request.result_size, request.delivering_filter)
     parameters = image_parameters(request, task, sample, finished.used, finished.warnings)
     name = f"{task * request.n_samples + sample:04d}-{request.seed_of(task, sample)}.{request.format}"
     return name, encode(image, request.format, parameters, request.output_compression)

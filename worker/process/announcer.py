@@ -102,22 +102,29 @@ class Announcer:
         return {model for card in self._others if card.serves(variant) for model in card.available_models} & missing
 
     def served_elsewhere(self, request: ImageRequest) -> bool:
-        """Whether this worker lacks the model, a LoRA or a ControlNet of a request, and another live worker has them.
+        """Whether this worker lacks the model of a request or a file beside it, and another live worker has them all.
 
         May raise `redis.RedisError`.
         """
         others = (card for card in self._register.live() if card.name != self._name and card.serves(request.variant))
+        networks = {(UPSCALER, name) for name in request.networks}
         if request.kind == "upscale":
-            return any(self._has(card, UPSCALER, request.upscaler) for card in others)
+            return any(all(self._has(card, *each) for each in networks) for card in others)
         params = request.params
         added = {(LORA, lora.name) for lora in params.loras} | {(CONTROLNET, each.model) for each in params.controlnet}
         here = {each for each in added if self._catalogue.find_other(*each)}
+        here |= {(kind, name) for kind, name in networks if self._can_use(name)}
+        added |= networks
         if params.model not in self._engine.missing_models() and here == added:
             # it should have worked here: the others would fail at it in the same way, and give it back
             return False
         return any(
             params.model in card.available_models and all(self._has(card, *each) for each in added) for card in others
         )
+
+    def _can_use(self, upscaler: str) -> bool:
+        file = self._catalogue.find_other(UPSCALER, upscaler)
+        return file is not None and not _usable(file).unusable
 
     def _has(self, card: WorkerCard, kind: str, name: str) -> bool:
         """Whether a worker has that other file, and can read it."""

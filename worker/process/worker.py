@@ -100,7 +100,7 @@ class Worker:
             self._reporter,
             observations,
             self._model_hash,
-            Enlarger(self._catalogue, self._device.name, self._engine.run_aside),
+            Enlarger(self._engine.networks, self._engine.run_aside),
             self._device.name,
         )
         self._admission = Admission(

@@ -1,7 +1,7 @@
 """A network over an image in tiles, so that what it takes of memory does not depend on the size of the image."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -48,6 +48,28 @@ def passes(size: tuple[int, int], target: tuple[int, int], scale: int) -> list[t
     return [*found, target]
 
 
+def count_tiles(size: tuple[int, int], target: tuple[int, int], scale: int, side: int) -> int:
+    """How many tiles a network takes that enlarges `scale` times, from one size to another."""
+    given = (size, *passes(size, target, scale)[:-1])
+    return sum(len(_cuts(width, side)) * len(_cuts(height, side)) for width, height in given)
+
+
+def tile_by_tile(
+    image: Image.Image, target: tuple[int, int], scale: int, side: int, enlarge: Enlarge
+) -> Generator[None, None, Image.Image]:
+    """Make of an image (RGB) the one of the size `target`, (width, height), by a network that enlarges `scale` times.
+
+    It stops after each tile; what it returns at last is the image.
+    """
+    for size in passes(image.size, target, scale):
+        out = Image.new("RGB", size)
+        for tile in tiles_of(image.size, side):
+            _lay(out, tile, enlarge(image.crop(tile.seen)), scale, image.size)
+            yield
+        image = out
+    return image
+
+
 def enlarged(
     image: Image.Image,
     target: tuple[int, int],
@@ -56,22 +78,18 @@ def enlarged(
     enlarge: Enlarge,
     report: Callable[[int, int], None],
 ) -> Image.Image:
-    """The image (RGB) at the size `target`, (width, height), by a network that enlarges `scale` times.
-
-    `report(done, of)` is called before the first tile and after each; what it raises ends the work.
-    """
-    sizes = passes(image.size, target, scale)
-    counts = [len(list(tiles_of(size, side))) for size in (image.size, *sizes[:-1])]
-    done, of = 0, sum(counts)
+    """The same at once. `report(done, of)` is called before the first tile and after each; what it raises ends it."""
+    work = tile_by_tile(image, target, scale, side, enlarge)
+    done, of = 0, count_tiles(image.size, target, scale, side)
     report(done, of)
-    for size in sizes:
-        out = Image.new("RGB", size)
-        for tile in tiles_of(image.size, side):
-            _lay(out, tile, enlarge(image.crop(tile.seen)), scale, image.size)
-            done += 1
-            report(done, of)
-        image = out
-    return image
+    while True:
+        try:
+            next(work)
+        except StopIteration as last:
+            result: Image.Image = last.value
+            return result
+        done += 1
+        report(done, of)
 
 
 def _lay(out: Image.Image, tile: Tile, piece: Image.Image, scale: int, size: tuple[int, int]) -> None:

@@ -42,7 +42,7 @@ _SECOND_PASS = {
     "hr_scale": _NUMBER | {"description": "How many times as large the image becomes, 2 where it is left out."},
     "hr_resize_x": _WHOLE | {"description": "Its width in pixels; 0: that of hr_scale, or what keeps the shape."},
     "hr_resize_y": _WHOLE | {"description": "Its height, likewise."},
-    "hr_upscaler": _TEXT | {"description": "Latent, Lanczos or Nearest."},
+    "hr_upscaler": _TEXT | {"description": "Latent, or a name of GET /sdapi/v1/upscalers."},
     "hr_second_pass_steps": _WHOLE | {"description": "Steps that run in the second pass; 0: as many as steps."},
     "denoising_strength": _NUMBER | {"description": "How far the second pass leaves the first, from 0 to 1."},
 }

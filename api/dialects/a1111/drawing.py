@@ -102,7 +102,7 @@ class Drawing:
             return fields | (size_of_the_part(fields, self._model(fields)) if alone else {})
         if is_masked(body):
             raise InvalidRequest("There is no image.", {"mask": ["Is of img2img; leave it out."]})
-        of_second, warnings = second_pass(body, self._model(fields))
+        of_second, warnings = second_pass(body, self._model(fields), catalogue)
         self._warnings = (*self._warnings, *warnings)
         if of_second:  # says the size, too
             fields = {name: value for name, value in fields.items() if name not in ("W", "H")}

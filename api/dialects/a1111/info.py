@@ -8,7 +8,7 @@ from typing import Any
 from api.dialects.samplers import split_name
 from shared.jobs.records import Job
 from shared.jobs.status import warnings_of
-from shared.request.hires import UPSCALERS, Hires
+from shared.request.hires import Hires, label_of
 from shared.request.lora_tags import with_lora_tags
 from shared.version import VERSION
 
@@ -65,8 +65,7 @@ def generation_info(job: Job, infotexts: Sequence[str], warnings: Sequence[str])
 def _second_pass(hires: Hires | None) -> dict[str, Any]:
     if hires is None:
         return {}
-    upscaler = UPSCALERS[hires.upscaler].label if hires.upscaler in UPSCALERS else hires.upscaler
-    return {"Hires steps": hires.steps_of_second, "Hires upscaler": upscaler}
+    return {"Hires steps": hires.steps_of_second, "Hires upscaler": label_of(hires.upscaler)}
 
 
 def timestamp(seconds: float) -> str:

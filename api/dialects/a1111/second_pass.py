@@ -6,10 +6,10 @@ from typing import Any
 from api.dialects.a1111.numbers import is_number, number
 from api.dialects.a1111.parameters import strength_of
 from api.dialects.a1111.refusals import is_off, refused_second_pass
-from shared.catalogue.models import MOST_STEPS, Model
-from shared.catalogue.upscalers import LANCZOS
+from shared.catalogue.models import MOST_STEPS, Catalogue, Model
+from shared.catalogue.upscalers import LANCZOS, unknown
 from shared.errors import InvalidRequest
-from shared.request.hires import LATENT, UPSCALERS, steps_of_which, upscaler_called
+from shared.request.hires import LATENT, UPSCALERS, objection_to_upscaler, steps_of_which, upscaler_called
 from shared.request.hires_fields import MOST_SCALE
 from shared.request.sizes import size_for_output
 
@@ -18,10 +18,11 @@ _MOST_PIXELS = 1 << 16
 Wrong = dict[str, list[str]]
 
 
-def second_pass(body: Mapping[str, Any], model: Model) -> tuple[dict[str, Any], tuple[str, ...]]:
+def second_pass(body: Mapping[str, Any], model: Model, catalogue: Catalogue) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The fields of a text to image with `enable_hr`, its size among them, and what is to be said; else ({}, ()).
 
-    A1111's width and height are those of the first pass. Raises InvalidRequest with everything that cannot be used.
+    `catalogue` has the networks that can enlarge. A1111's width and height are those of the first pass.
+    Raises InvalidRequest with everything that cannot be used.
     """
     if is_off(body.get("enable_hr")):
         return {}, ()
@@ -36,9 +37,11 @@ def second_pass(body: Mapping[str, Any], model: Model) -> tuple[dict[str, Any], 
         wrong["denoising_strength"] = ["Must be a number from 0 to 1."]
     count = "steps" if is_off(body.get("hr_second_pass_steps")) else "hr_second_pass_steps"
     steps = _within(body, count, model.defaults.steps, 1, MOST_STEPS, wrong)
-    upscaler = _upscaler(body.get("hr_upscaler"))
+    upscaler = _upscaler(body.get("hr_upscaler"), catalogue)
     if upscaler is None:
-        wrong["hr_upscaler"] = [f"Must be one of: {', '.join(each.label for each in UPSCALERS.values())}."]
+        wrong["hr_upscaler"] = [_no_upscaler(body["hr_upscaler"], catalogue)]
+    elif objection := objection_to_upscaler(upscaler, catalogue):
+        wrong["hr_upscaler"] = [objection]
     if wrong:
         raise InvalidRequest("The request has fields of the second pass that cannot be used.", wrong)
     first = size_for_output((int(asked[0]), int(asked[1])), model)
@@ -59,14 +62,19 @@ def refuse_second_pass(body: Mapping[str, Any]) -> None:
         raise InvalidRequest("The request has a field that cannot be used.", {"enable_hr": [text]})
 
 
-def _upscaler(name: Any) -> str | None:
+def _no_upscaler(name: Any, catalogue: Catalogue) -> str:
+    labels = [each.label for each in UPSCALERS.values()]
+    return unknown(catalogue, name, beside=labels) if isinstance(name, str) else f"Must be text, as {labels[0]}."
+
+
+def _upscaler(name: Any, catalogue: Catalogue) -> str | None:
     """What enlarges between the passes, by its name here; None where it is not here."""
     if name is None or name == "":
         return LATENT
     if not isinstance(name, str):
         return None
     # without an upscaler A1111 resizes with this filter
-    return LANCZOS if name.casefold() == "none" else upscaler_called(name)
+    return LANCZOS if name.casefold() == "none" else upscaler_called(name, catalogue)
 
 
 def _final_size(body: Mapping[str, Any], first: tuple[float, float], wrong: Wrong) -> tuple[int, int]:

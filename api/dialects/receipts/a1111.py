@@ -34,6 +34,7 @@ _NAMES = {
     "Eta": "ddim_eta",
     "Postprocess upscale to-1": "output_width",
     "Postprocess upscale to-2": "output_height",
+    "Postprocess upscaler": "upscaler",
 }
 _CERTAIN = ("Steps", "Seed")
 _SECOND_PASS = {
@@ -45,6 +46,9 @@ _SECOND_PASS = {
     "Denoising strength": "strength",
 }
 _TWO_PASSES = ("Hires upscale", "Hires resize-1", "Hires upscaler")
+HIRES_LEFT_OUT = (
+    "hires: the image was drawn a second time at a larger size, which cannot be done here as it was; it is left out."
+)
 _PROMPTS = (PROMPT, NEGATIVE)
 _FROM_AN_IMAGE = "denoising_strength"
 
@@ -83,11 +87,11 @@ def _hashes(text: str) -> dict[str, str]:
 def _second_pass(values: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Its `hires`, {} where it cannot be drawn here, and what is to be said about that."""
     hires = renamed(values, _SECOND_PASS)
-    upscaler = upscaler_called(str(hires.pop("upscaler", DEFAULT_UPSCALER)))
+    named = str(hires.pop("upscaler", DEFAULT_UPSCALER))
     runs, strength = hires.get("steps", number(values.get("Steps"))), hires.get("strength")
-    if upscaler is None or not isinstance(runs, int) or not isinstance(strength, int | float) or not 0 < strength <= 1:
-        return {}, ("hires: the image was drawn a second time at a larger size, which cannot be done here as it was.",)
-    return hires | {"steps": steps_of_which(runs, strength), "upscaler": upscaler}, ()
+    if not isinstance(runs, int) or not isinstance(strength, int | float) or not 0 < strength <= 1:
+        return {}, (HIRES_LEFT_OUT,)
+    return hires | {"steps": steps_of_which(runs, strength), "upscaler": upscaler_called(named) or named}, ()
 
 
 def written(told: Told) -> str:

@@ -14,8 +14,10 @@ from api.dialects.receipts.samplers import common_names
 from api.dialects.receipts.told import Told, shown, text_of
 from api.dialects.samplers import wire_fields
 from shared.catalogue.models import DEFAULT_ALIAS, Catalogue
+from shared.catalogue.upscalers import objection_to
 from shared.errors import InvalidRequest, NotFound
 from shared.request.decoders import decoder_problems
+from shared.request.hires import DEFAULT_UPSCALER, objection_to_upscaler
 from shared.request.image_text import ImageText
 from shared.request.limits import Limits
 from shared.request.model import Kind
@@ -66,6 +68,7 @@ def read_receipt(text: ImageText, schema: Img2ImgSchema) -> Receipt:
     values = {key: value for key, value in values.items() if key in SCHEMAS[kind].keys().values()}
     parameters, refused = _accepted(values, schema)
     refused += _without_decoders_that_are_not_here(parameters, schema.limits.catalogue)
+    refused += _without_upscalers_that_are_not_here(parameters, schema.limits.catalogue)
     parameters, about_size = _size_that_fits(parameters, schema.limits)
     if not parameters:
         remarks.append(NOTHING)
@@ -126,6 +129,17 @@ def _without_decoders_that_are_not_here(parameters: dict[str, Any], catalogue: C
     model = catalogue.find(parameters.get("ckpt", "")) or catalogue.default
     problems = decoder_problems(parameters, catalogue, model)
     return [f"{key}: {shown(parameters.pop(key))} is left out. {reasons[0]}" for key, reasons in problems.items()]
+
+
+def _without_upscalers_that_are_not_here(parameters: dict[str, Any], catalogue: Catalogue) -> list[str]:
+    """Have no upscaler in `parameters` that cannot be used, neither between two passes nor to deliver, and say so."""
+    said, hires = [], parameters.get("hires")
+    if isinstance(hires, Mapping) and objection_to_upscaler(hires.get("upscaler", DEFAULT_UPSCALER), catalogue):
+        del parameters["hires"]
+        said.append(a1111.HIRES_LEFT_OUT)
+    if "upscaler" in parameters and (wrong := objection_to(catalogue, parameters["upscaler"])):
+        said.append(f"upscaler: {shown(parameters.pop('upscaler'))} is left out. {wrong}")
+    return said
 
 
 def _size_that_fits(values: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -7,6 +7,8 @@ import pytest
 
 from shared.catalogue.kinds import UPSCALER
 from shared.catalogue.models import OtherFile
+from shared.jobs.inventory import Inventory
+from shared.jobs.workers import WorkerCard
 from shared.settings import DUMMY_API_KEY
 from tests.api.conftest import encoded_image
 
@@ -87,6 +89,42 @@ def test_networks_are_listed_with_why_they_cannot_be_used(world, network, assert
     network(unusable="needs the package spandrel")
     assert "spandrel" in world.client.get("/upscalers").json["upscalers"][2]["why_not"]
     assert "spandrel" in assert_error(sent(world, upscaler="4x-any"), 422, "model_unavailable").error
+
+
+def test_drawing_takes_networks_by_name(world, network, assert_error):
+    """Given a network, when a drawing names it between two passes or for what is delivered, then it is accepted and
+    told; an unknown name is refused before anything is queued, with those that are like it."""
+    network()
+    size = {"W": 128, "H": 128, "output_width": 512, "output_height": 512}
+    job_id = world.submit(**size, hires={"scale": 2, "upscaler": "4X-any"}, upscaler="4x-any.pth")
+    world.work(job_id)
+    told = world.client.get(f"/status/{job_id}", query_string={"result": "false"}).json["Parameters"]
+    assert (told["hires"]["upscaler"], told["upscaler"]) == ("4x-any", "4x-any")
+    for fields in ({"hires": {"scale": 2, "upscaler": "4x-an"}}, {"upscaler": "4x-an"}):
+        refused = assert_error(world.post(**fields), 400, "invalid_request")
+        assert "like it are: 4x-any" in refused.fields[next(iter(fields))][0]
+    assert world.tasks_waiting() == 0
+
+
+def test_the_workers_that_lack_a_network_are_named(world, network, assert_error):
+    """Given workers of which one has the model and another the network, when both are asked for, then the answer says
+    who lacks it, and nothing is queued; once one has both, it is taken."""
+    network()
+    models = tuple(world.services.catalogue)
+    register = world.services.workers
+    register.announce(WorkerCard("plain", "cpu", "cpu", 1), Inventory(models))
+    register.announce(WorkerCard("large", "cpu", "cpu", 1), Inventory(others=(NETWORK,)))
+    for fields in (
+        {"hires": {"scale": 2, "upscaler": "4x-any"}},
+        {"W": 128, "H": 128, "output_width": 512, "output_height": 512, "upscaler": "4x-any"},
+    ):
+        refused = assert_error(world.post(**fields), 422, "model_unavailable")
+        assert "plain lacks 4x-any" in refused.error
+        assert next(iter(refused.fields)) in fields
+    assert world.tasks_waiting() == 0
+    assert sent(world, upscaler="4x-any").status_code == 202, "that needs no model"
+    register.announce(WorkerCard("both", "cpu", "cpu", 1), Inventory(models, others=(NETWORK,)))
+    assert world.post(hires={"scale": 2, "upscaler": "4x-any"}).status_code == 202
 
 
 def test_every_list_of_jobs_tells_it(world):

@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 from shared.catalogue.models import Catalogue
-from shared.errors import InvalidRequest, JobCancelled, NotAnImage
+from shared.errors import InvalidRequest, JobCancelled, ModelUnavailable, NotAnImage
 from shared.request.hires import Hires
 from shared.settings import Settings
 from tests.images import SAME, decibels
 from tests.worker.engine.stand_in import Clock, StandIn
 from worker.engine import DenoiseRequest, Engine, Ticket
 from worker.engine.step_times import StepTimes
+from worker.upscalers.networks import TiledNetwork
 
 Build = Callable[..., DenoiseRequest]
 SMALL, LARGE = {"width": 64, "height": 64}, {"width": 96, "height": 128}
@@ -89,6 +90,80 @@ def test_both_passes_are_told_as_one(
     assert steps == [(step, 10) for step in range(1, 11)]
     assert sizes == [(2, 64, 64)] * 6 + [(2, 96, 128)] * 4
     assert previews == [(8, 8), (8, 8), (12, 16)]
+
+
+def doubling(piece: Image.Image) -> Image.Image:
+    """As a network that repeats pixels."""
+    return piece.resize((piece.width * 2, piece.height * 2), Image.Resampling.NEAREST)
+
+
+def test_a_network_enlarges_between_the_passes(
+    both: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a network between two passes, when an image is made, then its tiles are counted in the one progress, each
+    is made on the engine's thread, and the image is that of the filter which does the same."""
+    threads: list[str] = []
+
+    def network(name: str) -> TiledNetwork:
+        assert name == "2x-any"
+
+        def enlarge(piece: Image.Image) -> Image.Image:
+            threads.append(threading.current_thread().name)
+            return doubling(piece)
+
+        return TiledNetwork(2, 32, enlarge)
+
+    monkeypatch.setattr(both.networks, "tiled", network)
+    double = {"width": 128, "height": 128, "steps": 3}
+    passes = {"first_width": 64, "first_height": 64, "steps": 4, "strength": 0.6}
+    steps: list[tuple[int, int]] = []
+    asked = request_for(**double, hires=Hires(**passes, upscaler="2x-any"))
+    made = both.submit(asked, lambda *step: steps.append(step)).result(60)
+
+    assert steps == [(step, 9) for step in range(1, 10)], "3 evaluations, 4 tiles, 2 evaluations"
+    assert threads == ["engine"] * 4
+    assert made.warnings == ()
+    alike = both.submit(request_for(**double, hires=Hires(**passes, upscaler="nearest")), silent).result(60)
+    assert decibels(made.image, alike.image) >= SAME
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "failing"])
+def test_a_network_is_ended_amid_its_tiles(
+    ending: str, both: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a network between two passes, when its job is cancelled or it fails amid its tiles, then that request ends
+    there, and others go on."""
+    tiles: list[int] = []
+    tickets: list[Ticket] = []
+    submitted = threading.Event()
+
+    def enlarge(piece: Image.Image) -> Image.Image:
+        tiles.append(1)
+        if len(tiles) == 2:
+            if ending == "failing":
+                raise NotAnImage("nothing")
+            assert submitted.wait(60)
+            tickets[0].cancel()
+        return doubling(piece)
+
+    monkeypatch.setattr(both.networks, "tiled", lambda _: TiledNetwork(2, 32, enlarge))
+    passes = Hires(64, 64, 4, 0.6, "2x-any")
+    other = both.submit(request_for(steps=30), silent)
+    tickets.append(both.submit(request_for(width=128, height=128, hires=passes), silent))
+    submitted.set()
+    with pytest.raises(JobCancelled if ending == "cancelled" else NotAnImage):
+        tickets[0].result(60)
+    assert len(tiles) == 2
+    assert other.result(60).image
+
+
+def test_a_network_that_is_not_here_fails_before_anything_is_drawn(
+    engine: Engine, request_for: Build, sizes: list[tuple[int, int, int]]
+) -> None:
+    """Given two passes with a network that the worker has not, when it begins, then it is refused without a pass."""
+    with pytest.raises(ModelUnavailable, match="No upscaler is called 'gone'"):
+        engine.submit(request_for(**two_passes("gone")), silent).result(60)
+    assert sizes == []
 
 
 @pytest.mark.parametrize("upscaler", ["lanczos", "latent"])

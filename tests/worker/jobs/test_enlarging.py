@@ -2,6 +2,8 @@
 
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from shared.jobs.records import State, TaskRef, input_file, input_folder
 from shared.jobs.store import JobStore
 from shared.storage.results import ResultStore
 from tests.worker.jobs.conftest import request_of
-from worker.jobs.progress import Reporter
+from worker.engine import OnStep
+from worker.jobs.progress import Reporter, TaskProgress
 from worker.jobs.runner import TaskRunner
 from worker.upscalers.enlarger import Enlarger
 
@@ -79,3 +82,74 @@ def test_an_upscaler_that_is_gone_fails_the_job(jobs: JobStore, runner: TaskRunn
     assert job.state is State.FAILURE
     assert job.error
     assert "gone" in job.error.message
+
+
+class Doubling(Enlarger):
+    """A network that repeats pixels, in tiles of which there are three."""
+
+    def tiles(self, size: Any, target: Any, name: str) -> int:
+        assert (size, target, name) == ((64, 64), (128, 128), "2x-any")
+        return 3
+
+    def enlarge(self, image: Any, size: Any, name: str, report: Any = None) -> Any:
+        for done in range(4):
+            report(done, 3)
+        return image.resize(size, Image.Resampling.NEAREST)
+
+
+def test_a_network_delivers_what_is_drawn(jobs: JobStore, results: ResultStore, engine: Any) -> None:
+    """Given a job whose images a network makes larger, when it runs, then steps and tiles are one progress, each image
+    is there at its size, and tells what enlarged it."""
+    told: list[tuple[int, int]] = []
+    reporter = Reporter(jobs)
+    follow = reporter.follow
+
+    @contextmanager
+    def listening(*arguments: Any) -> Iterator[TaskProgress]:
+        with follow(*arguments) as progress:
+            of_sample = progress.of_sample
+
+            def heard(sample: int) -> OnStep:
+                on_step = of_sample(sample)
+
+                def tell(step: int, steps: int) -> None:
+                    told.append((step, steps))
+                    on_step(step, steps)
+
+                return tell
+
+            progress.of_sample = heard  # type: ignore[method-assign]
+            yield progress
+
+    reporter.follow = listening  # type: ignore[method-assign,assignment]
+    jobs.accept("job", request_of(n_samples=2, output_width=128, output_height=128, upscaler="2x-any"))
+    TaskRunner(jobs, results, engine, reporter=reporter, enlarger=Doubling()).run(TaskRef("job", 0))
+    job = jobs.get("job")
+    assert (job.state, len(job.images)) == (State.SUCCESS, 2)
+    one = [(step, 6) for step in (1, 2, 3)]
+    assert told == one * 2 + [(step, 6) for step in (3, 4, 5, 6)] * 2
+    for stored in job.images:
+        with Image.open(io.BytesIO(results.read(job.folder, stored.name))) as image:
+            assert image.size == (128, 128)
+            assert "Postprocess upscale to: 128x128, Postprocess upscaler: 2x-any" in image.info["parameters"]
+
+
+def test_a_job_cancelled_while_its_images_are_enlarged_ends_within_a_tile(
+    jobs: JobStore, results: ResultStore, engine: Any
+) -> None:
+    """Given drawn images that a network enlarges, when the job is cancelled amid the tiles, then no other is begun."""
+    halting = Halting(jobs)
+    halting.tiles = lambda *_: 4  # type: ignore[method-assign]
+    halting.runner = TaskRunner(jobs, results, engine, reporter=Reporter(jobs), enlarger=halting)  # type: ignore[assignment]
+    jobs.accept("job", request_of(output_width=128, output_height=128, upscaler="4x-any"))
+    assert halting.runner.run(TaskRef("job", 0))  # type: ignore[attr-defined]
+    assert jobs.get("job").state is State.REVOKED
+
+
+def test_a_filter_delivers_by_name(jobs: JobStore, results: ResultStore, runner: TaskRunner) -> None:
+    """Given a job whose images are delivered larger by Nearest, when it runs, then they are, and tell it."""
+    jobs.accept("job", request_of(kind="generate", output_width=128, output_height=128, upscaler="nearest"))
+    runner.run(TaskRef("job", 0))
+    job = jobs.get("job")
+    with Image.open(io.BytesIO(results.read(job.folder, job.images[0].name))) as image:
+        assert (image.size, "Postprocess upscaler: Nearest" in image.info["parameters"]) == ((128, 128), True)

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from shared.catalogue.entries import load_catalogue
-from shared.catalogue.kinds import CONTROLNET, LORA
+from shared.catalogue.kinds import CONTROLNET, LORA, UPSCALER
 from shared.catalogue.models import OtherFile
 from shared.jobs.inventory import Inventory
 from shared.jobs.workers import WorkerCard, WorkerRegister
 from shared.request.adapters import Lora
 from shared.request.control import Control
+from shared.request.hires import Hires
 from tests.worker.jobs.conftest import request_of
 from worker.observations import Observations
 from worker.process.announcer import Announcer
@@ -77,7 +78,12 @@ def test_models_that_another_worker_has_are_left_to_it(announcer: Announcer, reg
 
 @pytest.mark.parametrize(
     ("kind", "asked"),
-    [(LORA, {"loras": (Lora("sketch"),)}), (CONTROLNET, {"controlnet": (Control(model="sketch"),)})],
+    [
+        (LORA, {"loras": (Lora("sketch"),)}),
+        (CONTROLNET, {"controlnet": (Control(model="sketch"),)}),
+        (UPSCALER, {"hires": Hires(32, 32, 4, 0.5, "sketch")}),
+        (UPSCALER, {"output_width": 128, "output_height": 128, "upscaler": "sketch"}),
+    ],
 )
 def test_what_a_model_is_drawn_with_may_be_elsewhere(
     announcer: Announcer, register: WorkerRegister, kind: str, asked: dict[str, Any]

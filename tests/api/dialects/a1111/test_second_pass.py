@@ -1,6 +1,7 @@
 """A1111's second pass as `hires`: the sizes, the steps, the strength and what enlarges between the passes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from shared.request.limits import Limits
 from shared.request.parameters import image_parameters
 from shared.request.schemas import GenerateSchema
 from tests.api.dialects.a1111.test_drawing import draw
+from tests.api.dialects.test_upscale import NETWORK
 from worker.images.infotext import infotext
 
 CATALOGUE = load_catalogue("demo")
@@ -26,7 +28,7 @@ SMALL = {"enable_hr": True, "width": 128, "height": 64, "steps": 20}
 
 def drawn(model=DEMO, **body):
     """The request that a body becomes, its size, and what is said of it."""
-    fields, warnings = second_pass(SMALL | body, model)
+    fields, warnings = second_pass(SMALL | body, model, CATALOGUE)
     request = load_request(SCHEMA, {"prompt": "a cat", "ckpt": model.name, "ddim_steps": 20, **fields})[0]
     return request.params.hires, request.result_size, (*warnings, *request.warnings)
 
@@ -58,7 +60,7 @@ def test_two_passes_are_those_that_a1111_means(asked, size, hires):
 def test_nothing_is_asked_where_it_is_off():
     """Given the fields of a second pass as clients send them that want none, when read, then there is none."""
     for off in (False, None, "false", 0):
-        assert second_pass({"enable_hr": off, "hr_scale": "much", "hr_prompt": "a dog"}, DEMO) == ({}, ())
+        assert second_pass({"enable_hr": off, "hr_scale": "much", "hr_prompt": "a dog"}, DEMO, CATALOGUE) == ({}, ())
         refuse_second_pass({"enable_hr": off, "hr_scale": 2})
 
 
@@ -92,7 +94,7 @@ def test_a_size_that_the_model_cannot_draw_is_resized_to():
 def test_what_cannot_be_done_is_refused_by_name(asked, field):
     """Given a field of the second pass that has no counterpart here, when read, then it alone is named."""
     with pytest.raises(InvalidRequest) as refused:
-        second_pass(SMALL | asked, DEMO)
+        second_pass(SMALL | asked, DEMO, CATALOGUE)
     assert list(refused.value.fields) == [field]
 
 
@@ -114,6 +116,34 @@ def test_an_image_tells_its_second_pass(world, web_ui):
     assert (too_small.status_code, "enable_hr" in too_small.json["errors"]) == (422, True)
 
 
+@pytest.fixture
+def network():
+    """A network among the models, and one that cannot be used."""
+    before = CATALOGUE.contents()
+    broken = replace(NETWORK, name="broken", shown="MODELS_DIR/broken.pth", unusable="needs the package spandrel")
+    CATALOGUE.replace(replace(before, others=(NETWORK, broken)))
+    yield
+    CATALOGUE.replace(before)
+
+
+@pytest.mark.usefixtures("network")
+def test_a_network_enlarges_by_its_name():
+    """Given the name of a network, when read, then it enlarges between the passes, and the infotext asks for it again;
+    one that cannot be used is refused, and one that is like it is named."""
+    for name in ("4x-any", "4X-Any.pth"):
+        hires = drawn(hr_upscaler=name)[0]
+        assert hires == Hires(128, 64, 27, 0.75, "4x-any")
+    request = load_request(SCHEMA, {"prompt": "a cat", "seed": 1, "hires": {"scale": 2, "upscaler": "4x-any"}})[0]
+    said = fields_of_infotext(infotext(image_parameters(request, 0, 0, {}, [])))
+    assert said["hr_upscaler"] == "4x-any"
+    again = load_request(SCHEMA, {"prompt": "a cat", **second_pass(said, DEMO, CATALOGUE)[0]})[0]
+    assert again.params.hires == request.params.hires
+    for name, words in (("broken", "spandrel"), ("4x-an", "like it are: 4x-any"), ("Latend", "like it are: Latent")):
+        with pytest.raises(InvalidRequest) as refused:
+            drawn(hr_upscaler=name)
+        assert words in refused.value.fields["hr_upscaler"][0]
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -127,5 +157,5 @@ def test_an_infotext_asks_for_the_same_passes(body):
     text = infotext(image_parameters(request, 0, 0, {}, []))
     said = fields_of_infotext(text)
     assert said["enable_hr"] is True
-    again = load_request(SCHEMA, {"prompt": "a cat", **second_pass(said, DEMO)[0]})[0]
+    again = load_request(SCHEMA, {"prompt": "a cat", **second_pass(said, DEMO, CATALOGUE)[0]})[0]
     assert (again.params.hires, again.result_size) == (request.params.hires, request.result_size)
