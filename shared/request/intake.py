@@ -14,6 +14,7 @@ from shared.catalogue.fitness import about_guidance, about_sampler, about_size, 
 from shared.catalogue.models import Model
 from shared.catalogue.samplers import canonical_name
 from shared.catalogue.schedules import canonical_schedule
+from shared.catalogue.upscalers import LANCZOS
 from shared.errors import CallbackRefused, InvalidRequest, ModelUnavailable, TooCostly
 from shared.request import hires_plan
 from shared.request.adapters import accelerated, resolve_loras
@@ -23,6 +24,7 @@ from shared.request.cost import job_cost, objection_to_text, text_cost
 from shared.request.decoders import about_decoder, resolved_vae
 from shared.request.enlarging import about_upscaler, named_hires, named_upscaler
 from shared.request.hires_plan import Passes
+from shared.request.image_to_image import about_input
 from shared.request.inpainting import Expand
 from shared.request.input_image import InputImage
 from shared.request.limits import Limits
@@ -125,7 +127,7 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
             *warnings, *passes.warnings, *_about_told_sizes(values, model), *_about_compression(values),
             *about_sampler(model, sampler), *about_steps(model, sampler, values["steps"]),
             *_about_guidance(values, model, scale),
-            *about_decoder(values, schema.kind, passes.hires),
+            *about_decoder(values, schema.kind, passes.hires), *_about_input(values, passes.size, model),
         ),
     }  # fmt: skip
     if (values["output_width"], values["output_height"]) == (width, height):
@@ -230,6 +232,12 @@ def _about_told_sizes(values: Mapping[str, Any], model: Model) -> tuple[str, ...
         for name, default in given.items()
         if values[name] != default
     )
+
+
+def _about_input(values: Mapping[str, Any], drawn: tuple[int, int], model: Model) -> tuple[str, ...]:
+    image: InputImage | None = values.get(INIT_IMAGE)
+    size = (image.width, image.height) if image else None
+    return about_input(values.get("resize_input", LANCZOS), size, drawn, model.facts.size_step)
 
 
 def _about_compression(values: Mapping[str, Any]) -> tuple[str, ...]:

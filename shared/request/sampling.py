@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from shared.catalogue.accelerators import WITHOUT
 from shared.catalogue.schedules import AUTOMATIC
+from shared.catalogue.upscalers import LANCZOS
 from shared.catalogue.vaes import FULL
 from shared.request.adapters import Lora
 from shared.request.control import Control
@@ -27,7 +28,8 @@ class SamplingParams:
     are guided. `clip_skip` 1 is the text encoder's layer that the model was made for. `eta` is the share of fresh
     noise in each step of the samplers that know it. `schedule` is one that the sampler can, or `automatic`. `strength`
     (0 < x <= 1) is the share of the steps that runs on an input image, and `noise_multiplier` scales the noise that is
-    added to it. `original_size`, `target_size` (height and width, None for those of the image) and
+    added to it; with `resize_input` `latent` its latents become as large as what is drawn, else its pixels.
+    `original_size`, `target_size` (height and width, None for those of the image) and
     `crops_coords_top_left` are what Stable Diffusion XL is told, in pixels. `vae` is the name of a VAE that takes the
     place of the model's own, and `decoder` `full` or `tiny`. With `tiling` the image continues at its opposite edges.
     `loras` are added to the model, among them the one of the name `accelerator`, and `controlnet` follow images.
@@ -51,6 +53,7 @@ class SamplingParams:
     height: int
     strength: float = 1.0
     noise_multiplier: float = 1.0
+    resize_input: str = LANCZOS
     original_size: tuple[int, int] | None = None
     crops_coords_top_left: tuple[int, int] = (0, 0)
     target_size: tuple[int, int] | None = None

@@ -82,12 +82,13 @@ def test_an_inpainting_model_draws_all_where_nothing_is_masked(model: str, stock
 def test_masked_requests_share_passes_and_equal_their_solo_images(
     engine: Engine, request_for: Build, passes: list[int]
 ) -> None:
-    """Given requests with masks, with an image alone and with text alone, when they run together, then they share
-    passes, and each gets its solo image; so do those of an inpainting model."""
+    """Given requests with masks, with an image alone, as it is or by its latents, and with text alone, when they run
+    together, then they share passes, and each gets its solo image; so do those of an inpainting model."""
     common = {"width": 72, "init_image": gradient(72, 64), "strength": 0.8}
     ways: list[dict[str, Any]] = [
         {"width": 72},
         common,
+        common | {"init_image": gradient(40, 32), "resize_input": "latent"},
         common | {"mask": LEFT},
         common | {"mask": LEFT, "sampler": "k_heun", "inpainting_fill": "latent_nothing"},
         common | {"mask": mask_of(72, 64, (8, 0, 24, 24)), "sampler": "k_euler_a", "inpainting_fill": "latent_noise"},

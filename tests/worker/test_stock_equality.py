@@ -19,6 +19,7 @@ from tests.worker.conftest import changed
 from tests.worker.stock import SEED, STOCK, Stock, folder_of, gradient, stock_pipeline
 from worker.engine import DenoiseRequest, Engine
 from worker.images.upscale import resized
+from worker.vae.pixels import to_tensor
 
 pytestmark = pytest.mark.slow
 Build = Callable[..., DenoiseRequest]
@@ -147,6 +148,24 @@ def test_zero_terminal_snr_with_v_prediction_is_that_of_the_stock_pipeline(
         own.assert_same_latents(wanted, guidance_rescale=0.7)
     finally:
         engine.stop()
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "k_euler_a"])
+def test_enlarged_latents_of_an_input_are_those_that_the_stock_pipeline_is_given(
+    sampler: str, stock: Stock, request_for: Build
+) -> None:
+    """Given an input whose latents become larger, when it is reworked, then its latents are those of the stock pipeline
+    that is given the encoded input, interpolated linearly."""
+    wanted = request_for(
+        model="tiny-sd1", sampler=sampler, steps=5, width=152, height=136, noise_seed=SEED, step_seed=SEED,
+        init_image=gradient(72, 64), resize_input="latent", strength=0.7,
+    )  # fmt: skip
+    stream = torch.Generator("cpu").manual_seed(SEED)
+    vae = stock.pipeline("tiny-sd1").vae
+    with torch.no_grad():
+        encoded = vae.encode(to_tensor(gradient(72, 64))).latent_dist.sample(stream) * vae.config.scaling_factor
+    start = torch.nn.functional.interpolate(encoded, (17, 19), mode="bilinear")
+    stock.assert_same_latents(wanted, start=start, generator=stream)
 
 
 @pytest.mark.parametrize("upscaler", ["lanczos", "latent"])

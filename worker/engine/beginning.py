@@ -3,6 +3,7 @@
 import torch
 from PIL import Image
 
+from shared.request.hires import LATENT
 from worker.engine.coding import Coding
 from worker.engine.hires import FirstPass, Stage
 from worker.engine.request import DenoiseRequest
@@ -33,7 +34,8 @@ def start_of(
         lambda source: coding.encoded(source, noise.start),
         checkpoint.device.send,
     )
-    masked = _masked(request, params.inpainting_fill) if first is None else None
+    whole = first is not None or params.resize_input == LATENT
+    masked = None if whole else _masked(request, params.inpainting_fill)
     if checkpoint.is_told_the_mask:
         if masked is None:
             start, told = _start_of_all(canvas, request, stage, first), inpainting.told_of(canvas, None)
@@ -51,8 +53,11 @@ def _start_of_all(canvas: Canvas, request: DenoiseRequest, stage: Stage, first: 
     image = request.init_image if first is None else first.start
     if image is None or strength is None:
         return text_to_image.start(canvas, params.noise_multiplier)
+    if first is None and params.resize_input == LATENT and isinstance(image, Image.Image):
+        image = canvas.encode(image)
     if isinstance(image, torch.Tensor):
-        return image_to_image.start_from_latents(canvas, enlarged(image, *canvas.shape[2:]), strength)
+        latents = enlarged(image, *canvas.shape[2:])
+        return image_to_image.start_from_latents(canvas, latents, strength, params.noise_multiplier)
     return image_to_image.start(canvas, image, strength, params.noise_multiplier)
 
 

@@ -12,6 +12,7 @@ from shared.catalogue.samplers import SAMPLERS
 from shared.errors import InvalidRequest, JobCancelled
 from shared.jobs.signals import Objection
 from shared.request.control import FIELD, image_name
+from shared.request.image_to_image import encoded_size
 from shared.request.sampling import SamplingParams
 from worker.adapters.merging import merged_of
 from worker.adapters.used_lora import UsedLora
@@ -38,9 +39,9 @@ class DenoiseRequest:
 
     `noise_seed` draws the starting noise, `step_seed` the noise that stochastic samplers add on the way; seeds are 0 to
     2**63 - 1. Where they are equal, one stream serves both, as in the stock diffusers pipelines. `init_image` (RGB,
-    already of the size of `params`) makes it image to image; without one, `strength` and `noise_multiplier` are 1.
-    `mask` (L, of that size too) is 255 where that image is drawn anew, and 0 where it stays. `images` are further ones,
-    by their names in the request.
+    already of the size of `params`, or no larger where its latents become so: see `encoded_size`) makes it image to
+    image; without one, `strength` and `noise_multiplier` are 1. `mask` (L, of that size too) is 255 where that image is
+    drawn anew, and 0 where it stays. `images` are further ones, by their names in the request.
     """
 
     params: SamplingParams
@@ -78,7 +79,7 @@ class DenoiseRequest:
                 wrong["hires"] = ["An image to image has one pass."]
             if params.hires.first_width % size_step or params.hires.first_height % size_step:
                 wrong["hires"] = [f"first_width and first_height must be multiples of {size_step}."]
-        if self.init_image is not None and self.init_image.size != (params.width, params.height):
+        if self.init_image is not None and not self._fits(self.init_image.size, size_step):
             wrong["init_img"] = ["Must have the size of the image that is asked for."]
         if self.mask is not None and (self.init_image is None or self.mask.size != self.init_image.size):
             wrong["mask"] = ["Must have the size of the image that it is about."]
@@ -86,6 +87,11 @@ class DenoiseRequest:
             wrong[FIELD] = [f"The image '{name}' is missing." for name in missing]
         if wrong:
             raise InvalidRequest("The image cannot be made as asked.", wrong)
+
+    def _fits(self, size: tuple[int, int], size_step: int) -> bool:
+        """Whether it can be started from an image of this size."""
+        drawn = self.params.width, self.params.height
+        return size == encoded_size(self.params.resize_input, size, drawn, size_step)
 
 
 @dataclass(frozen=True)

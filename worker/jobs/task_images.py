@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
+from shared.catalogue.families import FAMILY_FACTS
 from shared.request.control import place_of
+from shared.request.image_to_image import encoded_size
 from shared.request.model import INIT_IMAGE, MASK, ImageRequest
 from shared.request.parameters import image_parameters
 from shared.request.preprocessors import PREPROCESSORS
@@ -56,7 +58,8 @@ def ready_images(request: ImageRequest, data: MutableMapping[str, bytes]) -> Rea
     """The bytes of a job's input images made ready; they are taken out of `data` one by one, for they may be large."""
     params = request.params
     if MASK not in request.inputs and not params.expand:
-        return ReadyImages({name: ready_image(name, data.pop(name), params) for name in request.inputs})
+        step = FAMILY_FACTS[request.family].size_step
+        return ReadyImages({name: ready_image(name, data.pop(name), params, step) for name in request.inputs})
     with Image.open(io.BytesIO(data.pop(INIT_IMAGE))) as opened:
         source = opened.convert("RGB")
     mask = None
@@ -64,17 +67,22 @@ def ready_images(request: ImageRequest, data: MutableMapping[str, bytes]) -> Rea
         with Image.open(io.BytesIO(data.pop(MASK))) as opened:
             mask = opened.convert("LA")
     redrawing = redrawing_of(source, mask, params, request.upscale, request.whole_size)
-    others = {name: ready_image(name, data.pop(name), params, redrawing.in_view) for name in list(data)}
+    others = {name: ready_image(name, data.pop(name), params, in_view=redrawing.in_view) for name in list(data)}
     return ReadyImages({INIT_IMAGE: redrawing.image, MASK: redrawing.mask, **others}, redrawing)
 
 
 def ready_image(
-    name: str, data: bytes, params: SamplingParams, in_view: Callable[[Image.Image], Image.Image] = lambda image: image
+    name: str,
+    data: bytes,
+    params: SamplingParams,
+    step: int = 1,
+    in_view: Callable[[Image.Image], Image.Image] = lambda image: image,
 ) -> Image.Image:
     """The bytes of an input image as the engine is given it.
 
-    What is drawn on and control images have the (W, H) of `params`, RGB, the latter preprocessed; any other image is
-    as the client sent it. `in_view` gives what of a control image is about what is drawn.
+    What is drawn on and control images have the (W, H) of `params`, RGB, the latter preprocessed; the former is no
+    larger than that where its latents become so, a multiple of `step` pixels. Any other image is as the client sent it.
+    `in_view` gives what of a control image is about what is drawn.
     """
     with Image.open(io.BytesIO(data)) as opened:
         if (place := place_of(name)) is not None:
@@ -82,7 +90,8 @@ def ready_image(
         if name != INIT_IMAGE:
             return opened.copy()
         # in one step, whatever `upscale` is: enlarging a large input only to make it small would take gigabytes
-        return opened.convert("RGB").resize((params.width, params.height), Image.Resampling.LANCZOS)
+        size = encoded_size(params.resize_input, opened.size, (params.width, params.height), step)
+        return opened.convert("RGB").resize(size, Image.Resampling.LANCZOS)
 
 
 def image_file(request: ImageRequest, task: int, sample: int, finished: Denoised) -> tuple[str, bytes]:

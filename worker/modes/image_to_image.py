@@ -16,6 +16,6 @@ def start(canvas: Canvas, image: Image.Image, strength: float, noise_multiplier:
     return Start(canvas.drawn(), latents, strength, noise_multiplier)
 
 
-def start_from_latents(canvas: Canvas, latents: torch.Tensor, strength: float) -> Start:
+def start_from_latents(canvas: Canvas, latents: torch.Tensor, strength: float, noise_multiplier: float) -> Start:
     """The same from scaled latents of the canvas' shape, which need no encoding."""
-    return Start(canvas.drawn(), latents, strength)
+    return Start(canvas.drawn(), latents, strength, noise_multiplier)

@@ -49,7 +49,8 @@ _SECOND_PASS = {
 _REDRAWING = _DRAWING | {
     "init_images": {"type": "array", "items": _IMAGE, "description": "One image to start from."},
     "denoising_strength": _NUMBER | {"description": "How far to leave the image, from 0 to 1."},
-    "resize_mode": _WHOLE | {"description": "0 stretches the image, 1 crops it, 2 fills up beside it."},
+    "resize_mode": _WHOLE
+    | {"description": "0 stretches the image, 1 crops it, 2 fills up beside it, 3 stretches its latents."},
     "initial_noise_multiplier": _NUMBER | {"description": "Factor on the noise that is added to the image."},
     "mask": _IMAGE | {"description": "What is drawn anew is white; null: all of the image."},
     "mask_blur": _WHOLE | {"description": "Pixels over which the part fades into the image, inside of it."},

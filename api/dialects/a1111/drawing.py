@@ -9,7 +9,7 @@ from flask import Request, Response
 from api.dialects.a1111.control_units import control_fields
 from api.dialects.a1111.errors import name_job
 from api.dialects.a1111.info import generation_info
-from api.dialects.a1111.init_image import init_image
+from api.dialects.a1111.init_image import init_image, latent_fields
 from api.dialects.a1111.inpainting import (
     draws_the_part_alone,
     inpainting_fields,
@@ -97,6 +97,7 @@ class Drawing:
         if isinstance(self._schema, Img2ImgSchema):
             refuse_second_pass(caller.body)
             alone = draws_the_part_alone(body)
+            fields |= {} if alone else latent_fields(body, of_a_part=is_masked(body))
             fields |= strength_fields(body) | {"init_img": init_image(body, self._services, as_it_is=alone)}
             fields |= inpainting_fields(body, self._services)
             return fields | (size_of_the_part(fields, self._model(fields)) if alone else {})

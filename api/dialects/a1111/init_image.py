@@ -6,6 +6,7 @@ from typing import Any
 from api.dialects.a1111.parameters import size_asked
 from api.services import Services
 from shared.errors import InvalidRequest
+from shared.request.hires import LATENT
 from shared.request.input_image import image_bytes
 from shared.request.resizing import Fit, Resizing
 
@@ -51,6 +52,25 @@ def shape_asked(body: Mapping[str, Any]) -> tuple[Fit | None, tuple[int, int] | 
     return _fit(body), size_asked(body)
 
 
+def latent_fields(body: Mapping[str, Any], *, of_a_part: bool) -> dict[str, Any]:
+    """The field by which the image's latents become as large as what is drawn, where that is asked for.
+
+    Raises InvalidRequest where a mask is to be put over them.
+    """
+    if not _is_latent(body.get("resize_mode")):
+        return {}
+    if of_a_part:
+        text = (
+            "3 is for an image that is drawn on as a whole; with a mask it must be 0 (stretch), 1 (crop) or 2 (fill)."
+        )
+        raise InvalidRequest("The image cannot be brought into shape.", {"resize_mode": [text]})
+    return {"resize_input": LATENT}
+
+
+def _is_latent(mode: Any) -> bool:
+    return isinstance(mode, int) and not isinstance(mode, bool) and mode == _LATENT
+
+
 def _unusable(wrong: ValueError) -> InvalidRequest:
     return InvalidRequest("The image cannot be used.", {_FIELD: [str(wrong)]})
 
@@ -69,15 +89,14 @@ def _given(body: Mapping[str, Any]) -> str:
 
 
 def _fit(body: Mapping[str, Any]) -> Fit | None:
-    """How the image is brought into shape; None: stretched, as it is by itself."""
+    """How the image is brought into shape; None: stretched, as it is by itself, and as its latents are."""
     mode = body.get("resize_mode")
-    if mode is None or (mode == _STRETCH and not isinstance(mode, bool)):
+    if mode is None or (mode == _STRETCH and not isinstance(mode, bool)) or _is_latent(mode):
         return None
     fit = _FITS.get(mode) if isinstance(mode, int) and not isinstance(mode, bool) else None
     if fit is None:
-        text = "Resizing latents is not supported; " if mode == _LATENT else ""
         raise InvalidRequest(
             "The image cannot be brought into shape.",
-            {"resize_mode": [f"{text}Must be 0 (stretch), 1 (crop) or 2 (fill)."]},
+            {"resize_mode": ["Must be 0 (stretch), 1 (crop), 2 (fill) or 3 (stretch the latents)."]},
         )
     return fit

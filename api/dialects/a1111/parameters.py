@@ -42,6 +42,7 @@ A1111_NAMES = {ours: theirs for theirs, ours in _NUMBERS.items()} | {
     "ckpt": f"{SETTINGS}.{CHECKPOINT}",
     "format": f"{SETTINGS}.{FORMAT}",
     "init_img": "init_images",
+    "resize_input": "resize_mode",
     "controlnet": "alwayson_scripts.controlnet.args",
     "hires": "enable_hr",
     "noise_multiplier": "initial_noise_multiplier",

@@ -10,6 +10,7 @@ from shared.catalogue.kinds import UPSCALER
 from shared.catalogue.models import OtherFile
 from shared.errors import InvalidRequest
 from shared.request.cost import job_cost
+from shared.request.image_to_image import Size, encoded_size
 from shared.request.limits import Limits
 from shared.request.model import ImageRequest
 from shared.request.parameters import wire_parameters
@@ -92,3 +93,33 @@ def test_an_upscaler_that_cannot_be_used_is_refused(
         generate(asked)
     assert list(refused.value.fields) == [field]
     assert words in refused.value.fields[field][0]
+
+
+def test_latents_of_an_input_become_larger(img2img: Callable[..., Any]) -> None:
+    """Given resize_input latent, when an input of 96x64 is loaded, then it is told on; where it is not smaller than
+    what is drawn a warning says so, and beside a part that is drawn anew it is refused."""
+    request = img2img(resize_input="latent", upscale=2)[0]
+    assert (request.params.resize_input, request.params.width, request.params.height) == ("latent", 192, 128)
+    assert request.warnings == ()
+    assert ImageRequest.from_json(request.to_json()) == request
+    assert wire_parameters(request)["resize_input"] == "latent"
+    (said,) = img2img(resize_input="latent")[0].warnings
+    assert said.startswith("resize_input: it changes nothing")
+    for wrong in ({"resize_input": "latent", "expand": {"left": 8}}, {"resize_input": "nearest"}):
+        with pytest.raises(InvalidRequest) as refused:
+            img2img(wrong)
+        assert list(refused.value.fields) == ["resize_input"]
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn", "encoded"),
+    [
+        ((96, 64), (192, 128), (96, 64)), ((97, 60), (192, 128), (96, 64)), ((3, 2), (64, 64), (8, 8)),
+        ((400, 64), (192, 128), (192, 64)), ((400, 300), (192, 128), (192, 128)),
+    ],
+)  # fmt: skip
+def test_an_input_is_encoded_at_its_own_size(size: Size, drawn: Size, encoded: Size) -> None:
+    """Given an input of any size, when its latents become larger, then it is encoded at the nearest size that a model
+    takes, no larger than what is drawn; by pixels at the size that is drawn."""
+    assert encoded_size("latent", size, drawn, 8) == encoded
+    assert encoded_size("lanczos", size, drawn, 8) == drawn

@@ -63,6 +63,21 @@ def test_an_input_is_brought_to_its_size_in_one_step(
     assert start.tobytes() == resize(image, (size, size), Image.Resampling.LANCZOS).tobytes()
 
 
+def test_an_input_whose_latents_become_larger_keeps_its_size(
+    runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine
+) -> None:
+    """Given an input that is smaller than what is drawn, when its latents are to become larger, then the engine is
+    given it at its own size, in multiples of 8."""
+    data = io.BytesIO()
+    Image.new("RGB", (33, 20), "blue").save(data, "PNG")
+    results.write(input_folder("j"), input_file(INIT_IMAGE), data.getvalue())
+    jobs.accept("j", request_of(kind="img2img", strength=0.5, resize_input="latent"))
+    runner.run(TaskRef("j", 0))
+    assert engine.requests[0].init_image
+    assert engine.requests[0].init_image.size == (32, 24)
+    engine.requests[0].check(8)
+
+
 def test_the_tasks_of_a_job_share_its_input(
     runner: TaskRunner, jobs: JobStore, results: ResultStore, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

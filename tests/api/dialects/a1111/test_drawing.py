@@ -121,6 +121,19 @@ def test_an_image_is_brought_into_shape(world, web_ui, mode, pixels):
     assert newest(world).request.input_pixels == pixels
 
 
+@pytest.mark.parametrize(("part", "how"), [({}, "latent"), ({"inpaint_full_res": True}, "lanczos")])
+def test_the_latents_of_an_image_are_resized_where_that_is_asked_for(world, web_ui, part, how):
+    """Given resize_mode 3, when a small image is drawn on, then the job has it as it is, to be resized as latents, at
+    the size that is asked for; a part that is drawn alone is brought into shape as always."""
+    image = base64.b64encode(encoded_image("png", size=(96, 64))).decode()
+    asked = {"init_images": [image], "resize_mode": 3, "width": 192, "height": 128}
+    answer = draw(web_ui, "/sdapi/v1/img2img", **asked, **part, mask=image if part else None)
+    assert answer.status_code == 200, answer.text
+    request = newest(world).request
+    assert (request.params.width, request.params.height, request.params.resize_input) == (192, 128, how)
+    assert request.input_pixels == 96 * 64 * (2 if part else 1)
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -128,7 +141,8 @@ def test_an_image_is_brought_into_shape(world, web_ui, mode, pixels):
         ({"init_images": ["%%%"]}, "init_images"), ({"init_images": ["aGVsbG8="]}, "init_images"),
         ({"init_images": [1]}, "init_images"), ({"init_images": ["a", "b"]}, "init_images"),
         ({"init_images": ["aGVsbG8="], "resize_mode": 1}, "init_images"),
-        ({"init_images": ["aGVsbG8="], "resize_mode": 3}, "resize_mode"),
+        ({"init_images": ["aGVsbG8="], "resize_mode": 4}, "resize_mode"),
+        ({"init_images": ["aGVsbG8="], "resize_mode": 3, "mask": "aGVsbG8="}, "resize_mode"),
         ({"init_images": ["aGVsbG8="], "resize_mode": True}, "resize_mode"),
         ({"init_images": ["aGVsbG8="], "mask": "aGVsbG8="}, "mask"),
         ({"init_images": ["aGVsbG8="], "denoising_strength": 1.5}, "denoising_strength"),
