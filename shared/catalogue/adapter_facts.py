@@ -47,11 +47,22 @@ class Told:
     tags: tuple[str, ...] = ()
 
 
+def lora_text_width(tensors: Mapping[str, StoredTensor]) -> int:
+    """The width of the text that a LoRA is made for; 0 where its layers that read text do not tell one."""
+    widths = _text_widths(tensors)
+    return widths[0] if len(widths) == 1 else 0
+
+
+def _text_widths(tensors: Mapping[str, StoredTensor]) -> Sequence[int]:
+    """Those of the layers that read text, each once, in their order."""
+    layers = (tensor for name, tensor in tensors.items() if len(tensor.shape) >= 2 and _INPUTS.search(name))
+    return list(dict.fromkeys(tensor.shape[1] for tensor in layers))
+
+
 def lora_family(tensors: Mapping[str, StoredTensor]) -> str:
     """The family by the names and shapes of the tensors; "" where they do not tell."""
-    for name, tensor in tensors.items():
-        if len(tensor.shape) >= 2 and _INPUTS.search(name) and (found := FAMILY_OF_WIDTH.get(tensor.shape[1])):
-            return found
+    if found := next((FAMILY_OF_WIDTH[width] for width in _text_widths(tensors) if width in FAMILY_OF_WIDTH), ""):
+        return found
     names = "\n".join(tensors)
     return next((family for mark, family in _FAMILY_MARKS if re.search(mark, names, re.MULTILINE)), "")
 

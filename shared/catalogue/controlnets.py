@@ -22,8 +22,15 @@ def objection_to(catalogue: Catalogue, name: str, model: Model | None) -> str | 
         return _unknown(catalogue, name)
     if wrong := why_not(found):
         return wrong
-    if model is None or found.family == model.family:
+    if model is None:
         return None
+    if found.family == model.family:
+        if found.reads_texts_of(model):
+            return None
+        return (
+            f"'{found.name}' was made for models that read texts {found.text_width} wide, and the model "
+            f"'{model.name}' reads texts {model.text_width} wide; see GET /controlnets."
+        )
     its, ours = (FAMILY_NAMES.get(family, family) for family in (found.family, model.family))
     return f"'{found.name}' was made for {its}, and the model '{model.name}' is {ours}; see GET /controlnets."
 

@@ -112,6 +112,7 @@ def recognise_folder(folder: Path) -> FileFacts:
         zero_snr=bool(scheduler.get("rescale_betas_zero_snr")),
         channels=unet.get("in_channels", 4) if isinstance(unet.get("in_channels", 4), int) else 0,
         distilled="lcm" if told_guidance else distilled,
+        text_width=_text_width(unet),
         told_guidance=told_guidance,
         native_size=8 * size if isinstance(size, int) and size >= 8 else 0,
     )
@@ -122,6 +123,19 @@ def recognise_folder(folder: Path) -> FileFacts:
     except NotUsable as wrong:
         return _refused(facts, str(wrong))
     return facts
+
+
+def text_width_of(folder: Path) -> int:
+    """How wide the texts are that the denoiser in a folder reads; 0 where that is not told."""
+    try:
+        return _text_width(read_config(folder, _UNET, _CONFIG))
+    except NotUsable:
+        return 0
+
+
+def _text_width(unet: Mapping[str, Any]) -> int:
+    width = unet.get("cross_attention_dim")
+    return width if isinstance(width, int) else 0
 
 
 def _refused(facts: FileFacts, sentence: str) -> FileFacts:

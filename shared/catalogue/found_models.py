@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from shared.catalogue.accelerators import kind_and_steps, with_its_own
 from shared.catalogue.distilled import NOT_DISTILLED, distillation_named, steps_named
 from shared.catalogue.families import FAMILY_FACTS, FamilyFacts
-from shared.catalogue.folder import check_folder
+from shared.catalogue.folder import check_folder, text_width_of
 from shared.catalogue.kinds import CHECKPOINT, DENOISER, LORA, VAE
 from shared.catalogue.layouts import LAYOUTS, layout_name
 from shared.catalogue.models import DEFAULT_ALIAS, FOUND, MEASURED, Contents, Model, OtherFile
@@ -29,7 +29,8 @@ def contents_of(entries: Mapping[str, Model], found: Sequence[FoundModel], model
     """
     claims = {name: _claimed(entry, found, models_dir) for name, entry in entries.items()}
     models = {
-        name: _filled(entry, claim, found) if (claim := claims[name]) else entry for name, entry in entries.items()
+        name: _filled(entry, claim, found) if (claim := claims[name]) else _with_text_width(entry, models_dir)
+        for name, entry in entries.items()
     }
     taken = {DEFAULT_ALIAS, *Contents.of(models).names}
     claimed = {claim.path for claim in claims.values() if claim}
@@ -72,6 +73,7 @@ def _other(found: FoundModel, taken: set[str]) -> OtherFile:
         facts.sentence,
         path=found.path,
         channels=facts.channels,
+        text_width=facts.text_width,
         unusable=facts.refusal,
         aliases=tuple(aliases),
         sha256=found.sha256,
@@ -115,10 +117,17 @@ def _filled(entry: Model, claim: FoundModel, found: Sequence[FoundModel]) -> Mod
     model = replace(
         entry, path=claim.path, shown=claim.shown, size_bytes=claim.size_bytes, sha256=claim.sha256,
         dtype=claim.facts.dtype, told_guidance=claim.facts.told_guidance, inpainting=_inpainting(claim.facts),
+        text_width=claim.facts.text_width,
         distilled="" if entry.distilled == NOT_DISTILLED else entry.distilled or own,
         steps=entry.steps or (_steps(claim) if own else 0),
     )  # fmt: skip
     return _checked(model, claim, found, entry.family)
+
+
+def _with_text_width(entry: Model, models_dir: Path) -> Model:
+    """An entry that no scan found, as the bundled one, with what its folder tells of the texts that it reads."""
+    place = entry.place(models_dir)
+    return replace(entry, text_width=text_width_of(place)) if place and place.is_dir() else entry
 
 
 def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]) -> Model:
@@ -141,6 +150,7 @@ def _model(found: FoundModel, names: Sequence[str], others: Sequence[FoundModel]
         steps=_steps(found),
         told_guidance=facts.told_guidance,
         inpainting=_inpainting(facts),
+        text_width=facts.text_width,
         path=found.path,
         shown=found.shown,
         size_bytes=found.size_bytes,

@@ -47,9 +47,9 @@ class Model:
     as far as that is its own matter: see `defaults`. `accelerator` is the LoRA that all this is about, "" for none: see
     `shared.catalogue.accelerators`. With `own_latents` only its own VAE reads its latents. The others
     a scan fills in: `path` where it lies, `shown` how an operator knows that place, `told_guidance` whether it takes
-    the guidance scale as an input, `inpainting` whether it takes a mask, `donors` the files that
-    give what it lacks, `sha256` once it is known, and `why_not` what keeps it from being drawn with, "" where nothing
-    does.
+    the guidance scale as an input, `inpainting` whether it takes a mask, `text_width` how wide the texts are that it
+    reads (0: not known), `donors` the files that give what it lacks, `sha256` once it is known, and `why_not` what
+    keeps it from being drawn with, "" where nothing does.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Model:
     own_latents: bool = False
     told_guidance: bool = False
     inpainting: bool = False
+    text_width: int = 0
     path: Path | None = None
     shown: str = ""
     size_bytes: int = 0
@@ -194,7 +195,8 @@ class OtherFile:
 
     `name` and `aliases` are its own among the files of its kind, and `sentence` says what it is, after its name.
     `path` is where it lies, None on another machine, and `sha256` "" until it is known. `channels` are those of the
-    latents that a VAE decodes, 0 for other files and without a decoder. `unusable` says why it cannot be read, after
+    latents that a VAE decodes, 0 for other files and without a decoder, `text_width` how wide the texts are that a
+    LoRA or a ControlNet is made for, 0 where that is not known. `unusable` says why it cannot be read, after
     its name. Of a LoRA `base` is what it was trained on, as it says itself, `trigger_words` call for it in a prompt,
     and `tags` are the most frequent words of its training; `distilled` is how models draw in few steps with it, "" for
     none, and `steps` in how many, as far as that is told. `vectors` are those of an embedding.
@@ -218,6 +220,11 @@ class OtherFile:
     distilled: str = ""
     steps: int = 0
     vectors: int = 0
+    text_width: int = 0
+
+    def reads_texts_of(self, model: Model) -> bool:
+        """Whether it is made for texts as wide as those of the model, as far as both are known."""
+        return not self.text_width or not model.text_width or self.text_width == model.text_width
 
     @property
     def short_hash(self) -> str:

@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shared.catalogue.adapter_facts import FAMILY_OF_WIDTH, embedding_family, embedding_vectors, lora_family, told_of
+from shared.catalogue.adapter_facts import (
+    FAMILY_OF_WIDTH,
+    embedding_family,
+    embedding_vectors,
+    lora_family,
+    lora_text_width,
+    told_of,
+)
 from shared.catalogue.distilled import distillation_named, steps_named
 from shared.catalogue.families import FAMILY_FACTS
 from shared.catalogue.kinds import (
     CHECKPOINT,
+    CONTROLNET,
     DENOISER,
     EMBEDDING,
     FAMILY_NAMES,
@@ -32,6 +40,7 @@ _PROJECTIONS = tuple(f"{begin}input_blocks.1.1.proj_in.weight" for begin in (_UN
 _DECODERS = (
     "decoder.conv_in.weight", f"{_VAE}decoder.conv_in.weight", "decoder.layers.0.weight", "1.weight",
 )  # fmt: skip
+_READS_TEXT = "attn2.to_k.weight"
 GUIDANCE = ".cond_proj.weight"
 """How the name of the weight ends by which a UNet takes the guidance scale."""
 _YAML_BYTES = 64 * 1024
@@ -52,12 +61,13 @@ class FileFacts:
     """What a file of weights is.
 
     `sentence` says so, after its name. `family` and `prediction` are "" where nothing tells; `channels` are those of
-    the denoiser's input, or of the latents that a VAE decodes, 0 where there is neither. `lacks` names the parts that
-    a whole checkpoint has. `dtype` is that of most of its weights. `distilled` is how the model, or one with the LoRA,
-    was made to draw in few steps, `steps` in how many, where it says so, and `told_guidance` whether it takes the
-    guidance scale as an input. `native_size` is pixels a side, 0 where the file does not say. `base`, `trigger_words`
-    and `tags` are what a LoRA says of itself (see `shared.catalogue.adapter_facts`), `vectors` how many an embedding
-    has. `refusal`: why it cannot be read at all, after its name.
+    the denoiser's input, or of the latents that a VAE decodes, 0 where there is neither. `text_width` is how wide the
+    texts are that a denoiser, a LoRA or a ControlNet reads, 0 where nothing tells. `lacks` names the parts that a whole
+    checkpoint has. `dtype` is that of most of its weights. `distilled` is how the model, or one with the LoRA, was made
+    to draw in few steps, `steps` in how many, where it says so, and `told_guidance` whether it takes the guidance scale
+    as an input. `native_size` is pixels a side, 0 where the file does not say. `base`, `trigger_words` and `tags` are
+    what a LoRA says of itself (see `shared.catalogue.adapter_facts`), `vectors` how many an embedding has. `refusal`:
+    why it cannot be read at all, after its name.
     """
 
     kind: str = OTHER
@@ -66,6 +76,7 @@ class FileFacts:
     prediction: str = ""
     zero_snr: bool = False
     channels: int = 0
+    text_width: int = 0
     dtype: str = ""
     lacks: tuple[str, ...] = ()
     distilled: str = ""
@@ -106,13 +117,17 @@ def recognise(header: Header, beside: str = "") -> FileFacts:
         return replace(
             known, kind=LORA, family=family, sentence=rule.sentence, base=told.base, trigger_words=told.trigger_words,
             tags=told.tags, distilled=distillation_named(*names), steps=steps_named(*names),
+            text_width=lora_text_width(tensors),
         )  # fmt: skip
     if rule.kind == EMBEDDING:
         vectors = embedding_vectors(tensors)
         return replace(known, kind=EMBEDDING, family=family, sentence=rule.sentence, vectors=vectors)
     if rule.kind not in (CHECKPOINT, DENOISER):
         channels = _decoded_channels(tensors) if rule.kind in (VAE, TINY_VAE) else 0
-        return replace(known, kind=rule.kind, family=family, sentence=rule.sentence, channels=channels)
+        width = _text_width(tensors) if rule.kind == CONTROLNET else 0
+        return replace(
+            known, kind=rule.kind, family=family, sentence=rule.sentence, channels=channels, text_width=width
+        )
     told_guidance = any(name.endswith(GUIDANCE) for name in tensors)
     names = tuple(metadata.get(f"modelspec.{key}", "") for key in ("title", "architecture", "tags"))
     first = tensors.get(FIRST) or tensors.get(FIRST.removeprefix(_UNET))
@@ -124,6 +139,7 @@ def recognise(header: Header, beside: str = "") -> FileFacts:
         prediction=_prediction(header, beside),
         zero_snr=_zero_snr(header, beside),
         channels=first.shape[1] if first and len(first.shape) == 4 else 0,
+        text_width=_text_width(tensors),
         lacks=_lacks(tensors),
         distilled=distillation_named(*names) or ("lcm" if told_guidance else ""),
         steps=steps_named(*names),
@@ -168,6 +184,12 @@ def _decoded_channels(tensors: Mapping[str, StoredTensor]) -> int:
     """How many channels the latents have that a VAE's file decodes; 0 for a file with an encoder alone."""
     first = next((tensors[name] for name in _DECODERS if name in tensors), None)
     return first.shape[1] if first and len(first.shape) == 4 else 0
+
+
+def _text_width(tensors: Mapping[str, StoredTensor]) -> int:
+    """How wide the texts are that a denoiser or a ControlNet reads; 0 without a layer that does."""
+    layers = (tensor for name, tensor in tensors.items() if len(tensor.shape) == 2 and name.endswith(_READS_TEXT))
+    return next((tensor.shape[1] for tensor in layers), 0)
 
 
 def _lone_vector(tensors: Mapping[str, StoredTensor]) -> int:

@@ -212,7 +212,14 @@ def objection_to(file: OtherFile, model: Model | None) -> str | None:
     """What keeps a LoRA from being used with that model, as a sentence; None when nothing does."""
     if sentence := why_not(file):
         return sentence
-    if model is None or not file.family or file.family == model.family:
+    if model is None:
         return None
+    if not file.family or file.family == model.family:
+        if file.reads_texts_of(model):
+            return None
+        return (
+            f"'{file.name}' is a LoRA for models that read texts {file.text_width} wide, and the model '{model.name}' "
+            f"reads texts {model.text_width} wide: leave one of them out."
+        )
     its, ours = (FAMILY_NAMES.get(family, family) for family in (file.family, model.family))
     return f"'{file.name}' is a LoRA for {its}, and the model '{model.name}' is {ours}: leave one of them out."

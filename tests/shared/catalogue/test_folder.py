@@ -40,6 +40,7 @@ def test_a_sound_folder_is_a_model(folder):
     """Given a whole folder, when looked at, then family, prediction and size are known, and nothing is refused."""
     facts = recognise_folder(folder)
     assert (facts.family, facts.prediction, facts.native_size, facts.refusal) == ("sd1", "epsilon", 512, "")
+    assert facts.text_width == 768
     write_json(folder / "unet" / "config.json", UNET | {"use_linear_projection": True, "sample_size": 96})
     write_json(folder / "scheduler" / "scheduler_config.json", {"prediction_type": "v_prediction"})
     facts = recognise_folder(folder)

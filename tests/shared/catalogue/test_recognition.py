@@ -75,7 +75,7 @@ def test_a_denoiser_alone_is_known_by_the_text_it_takes(tmp_path, prefix, width,
     """Given a UNet without VAE and text encoder, when looked at, then family and what it lacks are known."""
     names = {name.replace(UNET, prefix): shape for name, shape in (HALF | {CONTEXT: (4, width)}).items()}
     facts = facts_of(tmp_path, names)
-    assert (facts.kind, facts.family, facts.channels) == ("denoiser", family, 4)
+    assert (facts.kind, facts.family, facts.channels, facts.text_width) == ("denoiser", family, 4, width)
     assert facts.lacks == ("VAE", "text encoder")
 
 
@@ -181,6 +181,23 @@ def test_the_family_of_a_lora_comes_from_shapes_and_names_before_metadata(tmp_pa
     facts = facts_of(tmp_path, tensors, metadata=metadata)
 
     assert (facts.kind, facts.family) == ("lora", family)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "width"),
+    [
+        (checkpoint("sd1") | {CONTEXT: (4, 64)}, 64),
+        (checkpoint("sd1"), 0),
+        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 128), "lora_unet_x_attn2_to_k.lora_up.weight": (32, 4)}, 128),
+        ({"lora_unet_x_attn2_to_k.lora_down.weight": (4, 128), "lora_unet_y_attn2_to_k.lora_down.weight": (4, 64)}, 0),
+        (small_files.LORA, 0),
+        (small_files.CONTROLNET | {"control_model.x.attn2.to_k.weight": (4, 128)}, 128),
+        (small_files.CONTROLNET, 0),
+    ],
+)
+def test_the_width_of_the_texts_is_known_from_the_header(tmp_path, tensors, width):
+    """Given what reads texts, when its header is read, then it is known how wide these are, where the header tells."""
+    assert facts_of(tmp_path, tensors).text_width == width
 
 
 def test_a_lora_tells_what_calls_for_it(tmp_path):

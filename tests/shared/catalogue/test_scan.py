@@ -390,10 +390,13 @@ def test_a_file_that_diffusers_named_has_the_name_of_its_folder(library, models_
 
 
 def test_the_bundled_controlnet_is_found(monkeypatch, library):
-    """Given the demo model's ControlNet, when a worker looks for files, then it is among them, for its family."""
+    """Given the demo model's ControlNet, when a worker looks for files, then it is among them, for its family, and for
+    texts as wide as those of the demo model."""
     monkeypatch.undo()
 
-    found = library().catalogue.find_other("controlnet", "demo-outline")
+    catalogue = library().catalogue
+    found = catalogue.find_other("controlnet", "demo-outline")
 
     assert found is not None
     assert (found.family, found.unusable) == ("sd1", "")
+    assert found.text_width == catalogue.find("demo").text_width == 128

@@ -50,6 +50,23 @@ def test_a_lora_is_found_by_any_of_its_names(generate, name):
     assert wire_parameters(request)["loras"] == [{"name": "sketch", "weight": 0.8, "text_weight": 0.8}]
 
 
+@pytest.mark.parametrize("family", ["sd1", ""])
+def test_a_lora_for_texts_of_another_width_is_refused(generate, limits, family):
+    """Given a model and LoRAs of which the facts tell how wide the texts are that they read, when a request names one
+    that differs, then it is refused before anything is queued; where one does not tell, nothing is said."""
+    contents = limits.catalogue.contents()
+    models = {name: replace(model, text_width=128) for name, model in contents.models.items()}
+    others = (lora("narrow", family, text_width=128), lora("wide", family, text_width=768), lora("untold", family))
+    limits.catalogue.replace(Contents.of(models, others))
+    assert len(generate(loras=[{"name": "narrow"}, {"name": "untold"}]).params.loras) == 2
+    with pytest.raises(InvalidRequest) as refused:
+        generate(loras=[{"name": "wide"}])
+    assert refused.value.fields == {"loras": [
+        "'wide' is a LoRA for models that read texts 768 wide, and the model 'demo' reads texts 128 wide: leave one of "
+        "them out."
+    ]}  # fmt: skip
+
+
 def test_names_that_differ_by_case_are_two(generate):
     """Given two files whose names differ by case, when both are named, then each is itself."""
     request = generate(loras=[{"name": "Night"}, {"name": "night", "weight": -0.5, "text_weight": 0}])

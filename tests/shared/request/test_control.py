@@ -45,6 +45,22 @@ def limits(limits):
     return limits
 
 
+def test_a_controlnet_for_texts_of_another_width_is_refused(limits):
+    """Given a model and a ControlNet that read texts of other widths, when both are asked for, then that is refused
+    before anything is queued."""
+    contents = limits.catalogue.contents()
+    models = {name: replace(model, text_width=128) for name, model in contents.models.items()}
+    others = controlnet("own", text_width=128), controlnet("wide", text_width=768)
+    limits.catalogue.replace(Contents.of(models, others))
+    body = {"prompt": "a cat", "controlnet": [{"model": "own", "image": grey_image()}]}
+    assert load_request(GenerateSchema(limits), body)[0].params.controlnet
+    body["controlnet"].append({"model": "wide", "image": grey_image()})
+    with pytest.raises(InvalidRequest) as refused:
+        load_request(GenerateSchema(limits), body)
+    (told,) = refused.value.fields["controlnet"]
+    assert told.startswith("[1].model: 'wide' was made for models that read texts 768 wide")
+
+
 def test_each_image_is_an_input_of_its_own(limits):
     """Given two ControlNets, when the request is read, then each has its catalogue's name, and its image travels as an
     input of the request that its pixels count for."""
