@@ -233,9 +233,10 @@ def _require_networks(services: Services, request: ImageRequest, serving: Sequen
         return
     told = "; ".join(f"{name} lacks {', '.join(sorted(lacks))}" for name, lacks in sorted(lacking.items()))
     between = request.params.hires is not None and request.params.hires.network is not None
+    beside = "" if request.kind == "upscale" else f" beside the model '{model}'"
     raise ModelUnavailable(
-        f"No worker here has the upscaler beside the model '{model}': {told}.",
-        {"hires" if between else "upscaler": ["Ask for another one, or for a model of a worker that has it."]},
+        f"No worker here that may take the job can use the upscaler{beside}: {told}.",
+        {"hires" if between else "upscaler": ["Ask for another one; see GET /upscalers."]},
     )
 
 

@@ -56,8 +56,6 @@ def network_of(services: Services, body: Mapping[str, Any]) -> str | None:
     if upscaler is None or upscaler.file is None:
         return None
     _resizing({**body, "upscaler_1": "Lanczos"})  # all else has to be in order
-    if body.get("resize_mode", _BY_FACTOR) != _BY_FACTOR:
-        raise _invalid("resize_mode", "Must be 0 with this upscaler: it enlarges by a factor.")
     return upscaler.name
 
 
@@ -66,20 +64,23 @@ def images_by_network(
 ) -> Callable[[], list[str]]:
     """Queue a job for each of the images in `texts`, by the names of their fields; gives what waits for them.
 
-    That gives the images as base64; it is to be called when the body is not held any more, and raises what the jobs
-    ended with, and StillWorking. Raises TooManyWaiting, and what reading and submitting a job raise.
+    Where a size is asked for, the network makes an image cover it, and what is too much is cut off here. What waits
+    gives the images as base64; it is to be called when the body is not held any more, and raises what the jobs ended
+    with, and StillWorking. Raises TooManyWaiting, and what reading and submitting a job raise.
     """
-    factor = _number(caller.body, "upscaling_resize", _DEFAULT_FACTOR)
+    resizing = _resizing({**caller.body, "upscaler_1": "Lanczos"})
     schema, held, jobs = UpscaleSchema(services.limits), ExitStack(), []
     try:
         held.enter_context(services.waiting_places.take())
         for field, text in texts.items():
-            asked = {"image": text, "upscaler": name, "factor": factor, "skip_save": True}
             try:
+                factor = resizing.factor or _covering(services, field, text, resizing)
+                asked = {"image": text, "upscaler": name, "factor": factor, "skip_save": True}
                 wanted, images = load_upscale(schema, asked)
                 jobs.append(submit(services, wanted, images, caller.owner)[0])
             except ServiceError as error:
-                theirs = {"image": field, "factor": "upscaling_resize", "upscaler": "upscaler_1"}
+                by = "upscaling_resize" if resizing.factor else "upscaling_resize_w"
+                theirs = {"image": field, "factor": by, "upscaler": "upscaler_1"}
                 raise renamed(error, theirs) from None
     except BaseException:
         held.close()
@@ -89,18 +90,45 @@ def images_by_network(
 
     def wait() -> list[str]:
         with held:
-            return [_image_of(services, job_id, http_request) for job_id in jobs]
+            found = (_image_of(services, job_id, http_request) for job_id in jobs)
+            return [base64.b64encode(_fitted(services, image, resizing)).decode() for image in found]
 
     return wait
 
 
-def _image_of(services: Services, job_id: str, http_request: Request) -> str:
+def _covering(services: Services, field: str, text: Any, resizing: Resizing) -> float:
+    """How many times as large an image must become to cover the size that is asked for, at least once."""
+    if not isinstance(text, str):
+        raise _invalid(field, "Must be an image as base64 text.")
+    try:
+        image = services.decode_image(image_bytes(text), services.settings.max_input_pixels)
+    except ValueError as wrong:
+        raise _invalid(field, str(wrong)) from None
+    factor = max(1.0, resizing.width / image.width, resizing.height / image.height)
+    # what covers it is cut here
+    if factor**2 * image.width * image.height > services.settings.max_input_pixels:
+        most = services.settings.max_input_pixels
+        raise _invalid("upscaling_resize_w", f"To cover that size takes more than {most} pixels; ask for less.")
+    return factor
+
+
+def _fitted(services: Services, image: bytes, resizing: Resizing) -> bytes:
+    """What a network made of an image, at the size that is asked for, if one is."""
+    if resizing.factor:
+        return image
+    try:
+        return services.resize_image(image, services.settings.max_input_pixels, resizing).png
+    except ValueError as wrong:
+        raise _invalid("upscaling_resize_w", str(wrong)) from None
+
+
+def _image_of(services: Services, job_id: str, http_request: Request) -> bytes:
     job = wait_for_end(services, job_id, http_request=http_request)
     if job is None:
         raise StillWorking(f"The job has not ended yet and goes on. Ask for it at {status_link(job_id)}.")
     if job.state is not State.SUCCESS:
         raise job.error or JobCancelled("The job was interrupted before the image was finished.")
-    return base64.b64encode(services.results.read(job.folder, job.images[0].name)).decode()
+    return services.results.read(job.folder, job.images[0].name)
 
 
 def listed_images(services: Services, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def test_the_workers_that_lack_a_network_are_named(world, network, assert_error)
     models = tuple(world.services.catalogue)
     register = world.services.workers
     register.announce(WorkerCard("plain", "cpu", "cpu", 1), Inventory(models))
-    register.announce(WorkerCard("large", "cpu", "cpu", 1), Inventory(others=(NETWORK,)))
+    register.announce(WorkerCard("large", "optimized", "cpu", 1), Inventory(others=(NETWORK,)))
     for fields in (
         {"hires": {"scale": 2, "upscaler": "4x-any"}},
         {"W": 128, "H": 128, "output_width": 512, "output_height": 512, "upscaler": "4x-any"},
@@ -123,6 +123,9 @@ def test_the_workers_that_lack_a_network_are_named(world, network, assert_error)
         assert next(iter(refused.fields)) in fields
     assert world.tasks_waiting() == 0
     assert sent(world, upscaler="4x-any").status_code == 202, "that needs no model"
+    register.announce(WorkerCard("plain", "standard", "cpu", 1), Inventory(models))
+    refused = assert_error(sent(world, upscaler="4x-any", type="standard"), 422, "model_unavailable")
+    assert "plain lacks 4x-any" in refused.error
     register.announce(WorkerCard("both", "cpu", "cpu", 1), Inventory(models, others=(NETWORK,)))
     assert world.post(hires={"scale": 2, "upscaler": "4x-any"}).status_code == 202
 

@@ -158,12 +158,40 @@ def test_a_network_enlarges_by_jobs(world, network):
     }
 
 
+@pytest.mark.parametrize(
+    ("asked", "factor", "size"),
+    [
+        ({"upscaling_resize_w": 80, "upscaling_resize_h": 80}, 4, (80, 80)),
+        ({"upscaling_resize_w": 80, "upscaling_resize_h": 80, "upscaling_crop": False}, 4, (80, 80)),
+        ({"upscaling_resize_w": 30, "upscaling_resize_h": 20}, 1, (30, 20)),
+    ],
+)
+def test_a_network_enlarges_to_a_size(world, network, asked, factor, size):
+    """Given a network and a size, when an image is sent, then a job makes it cover that, and it comes in that size."""
+    world.play_worker(world.work)
+    client = world.another_client(sync_timeout_s=20.0)
+    network(client)
+    answer = client.post(
+        ONE, json=ALL | {"upscaler_1": "4x-any", "image": sent(), "resize_mode": 1} | asked, headers=BASIC
+    )
+    assert answer.status_code == 200, answer.text
+    assert size_of(answer.json["image"]) == size
+    (key,) = world.job_keys()
+    assert world.services.jobs.get(key.rpartition(":")[2]).request.factor == factor
+
+
 def test_what_a_network_cannot_do_is_refused(world, network, assert_refused):
-    """Given a network, when it is to fit a size, gets no image, or cannot be used, then A1111's error names why."""
+    """Given a network, when it is to fit a size that is too large, gets no image, or cannot be used, then A1111's error
+    names why."""
     client = world.another_client(sync_timeout_s=20.0)
     network(client)
     how = ALL | {"upscaler_1": "4x-any"}
-    assert_refused(client.post(ONE, json=how | {"image": sent(), "resize_mode": 1}, headers=BASIC), 422, "resize_mode")
+    for side in (512, 20_000):
+        size = {"resize_mode": 1, "upscaling_resize_w": side, "upscaling_resize_h": side}
+        refused = client.post(ONE, json=how | size | {"image": sent()}, headers=BASIC)
+        assert_refused(refused, 422, "upscaling_resize_w")
+    odd = client.post(ONE, json=how | {"resize_mode": 2, "image": sent()}, headers=BASIC)
+    assert_refused(odd, 422, "resize_mode")
     assert_refused(client.post(ONE, json=how | {"image": "!"}, headers=BASIC), 422, "image")
     many = how | {"imageList": [{"data": sent()}, {"data": 5}]}
     assert_refused(client.post(MANY, json=many, headers=BASIC), 422, "imageList.1.data")
