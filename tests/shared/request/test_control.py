@@ -52,9 +52,9 @@ def test_a_controlnet_for_texts_of_another_width_is_refused(limits):
     models = {name: replace(model, text_width=128) for name, model in contents.models.items()}
     others = controlnet("own", text_width=128), controlnet("wide", text_width=768)
     limits.catalogue.replace(Contents.of(models, others))
-    body = {"prompt": "a cat", "controlnet": [{"model": "own", "image": grey_image()}]}
-    assert load_request(GenerateSchema(limits), body)[0].params.controlnet
-    body["controlnet"].append({"model": "wide", "image": grey_image()})
+    own, wide = ({"model": name, "image": grey_image()} for name in ("own", "wide"))
+    assert load_request(GenerateSchema(limits), {"prompt": "a cat", "controlnet": [own]})[0].params.controlnet
+    body = {"prompt": "a cat", "controlnet": [own, wide]}
     with pytest.raises(InvalidRequest) as refused:
         load_request(GenerateSchema(limits), body)
     (told,) = refused.value.fields["controlnet"]

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,15 +116,15 @@ def test_a_network_enlarges_between_the_passes(
 
     monkeypatch.setattr(both.networks, "tiled", network)
     double = {"width": 128, "height": 128, "steps": 3}
-    passes = {"first_width": 64, "first_height": 64, "steps": 4, "strength": 0.6}
+    passes = Hires(64, 64, 4, 0.6, "2x-any")
     steps: list[tuple[int, int]] = []
-    asked = request_for(**double, hires=Hires(**passes, upscaler="2x-any"))
+    asked = request_for(**double, hires=passes)
     made = both.submit(asked, lambda *step: steps.append(step)).result(60)
 
     assert steps == [(step, 9) for step in range(1, 10)], "3 evaluations, 4 tiles, 2 evaluations"
     assert threads == ["engine"] * 4
     assert made.warnings == ()
-    alike = both.submit(request_for(**double, hires=Hires(**passes, upscaler="nearest")), silent).result(60)
+    alike = both.submit(request_for(**double, hires=replace(passes, upscaler="nearest")), silent).result(60)
     assert decibels(made.image, alike.image) >= SAME
 
 
