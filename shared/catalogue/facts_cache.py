@@ -14,7 +14,7 @@ from shared.catalogue.recognition import FileFacts
 
 log = logging.getLogger(__name__)
 
-_VERSION = 8
+_VERSION = 9
 """Counted up when the rules of recognition change: what older ones found out is forgotten."""
 FILE_NAME = "files.json"
 
