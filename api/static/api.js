@@ -104,32 +104,45 @@ export async function recentIds() {
 
 // What can be asked for: the service's own parameters, models and samplers.
 export async function loadCatalogue() {
-    const lists = ["/openapi.json", "/models", "/samplers", "/loras", "/upscalers"].map((path) => read(path));
-    const [document, models, samplers, loras, upscalers] = await Promise.all(lists);
+    const lists = ["/openapi.json", "/models", "/samplers"].map((path) => read(path));
+    const [document, models, samplers, files] = await Promise.all([...lists, loadFiles()]);
     return {
         fields: { generate: fieldsOf(document, "/generate"), img2img: fieldsOf(document, "/img2img") },
         samplers: samplers.samplers,
-        loras: loras.loras,
-        upscalers: upscalers.upscalers,
+        ...files,
         ...modelsOf(models),
     };
 }
 
 export const loadModels = async () => modelsOf(await read("/models"));
 
-// After the workers have looked for new files, of LoRAs and upscalers too.
+// After the workers have looked for new files.
 export async function findModels() {
     const models = modelsOf(await read("/models/refresh", { method: "POST" }));
-    const { loras } = await read("/loras");
-    const { upscalers } = await read("/upscalers");
-    return { ...models, loras, upscalers };
+    return { ...models, ...(await loadFiles()) };
+}
+
+// What is in files beside the models.
+async function loadFiles() {
+    const lists = ["/loras", "/upscalers", "/controlnets"].map((path) => read(path));
+    const [{ loras }, { upscalers }, { controlnets, modes }] = await Promise.all(lists);
+    return { loras, upscalers, controlnets, controlModes: modes };
+}
+
+// What a preprocessor makes of an image, with so many pixels of its shorter side; as an address.
+export async function preprocessed(module, image, side, signal) {
+    const json = { controlnet_module: module, controlnet_images: [image], controlnet_processor_res: side };
+    const { images } = await read("/controlnet/detect", { json, signal });
+    return `data:image/png;base64,${images[0]}`;
 }
 
 // `others` are files that are no model to draw with, or none that is understood.
 const modelsOf = ({ models, others, default: defaultModel }) => ({ models, others, defaultModel });
 
+// The fields of a request; those that are lists of objects with what their entries have.
 function fieldsOf(document, path) {
-    const { schema } = document.paths[path].post.requestBody.content["application/json"];
-    const resolved = schema.$ref ? document.components.schemas[schema.$ref.split("/").pop()] : schema;
-    return resolved.properties;
+    const resolved = (schema) => (schema?.$ref ? document.components.schemas[schema.$ref.split("/").pop()] : schema);
+    const { properties } = resolved(document.paths[path].post.requestBody.content["application/json"].schema);
+    const whole = ([name, about]) => [name, { ...about, items: resolved(about.items) }];
+    return Object.fromEntries(Object.entries(properties).map(whole));
 }

@@ -7,7 +7,7 @@ import { modelOf, setValue, valueOf } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
 // these are chosen elsewhere
-const ADDED = ["embedding", "lora"];
+const ADDED = ["embedding", "lora", "controlnet"];
 
 export function ModelField({ about }) {
     const catalogue = useStore((state) => state.catalogue);
@@ -28,16 +28,16 @@ export function ModelField({ about }) {
         <${Labelled} name="ckpt" title=${about.title} hint=${hint} control=${select} />
         <${Absent}
             models=${catalogue.models.filter((each) => !each.available)}
-            loras=${catalogue.loras.filter((each) => each.why_not)}
+            added=${[...catalogue.loras, ...catalogue.controlnets].filter((each) => each.why_not)}
             others=${catalogue.others.filter((each) => !ADDED.includes(each.kind))}
         />
     </div>`;
 }
 
-function Absent({ models, loras, others }) {
+function Absent({ models, added, others }) {
     const entries = [
         ...models.map((each) => ({ name: each.label, why: each.why_not })),
-        ...loras.map((each) => ({ name: each.file, why: each.why_not })),
+        ...added.map((each) => ({ name: each.file, why: each.why_not })),
         ...others.map((each) => ({ name: each.file || each.name, why: each.about })),
     ];
     const look = async () => {

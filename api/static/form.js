@@ -1,5 +1,6 @@
 // The form: prompt first, the rest behind one switch. All of it comes from the service's schema.
 import { ModelField, SamplerField, SeedField } from "./choices.js";
+import { ControlsField } from "./controls.js";
 import { Field, TextArea } from "./fields.js";
 import { HiresField } from "./hires.js";
 import { submit } from "./jobs.js";
@@ -9,7 +10,7 @@ import { PairField } from "./pairs.js";
 import { SizeField } from "./size.js";
 import { SourceField } from "./source.js";
 import { get, kept, notify, set, useStore } from "./store.js";
-import { bodyOf, kindOf, setValues, valueOf } from "./values.js";
+import { bodyOf, kindOf, setControls, setValues, valueOf } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
 const ONE_COLUMN = "(max-width: 900px)";
@@ -18,7 +19,7 @@ const HAS_KEYBOARD = "(hover: hover)"; // on a phone the focus would cover half 
 const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_iter", ...MASK_FIELDS];
 const SPECIAL = {
     sampler: SamplerField, seed: SeedField, loras: LorasField, accelerator: AcceleratorField,
-    negative_prompt: NegativePrompt, hires: HiresField,
+    negative_prompt: NegativePrompt, hires: HiresField, controlnet: ControlsField,
     original_size: PairField, crops_coords_top_left: PairField, target_size: PairField,
 }; // prettier-ignore
 
@@ -39,7 +40,7 @@ export async function draw() {
 // Puts what is wrong beside its field; what has no field here is said at the button.
 function refuse(error) {
     const fields = get().catalogue.fields[kindOf(get())];
-    const entries = Object.entries(error.fields || {});
+    const entries = Object.entries(error.fields || {}).map(([name, texts]) => [name, texts.map(counted)]);
     const marked = entries.filter(([name]) => fields[name]?.title);
     const unmarked = entries.filter((entry) => !marked.includes(entry));
     const others = unmarked.map(([name, texts]) => `${name}: ${texts.join(" ")}`);
@@ -49,6 +50,9 @@ function refuse(error) {
     if (first && !FIRST.includes(first)) set({ more: true });
     setTimeout(() => document.querySelector(first ? `#field-${first}` : "#draw")?.focus());
 }
+
+// Entries of lists count from 0 on the wire, and from 1 for people.
+const counted = (text) => text.replace(/^\[(\d+)\]\.?/, (_, place) => `No. ${Number(place) + 1}, `);
 
 export function Form() {
     const catalogue = useStore((state) => state.catalogue);
@@ -118,9 +122,15 @@ function More({ fields }) {
 }
 
 function reset() {
-    const { prompt: _, ...before } = get().values;
+    const { controls, values } = get();
+    const { prompt: _, ...before } = values;
+    const undo = () => {
+        setValues(before);
+        setControls(controls);
+    };
+    setControls([]);
     setValues(Object.fromEntries(Object.keys(before).map((name) => [name, undefined])));
-    notify("Everything but the prompt has its default.", [{ label: "Undo", act: () => setValues(before) }]);
+    notify("Everything but the prompt has its default.", [{ label: "Undo", act: undo }]);
 }
 
 function Send() {

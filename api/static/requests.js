@@ -37,60 +37,88 @@ export async function copy(text, said) {
     }
 }
 
-// Where it goes, and what differs from the defaults there. The input image is not kept: the examples read a file. Nor is
-// its mask, and what is about one is refused without it.
+// Where it goes, and what differs from the defaults there. The input images are not kept: the examples read files. Nor
+// is a mask, and what is about one is refused without it.
 function bodyFor(parameters) {
     const kind = parameters.denoising_strength === undefined ? "generate" : "img2img";
     const fields = get().catalogue.fields[kind];
     const usual = (name) => defaultOf(fields, name, parameters);
-    const told = (name) => fields[name]?.title && !ABOUT_MASKS.includes(name);
+    const told = (name) => fields[name]?.title && name !== "controlnet" && !ABOUT_MASKS.includes(name);
     const differs = ([name, value]) => told(name) && value !== null && !same(value, usual(name));
     const { n_iter: _, ...body } = Object.fromEntries(Object.entries(parameters).filter(differs));
-    return { url: `${location.origin}/${kind}`, fromImage: kind === "img2img", body: { prompt: "", ...body } };
+    const { controlnet: controls = [] } = parameters;
+    const url = `${location.origin}/${kind}`;
+    return { url, fromImage: kind === "img2img", controls, body: { prompt: "", ...body } };
 }
 
 const waiting = (body) => ({ ...body, synchronous_request: true });
-const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+const escaped = (text) => text.replaceAll("'", `'\\''`);
+const quoted = (text) => `'${escaped(text)}'`;
 const lines = (...parts) => parts.filter((part) => part !== false).join("\n");
 const PYTHON = { true: "True", false: "False", null: "None" };
 
-function inPython(value) {
+// What reads a file as base64: in single quotes of a shell, in Python, in JavaScript.
+const FILE = {
+    shell: (name) => `"'"$(base64 < ${name} | tr -d '\\n')"'"`,
+    python: (name) => `base64.b64encode(open("${name}", "rb").read()).decode()`,
+    javascript: (name) => `(await readFile("${name}")).toString("base64")`,
+};
+
+// ControlNets with what reads a file in the place of each image.
+function followed(controls, read, write = (text) => text) {
+    const texts = controls.map((control, place) => {
+        const others = write(JSON.stringify(control).slice(0, -1));
+        return `${others}, "image": ${read(`control-${place + 1}.png`)}}`;
+    });
+    return `[${texts.join(", ")}]`;
+}
+
+function inShell(body, controls, image) {
+    const parts = [
+        image && `"init_img": ${FILE.shell(image)}`,
+        controls.length > 0 && `"controlnet": ${followed(controls, FILE.shell, escaped)}`,
+        escaped(JSON.stringify(body).slice(1, -1)),
+    ];
+    return `'{${parts.filter(Boolean).join(", ")}}'`;
+}
+
+function inPython(value, controls) {
     const entries = Object.entries(value).map(([name, each]) => `    ${JSON.stringify(name)}: ${constant(each)},`);
+    if (controls.length) entries.push(`    "controlnet": ${followed(controls, FILE.python)},`);
     return ["{", ...entries, "}"].join("\n");
 }
 
 const inForm = (value) => (typeof value === "object" ? JSON.stringify(value) : value);
 const constant = (value) => PYTHON[value] ?? JSON.stringify(value);
 
-function curl({ url, fromImage, body }) {
-    const data = quoted(JSON.stringify(waiting(body)));
-    const image = `"init_img": "'"$(base64 < input.png | tr -d '\\n')"'", `;
+function curl({ url, fromImage, controls, body }) {
     return lines(
         `curl -sSf ${url} -H 'Content-Type: application/json' \\`,
         `  -H 'X-API-Key: ${keyForExamples()}' -o image.png \\`,
-        `  -d ${fromImage ? data.replace("{", `{${image}`) : data}`,
+        `  -d ${inShell(waiting(body), controls, fromImage && "input.png")}`,
     );
 }
 
-function python({ url, fromImage, body }) {
+function python({ url, fromImage, controls, body }) {
     return lines(
-        fromImage && "import base64",
+        (fromImage || controls.length > 0) && "import base64",
         "import requests",
         "",
-        `body = ${inPython(waiting(body))}`,
-        fromImage && 'body["init_img"] = base64.b64encode(open("input.png", "rb").read()).decode()',
+        `body = ${inPython(waiting(body), controls)}`,
+        fromImage && `body["init_img"] = ${FILE.python("input.png")}`,
         `answer = requests.post("${url}", json=body, headers={"X-API-Key": "${keyForExamples()}"})`,
         "answer.raise_for_status()",
         'open("image.png", "wb").write(answer.content)',
     );
 }
 
-function javascript({ url, fromImage, body }) {
+function javascript({ url, fromImage, controls, body }) {
     return lines(
         'import { readFile, writeFile } from "node:fs/promises";',
         "",
         `const body = ${JSON.stringify(waiting(body), null, 2)};`,
-        fromImage && 'body.init_img = (await readFile("input.png")).toString("base64");',
+        fromImage && `body.init_img = ${FILE.javascript("input.png")};`,
+        controls.length > 0 && `body.controlnet = ${followed(controls, FILE.javascript)};`,
         `const answer = await fetch("${url}", {`,
         '  method: "POST",',
         `  headers: { "Content-Type": "application/json", "X-API-Key": "${keyForExamples()}" },`,
@@ -109,21 +137,22 @@ function asOpenai({ prompt, ckpt, W, H, ...others }) {
 
 const base = () => `${location.origin}/v1`;
 
-function curlOpenai({ fromImage, body }) {
+function curlOpenai({ fromImage, controls, body }) {
     const all = asOpenai(body);
     const key = `-H 'Authorization: Bearer ${keyForExamples()}'`;
     const save = `| python3 -c "import base64, json, sys; sys.stdout.buffer.write(
   base64.b64decode(json.load(sys.stdin)['data'][0]['b64_json']))" > image.png`;
     if (!fromImage) {
         const type = "-H 'Content-Type: application/json'";
-        const data = quoted(JSON.stringify(all));
+        const data = inShell(all, controls);
         return lines(`curl -sSf ${base()}/images/generations ${type} \\`, `  ${key} \\`, `  -d ${data} ${save}`);
     }
     const form = Object.entries(all).map(([name, value]) => `-F ${quoted(`${name}=${inForm(value)}`)}`);
+    if (controls.length) form.push(`-F 'controlnet=${followed(controls, FILE.shell, escaped)}'`);
     return lines(`curl -sSf ${base()}/images/edits ${key} -F image=@input.png \\`, `  ${form.join(" ")} ${save}`);
 }
 
-function pythonOpenai({ fromImage, body }) {
+function pythonOpenai({ fromImage, controls, body }) {
     const { model, prompt, size, response_format: form, ...extra } = asOpenai(body);
     return lines(
         "import base64",
@@ -136,20 +165,22 @@ function pythonOpenai({ fromImage, body }) {
         `    prompt=${constant(prompt)},`,
         size !== undefined && `    size="${size}",`,
         `    response_format="${form}",`,
-        `    extra_body=${inPython(extra).replaceAll("\n", "\n    ")},`,
+        `    extra_body=${inPython(extra, controls).replaceAll("\n", "\n    ")},`,
         ")",
         'open("image.png", "wb").write(base64.b64decode(answer.data[0].b64_json))',
     );
 }
 
-function javascriptOpenai({ fromImage, body }) {
+function javascriptOpenai({ fromImage, controls, body }) {
     return lines(
         'import { createReadStream, writeFileSync } from "node:fs";',
+        controls.length > 0 && 'import { readFile } from "node:fs/promises";',
         'import OpenAI from "openai";',
         "",
         `const client = new OpenAI({ baseURL: "${base()}", apiKey: "${keyForExamples()}" });`,
         `const answer = await client.images.${fromImage ? "edit" : "generate"}({`,
         fromImage && '  image: createReadStream("input.png"),',
+        controls.length > 0 && `  controlnet: ${followed(controls, FILE.javascript)},`,
         `${JSON.stringify(asOpenai(body), null, 2).slice(2)});`,
         'writeFileSync("image.png", Buffer.from(answer.data[0].b64_json, "base64"));',
     );

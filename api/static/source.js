@@ -1,60 +1,32 @@
-// The image to start from: dropped, pasted or chosen, and how far to leave it.
+// The image to start from, and how far to leave it.
 import { Labelled } from "./fields.js";
+import { ChooseImage, Droppable } from "./image-input.js";
 import { MaskField } from "./mask.js";
 import { notify, useStore } from "./store.js";
-import { setSource, setValue, sourceFrom, valueOf } from "./values.js";
-import { html, useState } from "./vendor/preact-htm.js";
+import { imageFrom, setSource, setValue, valueOf } from "./values.js";
+import { html } from "./vendor/preact-htm.js";
 
 const STRENGTH = "denoising_strength";
 
 export async function takeSource(file) {
     try {
-        await sourceFrom(file, file.name || "pasted image");
+        setSource(await imageFrom(file, file.name || "pasted image"));
     } catch (error) {
         notify(error.message);
     }
 }
 
-export const imageIn = (transfer) => [...(transfer?.files || [])].find((file) => file.type.startsWith("image/"));
-
 export function SourceField({ fields }) {
     const source = useStore((state) => state.source);
     const errors = useStore((state) => state.errors.init_img);
-    const [over, setOver] = useState(false);
-    const drop = (event) => {
-        event.preventDefault();
-        event.stopPropagation(); // elsewhere on the page a dropped image is read for its parameters
-        setOver(false);
-        const file = imageIn(event.dataTransfer);
-        if (file) takeSource(file);
-        else notify("That is not an image.");
-    };
-    const hover = (event) => {
-        event.preventDefault();
-        setOver(true);
-    };
-    return html`<div
-        class=${`field source ${over ? "over" : ""}`}
-        data-field="init_img"
-        onDrop=${drop}
-        onDragOver=${hover}
-        onDragLeave=${() => setOver(false)}
-    >
+    return html`<${Droppable} class="source" data-field="init_img" take=${takeSource}>
         ${source && html`
             <${Chosen} source=${source} />
             <${MaskField} source=${source} fields=${fields} />
             <${Strength} fields=${fields} />`}
-        ${!source && html`<${Choose} fields=${fields} />`}
+        ${!source && html`<${ChooseImage} id="field-init_img" title=${fields.init_img.title} take=${takeSource} />`}
         ${errors && html`<p class="error">${errors.join(" ")}</p>`}
-    </div>`;
-}
-
-function Choose({ fields }) {
-    const choose = ({ target }) => target.files[0] && takeSource(target.files[0]);
-    return html`<label class="choose">
-        <input type="file" id="field-init_img" accept="image/*" onChange=${choose} />
-        <span><strong>${fields.init_img.title}</strong> drop it here, paste it, or choose a file</span>
-    </label>`;
+    <//>`;
 }
 
 function Chosen({ source }) {

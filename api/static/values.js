@@ -4,6 +4,7 @@ import { get, kept, set } from "./store.js";
 const FORM = "form";
 const SOURCE = "source";
 const MASK = "mask";
+const CONTROLS = "controlnet";
 export const ABOUT_MASKS = [
     "mask_redraw",
     "mask_blur",
@@ -14,7 +15,8 @@ export const ABOUT_MASKS = [
 ];
 
 export function restoreForm() {
-    set({ values: kept.read(FORM, {}), source: kept.read(SOURCE), mask: kept.read(MASK), errors: {} });
+    const controls = kept.read(CONTROLS, []);
+    set({ values: kept.read(FORM, {}), source: kept.read(SOURCE), mask: kept.read(MASK), controls, errors: {} });
 }
 
 export function setValues(change) {
@@ -65,6 +67,23 @@ export function setMask(mask) {
     set({ mask, errors });
 }
 
+// ControlNets as requests name them, each with its image like a source; null where it has none yet.
+export function setControls(controls) {
+    // images that are too large for it are not kept over a reload
+    if (!kept.write(CONTROLS, controls)) kept.write(CONTROLS, controls.map(plainControl));
+    const { controlnet: _, ...errors } = get().errors;
+    set({ controls, errors });
+}
+
+export const changeControl = (place, change) =>
+    setControls(get().controls.map((each, at) => (at === place ? { ...each, ...change } : each)));
+
+const plainControl = (control) => ({ ...control, image: null });
+
+// Those that can be used with the model that the form shows.
+export const controlnetsFor = ({ catalogue, values }) =>
+    catalogue.controlnets.filter((each) => !each.why_not && each.family === modelOf({ catalogue, values }).family);
+
 // The address of a file as data.
 export const dataOf = (blob) =>
     new Promise((resolve, reject) => {
@@ -74,14 +93,14 @@ export const dataOf = (blob) =>
         reader.readAsDataURL(blob);
     });
 
-export async function sourceFrom(blob, name) {
+export async function imageFrom(blob, name) {
     const data = await dataOf(blob);
     const image = new Image();
     image.src = data;
     await image.decode().catch(() => {
         throw new Error("This is not an image that a browser can show.");
     });
-    setSource({ data, name, width: image.naturalWidth, height: image.naturalHeight });
+    return { data, name, width: image.naturalWidth, height: image.naturalHeight };
 }
 
 export const kindOf = ({ source }) => (source ? "img2img" : "generate");
@@ -90,27 +109,33 @@ const TOLD_SIZES = ["original_size", "crops_coords_top_left", "target_size"];
 export const isToldSizes = (model) => model.family === "sdxl";
 
 // The body of a request for what the form says now; the key goes in a header.
-export function bodyOf({ values, source, mask, catalogue }) {
+export function bodyOf({ values, source, mask, controls, catalogue }) {
     const fields = catalogue.fields[kindOf({ source })];
     const model = modelOf({ catalogue, values }); // where the default one is not there, the form shows another
     const applies = ([name]) => name in fields && (mask || !ABOUT_MASKS.includes(name));
     const body = Object.fromEntries(Object.entries(values).filter(applies));
+    if (controls.length) body.controlnet = controls.map((each) => ({ ...each, image: each.image?.data }));
     if (source) delete body.hires; // one pass
     if (!isToldSizes(model)) TOLD_SIZES.forEach((name) => delete body[name]);
     if (model.name !== catalogue.defaultModel) body.ckpt = model.name;
     return { prompt: "", ...body, ...(source && { init_img: source.data }), ...(mask && { mask: mask.data }) };
 }
 
+// These are images, or have some, which no parameters tell.
+const NOT_TOLD = ["init_img", "controlnet"];
+
 // Fills the form with what an image was made with; what is not told has its default. Gives what is not known here.
 export function useParameters({ ckpt, ...parameters }) {
     const { fields } = get().catalogue;
     const model = ckpt && modelNamed(ckpt, get().catalogue);
-    const told = Object.entries(parameters).filter(([name]) => fields.img2img[name]?.title && name !== "init_img");
+    const isTold = ([name]) => fields.img2img[name]?.title && !NOT_TOLD.includes(name);
+    const told = Object.entries(parameters).filter(isTold);
     const cleared = Object.fromEntries(Object.keys(get().values).map((name) => [name, undefined]));
     const { accelerator } = parameters;
     const chosen = parameters.loras?.map(plainLora).filter(({ name, weight }) => name !== accelerator || weight !== 1);
     const loras = chosen?.length ? chosen : undefined;
     setValues({ ...cleared, ...Object.fromEntries(told), loras, ckpt: model?.name, n_iter: undefined });
+    setControls((parameters.controlnet ?? []).map(plainControl));
     return ckpt && !model ? [ckpt] : [];
 }
 

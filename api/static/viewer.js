@@ -1,12 +1,13 @@
 // One image large, or several side by side, with what they were made with and what can be done with them.
 import { copy, Requests } from "./requests.js";
+import { follow } from "./controls.js";
 import { Dialog } from "./dialog.js";
 import { differences, Differences, Parameters, parametersOf } from "./parameters.js";
 import { entriesOf, view } from "./gallery.js";
 import { fetchImage, imagePath, StoredImage } from "./stored-image.js";
 import { remove } from "./jobs.js";
 import { notify, set, useStore } from "./store.js";
-import { setValue, sourceFrom, useParameters } from "./values.js";
+import { controlnetsFor, imageFrom, setSource, setValue, useParameters } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
 const close = () => set({ viewer: null });
@@ -65,18 +66,25 @@ function Actions({ job, image, leave }) {
         notify(text);
     };
     const fromImage = job.parameters?.denoising_strength !== undefined;
-    const lacking = fromImage ? " The image that it started from is not kept: choose it again." : "";
-    const useAll = take(() => useParameters(parametersOf({ job, image })), `The form has its parameters.${lacking}`);
+    const started = fromImage ? " The image that it started from is not kept: choose it again." : "";
+    const followed = job.parameters?.controlnet?.length ? " What it follows is not kept: choose it again." : "";
+    const told = `The form has its parameters.${started}${followed}`;
+    const useAll = take(() => useParameters(parametersOf({ job, image })), told);
     const useSeed = take(() => setValue("seed", image.seed), "The form has its seed.");
     const usePrompt = take(() => setValue("prompt", job.parameters.prompt), "The form has its prompt.");
-    const start = async () => {
+    const give = (to, text) => async () => {
         try {
-            await sourceFrom(await fetchImage(path), image.name);
-            take(() => {}, "The next image starts from this one.")();
+            to(await imageFrom(await fetchImage(path), image.name));
+            take(() => {}, text)();
         } catch (error) {
             notify(error.message);
         }
     };
+    const followIt = (control) => {
+        follow(control);
+        set({ more: true });
+    };
+    const canFollow = useStore((state) => controlnetsFor(state).length > 0);
     const link = () => copy(new URL(path, location.href).href, "The link is copied.");
     const drop = () => {
         leave();
@@ -86,7 +94,9 @@ function Actions({ job, image, leave }) {
         <button class="main small" onClick=${useAll}>Use all</button>
         <button class="quiet" onClick=${useSeed}>Seed</button>
         <button class="quiet" onClick=${usePrompt}>Prompt</button>
-        <button class="quiet" onClick=${start}>Start from it</button>
+        <button class="quiet" onClick=${give(setSource, "The next image starts from this one.")}>Start from it</button>
+        ${canFollow && html`
+            <button class="quiet" onClick=${give(followIt, "The next image follows this one.")}>Follow it</button>`}
         <button class="quiet" onClick=${() => download(path, image.name)}>Download</button>
         <button class="quiet" onClick=${link}>Copy link</button>
         <button class="quiet danger" onClick=${drop}>Remove from gallery</button>

@@ -8,6 +8,7 @@ TITLES: Mapping[str, str] = MappingProxyType({
     "negative_prompt": "Negative prompt",
     "loras": "LoRAs",
     "accelerator": "Draw in few steps",
+    "controlnet": "ControlNets",
     "model": "Model",
     "sampler": "Sampler",
     "schedule": "Schedule",

@@ -18,6 +18,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
+from demo_model.judge import look
+from demo_model.outlines import outline_image
+from demo_model.world import Scene, Thing
 from tests.e2e.browser import MISSING, chromium, draw, find_chromium
 from tests.e2e.service import Service
 
@@ -501,6 +504,111 @@ def test_a_part_is_painted(open_page: OpenPage, service: Service) -> None:
     page.get_by_role("button", name="Clear").click()
     page.get_by_role("button", name="Use it").click()
     expect(page.get_by_role("button", name="Redraw only a part")).to_be_visible()
+
+
+def outline() -> bytes:
+    """The outline of a large triangle in the middle of an image, white on black."""
+    out = io.BytesIO()
+    thing = Thing("triangle", "red", "large", "centre", 0.5, 0.5, 0.3, 0.0)
+    outline_image(Scene(None, None, (thing,), seed=1)).save(out, "PNG")
+    return out.getvalue()
+
+
+def things_in(file: Any) -> list[tuple[str, str]]:
+    """The colour and shape of each thing that is seen in an image file."""
+    return [(each.colour, each.shape) for each in look(Image.open(file))]
+
+
+def test_an_outline_is_followed(open_page: OpenPage, service: Service, tmp_path: Path) -> None:
+    """Given the outline of a triangle in a file, when a person chooses the ControlNet, gives it the file and draws a
+    red shape, then the request has both and a red triangle is drawn; after a reload the form still has them. The
+    image's request as a program reads the outline from a file, and the image can be followed itself."""
+    page = open_page()
+    set_more(page, ddim_steps=20, seed=5)
+    page.get_by_label("ControlNets").select_option("demo-outline")
+    page.get_by_label("Follow an image").set_input_files(
+        {"name": "outline.png", "mimeType": "image/png", "buffer": outline()}
+    )
+    expect(page.get_by_alt_text("What ControlNet 1 follows: outline.png")).to_be_visible()
+    page.get_by_label("Weight").fill("1.1")
+    page.get_by_label("What counts for more").select_option("ControlNet is more important")
+    assert shut_out(page) == []
+    with page.expect_request("**/generate") as sent:
+        draw(page, "a red shape")
+    body: Any = sent.value.post_data_json
+    assert [{**each, "image": ""} for each in body["controlnet"]] == [
+        {"model": "demo-outline", "weight": 1.1, "mode": "control", "image": ""}
+    ]
+    assert base64.b64decode(body["controlnet"][0]["image"].partition("base64,")[2]) == outline()
+    expect(newest_prompt(page)).to_have_text("a red shape")  # and not an image that was there before
+    final = page.locator(".stage .final")
+    expect(final).to_be_visible()
+    drawn = page.request.get(f"{service.url}{final.get_attribute('src')}").body()
+    assert things_in(io.BytesIO(drawn)) == [("red", "triangle")]
+
+    page.reload()
+    expect(page.get_by_alt_text("What ControlNet 1 follows: outline.png")).to_be_visible()
+    page.locator(".tile .open").first.click()
+    program = page.locator(".requests code").inner_text()
+    page.get_by_role("button", name="Use all").click()
+    expect(page.get_by_label("Weight")).to_have_value("1.1")
+    expect(page.get_by_label("Follow an image")).to_be_visible()
+    page.locator(".tile .open").first.click()
+    page.get_by_role("button", name="Follow it").click()
+    expect(page.get_by_alt_text(re.compile("What ControlNet 1 follows: .*png"))).to_be_visible()
+    (tmp_path / "control-1.png").write_bytes(outline())
+    subprocess.run(["bash", "-c", program], cwd=tmp_path, check=True)
+    assert things_in(tmp_path / "image.png") == [("red", "triangle")]
+
+
+@pytest.mark.full
+def test_controlnets_are_told_what_to_do(open_page: OpenPage) -> None:
+    """Given ControlNets of two families, when a person adds three that fit the model, then no fourth can be added; each
+    takes an image that is dropped or pasted on it, shows its edges, and is left out again; all come back with Undo."""
+    page = open_page()
+    usual: dict[str, Any] = {"family": "sd1", "aliases": [], "why_not": None}
+    listed = [
+        usual | {"name": "lines"}, usual | {"name": "depth"}, usual | {"name": "large", "family": "sdxl"},
+        usual | {"name": "cut", "file": "cut.safetensors", "why_not": "'cut' cannot be used."},
+    ]  # fmt: skip
+    there: dict[str, Any] = {"controlnets": listed, "modes": [{"name": "balanced", "label": "Balanced"}]}
+    page.route("**/controlnets", lambda route: route.fulfill(json=there))
+    page.reload()
+    set_more(page)
+    choice = page.get_by_label("ControlNets")
+    assert choice.locator("option").all_text_contents() == ["Add one …", "lines", "depth"]
+    for name in ("lines", "depth", "lines"):
+        choice.select_option(name)
+    assert choice.locator("option").all_text_contents() == ["No more can be added"]
+    first, second, third = (page.get_by_role("group", name=f"ControlNet {number}") for number in (1, 2, 3))
+    expect(second.get_by_label("Model")).to_have_value("depth")
+
+    drop(page, png(), "dropped.png", ".control:nth-child(3) .droppable")
+    expect(second.get_by_alt_text("What ControlNet 2 follows: dropped.png")).to_be_visible()
+    second.get_by_label("Preprocess").select_option("canny")
+    expect(second.get_by_alt_text("What ControlNet 2 sees of it: its edges")).to_be_visible()
+    page.evaluate(PASTE.replace("#field-prompt", "#field-controlnet-2-image"), list(png()))
+    expect(third.get_by_alt_text("What ControlNet 3 follows: image.png")).to_be_visible()
+    expect(page.locator(".source .chosen")).to_have_count(0)
+    assert shut_out(page) == []
+    draw(page, "a cat")
+    expect(page.locator("#controlnet-error")).to_contain_text("No. 1, image: Missing")
+    expect(choice).to_be_focused()
+
+    first.get_by_role("button", name="Leave out ControlNet 1").click()
+    expect(choice).to_be_focused()
+    expect(page.locator(".control")).to_have_count(2)
+    expect(first.get_by_alt_text("What ControlNet 1 follows: dropped.png")).to_be_visible()
+    page.get_by_role("button", name="Back to the defaults").click()
+    expect(page.locator(".control")).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".control")).to_have_count(2)
+
+    page.get_by_role("button", name="Back to the defaults").click()
+    page.route("**/controlnets", lambda route: route.fulfill(json=there | {"controlnets": []}))
+    page.reload()
+    expect(page.locator("#field-sampler")).to_be_visible()
+    expect(choice).to_have_count(0)
 
 
 def test_two_hundred_images_are_thumbnails(open_page: OpenPage, service: Service) -> None:
