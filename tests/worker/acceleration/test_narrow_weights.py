@@ -64,7 +64,7 @@ def test_what_loras_add_to_is_computed_in_32_bits(encoder: Any) -> None:
             keep_narrow(each)
         layers = LowRankLayers(each, lambda _path: PREFIX)
         assert layers.dtype == torch.float32
-        change = torch.randn((1, 2, layers.widths[PREFIX]), generator=torch.Generator().manual_seed(0))
+        change = torch.randn((1, layers.widths[PREFIX], 2), generator=torch.Generator().manual_seed(0))
         layers.listen()
         with layers.applied({PREFIX: change}):
             made.append(each(TOKENS).text_embeds)
