@@ -33,6 +33,7 @@ from worker.hardware.cores import available_cores
 RANKS, LORAS = (8, 32), 8
 _LAYERS = (*ATTENTION, ".ff.net.0.proj", ".ff.net.2")
 _WEIGHT = 0.5
+_WARM_UP = 3
 
 
 def write_loras_of(model: Path, folder: Path, count: int) -> None:
@@ -88,8 +89,9 @@ def measure(service: Service, users: int, side: int, steps: int, rounds: int, co
         "one after the other, no LoRA": (None, False),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    for rank, together in ways.values():
-        draw(service, _seeded(plain, 0, rank), together)  # files are read, and passes of these shapes recorded
+    for _ in range(_WARM_UP):  # files are read, and passes of these shapes recorded, which takes dozens of each
+        for rank, together in ways.values():
+            draw(service, _seeded(plain, 0, rank), together)
     before = passes(service)
     for number in track(range(1, rounds + 1), f"{users} users", console=console):
         for name, (rank, together) in ways.items():
