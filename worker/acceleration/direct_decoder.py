@@ -3,7 +3,8 @@
 At 1024x1024 a tensor in the decoder of Stable Diffusion is up to 1 GB, and stock blocks hold three to four of them at
 a time: what goes in, its norm, the norm's activation, what comes out. Here a convolution makes rows of norm and
 activation, or of the enlarged image, when it comes to them, and writes over what nothing needs any more. The sums are
-those of the stock blocks but for float32's rounding.
+those of the stock blocks but for float32's rounding. Small images, which are decoded faster whole, are left to the
+blocks that were there.
 """
 
 from typing import Any
@@ -17,6 +18,8 @@ from worker.acceleration.winograd import PixelRows, WinogradConv2d
 
 # rows of an image that are worked on at a time
 _ROWS = 16
+# numbers that go into a block for one image, more than which make it large: 64 MB of float32
+_LARGE = 2**24
 
 
 class NormalisedRows(PixelRows):
@@ -59,8 +62,8 @@ class DecoderResnetBlock(DirectResnetBlock):
     """Takes the place of a block with two `WinogradConv2d`, whose weights it has."""
 
     def forward(self, input_tensor: torch.Tensor, temb: torch.Tensor | None = None, *_: Any, **__: Any) -> torch.Tensor:
-        """`(B, C, h, w)` -> `(B, O, h, w)`; with norms of another kind as any other block."""
-        if not (type(self.norm1) is type(self.norm2) is torch.nn.GroupNorm):
+        """`(B, C, h, w)` -> `(B, O, h, w)`; with norms of another kind, or a small image, as any other block."""
+        if not (type(self.norm1) is type(self.norm2) is torch.nn.GroupNorm) or input_tensor[0].numel() < _LARGE:
             return super().forward(input_tensor, temb)
         pixels = input_tensor.permute(0, 2, 3, 1).contiguous()
         hidden = self.conv1.convolve(NormalisedRows(pixels, self.norm1))
@@ -80,7 +83,7 @@ class DecoderUpsample(Upsample2D):  # type: ignore[misc]  # diffusers comes with
 
     def forward(self, hidden_states: torch.Tensor, output_size: int | None = None, *_: Any, **__: Any) -> torch.Tensor:
         """`(B, C, h, w)` -> `(B, O, 2 h, 2 w)`."""
-        if output_size is not None:
+        if output_size is not None or hidden_states[0].numel() < _LARGE // 4:
             made: torch.Tensor = super().forward(hidden_states, output_size)
             return made
         pixels = DoubledRows(hidden_states.permute(0, 2, 3, 1).contiguous())

@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from benchmarks.fresh_process import taken_meanwhile_gb
+from worker.acceleration import direct_decoder
 from worker.acceleration.circular import circular_twin
 from worker.acceleration.cpu import speed_up_vae
 from worker.acceleration.direct_decoder import DecoderResnetBlock, DecoderUpsample
@@ -34,8 +35,9 @@ def stock() -> Any:
 
 
 @pytest.fixture
-def direct(stock: Any) -> Iterator[Any]:
-    """The same with direct blocks."""
+def direct(stock: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The same with direct blocks, to which any image is large."""
+    monkeypatch.setattr(direct_decoder, "_LARGE", 0)
     switch = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # made at run time
     before = switch.fp32_precision
     vae = copy.deepcopy(stock)
@@ -58,6 +60,18 @@ def test_a_direct_decoder_makes_the_stock_image(shape: tuple[int, ...], stock: A
     assert torch.equal(latents, before)
 
 
+def test_a_small_image_is_decoded_whole(stock: Any, direct: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given images that are not large, when decoded alone or together, then no block works on rows of them, and each is
+    the stock image."""
+    monkeypatch.undo()
+    monkeypatch.setattr(direct_decoder, "NormalisedRows", None)
+    monkeypatch.setattr(direct_decoder, "DoubledRows", None)
+    latents = torch.randn(3, 4, 16, 16)
+    for some in (latents, latents[:1]):
+        made = direct.decode(some).sample
+        assert float((made - stock.decode(some).sample).abs().max()) <= EXACT
+
+
 def test_a_seamless_direct_decoder_makes_the_stock_image(stock: Any, direct: Any) -> None:
     """Given an image that continues at its edges, when decoded, then it is that of the stock VAE."""
     latents = torch.randn(1, 4, 18, 11)
@@ -74,9 +88,10 @@ def test_a_direct_decoder_takes_tiles(stock: Any, direct: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems tell their memory otherwise")
-def test_a_direct_decoder_holds_little_beside_an_image(stock: Any, direct: Any) -> None:
+def test_a_direct_decoder_holds_little_beside_an_image(direct: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given an image whose largest tensor has 134 MB, when decoded, then it takes no more than two and a half of
     them."""
+    monkeypatch.undo()
     direct.decoder.mid_block.attentions[0] = None  # it takes no memory to speak of, and most of the time here
     direct.decode(torch.randn(1, 4, 16, 16))
     taken = taken_meanwhile_gb(lambda: direct.decode(torch.randn(1, 4, 256, 256)))
