@@ -3,13 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shared.catalogue.accelerators import as_drawn
+from shared.catalogue.accelerators import WITHOUT, as_drawn
 from shared.catalogue.distilled import USUAL
 from shared.catalogue.models import DEFAULT_ALIAS, Catalogue
 from shared.catalogue.samplers import SAMPLERS, canonical_name
 from shared.catalogue.schedules import canonical_schedule
 
 STEPS, SCALE, SAMPLER, SCHEDULE, ACCELERATOR = "ddim_steps", "scale", "sampler", "schedule", "accelerator"
+
+
+def with_accelerator(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body, in which an accelerator that is null is none: of all other fields null is as if they were left out."""
+    return {**body, ACCELERATOR: WITHOUT} if ACCELERATOR in body and body[ACCELERATOR] is None else body
 
 
 def with_defaults(body: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:

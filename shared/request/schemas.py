@@ -12,7 +12,6 @@ from marshmallow import ValidationError, pre_load, validates_schema
 from marshmallow.fields import Field, List, Nested
 from marshmallow.validate import Length, OneOf, Range
 
-from shared.catalogue.accelerators import WITHOUT
 from shared.catalogue.models import DEFAULT_ALIAS
 from shared.catalogue.samplers import SAMPLERS, canonical_name
 from shared.catalogue.schedules import canonical_schedule
@@ -20,7 +19,7 @@ from shared.request.adapters import AdaptersSchema, objection_to_accelerator, re
 from shared.request.choices import choose_model, choose_schedule
 from shared.request.control import ControlFields, objections_to_controls
 from shared.request.decoders import DecoderFields, decoder_problems
-from shared.request.defaults import ACCELERATOR, with_defaults
+from shared.request.defaults import ACCELERATOR, with_accelerator, with_defaults
 from shared.request.drawing_fields import DrawingFields
 from shared.request.enlarging import UpscalerFields, upscaler_problems
 from shared.request.fields import (
@@ -233,11 +232,10 @@ class CommonSchema(DrawingFields):
 
     @pre_load
     def _null_is_as_if_left_out(self, data: Any, **_: Any) -> Any:
-        """Clients that fill a form send null for what was not filled in; an accelerator that is null is none."""
+        """Clients that fill a form send null for what was not filled in."""
         optional = {field.data_key or name for name, field in self.fields.items() if not field.required}
-        if ACCELERATOR in data and data[ACCELERATOR] is None:
-            data = {**data, ACCELERATOR: WITHOUT}
-        given = {name: value for name, value in data.items() if value is not None or name not in optional}
+        told = with_accelerator(data)
+        given = {name: value for name, value in told.items() if value is not None or name not in optional}
         return with_defaults(given, self.limits.catalogue)
 
     @validates_schema(skip_on_field_errors=False)

@@ -27,7 +27,7 @@ from shared.catalogue.models import Catalogue, Model
 from shared.catalogue.samplers import wire_names
 from shared.errors import InvalidRequest, ModelNotFound, NotFound
 from shared.request.choices import choose_model
-from shared.request.defaults import ACCELERATOR
+from shared.request.defaults import ACCELERATOR, with_accelerator
 from shared.request.inpainting import TRANSPARENT
 
 _SIZE = re.compile(r"([0-9]{1,5})[xX]([0-9]{1,5})")
@@ -64,7 +64,7 @@ class Translation:
 
 def translated(body: Mapping[str, Any], operation: Operation, catalogue: Catalogue) -> Translation:
     """The native fields of a body. Raises InvalidRequest by the client's names, and ModelNotFound."""
-    result = Translation()
+    result, body = Translation(), with_accelerator(body)
     model = _model(result, body.get("model"), catalogue)
     if isinstance(accelerator := body.get(ACCELERATOR), str):
         model = as_drawn(model, accelerator, catalogue)

@@ -298,6 +298,7 @@ def test_a_distilled_model_s_own_defaults_are_taken(body, expected):
         ({"accelerator": "quick", "steps": 3, "guidance_scale": 1.5}, ("quick", 3, 1.5, "lcm")),
         ({"model": "fast"}, ("quick", 4, 1.0, "lcm")),
         ({"model": "fast", "quality": "low", "accelerator": "none"}, ("none", 10, 7.5, "ddim")),
+        ({"model": "fast", "accelerator": None}, ("none", 20, 7.5, "ddim")),
     ],
 )
 def test_an_accelerator_brings_its_own_defaults(body, expected):
