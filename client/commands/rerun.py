@@ -1,5 +1,6 @@
 """`pdiff rerun image.png`: draw an image again from the parameters that it carries."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import click
 
 from client.drawing import delivery_options, draw, taken
 from client.server import server_options, with_client
+from shared.request.defaults import ACCELERATOR
 from shared.request.options import NORMALISED, schema_options
 
 
@@ -39,9 +41,17 @@ def rerun(client: Any, image: Path, init_img: Path | None, **values: Any) -> Non
     if format_of(delivery.output, None):
         told.pop("format", None)
     changes = body_of("img2img", {name: value for name, value in values.items() if value is not None})
-    parameters = told | changes
+    parameters = _without_accelerator(told, changes) | changes
 
     def submit(checked: Any) -> Any:
         return client.generate(**checked) if init_img is None else client.img2img(init_img, **checked)
 
     draw(client, submit, parameters, delivery)
+
+
+def _without_accelerator(told: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What an image tells without the LoRA of its accelerator, where another one, or none, is asked for."""
+    accelerator, loras = told.get(ACCELERATOR), told.get("loras")
+    if changes.get(ACCELERATOR, accelerator) == accelerator or not isinstance(loras, list):
+        return told
+    return told | {"loras": [each for each in loras if not isinstance(each, dict) or each.get("name") != accelerator]}

@@ -320,6 +320,16 @@ def test_an_image_is_drawn_again_from_what_it_carries(run: Run, stub: Stub) -> N
     assert not {"device", "warnings"} & set(body)
 
 
+@pytest.mark.parametrize(("asked", "loras"), [("none", ["night"]), ("hyper", ["night"]), ("lcm", ["night", "lcm"])])
+def test_an_image_is_drawn_again_with_another_accelerator(run: Run, stub: Stub, asked: str, loras: list[str]) -> None:
+    """Given an image that was drawn with an accelerator, when rerun with another one or none, then its LoRA goes."""
+    told = [{"name": name, "weight": 1.0, "text_weight": 1.0} for name in ("night", "lcm")]
+    Path("cat.png").write_bytes(png(prompt="a cat", accelerator="lcm", loras=told))
+    assert run("rerun", "cat.png", "-o", "again.png", "--accelerator", asked).exit_code == 0
+    (body,) = stub.posts()
+    assert (body["accelerator"], [each["name"] for each in body["loras"]]) == (asked, loras)
+
+
 def test_an_image_without_parameters_is_told(run: Run, stub: Stub) -> None:
     """Given an image that carries none, or that was drawn from another one, then one line, and nothing is sent."""
     Path("plain.png").write_bytes(png())
