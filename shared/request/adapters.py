@@ -161,29 +161,32 @@ def objection_to_accelerator(asked: str, loras: Sequence[Lora], catalogue: Catal
     """What keeps it from being used with that model beside these LoRAs, as a sentence; None when nothing does."""
     if asked == WITHOUT:
         return None
-    file, sentence = catalogue.find_other(LORA, asked), None
-    if file is None:
-        sentence = _unknown(asked, catalogue, only_accelerators=True)
-    elif sentence := objection_to(file, model):
-        pass
-    elif not file.distilled and not has_its_own(model, file, catalogue):
-        sentence = (
-            f"Nothing tells what kind of accelerator '{file.name}' is; name it in loras, with sampler, ddim_steps and"
-            " scale."
-        )
-    elif len(accelerated(resolve_loras(loras, catalogue, model)[0], as_drawn(model, asked, catalogue))) > MOST_LORAS:
-        sentence = f"It is one more LoRA, and a request may have {MOST_LORAS}: leave one of loras out."
+    sentence = _wrong_with_accelerator(asked, loras, catalogue, model)
     if sentence and asked == model.accelerator:
         return f"{sentence} The model '{model.name}' names it; \"{WITHOUT}\" draws without."
     return sentence
 
 
-def _unknown(name: str, catalogue: Catalogue, only_accelerators: bool = False) -> str:
-    names = [
-        other.name for other in catalogue.others if other.kind == LORA and (other.distilled or not only_accelerators)
-    ]
-    if only_accelerators and not names:
-        names = [other.name for other in catalogue.others if other.kind == LORA]
+def _wrong_with_accelerator(asked: str, loras: Sequence[Lora], catalogue: Catalogue, model: Model) -> str | None:
+    file = catalogue.find_other(LORA, asked)
+    if file is None:
+        return _unknown(asked, catalogue, of_accelerators=True)
+    if wrong := objection_to(file, model):
+        return wrong
+    if not file.distilled and not has_its_own(model, file, catalogue):
+        return (
+            f"Nothing tells what kind of accelerator '{file.name}' is; name it in loras, with sampler, ddim_steps and"
+            " scale."
+        )
+    if len(accelerated(resolve_loras(loras, catalogue, model)[0], as_drawn(model, asked, catalogue))) > MOST_LORAS:
+        return f"It is one more LoRA, and a request may have {MOST_LORAS}: leave one of loras out."
+    return None
+
+
+def _unknown(name: str, catalogue: Catalogue, of_accelerators: bool = False) -> str:
+    loras = [other for other in catalogue.others if other.kind == LORA]
+    accelerators = [other for other in loras if other.distilled] if of_accelerators else []
+    names = [other.name for other in accelerators or loras]
     if not names:
         return f"No LoRA is called '{name}'; no worker here has any."
     alike = [each for each in names if each.lower() == name.lower()]

@@ -80,14 +80,13 @@ def load_request(schema: GenerateSchema, body: Mapping[str, Any]) -> tuple[Image
     """
     values = load_body(schema, body)
     prompts, warnings = _prompts(values)
-    model = schema.limits.model(values["model"])
+    catalogue, model = schema.limits.catalogue, schema.limits.model(values["model"])
     if model is None:
-        raise InvalidRequest("No such model.", {"ckpt": [choose_model(schema.limits.catalogue, values["model"])]})
+        raise InvalidRequest("No such model.", {"ckpt": [choose_model(catalogue, values["model"])]})
     if not model.configs:  # of a family that nobody here draws: nothing below knows what to make of it
         raise ModelUnavailable(model.why_not, {"ckpt": ["Ask for another model; see GET /models."]})
-    model = as_drawn(model, values["accelerator"], schema.limits.catalogue)
+    model = as_drawn(model, values["accelerator"], catalogue)
     images = _named_images(values)
-    catalogue = schema.limits.catalogue
     passes = _passes(values | {"hires": named_hires(values["hires"], catalogue)}, model)
     width, height = passes.size
     whole = _whole_size(values)

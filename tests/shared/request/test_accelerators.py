@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,9 @@ LCM, HYPER, USUAL = (4, 1.0, "lcm", "automatic"), (2, 1.0, "ddim", "sgm_uniform"
 NO_ONE = "none"
 
 
-def lora(name: str, family: str = "sd1", **more: object) -> OtherFile:
+def lora(name: str, family: str = "sd1", **more: Any) -> OtherFile:
     file = OtherFile(name, "lora", family, f"MODELS_DIR/Lora/{name}.safetensors", 7, "is a LoRA")
-    return replace(file, aliases=(f"Lora/{name}",), **more)  # type: ignore[arg-type]
+    return replace(file, aliases=(f"Lora/{name}",), **more)
 
 
 @pytest.fixture
