@@ -50,7 +50,7 @@ export function AcceleratorField({ about }) {
     const kind = ({ accelerates }) => (accelerates ? ` (${accelerates.kind})` : "");
     const choose = ({ target }) => setValue("accelerator", target.value);
     const select = (ties) => html`<select value=${chosen} onChange=${choose} ...${ties}>
-        <option value=${NO_ACCELERATOR} selected=${chosen === NO_ACCELERATOR}>As the model is</option>
+        <option value=${NO_ACCELERATOR} selected=${chosen === NO_ACCELERATOR}>Without a LoRA</option>
         ${!known && html`<option value=${chosen} selected>${chosen} (not here)</option>`}
         ${choices.map((each) => html`
             <option key=${each.name} value=${each.name} selected=${each.name === chosen}>

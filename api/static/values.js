@@ -132,7 +132,8 @@ export function useParameters({ ckpt, ...parameters }) {
     const told = Object.entries(parameters).filter(isTold);
     const cleared = Object.fromEntries(Object.keys(get().values).map((name) => [name, undefined]));
     const { accelerator } = parameters;
-    const chosen = parameters.loras?.map(plainLora).filter(({ name, weight }) => name !== accelerator || weight !== 1);
+    const follows = (lora) => same(lora, { name: accelerator, weight: 1 }); // the accelerator brings it by itself
+    const chosen = parameters.loras?.map(plainLora).filter((lora) => !follows(lora));
     const loras = chosen?.length ? chosen : undefined;
     setValues({ ...cleared, ...Object.fromEntries(told), loras, ckpt: model?.name, n_iter: undefined });
     setControls((parameters.controlnet ?? []).map(plainControl));

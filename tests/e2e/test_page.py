@@ -273,6 +273,22 @@ def test_the_sizes_that_xl_is_told_have_fields(open_page: OpenPage) -> None:
     expect(width).to_have_value("")
 
 
+def with_loras(page: Page, listed: list[dict[str, Any]], fields: dict[str, list[str]]) -> list[Any]:
+    """Have the page offer these LoRAs, and its requests refused for these fields; gives the bodies that it sends."""
+    sent: list[Any] = []
+
+    def refuse(route: Route) -> None:
+        sent.append(route.request.post_data_json)
+        route.fulfill(status=400, json={"error": "No.", "code": "invalid_request", "fields": fields})
+
+    page.route("**/loras", lambda route: route.fulfill(json={"loras": listed}))
+    page.route("**/generate", refuse)
+    page.reload()
+    page.locator("#draw").wait_for()
+    set_more(page)
+    return sent
+
+
 def test_loras_are_chosen_with_weights(open_page: OpenPage, service: Service) -> None:
     """Given LoRAs of two families, when a person adds two that fit the model, weighs one and leaves out the other, then
     the request has what is left; what an image of the service was made with fills the form again."""
@@ -284,18 +300,7 @@ def test_loras_are_chosen_with_weights(open_page: OpenPage, service: Service) ->
         usual | {"name": "large", "title": "large", "family": "sdxl"},
         usual | {"name": "cut", "title": "cut", "file": "cut.safetensors", "why_not": "'cut' cannot be used."},
     ]
-    page.route("**/loras", lambda route: route.fulfill(json={"loras": listed}))
-    sent: list[Any] = []
-
-    def refuse(route: Any) -> None:
-        sent.append(route.request.post_data_json)
-        fields = {"loras": ["'sketch' is not here."]}
-        route.fulfill(status=400, json={"error": "No.", "code": "invalid_request", "fields": fields})
-
-    page.route("**/generate", refuse)
-    page.reload()
-    page.locator("#draw").wait_for()
-    set_more(page)
+    sent = with_loras(page, listed, {"loras": ["'sketch' is not here."]})
     choice = page.locator("#field-loras")
     assert choice.locator("option").all_text_contents() == ["Add one …", "Ink sketches", "night"]
     choice.select_option("Ink sketches")
@@ -332,20 +337,9 @@ def test_an_accelerator_is_chosen_beside_the_loras(open_page: OpenPage) -> None:
         usual | {"name": "quick", "title": "quick", "accelerates": {"kind": "LCM", "defaults": defaults}},
         usual | {"name": "night", "title": "night"},
     ]
-    page.route("**/loras", lambda route: route.fulfill(json={"loras": listed}))
-    sent: list[Any] = []
-
-    def refuse(route: Any) -> None:
-        sent.append(route.request.post_data_json)
-        fields = {"accelerator": ["'quick' is not here."]}
-        route.fulfill(status=400, json={"error": "No.", "code": "invalid_request", "fields": fields})
-
-    page.route("**/generate", refuse)
-    page.reload()
-    page.locator("#draw").wait_for()
-    set_more(page)
+    sent = with_loras(page, listed, {"accelerator": ["'quick' is not here."]})
     choice = page.locator("#field-accelerator")
-    assert [text.strip() for text in choice.locator("option").all_text_contents()] == ["As the model is", "quick (LCM)"]
+    assert [text.strip() for text in choice.locator("option").all_text_contents()] == ["Without a LoRA", "quick (LCM)"]
     choice.select_option("quick")
     expect(page.locator("#field-ddim_steps")).to_have_value("4")
     expect(page.locator("#field-sampler")).to_have_value("lcm")
@@ -362,6 +356,12 @@ def test_an_accelerator_is_chosen_beside_the_loras(open_page: OpenPage) -> None:
     page.locator("#draw").click()
     expect(page.locator("#accelerator-error")).to_be_visible()
     assert sent[1] == {"prompt": "a dog", "accelerator": "quick", "scale": 1.5}
+    lora["text_weight"] = 0.5
+    drop(page, png(), "drawn.png")
+    expect(page.get_by_label("Weight of quick")).to_have_value("1")
+    page.locator("#draw").click()
+    expect(page.locator("#accelerator-error")).to_be_visible()
+    assert sent[2] == sent[1] | {"loras": [{"name": "quick", "weight": 1, "text_weight": 0.5}]}
 
 
 def test_an_image_is_used_again_by_keyboard_alone(open_page: OpenPage, tmp_path: Path) -> None:
