@@ -1,9 +1,12 @@
-"""Files of weights that are little more than their headers, written without torch."""
+"""Small files of a folder of models: weights that are little more than their headers, without torch, and an entry."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from shared.catalogue.entries import load_catalogue
+from shared.catalogue.models import Model
 
 UNET = "model.diffusion_model."
 _BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "I64": 8}
@@ -28,6 +31,16 @@ def write(file: Path, tensors: Mapping[str, tuple[int, ...]], **more: Any) -> Pa
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(safetensors(tensors, **more))
     return file
+
+
+def entry(folder: Path, text: str) -> dict[str, Model]:
+    """The models of a models.toml with one entry, "mine", which says `text` too."""
+    file = folder / "models.toml"
+    file.write_text(
+        '[mine]\nlabel = "Mine"\naliases = []\nsource = "local:my_turbo.safetensors"\nfamily = "sd1"\n'
+        f'configs = ["v1-inference.yaml"]\nmax_size = 512\n{text}\n'
+    )
+    return {model.name: model for model in load_catalogue("mine", file)}
 
 
 def checkpoint(family: str, channels: int = 4, **more: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

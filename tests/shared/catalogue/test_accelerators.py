@@ -1,19 +1,17 @@
 """Accelerators: LoRAs with which a model draws in few steps, told by their files, their names and models' entries."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from shared.catalogue.accelerators import as_drawn
 from shared.catalogue.distilled import USUAL, Defaults
-from shared.catalogue.entries import load_catalogue
 from shared.catalogue.facts_cache import FactsCache
 from shared.catalogue.found_models import contents_of
 from shared.catalogue.models import Catalogue, Contents, Model, OtherFile
 from shared.catalogue.scan import Root, scan
 from shared.jobs.inventory import Inventory
-from tests.shared.catalogue.small_files import LORA, checkpoint, write
+from tests.shared.catalogue.small_files import LORA, checkpoint, entry, write
 
 LCM = Defaults(4, 1.0, "lcm", "automatic")
 
@@ -59,13 +57,7 @@ def test_what_the_file_says_goes_before_its_name(key: str, tmp_path: Path) -> No
     assert (lora_in(tmp_path).distilled, lora_in(tmp_path).steps) == ("hyper", 2)
 
 
-def entry(folder: Path, text: str) -> dict[str, Model]:
-    file = folder / "models.toml"
-    file.write_text(
-        '[mine]\nlabel = "Mine"\naliases = []\nsource = "local:my_turbo.safetensors"\nfamily = "sd1"\n'
-        f'configs = ["v1-inference.yaml"]\nmax_size = 512\naccelerator = {json.dumps("Lora/quick")}\n{text}\n'
-    )
-    return {model.name: model for model in load_catalogue("mine", file)}
+ACCELERATOR = 'accelerator = "Lora/quick"'
 
 
 @pytest.mark.parametrize(
@@ -85,7 +77,7 @@ def test_an_entry_is_about_the_model_with_its_accelerator(
     whatever the model's file is called; without the LoRA they are the usual ones."""
     write(tmp_path / "my_turbo.safetensors", checkpoint("sd1"))
     write(tmp_path / "Lora" / "quick.safetensors", LORA, metadata={"modelspec.title": metadata})
-    contents = found_in(tmp_path, entry(tmp_path, text))
+    contents = found_in(tmp_path, entry(tmp_path, f"{ACCELERATOR}\n{text}"))
     model = contents.models["mine"]
     assert (model.accelerator, model.defaults) == ("quick", expected)
     catalogue = Catalogue(contents.models, "mine", contents.others)
@@ -97,14 +89,11 @@ def test_an_entry_is_about_the_model_with_its_accelerator(
 def test_an_entry_whose_accelerator_is_not_here_keeps_its_name(tmp_path: Path) -> None:
     """Given an entry that names a LoRA which is not here, when found, then a request can still be told which."""
     write(tmp_path / "my_turbo.safetensors", checkpoint("sd1"))
-    model = found_in(tmp_path, entry(tmp_path, "")).models["mine"]
+    model = found_in(tmp_path, entry(tmp_path, ACCELERATOR)).models["mine"]
     assert (model.accelerator, model.defaults, model.why_not) == ("Lora/quick", USUAL, "")
 
 
 def test_a_wrong_accelerator_is_named(tmp_path: Path) -> None:
     """Given an entry with something else than a name, when read, then the message names entry and key."""
-    file = tmp_path / "models.toml"
-    entry(tmp_path, "")
-    file.write_text(file.read_text().replace('"Lora/quick"', "true"))
     with pytest.raises(ValueError, match=r"models.toml: \[mine\] accelerator must be of type str"):
-        load_catalogue("mine", file)
+        entry(tmp_path, "accelerator = true")

@@ -14,7 +14,7 @@ from shared.catalogue.folder import recognise_folder
 from shared.catalogue.found_models import contents_of
 from shared.catalogue.models import Model
 from shared.catalogue.scan import Root, scan
-from tests.shared.catalogue.small_files import checkpoint, write
+from tests.shared.catalogue.small_files import checkpoint, entry, write
 
 TURBO = Defaults(4, 1.0, "k_euler", "sgm_uniform")
 
@@ -114,15 +114,6 @@ def test_a_folder_s_configs_tell_the_kind(
         (tmp_path / part / "model.safetensors").write_bytes(b"")
     facts = recognise_folder(tmp_path)
     assert (facts.refusal, facts.distilled) == ("", kind)
-
-
-def entry(folder: Path, text: str) -> dict[str, Model]:
-    file = folder / "models.toml"
-    file.write_text(
-        '[mine]\nlabel = "Mine"\naliases = []\nsource = "local:my_turbo.safetensors"\nfamily = "sd1"\n'
-        f'configs = ["v1-inference.yaml"]\nmax_size = 512\n{text}\n'
-    )
-    return {model.name: model for model in load_catalogue("mine", file)}
 
 
 @pytest.mark.parametrize(
