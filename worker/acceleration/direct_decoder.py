@@ -29,17 +29,19 @@ class NormalisedRows(PixelRows):
     def __init__(self, pixels: torch.Tensor, norm: torch.nn.GroupNorm) -> None:
         super().__init__(pixels)
         self._scale, self._shift = _scale_and_shift(pixels, norm)
-        self._last: tuple[slice, int, torch.Tensor] | None = None
+        self._last: tuple[slice, int, int, torch.Tensor] | None = None
 
     def rows(self, items: slice, begin: int, end: int) -> torch.Tensor:
         known, last = begin, None
-        if self._last is not None and self._last[0] == items and begin < self._last[1] <= end:
-            known, last = self._last[1], self._last[2][:, begin - self._last[1] :]
+        if self._last is not None:
+            of, first, known_to, rows = self._last
+            if of == items and first <= begin < known_to <= end:
+                known, last = known_to, rows[:, begin - first :]
         made = torch.addcmul(self._shift[items], super().rows(items, known, end), self._scale[items])
         made = F.silu(made, inplace=True)
         if last is not None:
             made = torch.cat([last, made], dim=1)
-        self._last = items, end, made
+        self._last = items, begin, end, made
         return made
 
 
