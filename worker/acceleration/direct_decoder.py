@@ -112,17 +112,19 @@ def _is_plain(upsample: Any) -> bool:
 def _scale_and_shift(pixels: torch.Tensor, norm: torch.nn.GroupNorm) -> tuple[torch.Tensor, torch.Tensor]:
     """With which every channel of each image is multiplied, and what is added then, `(B, 1, 1, C)`, for its norm."""
     batch, height, width, channels = pixels.shape
+    many = channels // norm.num_groups
+    # a value of each group, from which the others are told: squares of what is far from zero say little of a spread
+    base = pixels[:, 0, 0, ::many].repeat_interleave(many, dim=1)
     sums, squares = torch.zeros((2, batch, channels), dtype=torch.float64)
     for item in range(batch):
         for row in range(0, height, _ROWS):
-            some = pixels[item, row : row + _ROWS].reshape(-1, channels)
+            some = (pixels[item, row : row + _ROWS] - base[item]).view(-1, channels)
             sums[item] += some.sum(0)
-            squares[item] += some.square().sum(0)
-    many = channels // norm.num_groups
+            squares[item] += some.square_().sum(0)
     mean, square = (
         (total.view(batch, -1, many).mean(2) / (height * width)).repeat_interleave(many, dim=1)
         for total in (sums, squares)
     )
     scale = torch.rsqrt((square - mean.square()).clamp(min=0) + norm.eps) * norm.weight
-    shift = norm.bias - mean * scale
+    shift = norm.bias - (mean + base) * scale
     return scale.float()[:, None, None], shift.float()[:, None, None]

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 from benchmarks.fresh_process import taken_meanwhile_gb
 from worker.acceleration import direct_decoder
 from worker.acceleration.circular import circular_twin
 from worker.acceleration.cpu import speed_up_vae
-from worker.acceleration.direct_decoder import DecoderResnetBlock, DecoderUpsample
+from worker.acceleration.direct_decoder import DecoderResnetBlock, DecoderUpsample, NormalisedRows
 from worker.vae.tiling import TiledVae
 
 # of values around 1; the tiles of the convolutions round more coarsely than stock convolutions do
@@ -80,6 +81,16 @@ def test_a_seamless_direct_decoder_makes_the_stock_image(shape: tuple[int, ...],
     made, theirs = (circular_twin(vae).decode(latents).sample for vae in (direct, stock))
     assert float((made - theirs).abs().max()) <= EXACT
     assert float((theirs - stock.decode(latents).sample).abs().max()) > EXACT
+
+
+def test_a_norm_is_exact_far_from_zero() -> None:
+    """Given values whose mean is a hundred times their spread, when normalised, then they are rounded as by torch."""
+    torch.manual_seed(0)
+    norm, values = torch.nn.GroupNorm(8, 64), 100 + torch.randn(2, 64, 40, 24)
+    with torch.no_grad():
+        made = NormalisedRows(values.permute(0, 2, 3, 1).contiguous(), norm).rows(slice(0, 2), 0, 40)
+        exact = F.silu(copy.deepcopy(norm).double()(values.double()))
+    assert float((made.permute(0, 3, 1, 2) - exact).abs().max()) < 5e-5
 
 
 def test_a_direct_decoder_takes_tiles(stock: Any, direct: Any) -> None:
