@@ -141,6 +141,6 @@ class Pass:
 
     def _preview(self, running: RunningRequest, inputs: Inputs, prediction: torch.Tensor) -> None:
         if running.preview_due():
-            colours = running.preview(inputs.latents, inputs.timesteps[0], prediction)
+            colours = running.previews.colours(inputs.latents, inputs.timesteps[0], prediction)
             if colours is not None:
                 self._colours[running] = self._device.fetch(colours)

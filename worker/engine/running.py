@@ -1,6 +1,5 @@
 """One request under way: its model, its conditioning, its sampler, and how far it has come."""
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from worker.engine.group import Group
 from worker.engine.guidance import UNGUIDED, Guidance, guided_steps
 from worker.engine.hires import FirstPass, first_stage, second_stage
 from worker.engine.options import EffectiveOptions
+from worker.engine.previews import Previews
 from worker.engine.request import Denoised, Ticket
 from worker.engine.telling import is_guided, told_of
 from worker.families import FAMILIES
@@ -34,12 +34,6 @@ from worker.text.conditioning import NamedTensors, shapes
 from worker.text.embeddings import EmbeddingsIn, none_in
 from worker.upscalers.networks import TiledNetwork
 from worker.vae.pixels import to_image
-from worker.vae.preview import Previewer
-
-log = logging.getLogger(__name__)
-
-# evaluations from one preview to the next
-_PREVIEW_EVERY = 4
 
 
 class RunningRequest:
@@ -91,6 +85,7 @@ class RunningRequest:
         self._warnings = [*first.warnings] if first else [*checkpoint.warnings, *options.warnings]
         self.family = FAMILIES[checkpoint.model.family]
         self._coding = Coding(self.checkpoint, self.family, self.codec, self.params, self._warnings)
+        self.previews = Previews(ticket, self.checkpoint, self.codec, self.family)
         self.stage_seconds: defaultdict[str, float] = defaultdict(float, first.stage_seconds if first else {})
         """How long the stages took that are over, by their names in `shared.histograms.STAGE`, in both passes."""
         self.controls = control.begin(self.params.controlnet, nets, ticket.request.images, self._size, checkpoint)
@@ -217,30 +212,12 @@ class RunningRequest:
 
     def preview_due(self) -> bool:
         """Whether somebody wants to see the evaluation that was queued last; the final one is the image itself."""
-        return (
-            self.ticket.on_preview is not None
-            and self.trajectory.next is not None
-            and self.queued % _PREVIEW_EVERY == 1
-            and self.ticket.wants_preview()
-        )
-
-    def preview(self, latents: torch.Tensor, timestep: float, prediction: torch.Tensor) -> torch.Tensor | None:
-        """The image that an evaluation promises, `(1, 3, h, w)` on the device; None where that fails.
-
-        `latents` and `prediction` are `(1, C, h, w)`, as the model saw them and as it is guided.
-        """
-        try:
-            # where parts come and go, a second one would drive the denoiser away
-            tiny = None if self.checkpoint.offloader else self.codec.preview
-            return Previewer.of(self.checkpoint, self.family.to_pixels, tiny).colours(latents, timestep, prediction)
-        except Exception:  # whatever it is, the request can do without
-            log.exception("no preview could be made")
-            return None
+        return self.trajectory.next is not None and self.previews.due(self.queued)
 
     def note_step(self, finite: bool, colours: torch.Tensor | None) -> None:
         """One more evaluation is done: report it, raising what the listeners raise.
 
-        `colours` are those of `preview`, on the host. Raises NotAnImage where the prediction was not finite.
+        `colours` are those of `previews`, on the host. Raises NotAnImage where the prediction was not finite.
         """
         self.step += 1
         if not finite:
