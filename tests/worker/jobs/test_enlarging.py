@@ -2,8 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -20,16 +18,21 @@ from worker.upscalers.enlarger import Enlarger
 
 
 class Halting(Enlarger):
-    """Cancels the job at its first tile."""
+    """Cancels the job at its first tile, of four; `runner` is whose work that is."""
+
+    runner: TaskRunner
 
     def __init__(self, jobs: JobStore) -> None:
         super().__init__()
-        self.jobs, self.runner = jobs, None
+        self.jobs = jobs
+
+    def tiles(self, size: Any, target: Any, name: str) -> int:
+        return 4
 
     def enlarge(self, image: Any, size: Any, name: str, report: Any = None) -> Any:
         report(0, 4)
         self.jobs.cancel("job")
-        self.runner.watch()  # type: ignore[attr-defined]
+        self.runner.watch()
         report(1, 4)
         raise AssertionError("a second tile was begun")
 
@@ -69,8 +72,8 @@ def test_a_cancelled_job_ends_within_a_tile(jobs: JobStore, results: ResultStore
     """Given a job that is cancelled amid its tiles, when the worker notices, then no other tile is begun."""
     accept()
     halting = Halting(jobs)
-    halting.runner = TaskRunner(jobs, results, engine, reporter=Reporter(jobs), enlarger=halting)  # type: ignore[assignment]
-    assert halting.runner.run(TaskRef("job", 0))  # type: ignore[attr-defined]
+    halting.runner = TaskRunner(jobs, results, engine, reporter=Reporter(jobs), enlarger=halting)
+    assert halting.runner.run(TaskRef("job", 0))
     assert jobs.get("job").state is State.REVOKED
 
 
@@ -97,33 +100,26 @@ class Doubling(Enlarger):
         return image.resize(size, Image.Resampling.NEAREST)
 
 
-def test_a_network_delivers_what_is_drawn(jobs: JobStore, results: ResultStore, engine: Any) -> None:
+def test_a_network_delivers_what_is_drawn(
+    jobs: JobStore, results: ResultStore, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Given a job whose images a network makes larger, when it runs, then steps and tiles are one progress, each image
     is there at its size, and tells what enlarged it."""
     told: list[tuple[int, int]] = []
-    reporter = Reporter(jobs)
-    follow = reporter.follow
+    of_sample = TaskProgress.of_sample
 
-    @contextmanager
-    def listening(*arguments: Any) -> Iterator[TaskProgress]:
-        with follow(*arguments) as progress:
-            of_sample = progress.of_sample
+    def heard(progress: TaskProgress, sample: int) -> OnStep:
+        on_step = of_sample(progress, sample)
 
-            def heard(sample: int) -> OnStep:
-                on_step = of_sample(sample)
+        def tell(step: int, steps: int) -> None:
+            told.append((step, steps))
+            on_step(step, steps)
 
-                def tell(step: int, steps: int) -> None:
-                    told.append((step, steps))
-                    on_step(step, steps)
+        return tell
 
-                return tell
-
-            progress.of_sample = heard  # type: ignore[method-assign]
-            yield progress
-
-    reporter.follow = listening  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(TaskProgress, "of_sample", heard)
     jobs.accept("job", request_of(n_samples=2, output_width=128, output_height=128, upscaler="2x-any"))
-    TaskRunner(jobs, results, engine, reporter=reporter, enlarger=Doubling()).run(TaskRef("job", 0))
+    TaskRunner(jobs, results, engine, reporter=Reporter(jobs), enlarger=Doubling()).run(TaskRef("job", 0))
     job = jobs.get("job")
     assert (job.state, len(job.images)) == (State.SUCCESS, 2)
     one = [(step, 6) for step in (1, 2, 3)]
@@ -139,10 +135,9 @@ def test_a_job_cancelled_while_its_images_are_enlarged_ends_within_a_tile(
 ) -> None:
     """Given drawn images that a network enlarges, when the job is cancelled amid the tiles, then no other is begun."""
     halting = Halting(jobs)
-    halting.tiles = lambda *_: 4  # type: ignore[method-assign]
-    halting.runner = TaskRunner(jobs, results, engine, reporter=Reporter(jobs), enlarger=halting)  # type: ignore[assignment]
+    halting.runner = TaskRunner(jobs, results, engine, reporter=Reporter(jobs), enlarger=halting)
     jobs.accept("job", request_of(output_width=128, output_height=128, upscaler="4x-any"))
-    assert halting.runner.run(TaskRef("job", 0))  # type: ignore[attr-defined]
+    assert halting.runner.run(TaskRef("job", 0))
     assert jobs.get("job").state is State.REVOKED
 
 
