@@ -8,8 +8,8 @@ from PIL import Image
 from shared.catalogue.upscalers import FILTERS
 from shared.errors import ModelUnavailable
 from worker.images.upscale import resized
-from worker.upscalers.networks import Networks
-from worker.upscalers.tiles import count_tiles, enlarged
+from worker.upscalers.networks import Networks, TiledNetwork
+from worker.upscalers.tiles import enlarged
 
 Run = Callable[[Callable[[], Any]], Any]
 """What a short piece of work gives, done on the thread that owns the device."""
@@ -30,8 +30,7 @@ class Enlarger:
         """
         if name in FILTERS:
             return 1
-        networks = self._of(name)
-        return count_tiles(size, target, self._scale(networks, name), networks.tile_side)
+        return self._tiled(name).count(size, target)
 
     def enlarge(
         self,
@@ -50,20 +49,17 @@ class Enlarger:
             done = resized(image, size, name)
             report(1, 1)
             return done
-        networks = self._of(name)
-        scale = self._scale(networks, name)
+        network = self._tiled(name)
 
         def enlarge(piece: Image.Image) -> Image.Image:
-            made: Image.Image = self._run(lambda: networks.get(name)(piece))
+            made: Image.Image = self._run(lambda: network.enlarge(piece))
             return made
 
-        return enlarged(image, size, scale, networks.tile_side, enlarge, report)
+        return enlarged(image, size, network.scale, network.side, enlarge, report)
 
-    def _scale(self, networks: Networks, name: str) -> int:
-        scale: int = self._run(lambda: networks.get(name).scale)
-        return scale
-
-    def _of(self, name: str) -> Networks:
-        if self._networks is None:
+    def _tiled(self, name: str) -> TiledNetwork:
+        networks = self._networks
+        if networks is None:
             raise ModelUnavailable(f"No upscaler is called '{name}' on this worker.")
-        return self._networks
+        tiled: TiledNetwork = self._run(lambda: networks.tiled(name))
+        return tiled

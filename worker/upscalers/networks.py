@@ -15,7 +15,7 @@ from shared.catalogue.tensors import NotUsable
 from shared.catalogue.upscalers import find_upscaler
 from shared.catalogue.weights_file import read_header
 from shared.errors import ModelUnavailable
-from worker.models.weights_file import opened
+from worker.models.weights_file import opened, state_of
 from worker.upscalers.tiles import Enlarge, count_tiles, tile_by_tile
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Networks:
         self._catalogue = catalogue
         self._device = device
         self._most_bytes = most_bytes
-        self._kept: tuple[tuple[Path, int, int], Network] | None = None
+        self._kept: tuple[tuple[Path, tuple[int, ...]], Network] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -102,8 +102,7 @@ class Networks:
         if why := file.unusable or why_none():
             raise ModelUnavailable(f"The upscaler '{name}' cannot be used: {file.shown} {why}.")
         try:
-            stat = file.path.stat()
-            key = (file.path, stat.st_size, stat.st_mtime_ns)
+            key = (file.path, state_of(file.path.stat()))
             if self._kept is None or self._kept[0] != key:
                 self._kept = None  # never two at once
                 self._require_room(file.path)
