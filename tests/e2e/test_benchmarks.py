@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,19 +15,30 @@ from benchmarks.rivals.sides import FLASK, LIBRARIES, LITSERVE
 from tests.e2e.service import REPOSITORY, clean_environment
 
 
+def told_by(benchmark: str, *options: str) -> str:
+    """The output of a benchmark that is run with these options."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{benchmark}", *options],
+        cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def written_by(benchmark: str, *options: str) -> Any:
+    """The results of a benchmark that is run with these options, which are not kept."""
+    written = report.RESULTS / f"{benchmark}_tried.json"
+    try:
+        told_by(benchmark, *options, "--name", written.stem)
+        return json.loads(written.read_text())
+    finally:
+        written.unlink(missing_ok=True)
+
+
 @pytest.mark.full
 def test_http_measures_every_kind_of_request(redis_server: Path) -> None:
     """Given the API of this commit alone, when measured in short, then there is a figure for every target."""
-    written = report.RESULTS / "http_tried.json"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.http", "--quick", "--baseline", "", "--name", written.stem],
-            cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found = json.loads(written.read_text())
-    finally:
-        written.unlink(missing_ok=True)
+    found = written_by("http", "--quick", "--baseline", "")
     assert found["measured"].keys() == found["targets"].keys()
     for sides in found["measured"].values():
         assert sides.keys() == {"this commit"}
@@ -36,28 +48,14 @@ def test_http_measures_every_kind_of_request(redis_server: Path) -> None:
 @pytest.mark.full
 def test_dialects_measures_what_each_adds(redis_server: Path) -> None:
     """Given one image in every dialect, when measured in short, then each drew it, and what it adds is a figure."""
-    written = report.RESULTS / "dialects_tried.json"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.dialects", "--count", "3", "--name", written.stem],
-            cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found = json.loads(written.read_text())
-    finally:
-        written.unlink(missing_ok=True)
+    found = written_by("dialects", "--count", "3")
     assert found["p50_added_ms"].keys() == {"openai", "a1111"}
 
 
 @pytest.mark.full
 def test_one_lora_measures_every_rank() -> None:
     """Given the demo model, when measured in short, then each way to draw has its figure, and nothing is kept."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.one_lora", "--narrow", "--rounds", "2"],
-        cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(told_by("one_lora", "--narrow", "--rounds", "2"))
     assert set(found["times_no_lora"]) == {"no LoRA", "a LoRA of rank 8", "a LoRA of rank 32"}
     assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in found["pass_s"].values())
 
@@ -66,12 +64,7 @@ def test_one_lora_measures_every_rank() -> None:
 def test_models_measures_every_part() -> None:
     """Given narrow models, when measured in short, then each part has its figures, and nothing is kept."""
     kept = report.read("models")
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.models", "--narrow", "--rounds", "1"],
-        cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(told_by("models", "--narrow", "--rounds", "1"))
     assert found.keys() == {"xl", "turbo"}
     assert found["xl"]["worker"]["load_s"] > 0
     for what in ("forward_pass", "decoding"):
@@ -83,19 +76,7 @@ def test_models_measures_every_part() -> None:
 @pytest.mark.full
 def test_model_switches_measures_every_model() -> None:
     """Given narrow models of three families, when they take turns in short, then the memory of each is a figure."""
-    written = report.RESULTS / "model_switches_tried.json"
-    try:
-        done = subprocess.run(
-            [
-                sys.executable, "-m", "benchmarks.model_switches", "--switches", "9", "--warm-up", "3",
-                "--name", written.stem,
-            ],
-            cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found = json.loads(written.read_text())
-    finally:
-        written.unlink(missing_ok=True)
+    found = written_by("model_switches", "--switches", "9", "--warm-up", "3")
     assert found["models"].keys() == {"sd15", "sd21", "sdxl"}
     assert all(figures["last_gb"] > 0 for figures in found["models"].values())
 
@@ -111,16 +92,7 @@ def test_rivals_says_how_to_install_what_it_compares_with(redis_server: Path, tm
 @pytest.mark.skipif(not (LIBRARIES / "litserve").is_dir(), reason="docs/performance.md says how to install LitServe")
 def test_rivals_measures_every_side(redis_server: Path) -> None:
     """Given our service and both rivals, when measured in short, then all have made images, and the same ones."""
-    written = report.RESULTS / "rivals_tried.json"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.rivals", "--quick", "--name", written.stem],
-            cwd=REPOSITORY, env=clean_environment() | {"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found = json.loads(written.read_text())
-    finally:
-        written.unlink(missing_ok=True)
+    found = written_by("rivals", "--quick")
     assert found["measured"].keys() == {"2 equal", "2 mixed", "1 alone"}
     for rivals in found["measured"].values():
         assert rivals.keys() == {LITSERVE, FLASK}
