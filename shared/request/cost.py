@@ -17,9 +17,12 @@ CHUNK_TOKENS = 75
 MAX_CHUNKS = 32
 """Most chunks of a prompt, and of a negative prompt, all its sub-prompts together: about 2,400 tokens."""
 
-# what CLIP's tokenizer cuts a text into; it merges bytes within such a piece only, and has no longer tokens than these
+# what CLIP's tokenizer cuts a text into; it merges bytes within such a piece only, and has no longer tokens than
+# these; where a text names a token, marks before it end there
 _PIECE = re.compile(
-    r"(<\|startoftext\|>|<\|endoftext\|>|'(?:s|t|re|ve|m|ll|d)|\d)|([^\W\d_]++)|(?:[^\s\w]|_)++", re.IGNORECASE
+    r"(<\|startoftext\|>|<\|endoftext\|>|'(?:s|t|re|ve|m|ll|d)|\d)|([^\W\d_]++)"
+    r"|(?:(?!<\|(?:start|end)oftext\|>)(?:[^\s\w]|_))++",
+    re.IGNORECASE,
 )
 _LONGEST_WORD_TOKEN, _LONGEST_MARK_TOKEN = 24, 32  # bytes
 

@@ -72,7 +72,7 @@ class Checkpoint:
     model: Model
     precision: Precision
     device: Device
-    parts: Parts
+    parts: Parts = field(repr=False)
     project_text: Callable[[torch.Tensor], torch.Tensor] = lambda encoding: encoding
     """What this denoiser wants as its `encoder_hidden_states`, from a text's encoding of the same dtype."""
     run_batch: RunBatch = run_whole

@@ -236,6 +236,7 @@ class _Identities:
         max_size=30,
     ).map("".join)
 )
+@hypothesis.example("İ<|endoftext|><|endoftext|>")
 def test_the_estimate_is_never_above_the_count(checkpoint: Checkpoint, prompt: str) -> None:
     """Given any text, when its tokens and chunks are estimated without a tokenizer, then no less are really there."""
     counted = checkpoint.parts.tokenizers["tokenizer"](prompt, add_special_tokens=False).input_ids
