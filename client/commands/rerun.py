@@ -1,6 +1,8 @@
 """`pdiff rerun image.png`: draw an image again from the parameters that it carries."""
 
+import shlex
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import click
 
 from client.drawing import delivery_options, draw, taken
 from client.server import server_options, with_client
+from shared.request.control import Control
 from shared.request.defaults import ACCELERATOR
 from shared.request.options import NORMALISED, schema_options
 
@@ -37,6 +40,8 @@ def rerun(client: Any, image: Path, init_img: Path | None, **values: Any) -> Non
         raise click.UsageError(f"{image} was drawn from another image: say from which with --init-img.")
     if receipt.masked and values["mask"] is None:
         raise click.UsageError(f"A part of {image} was drawn anew: say which with --mask.")
+    if (controls := _as_options(receipt.parameters.get("controlnet"))) and values["controlnet"] is None:
+        raise click.UsageError(f"{image} was drawn after images that it does not carry: say which with {controls}")
     told = dict(receipt.parameters)
     if format_of(delivery.output, None):
         told.pop("format", None)
@@ -47,6 +52,17 @@ def rerun(client: Any, image: Path, init_img: Path | None, **values: Any) -> Non
         return client.generate(**checked) if init_img is None else client.img2img(init_img, **checked)
 
     draw(client, submit, parameters, delivery)
+
+
+def _as_options(controls: Any) -> str:
+    """The ControlNets that an image tells of, as they are typed, with FILE in the place of what each followed."""
+    options = list[str]()
+    for control in controls if isinstance(controls, list) else ():
+        if isinstance(control, dict) and isinstance(name := control.get("model"), str):
+            usual = asdict(Control(model=name))
+            told = [f",{part}={value}" for part, value in control.items() if part in usual and value != usual[part]]
+            options += ["--control", f"{name}=FILE{''.join(told)}"]
+    return shlex.join(options)
 
 
 def _without_accelerator(told: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

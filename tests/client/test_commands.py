@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -352,6 +353,23 @@ def test_an_image_of_which_a_part_was_drawn_anew_wants_its_mask(run: Run, stub: 
     assert run("rerun", "part.png", "--init-img", "photo.png", "--mask", "photo.png", "-o", "x.png").exit_code == 0
     assert "mask" in stub.posts()[0]
     assert "masked" not in stub.posts()[0]
+
+
+def test_an_image_that_followed_others_wants_them(run: Run, stub: Stub) -> None:
+    """Given an image that was drawn after two control images, when rerun without them, then the command says what to
+    type, with all that differs from the defaults, and takes it."""
+    Path("photo.png").write_bytes(png())
+    usual: dict[str, Any] = {"weight": 1.0, "start": 0.0, "end": 1.0, "mode": "balanced", "preprocess": "none"}
+    told = [usual | {"model": "canny", "weight": 0.8, "preprocess": "canny"}, usual | {"model": "two words"}]
+    Path("edges.png").write_bytes(png(prompt="a cat", controlnet=told))
+    done = run("rerun", "edges.png")
+    assert (done.exit_code, stub.seen) == (2, [])
+    wanted = "--control canny=FILE,weight=0.8,preprocess=canny --control 'two words=FILE'"
+    assert wanted in done.stderr
+    options = shlex.split(wanted.replace("FILE", "photo.png"))
+    assert run("rerun", "edges.png", *options, "-o", "x.png").exit_code == 0
+    sent = [{**usual, **each, "image": ""} for each in stub.posts()[0]["controlnet"]]
+    assert sent == [each | {"image": ""} for each in told]
 
 
 def test_an_image_of_another_program_is_drawn_again(run: Run, stub: Stub) -> None:
