@@ -10,7 +10,7 @@ from PIL import Image
 
 from client.errors import LocalError, NotAnImageFile
 from shared.request.model import Kind
-from shared.request.parameters import MASKED
+from shared.request.parameters import MASKED, carried_parameters
 from shared.request.schemas import SCHEMAS
 
 _CHUNK = "personal_diffusion"
@@ -61,5 +61,4 @@ def _own_receipt(file: Path) -> Receipt | None:
         return None
     kind: Kind = "img2img" if "denoising_strength" in told else "generate"
     keys = set(SCHEMAS[kind].keys().values()) - set(_NOT_TAKEN)
-    parameters = {key: value for key, value in told.items() if key in keys and value is not None}
-    return Receipt(kind, parameters, masked=bool(told.get(MASKED)))
+    return Receipt(kind, carried_parameters(told, keys), masked=bool(told.get(MASKED)))

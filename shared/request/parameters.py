@@ -1,10 +1,13 @@
 """What a job was made with, under the names of the wire: for `Parameters` in answers and for the images' metadata."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from types import MappingProxyType
 from typing import Any
 
+from shared.catalogue.accelerators import WITHOUT
 from shared.catalogue.families import FAMILY_FACTS
+from shared.catalogue.schedules import AUTOMATIC
 from shared.request.hires import OFF
 from shared.request.model import MASK, ImageRequest
 from shared.request.schemas import SCHEMAS
@@ -27,6 +30,9 @@ NOT_OF_AN_IMAGE = (
 """How an answer travels and where it is kept says nothing about an image."""
 MASKED = "masked"
 """Told where a mask said which part of an image was drawn anew: parameters do not carry the mask itself."""
+_IN_OLDER_IMAGES: Mapping[str, str] = MappingProxyType({"schedule": AUTOMATIC, "accelerator": WITHOUT, "hires": OFF})
+"""What an image was drawn with that does not name these: it is older than they are, and a request that leaves them out
+is drawn as its model has it."""
 
 
 def wire_parameters(
@@ -72,3 +78,10 @@ def image_parameters(
     seed, noise_seed = request.seed_of(task, sample), request.noise_seed_of(task, sample)
     own = {"prompt": request.prompt_of_task(task), "seed": seed}
     return kept | own | {"noise_seed": None if noise_seed == seed else noise_seed}
+
+
+def carried_parameters(told: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """Those of `keys` that an image of the service tells, as a request that makes it again; {} where it tells none."""
+    named = {key: value for key, value in told.items() if key in keys and value is not None}
+    older = {key: value for key, value in _IN_OLDER_IMAGES.items() if key not in told}
+    return named | older if named else {}

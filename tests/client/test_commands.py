@@ -372,6 +372,19 @@ def test_an_image_that_followed_others_wants_them(run: Run, stub: Stub) -> None:
     assert sent == [each | {"image": ""} for each in told]
 
 
+def test_an_older_image_is_drawn_again_as_it_was(run: Run, stub: Stub) -> None:
+    """Given an image that is older than accelerators, schedules and second passes, when rerun, then the request asks
+    for none, for a model may have some of its own; what an image has as null is left to the model."""
+    Path("old.png").write_bytes(png(prompt="a cat", seed=7))
+    Path("new.png").write_bytes(png(prompt="a cat", seed=7, accelerator="lcm", schedule="karras", hires=None))
+    for name in ("old.png", "new.png"):
+        assert run("rerun", name, "-o", "again.png").exit_code == 0
+    old, new = stub.posts()
+    assert {"accelerator": "none", "schedule": "automatic", "hires": "off"}.items() <= old.items()
+    assert {"accelerator": "lcm", "schedule": "karras"}.items() <= new.items()
+    assert "hires" not in new
+
+
 def test_an_image_of_another_program_is_drawn_again(run: Run, stub: Stub) -> None:
     """Given an image that the service reads, when rerun, then its parameters are asked for, and what is left out is
     told on standard error."""

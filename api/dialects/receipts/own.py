@@ -2,7 +2,7 @@
 
 from api.dialects.receipts.told import Told, json_object
 from shared.request.image_text import ImageText
-from shared.request.parameters import MASKED, NOT_OF_AN_IMAGE
+from shared.request.parameters import MASKED, NOT_OF_AN_IMAGE, carried_parameters
 from shared.request.schemas import SCHEMAS
 
 CHUNK = "personal_diffusion"
@@ -19,7 +19,7 @@ def read(text: ImageText) -> Told | None:
     found = json_object(text.items.get(CHUNK))
     if found is None or "factor" in found:  # that one was enlarged, and not drawn
         return None
-    values = {key: value for key, value in found.items() if key in _KEYS and value is not None}
+    values = carried_parameters(found, _KEYS)
     remarks = []
     if values.pop("controlnet", None):
         remarks.append(_NO_CONTROL_IMAGES)

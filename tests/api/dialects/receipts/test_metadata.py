@@ -24,6 +24,7 @@ OURS = {
     "prompt": "a cat", "negative_prompt": "a dog", "ckpt": "demo", "sampler": "k_euler", "schedule": "karras",
     "ddim_steps": 7, "scale": 3.5, "seed": 42, "W": 64, "H": 64, "clip_skip": 2,
 }  # fmt: skip
+NONE = {"schedule": "automatic", "accelerator": "none", "hires": "off"}
 
 
 def asked(client, data, path=READ, **more):
@@ -89,7 +90,7 @@ def told(client, data):
             CAT | {"prompt": "a cat, cinematic", "ckpt": "demo", "ddim_steps": 30, "scale": 4,
                    "sampler": "k_dpmpp_2m_sde_ka", "clip_skip": 2},
         ),
-        (encode(Image.new("RGB", (8, 8)), "png", OURS), "personal_diffusion", OURS),
+        (encode(Image.new("RGB", (8, 8)), "png", OURS), "personal_diffusion", NONE | OURS),
         (encode(Image.new("RGB", (8, 8)), "webp", OURS), "a1111", OURS),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -117,6 +118,14 @@ def test_image_to_image_is_told(world):
     ):
         answer = told(world.client, data)
         assert (answer["kind"], answer["parameters"]["denoising_strength"]) == ("img2img", 0.5)
+
+
+def test_an_older_image_asks_for_nothing_that_it_is_older_than(world):
+    """Given an image of ours without schedule, accelerator and second pass, when read, then it asks for none of them,
+    which its model may have; what it has as null is left to the model."""
+    older = {key: value for key, value in OURS.items() if key != "schedule"}
+    assert told(world.client, png(personal_diffusion=older))["parameters"] == older | NONE
+    assert "hires" not in told(world.client, png(personal_diffusion=older | {"hires": None}))["parameters"]
 
 
 def test_a_mask_is_to_be_given_again(world):
@@ -207,7 +216,7 @@ def test_a_graph_in_a_circle_ends(world):
 def test_a_strangers_image_names_nobody_to_call(world):
     """Given an image that carries an address to call, a key and a folder, when read, then none of these is told."""
     receipt = OURS | {"callback_url": "http://somewhere/", "api_key": "x", "outdir": "there", "from-file": "x.txt"}
-    assert told(world.client, png(personal_diffusion=receipt))["parameters"] == OURS
+    assert told(world.client, png(personal_diffusion=receipt))["parameters"] == NONE | OURS
 
 
 @pytest.mark.parametrize("body", [{}, {"image": 5}, {"image": ""}, {"image": "!"}, {"image": "AAAA"}, {"photo": "A"}])
