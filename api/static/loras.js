@@ -21,10 +21,11 @@ export function LorasField({ about }) {
     const add = ({ target }) => choose([...chosen, { name: target.value, weight: 1 }]);
     const change = (lora) => choose(chosen.map((each) => (each.name === lora.name ? lora : each)));
     const remove = (lora) => choose(chosen.filter((each) => each !== lora));
-    const full = chosen.length >= about.maxItems;
-    const select = (ties) => html`<select value="" disabled=${full || !others.length} onChange=${add} ...${ties}>
-        <option value="">${full ? "No more can be added" : "Add one …"}</option>
-        ${others.map((each) => html`<option key=${each.name} value=${each.name}>${each.title}</option>`)}
+    const added = chosen.length < about.maxItems ? others : [];
+    // where there is none to add it can still be focused, for what is wrong stands below it
+    const select = (ties) => html`<select value="" onChange=${add} ...${ties}>
+        <option value="">${added.length ? "Add one …" : "No more can be added"}</option>
+        ${added.map((each) => html`<option key=${each.name} value=${each.name}>${each.title}</option>`)}
     </select>`;
     const known = (name) => catalogue.loras.find((each) => each.name === name);
     const words = chosen.flatMap(({ name }) => known(name)?.trigger_words ?? []);

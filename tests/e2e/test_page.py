@@ -291,7 +291,8 @@ def with_loras(page: Page, listed: list[dict[str, Any]], fields: dict[str, list[
 
 def test_loras_are_chosen_with_weights(open_page: OpenPage, service: Service) -> None:
     """Given LoRAs of two families, when a person adds two that fit the model, weighs one and leaves out the other, then
-    the request has what is left; what an image of the service was made with fills the form again."""
+    the request has what is left; what an image of the service was made with fills the form again. A list that
+    is full is focused where it is wrong."""
     page = open_page()
     usual: dict[str, Any] = {"family": "sd1", "trigger_words": [], "why_not": None}
     listed = [
@@ -321,6 +322,13 @@ def test_loras_are_chosen_with_weights(open_page: OpenPage, service: Service) ->
     page.locator("#draw").click()
     expect(page.locator("#loras-error")).to_be_visible()
     assert sent[1]["loras"] == [{"name": "night", "weight": 0.3, "text_weight": 1}]
+
+    told["loras"] = [{"name": f"number {place}", "weight": 1.0} for place in range(8)]
+    drop(page, png(), "drawn.png")
+    expect(choice.locator("option")).to_have_text(["No more can be added"])
+    page.locator("#draw").click()
+    expect(page.locator("#loras-error")).to_be_visible()
+    expect(choice).to_be_focused()
 
 
 def test_an_accelerator_is_chosen_beside_the_loras(open_page: OpenPage) -> None:
