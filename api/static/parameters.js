@@ -12,6 +12,12 @@ export function parametersOf({ job, image }) {
     return { ...parameters, fixed_code: false, noise_seed: parameters.noise_seed ?? job.parameters.seed };
 }
 
+// What an image was drawn with that does not name these: it is older than they are, and a model may have its own.
+const IN_OLDER_IMAGES = { schedule: "automatic", accelerator: "none", hires: "off" };
+
+// The same as a request that makes it again.
+export const requestOf = (entry) => ({ ...IN_OLDER_IMAGES, ...parametersOf(entry) });
+
 // How a parameter is called, and its value, in the words of the form.
 function useWords() {
     const { fields, samplers } = useStore((state) => state.catalogue);

@@ -2,7 +2,7 @@
 import { copy, Requests } from "./requests.js";
 import { follow } from "./controls.js";
 import { Dialog } from "./dialog.js";
-import { differences, Differences, Parameters, parametersOf } from "./parameters.js";
+import { differences, Differences, Parameters, requestOf } from "./parameters.js";
 import { entriesOf, view } from "./gallery.js";
 import { fetchImage, imagePath, StoredImage } from "./stored-image.js";
 import { remove } from "./jobs.js";
@@ -47,7 +47,7 @@ export function Viewer() {
             <h2 class="prompt">${prompt}</h2>
             <${Actions} job=${job} image=${image} leave=${leave} />
             <${Parameters} job=${job} image=${image} />
-            <${Requests} parameters=${parametersOf(entries[at])} />
+            <${Requests} parameters=${requestOf(entries[at])} />
         </div>
     <//>`;
 }
@@ -69,7 +69,7 @@ function Actions({ job, image, leave }) {
     const started = fromImage ? " The image that it started from is not kept: choose it again." : "";
     const followed = job.parameters?.controlnet?.length ? " What it follows is not kept: choose it again." : "";
     const told = `The form has its parameters.${started}${followed}`;
-    const useAll = take(() => useParameters(parametersOf({ job, image })), told);
+    const useAll = take(() => useParameters(requestOf({ job, image })), told);
     const useSeed = take(() => setValue("seed", image.seed), "The form has its seed.");
     const usePrompt = take(() => setValue("prompt", job.parameters.prompt), "The form has its prompt.");
     const give = (to, text) => async () => {

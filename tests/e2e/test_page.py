@@ -456,6 +456,43 @@ def test_a_dropped_image_fills_the_form(open_page: OpenPage) -> None:
     expect(page.locator(".notice")).to_contain_text("not an image")
 
 
+def keep_job(page: Page, parameters: dict[str, Any]) -> None:
+    """Have this browser know one job alone, with an image of seed 5, and open that image."""
+    page.evaluate(
+        """(parameters) => {
+            localStorage.clear();
+            const job = { id: "kept", created: Date.now() + 1000, state: "SUCCESS", parameters };
+            job.images = [{ name: "kept.png", seed: 5 }];
+            localStorage.setItem("job:kept", JSON.stringify(job));
+        }""",
+        parameters,
+    )
+    page.reload()
+    page.locator(".tile .open").first.click()
+    expect(page.locator(".viewer h2")).to_have_text(parameters["prompt"])
+
+
+def test_an_older_image_is_used_again_as_it_was(open_page: OpenPage) -> None:
+    """Given an image that is older than accelerators and second passes, and a model that has an accelerator of its own,
+    when the image is used again, then neither is asked for."""
+    page = open_page()
+
+    def accelerated(route: Route) -> None:
+        answer = route.fetch().json()
+        own = {"accelerator": "quick"}
+        models = [model | {"defaults": model["defaults"] | own} for model in answer["models"]]
+        route.fulfill(json=answer | {"models": models})
+
+    page.route("**/models", accelerated)
+    keep_job(page, {"prompt": "an older cat", "ckpt": "demo", "ddim_steps": 3})
+    expect(page.locator(".requests code")).to_contain_text('"accelerator":"none","hires":"off"')
+    page.get_by_role("button", name="Use all").click()
+    with page.expect_request("**/generate") as sent:
+        page.locator("#draw").click()
+    body: Any = sent.value.post_data_json
+    assert (body["accelerator"], body["hires"]) == ("none", "off")
+
+
 def stroke(page: Page, *points: tuple[float, float]) -> None:
     """Draw over the painted image, from point to point in shares of its sides."""
     box = page.locator(".easel canvas").bounding_box()
