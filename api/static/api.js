@@ -139,10 +139,11 @@ export async function preprocessed(module, image, side, signal) {
 // `others` are files that are no model to draw with, or none that is understood.
 const modelsOf = ({ models, others, default: defaultModel }) => ({ models, others, defaultModel });
 
-// The fields of a request; those that are lists of objects with what their entries have.
+// The fields of a request; those that are lists of objects with what their entries have, and an object with its parts.
 function fieldsOf(document, path) {
     const resolved = (schema) => (schema?.$ref ? document.components.schemas[schema.$ref.split("/").pop()] : schema);
     const { properties } = resolved(document.paths[path].post.requestBody.content["application/json"].schema);
-    const whole = ([name, about]) => [name, { ...about, items: resolved(about.items) }];
+    const partsOf = ({ anyOf = [] }) => anyOf.map(resolved).find((each) => each.properties)?.properties;
+    const whole = ([name, about]) => [name, { ...about, items: resolved(about.items), parts: partsOf(about) }];
     return Object.fromEntries(Object.entries(properties).map(whole));
 }

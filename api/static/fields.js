@@ -37,8 +37,9 @@ export function Field({ name, about }) {
 }
 
 function choice(name, about, value, ties) {
+    const values = about.enum.filter((each) => each !== null);
     return html`<select value=${value} onChange=${(event) => setValue(name, event.target.value)} ...${ties}>
-        ${about.enum.map((each) => html`<option value=${each} selected=${each === value}>${each}</option>`)}
+        ${values.map((each) => html`<option value=${each} selected=${each === value}>${each}</option>`)}
     </select>`;
 }
 

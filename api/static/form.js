@@ -1,6 +1,7 @@
 // The form: prompt first, the rest behind one switch. All of it comes from the service's schema.
 import { ModelField, SamplerField, SeedField } from "./choices.js";
 import { ControlsField } from "./controls.js";
+import { ExpandField } from "./expand.js";
 import { Field, TextArea } from "./fields.js";
 import { HiresField } from "./hires.js";
 import { submit } from "./jobs.js";
@@ -10,6 +11,7 @@ import { PairField } from "./pairs.js";
 import { SizeField } from "./size.js";
 import { SourceField } from "./source.js";
 import { get, kept, notify, set, useStore } from "./store.js";
+import { UpscalerField } from "./upscalers.js";
 import { bodyOf, kindOf, setControls, setValues, valueOf } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
@@ -20,6 +22,7 @@ const FIRST = ["prompt", "init_img", "denoising_strength", "ckpt", "W", "H", "n_
 const SPECIAL = {
     sampler: SamplerField, seed: SeedField, loras: LorasField, accelerator: AcceleratorField,
     negative_prompt: NegativePrompt, hires: HiresField, controlnet: ControlsField,
+    upscaler: UpscalerField, expand: ExpandField,
     original_size: PairField, crops_coords_top_left: PairField, target_size: PairField,
 }; // prettier-ignore
 

@@ -1,10 +1,12 @@
 // Large images in two passes: as the model has it, by the page's size, or an image that is enlarged and drawn again.
 import { Labelled, number } from "./fields.js";
 import { useStore } from "./store.js";
+import { UpscalerChoice } from "./upscalers.js";
 import { modelOf, setValue } from "./values.js";
 import { html } from "./vendor/preact-htm.js";
 
 const ENLARGED = "enlarged";
+const LATENT = [{ name: "latent", label: "Latent" }];
 const AS_USUAL = { auto: "As usual here: in two passes where it is large", off: "As usual here: in one pass" };
 const WAYS = { auto: "In two passes where it is large", off: "In one pass", [ENLARGED]: "Enlarged and drawn again" };
 
@@ -40,18 +42,18 @@ function Enlarged({ about, value }) {
             onInput: ({ target }) => change(name, Number(target.value)),
         })}
     </div>`;
-    const listed = useStore((state) => state.catalogue.upscalers).filter((each) => each.available);
-    const upscalers = [{ name: "latent", label: "Latent" }, ...listed];
     const { first_width: width, first_height: height } = value;
     return html`<div class="inline">
         ${width ? html`<p class="hint">Drawn first at ${width} x ${height} pixels.</p>` : field("scale", "Times as large")}
         ${field("strength", "Strength of the second pass")}
         <div class="field">
             <div class="label"><label for="field-hires-upscaler">Enlarged by</label></div>
-            <select id="field-hires-upscaler" onChange=${({ target }) => change("upscaler", target.value)}>
-                ${upscalers.map(({ name, label }) => html`
-                    <option value=${name} selected=${name === (value.upscaler ?? about.upscaler.default)}>${label}</option>`)}
-            </select>
+            <${UpscalerChoice}
+                chosen=${value.upscaler ?? about.upscaler.default}
+                choose=${(name) => change("upscaler", name)}
+                beside=${LATENT}
+                ties=${{ id: "field-hires-upscaler" }}
+            />
         </div>
     </div>`;
 }

@@ -15,6 +15,7 @@ export const MASK_FIELDS = ["mask", ...ABOUT_MASKS];
 export function MaskField({ source, fields }) {
     const mask = useStore((state) => state.mask);
     const errors = useStore((state) => state.errors.mask);
+    const expand = useStore((state) => state.values.expand);
     const [paints, setPaints] = useState(false);
     if (!fields.mask) return null;
     return html`<div class="field" data-field="mask">
@@ -25,7 +26,7 @@ export function MaskField({ source, fields }) {
             ${mask && html`<button type="button" class="quiet" onClick=${() => setMask(null)}>Redraw all of it</button>`}
         </div>
         ${errors && html`<p class="error">${errors.join(" ")}</p>`}
-        ${mask && html`<details class="aside">
+        ${(mask || expand) && html`<details class="aside">
             <summary>How the part is redrawn</summary>
             ${SHOWN.map((name) => html`<${Field} key=${name} name=${name} about=${fields[name]} />`)}
         </details>`}

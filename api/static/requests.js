@@ -38,12 +38,13 @@ export async function copy(text, said) {
 }
 
 // Where it goes, and what differs from the defaults there. The input images are not kept: the examples read files. Nor
-// is a mask, and what is about one is refused without it.
+// is a mask, and what is about one is refused without it, and without sides that are gone beyond.
 function bodyFor(parameters) {
     const kind = parameters.denoising_strength === undefined ? "generate" : "img2img";
     const fields = get().catalogue.fields[kind];
     const usual = (name) => defaultOf(fields, name, parameters);
-    const told = (name) => fields[name]?.title && name !== "controlnet" && !ABOUT_MASKS.includes(name);
+    const applies = (name) => parameters.expand || !ABOUT_MASKS.includes(name);
+    const told = (name) => fields[name]?.title && name !== "controlnet" && applies(name);
     const differs = ([name, value]) => told(name) && value !== null && !same(value, usual(name));
     const { n_iter: _, ...body } = Object.fromEntries(Object.entries(parameters).filter(differs));
     const { controlnet: controls = [] } = parameters;

@@ -112,7 +112,7 @@ export const isToldSizes = (model) => model.family === "sdxl";
 export function bodyOf({ values, source, mask, controls, catalogue }) {
     const fields = catalogue.fields[kindOf({ source })];
     const model = modelOf({ catalogue, values }); // where the default one is not there, the form shows another
-    const applies = ([name]) => name in fields && (mask || !ABOUT_MASKS.includes(name));
+    const applies = ([name]) => name in fields && (mask || values.expand || !ABOUT_MASKS.includes(name));
     const body = Object.fromEntries(Object.entries(values).filter(applies));
     if (controls.length) body.controlnet = controls.map((each) => ({ ...each, image: each.image?.data }));
     if (source) delete body.hires; // one pass

@@ -1,4 +1,4 @@
-"""What a form calls the parameters that it shows a person. One that has no title here is for programs."""
+"""What a form calls the parameters that it shows a person, and takes over from images; others are for programs."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -41,10 +41,39 @@ TITLES: Mapping[str, str] = MappingProxyType({
     "only_masked": "Draw the masked part by itself",
     "only_masked_padding": "Pixels around the masked part",
     "noise_multiplier": "Noise multiplier",
+    "resize_input": "How the input becomes as large as what is drawn",
+    "expand": "Draw beyond the sides of the input",
     "upscale": "Enlarge the input first",
     "post_upscale": "Enlarge the result",
+    "output_width": "Width of the result",
+    "output_height": "Height of the result",
+    "upscaler": "Enlarge the result by",
     "format": "File format",
     "output_compression": "Quality of the file",
     "skip_save": "Delete the images from the server when the result expires",
 })  # fmt: skip
 """By the name that the code has for the field."""
+
+UNTITLED: Mapping[str, str] = MappingProxyType({
+    "variant": "which worker draws is no part of an image",
+    "n_samples": "a person asks for images by n_iter, and an image is one",
+    "latent_channels": "it is the model's or refused",
+    "downsampling_factor": "it is the model's or refused",
+    "skip_grid": "a grid is beside the images",
+    "n_rows": "a grid is beside the images",
+    "outdir": "it is a folder of the server",
+    "return_base64": "it is how an answer travels",
+    "synchronous": "it is how an answer travels",
+    "config": "it is the model's own",
+    "device": "an image tells where it was drawn, also where nobody asked for that",
+    "precision": "an image tells what its worker has, also where nobody asked for that",
+    "unet_bs": "an image tells what its worker has, also where nobody asked for that",
+    "turbo": "an image tells what its worker has, also where nobody asked for that",
+    "prompt_file": "it is a file of the server, and an image tells its own line of it as prompt",
+    "callback_url": "whom to call is not told",
+    "plms": "an image tells it as its sampler",
+    "laion400m": "it changes nothing",
+    "api_key": "it is a secret, which the page sends in a header",
+    "lora_tags": "an image tells the LoRAs of its tags as loras",
+})  # fmt: skip
+"""Why a form has no field for these, and takes none over from an image. Every parameter is here or in `TITLES`."""

@@ -21,6 +21,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, e
 from demo_model.judge import look
 from demo_model.outlines import outline_image
 from demo_model.world import Scene, Thing
+from shared.request.schemas import Img2ImgSchema
+from shared.request.titles import TITLES
 from tests.e2e.browser import MISSING, chromium, draw, find_chromium
 from tests.e2e.service import Service
 
@@ -470,6 +472,64 @@ def keep_job(page: Page, parameters: dict[str, Any]) -> None:
     page.reload()
     page.locator(".tile .open").first.click()
     expect(page.locator(".viewer h2")).to_have_text(parameters["prompt"])
+
+
+def unusual(about: dict[str, Any]) -> Any:
+    """A value of a parameter of the API document that is not its default."""
+    if "enum" in about:
+        return next(each for each in about["enum"] if each not in (None, about["default"]))
+    if about["type"] == "boolean":
+        return not about["default"]
+    if about["type"] == "string":
+        return "other"
+    return about["default"] / 2 if about["default"] else about.get("minimum", 0) + 8
+
+
+# structures, what names something that is here, and what depends on another
+VALUES: dict[str, Any] = {
+    "prompt": "all of it", "ckpt": "demo", "sampler": "k_heun", "seed": 5, "noise_seed": 6, "ddim_steps": 7,
+    "clip_skip": 2, "W": 128, "H": 96, "loras": [{"name": "gone", "weight": 0.5}], "accelerator": "gone",
+    "controlnet": [{"model": "gone", "weight": 0.5}], "original_size": [64, 72], "target_size": [64, 72],
+    "crops_coords_top_left": [8, 8], "expand": {"left": 8}, "upscale": 2, "post_upscale": 2, "only_masked_padding": 8,
+    "hires": {"first_width": 64, "first_height": 48, "upscaler": "gone"},
+}  # fmt: skip
+# of one image, the noise of which is told by its seed; and images, which no parameters tell
+NOT_TOLD = ("n_iter", "fixed_code", "init_img", "mask")
+OPENAI_NAMES = {"ckpt": "model", "W": "size", "H": "size"}
+
+
+def test_no_parameter_of_an_image_is_dropped(open_page: OpenPage, service: Service) -> None:
+    """Given an image with a value of its own for every parameter that a form shows, when it is used again, then the
+    form has each, and each program too; an upscaler that is gone keeps its name."""
+    keys, described = Img2ImgSchema.keys(), service.get("/openapi.json").json()["components"]["schemas"]
+    about = described["Img2Img"]["properties"]
+    names = [keys[name] for name in TITLES if name not in NOT_TOLD]
+    page = open_page()
+    keep_job(page, {name: VALUES[name] if name in VALUES else unusual(about[name]) for name in names})
+
+    for way in page.locator("#request-way option").evaluate_all("(options) => options.map((each) => each.value)"):
+        page.locator("#request-way").select_option(way)
+        text = page.locator(".requests code").inner_text()
+        told = {name: OPENAI_NAMES.get(name, name) if way.endswith("openai") else name for name in names}
+        assert [name for name, sent in told.items() if not re.search(rf"\b{sent}\b", text)] == [], way
+    page.get_by_role("button", name="Use all").click()
+    held = page.evaluate(
+        "() => ({ ...JSON.parse(localStorage.form), controlnet: JSON.parse(localStorage.controlnet) })"
+    )
+    assert [name for name in names if name not in held] == []
+
+    set_more(page)
+    expect(page.locator("#field-hires-upscaler option:checked")).to_have_text("gone (not here)")
+    expect(page.locator("#field-upscaler option:checked")).to_have_text("other (not here)")
+    drop(page, png(), "start.png", ".source")
+    expect(page.locator("#field-expand")).to_have_value("8")
+    page.get_by_label("Draw beyond the sides of the input: bottom, in pixels").fill("16")
+    expect(page.locator("#field-resize_input option:checked")).to_have_text("latent")
+    assert shut_out(page) == []
+    with page.expect_request("**/img2img") as sent:
+        page.locator("#draw").click()
+    body: Any = sent.value.post_data_json
+    assert (body["expand"], body["mask_blur"]) == ({"left": 8, "bottom": 16}, 2)
 
 
 def test_an_older_image_is_used_again_as_it_was(open_page: OpenPage) -> None:
