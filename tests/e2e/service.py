@@ -136,6 +136,20 @@ class Service:
 
         _until("the service is ready", ready, *self.workers, timeout_s=timeout_s)
 
+    def refresh(self) -> Any:
+        """Ask for a look at the folders of models until every worker that runs has looked; the last answer's JSON."""
+        answer: Any = {}
+
+        def looked() -> bool:
+            nonlocal answer
+            asked = self.post("/models/refresh", {})
+            assert asked.status_code == 200, asked.text
+            answer = asked.json()
+            return len(answer["looked"]) >= len(self.workers)
+
+        _until("every worker has looked at its folders", looked, *self.workers)
+        return answer
+
     def close(self) -> None:
         """End every process at once, API first, Redis last; how they end when they are told to has tests of its own."""
         self._session.close()

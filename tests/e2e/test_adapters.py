@@ -43,12 +43,12 @@ def files(service: Service) -> Iterator[Files]:
     sketch.parent.mkdir()
     write_kohya(sketch, DEMO)
     save_file({"emb_params": torch.randn(2, width, generator=torch.Generator().manual_seed(1))}, spiral)
-    service.post("/models/refresh", {})
+    service.refresh()
     yield Files(*(hashlib.sha256(file.read_bytes()).hexdigest() for file in (sketch, spiral)))
     sketch.unlink()
     sketch.parent.rmdir()
     spiral.unlink()
-    service.post("/models/refresh", {})
+    service.refresh()
 
 
 def file_of(service: Service, **more: Any) -> bytes:
@@ -129,7 +129,7 @@ def test_an_accelerator_is_a_lora_with_what_follows_from_its_kind(service: Servi
     the one of a request that says all of it, names the LoRA with its hash, and asks for the same image again; a name
     that is not here is refused with those like it."""
     quick = write_kohya(service.models_dir / "Lora" / "quick-lcm.safetensors", DEMO, seed=3)
-    service.post("/models/refresh", {})
+    service.refresh()
     try:
         least = {name: BODY[name] for name in ("prompt", "seed", "W", "H")}
         image = image_of(service, least | {"accelerator": "quick-lcm"})
@@ -150,7 +150,7 @@ def test_an_accelerator_is_a_lora_with_what_follows_from_its_kind(service: Servi
         assert answer.json()["fields"]["accelerator"] == ["No LoRA is called 'quick-lmc'; like it are: quick-lcm."]
     finally:
         quick.unlink()
-        service.post("/models/refresh", {})
+        service.refresh()
 
 
 def image_of(service: Service, body: Mapping[str, Any]) -> Image.Image:

@@ -165,10 +165,8 @@ def test_a_file_that_is_put_there_is_drawn_with(world: World) -> None:
     file = world.models_dir / "Stable-diffusion" / "a new model.safetensors"
     file.parent.mkdir()
     shutil.copy(world.models_dir / "v1.safetensors", file)
-    answer = service.post("/models/refresh", {})
-    assert answer.status_code == 200, answer.text
-    assert len(answer.json()["looked"]) == 2
-    (model,) = [each for each in answer.json()["models"] if each["name"] == "a new model"]
+    told = service.refresh()
+    (model,) = [each for each in told["models"] if each["name"] == "a new model"]
     assert (model["family"], model["file"], model["available"]) == (
         "sd1", "MODELS_DIR/Stable-diffusion/a new model.safetensors", True,
     )  # fmt: skip
@@ -182,7 +180,7 @@ def test_a_file_that_is_put_there_is_drawn_with(world: World) -> None:
     answer = service.wait(service.submit(**SMALL, ckpt=short, format="png"))
     assert f"Model hash: {short}" in Image.open(io.BytesIO(answer.content)).info["parameters"]
     file.unlink()
-    service.post("/models/refresh", {})
+    service.refresh()
     assert service.post("/generate", SMALL | {"ckpt": "a new model"}).status_code == 400
 
 
