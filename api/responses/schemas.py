@@ -194,15 +194,11 @@ class EmbeddingsAnswer(Schema):
     embeddings = fields.List(fields.Nested(EmbeddingAnswer))
 
 
-class ControlNetAnswer(Schema):
+class ControlNetAnswer(HashedFileAnswer):
     """One ControlNet."""
 
-    name = fields.String()
     aliases = fields.List(fields.String())
     family = fields.String(allow_none=True, metadata={"description": "The models it is for; null: not known."})
-    file = fields.String(metadata={"description": "Where it lies on the workers."})
-    bytes = fields.Integer()
-    why_not = fields.String(allow_none=True, metadata={"description": "Why it cannot be used; null when it can."})
 
 
 class ControlModeAnswer(Schema):

@@ -62,7 +62,7 @@ def _lora(file: OtherFile) -> dict[str, Any]:
         "tags": list(file.tags),
         "accelerates": _accelerates(file),
     }
-    return {"name": file.name} | said | _place(file)
+    return {"name": file.name} | said | _place(file, why_not(file))
 
 
 def _accelerates(file: OtherFile) -> dict[str, Any] | None:
@@ -83,25 +83,20 @@ def _accelerates(file: OtherFile) -> dict[str, Any] | None:
 
 
 def _embedding(file: OtherFile) -> dict[str, Any]:
-    return {"name": file.name, "family": file.family or None, "vectors": file.vectors or None} | _place(file)
+    said = {"name": file.name, "family": file.family or None, "vectors": file.vectors or None}
+    return said | _place(file, why_not(file))
 
 
 def _controlnet(file: OtherFile) -> dict[str, Any]:
-    return {
-        "name": file.name,
-        "aliases": list(file.aliases),
-        "family": file.family or None,
-        "file": file.shown,
-        "bytes": file.size_bytes,
-        "why_not": controlnets.why_not(file),
-    }
+    said = {"name": file.name, "aliases": list(file.aliases), "family": file.family or None}
+    return said | _place(file, controlnets.why_not(file))
 
 
-def _place(file: OtherFile) -> dict[str, Any]:
+def _place(file: OtherFile, objection: str | None) -> dict[str, Any]:
     return {
         "file": file.shown,
         "bytes": file.size_bytes,
         "hash": file.short_hash or None,
         "sha256": file.sha256 or None,
-        "why_not": why_not(file),
+        "why_not": objection,
     }

@@ -11,19 +11,19 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from shared.catalogue.facts_cache import Stamp
-from shared.catalogue.kinds import EMBEDDING, LORA
+from shared.catalogue.kinds import CONTROLNET, EMBEDDING, LORA, TINY_VAE, VAE
 from shared.catalogue.library import Library
 from shared.catalogue.models import Model, OtherFile
 
 log = logging.getLogger(__name__)
 
 _PIECE = 4 * 1024 * 1024
-_ADDED = (LORA, EMBEDDING)
+_BESIDE = (LORA, EMBEDDING, VAE, TINY_VAE, CONTROLNET)
 
 
 class ModelHashes:
-    """Counts the SHA-256 of models, LoRAs and embeddings that have none yet: first of the models in memory, then of
-    the default, then of the smallest file.
+    """Counts the SHA-256 of models, and of the LoRAs, embeddings, VAEs and ControlNets beside them, that have none yet:
+    first of the models in memory, then of the default, then of the smallest file.
 
     It reads half of the time at most, and yields to whoever wants to compute.
     """
@@ -63,7 +63,7 @@ class ModelHashes:
         """The files that have no hash yet, the most wanted first."""
         warm, default = set(self._warm_models()), self._library.catalogue.default.name
         models = [model for model in self._library.catalogue if not model.why_not]
-        others = [other for other in self._library.catalogue.others if other.kind in _ADDED and not other.unusable]
+        others = [other for other in self._library.catalogue.others if other.kind in _BESIDE and not other.unusable]
         files: list[Model | OtherFile] = [*models, *others]
         first = {model.name: (model.name not in warm, model.name != default) for model in models}
 

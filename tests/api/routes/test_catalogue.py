@@ -159,15 +159,17 @@ def test_accelerators_are_listed_and_asked_for(world, assert_error):
 
 def test_controlnets_are_listed(world):
     """Given a worker with ControlNets, when they are listed, then each says what it is for or why it cannot be used."""
-    canny = OtherFile("canny", "controlnet", "sd1", "MODELS_DIR/canny.safetensors", 7, "is a ControlNet")
-    flux = replace(canny, name="flux", shown="flux", family="flux")
+    place = "MODELS_DIR/canny.safetensors"
+    canny = OtherFile("canny", "controlnet", "sd1", place, 7, "is a ControlNet", sha256=HASH)
+    flux = replace(canny, name="flux", shown="flux", family="flux", sha256="")
     mine = told("my model", shown="MODELS_DIR/my model.safetensors")
     client = live(world, Inventory((mine,), frozenset({"my model"}), (canny, flux)))
 
     listed = client.get("/controlnets").json
 
     assert listed["controlnets"][0] == {
-        "name": "canny", "aliases": [], "family": "sd1", "file": canny.shown, "bytes": 7, "why_not": None,
+        "name": "canny", "aliases": [], "family": "sd1", "file": canny.shown, "bytes": 7,
+        "hash": HASH[:10], "sha256": HASH, "why_not": None,
     }  # fmt: skip
     assert listed["controlnets"][1]["why_not"] == (
         "'flux' cannot be used: flux was made for Flux, which is not drawn here."

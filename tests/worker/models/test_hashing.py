@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from shared.catalogue import kinds
+from shared.catalogue.controlnets import find_controlnet
 from shared.catalogue.library import Library
 from shared.settings import Settings
-from tests.shared.catalogue.small_files import LORA, VAE, checkpoint, write
+from tests.shared.catalogue.small_files import CONTROLNET, LORA, UPSCALER, VAE, checkpoint, write
 from worker.models.hashing import ModelHashes
+
+BUNDLED = "demo-outline"  # the ControlNet of the demo model, larger than all files here
+TINY = {"encoder.layers.0.weight": (4, 3, 3, 3), "decoder.layers.1.weight": (4, 4, 3, 3)}
 
 
 @pytest.fixture
@@ -17,7 +22,6 @@ def library(tmp_path: Path) -> Library:
     for name in ("a", "b", "c"):
         write(tmp_path / "models" / f"{name}.safetensors", checkpoint("sd1") | {name: (1,)})
     write(tmp_path / "models" / "lora.safetensors", LORA)
-    write(tmp_path / "models" / "vae.safetensors", VAE)
     settings = Settings(models_dir=tmp_path / "models", compile_cache_dir=tmp_path / "cache", default_model="b")
     return Library(settings)
 
@@ -27,19 +31,47 @@ def hashed(library: Library) -> set[str]:
 
 
 def test_models_in_memory_and_the_default_come_first(library: Library, tmp_path: Path) -> None:
-    """Given three models, a LoRA and a VAE, when hashes are counted one by one, then in that order, the small LoRA
-    before the last model, and the VAE never; they are right, and kept."""
+    """Given three models, a LoRA and an upscaler, when hashes are counted one by one, then in that order, the small
+    LoRA before the last model, and the upscaler never; they are right, and kept."""
+    write(tmp_path / "models" / "upscaler.safetensors", UPSCALER)
+    library.look()
     hashes = ModelHashes(library, lambda: ["c"], pause=lambda _: None)
-    for expected in ({"c"}, {"c", "b"}, {"c", "b", "lora"}, {"c", "b", "lora", "a"}, {"c", "b", "lora", "a"}):
+    counted = set[str]()
+    for expected in ("c", "b", "lora", "a", BUNDLED, None):
         hashes.compute_next()
-        assert hashed(library) == expected
+        counted |= {expected} if expected else set()
+        assert hashed(library) == counted
     model = library.catalogue.find("a")
     assert model is not None
     content = (tmp_path / "models" / "a.safetensors").read_bytes()
     assert model.sha256 == hashlib.sha256(content).hexdigest()
     assert library.catalogue.find(model.short_hash) == model
     again = Library(Settings(models_dir=tmp_path / "models", compile_cache_dir=tmp_path / "cache"))
-    assert hashed(again) == {"a", "b", "c", "lora"}
+    assert hashed(again) == {"a", "b", "c", "lora", BUNDLED}
+
+
+def test_whatever_a_request_names_by_a_hash_is_counted(library: Library, tmp_path: Path) -> None:
+    """Given a VAE, a tiny decoder and a ControlNet beside the models, when hashes are counted, then each is found by
+    its hash, short and whole."""
+    beside = {"vae": VAE, "tiny": TINY, "canny": CONTROLNET}
+    digests = {}
+    for name, tensors in beside.items():
+        file = tmp_path / "models" / f"{name}.safetensors"
+        write(file, tensors)
+        digests[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    library.look()
+    hashes = ModelHashes(library, lambda: [], pause=lambda _: None)
+    while hashed(library) != {"a", "b", "c", "lora", BUNDLED, *beside}:
+        before = hashed(library)
+        hashes.compute_next()
+        assert hashed(library) > before
+
+    def named(digest: str) -> set[str]:
+        others = [library.catalogue.find_other(kind, digest) for kind in (kinds.VAE, kinds.TINY_VAE)]
+        return {each.name for each in (*others, find_controlnet(library.catalogue, digest)) if each}
+
+    for name, digest in digests.items():
+        assert named(digest) == named(digest[:10]) == {name}
 
 
 def test_one_worker_of_a_machine_counts_and_the_others_learn(library: Library, tmp_path: Path) -> None:
