@@ -16,6 +16,7 @@ from shared.catalogue.weights_file import SINGLE_FILES, WEIGHTS_FILES, read_head
 log = logging.getLogger(__name__)
 
 MOST_DEPTH, MOST_ENTRIES = 8, 50_000
+"""How many folders deep each root is looked through, and at how many files and folders in it."""
 _STEMS_OF_DIFFUSERS = ("diffusion_pytorch_model", "pytorch_lora_weights")
 _HUB_FOLDER, _SNAPSHOTS = "models--", "snapshots"
 # what lies in a folder of that name, in A1111's and ComfyUI's trees, where a file itself cannot tell any more
@@ -86,9 +87,10 @@ class _Walk:
     def __init__(self, cache: FactsCache) -> None:
         self._cache = cache
         self._seen: set[tuple[int, int]] = set()
-        self._left = MOST_ENTRIES
+        self._left = 0
 
     def through(self, root: Root) -> Iterator[FoundModel]:
+        self._left = MOST_ENTRIES  # a root with very many leaves as many to the next
         yield from self._folder(root, root.folder, MOST_DEPTH)
 
     def _folder(self, root: Root, folder: Path, depth: int) -> Iterator[FoundModel]:

@@ -170,6 +170,18 @@ def test_links_to_models_are_models_and_nothing_else_is_told(library, models_dir
     assert catalogue.others == ()
 
 
+def test_a_folder_with_very_many_files_takes_nothing_from_the_next(library, models_dir, tmp_path, monkeypatch):
+    """Given more files in MODELS_DIR than are looked at, when an extra folder is named, then of each the first are
+    found."""
+    monkeypatch.setattr("shared.catalogue.scan.MOST_ENTRIES", 3)
+    for folder in (models_dir, tmp_path / "extra"):
+        for number in range(5):
+            write(folder / f"{folder.name} {number}.safetensors", checkpoint("sd1"))
+    assert set(new(library(tmp_path / "extra"))) == {
+        f"{name} {number}" for name in ("models", "extra") for number in range(3)
+    }
+
+
 def test_a_linked_folder_is_looked_through_once(library, models_dir, tmp_path):
     """Given one folder linked twice, when looked through, then its models are listed once."""
     write(tmp_path / "disk" / "m.safetensors", checkpoint("sd1"))
