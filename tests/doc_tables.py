@@ -10,6 +10,7 @@ from marshmallow.validate import OneOf, Range
 
 from shared.catalogue.entries import load_catalogue
 from shared.catalogue.samplers import SAMPLERS, Sampler
+from shared.request.defaults import OF_THE_MODEL
 from shared.request.fields import WholePair
 from shared.request.limits import Limits
 from shared.request.schemas import GenerateSchema, Img2ImgSchema
@@ -97,8 +98,11 @@ def _table(head: tuple[str, ...], entries: list[tuple[str, ...]]) -> str:
 
 def _parameter(name: str, field: fields.Field[Any]) -> tuple[str, ...]:
     meaning = str(field.metadata["description"])
+    key = field.data_key or name
     default = "required" if field.required or "Required" in meaning else f"`{json.dumps(field.load_default)}`"
-    return f"`{field.data_key or name}`", default, _values(field), meaning
+    if key in OF_THE_MODEL:
+        default += ", or the model's own"
+    return f"`{key}`", default, _values(field), meaning
 
 
 def _values(field: fields.Field[Any]) -> str:

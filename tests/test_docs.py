@@ -15,6 +15,7 @@ from api.http.errors import STATUS
 from api.metrics import exposition
 from api.services import build_services
 from client.local.launcher import example_curl
+from shared.catalogue.entries import load_catalogue
 from shared.errors import (
     JobError,
     RequestError,
@@ -24,10 +25,17 @@ from shared.errors import (
 )
 from shared.jobs.keys import Keys
 from shared.jobs.workers import WorkerCard
+from shared.request import cost
+from shared.request.adapters import LARGEST_WEIGHT, MOST_LORAS
+from shared.request.control import MOST_CONTROLS, MOST_WEIGHT
+from shared.request.defaults import with_defaults
+from shared.request.inpainting import MOST_EXPANDED
 from shared.settings import Settings
 from tests.doc_tables import PAGES, REPOSITORY, replaced
 
 DOCS = REPOSITORY / "docs"
+# what bounds workers and the queue, whatever is asked for
+OF_WORKERS = {"MAX_ATTEMPTS", "MAX_WAIT_S"}
 # what looks like a path below one of the repository's folders, `*` for any name; a module that is run
 _PATH = re.compile(
     r"(?<![\w./<-])(?:(?:api|benchmarks|client|demo_model|deploy|docs|readme_examples|shared|tests|worker)/[\w./*-]*"
@@ -57,6 +65,20 @@ def test_the_generated_tables_are_up_to_date(page: Path) -> None:
     assert replaced(page) == page.read_text(), "run `make tables`"
 
 
+def test_defaults_that_a_model_may_change_are_marked(tmp_path: Path) -> None:
+    """Given entries with defaults of their own, then `docs/parameters.md` says that the model's own may count of those
+    fields that these fill, and of no other."""
+    entry = 'label = "{0}"\naliases = []\nsource = "local:{0}"\nfamily = "sd1"\nconfigs = ["v1-inference.yaml"]\n'
+    (tmp_path / "models.toml").write_text(
+        f'[one]\n{entry.format("one")}accelerator = "quick"\n'
+        f'[two]\n{entry.format("two")}steps = 3\nscale = 2\nsampler = "k_euler"\nschedule = "karras"\n'
+    )
+    catalogue = load_catalogue("one", tmp_path / "models.toml")
+    filled = with_defaults({"ckpt": "one"}, catalogue) | with_defaults({"ckpt": "two"}, catalogue)
+    table = _entries(DOCS / "parameters.md", "Both endpoints")
+    assert {key.strip("`") for key, default, *_ in table if "the model's own" in default} == filled.keys() - {"ckpt"}
+
+
 def test_every_setting_is_listed_with_its_default() -> None:
     """Given the settings, then `docs/operating.md` names each, with the default it really has."""
     listed = {name.strip("`"): default.strip("`") for name, default, _ in _entries(DOCS / "operating.md", "Settings")}
@@ -67,6 +89,44 @@ def _written(default: Any) -> str:
     if isinstance(default, bool):
         return json.dumps(default)
     return ",".join(default) if isinstance(default, tuple) else str(default)
+
+
+def test_every_limit_on_a_request_is_listed() -> None:
+    """Given the settings that bound requests, and the bounds that no setting moves, then `docs/limits.md` has a line
+    for each, with its number."""
+    lines = [line for line in (DOCS / "limits.md").read_text().splitlines() if line.startswith("|")]
+    names = {field.name.upper() for field in fields(Settings)}
+    bounding = {name for name in names if name.startswith("MAX_") or name.endswith("_MEMORY")} - OF_WORKERS
+    assert {name for name in bounding if not any(f"`{name}`" in line for line in lines)} == set()
+    for begin, bound in (
+        ("LoRAs", f"{MOST_LORAS}"),
+        ("weight and `text_weight` of a LoRA", f"-{LARGEST_WEIGHT} to {LARGEST_WEIGHT}"),
+        ("ControlNets", f"{MOST_CONTROLS}"),
+        ("weight of a ControlNet", f"0 to {MOST_WEIGHT:g}"),
+        ("pixels that `expand` adds", f"{MOST_EXPANDED:,}"),
+    ):
+        (line,) = (line for line in lines if line.startswith(f"| {begin}") and "API" in line)
+        assert line.endswith(f"| {bound} |"), line
+
+
+def test_every_part_of_a_job_s_cost_is_listed() -> None:
+    """Given what `shared/request/cost.py` counts, then the table of `docs/limits.md` has the same numbers."""
+    listed = {cells[0]: cells[1] for cells in _entries(DOCS / "limits.md", "The cost of a job")}
+    assert listed["denoising in one pass"] == "steps x width x height x images"
+    assert "both x images" in listed["denoising in two passes (`hires`)"]
+    assert listed["ControlNets"].startswith(f"{cost._SHARE_OF_A_CONTROLNET} of the denoising")
+    assert listed["a network between two passes"].startswith(f"{cost._PIXEL_STEPS_AN_UPSCALED_PIXEL} ")
+    assert listed["encoding"].startswith(f"{cost._PIXEL_STEPS_A_CHUNK:,} ")
+    assert f"every {cost._CHUNKS_AS_LONG_AS_A_STEP} chunks" in listed["longer text"]
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if "\n- [" in page.read_text()], ids=lambda page: page.name)
+def test_a_list_of_contents_is_whole(page: Path) -> None:
+    """Given a page that begins with a list of its sections, then that lists all of them, in their order."""
+    text = page.read_text()
+    listed = re.findall(r"^- \[[^\]]*\]\(#([^)]+)\)$", text, re.MULTILINE)
+    sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert listed in ([], [_anchor(section) for section in sections])
 
 
 def test_every_error_is_listed_with_its_status() -> None:
@@ -120,8 +180,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def _anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as code hosts make them."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {_anchor(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)}
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize("page", [page for page in TEXTS if page.name != "CHANGELOG.md"], ids=lambda page: page.name)

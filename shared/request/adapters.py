@@ -83,7 +83,8 @@ class AdaptersSchema(Schema):
             "description": (
                 "A LoRA to draw in few steps with (LCM, Lightning, Hyper, TCD and the like; see GET /loras): it counts "
                 "as one more of loras, of weight 1, and sampler, steps and scale are those of its kind where the "
-                "request does not say. none or null: no one, also where the model has its own; see GET /models."
+                "request does not say. A model may have one of its own; see GET /models. none or null: no one, also "
+                "there."
             )
         },
     )  # fmt: skip

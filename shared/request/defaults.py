@@ -10,6 +10,8 @@ from shared.catalogue.samplers import SAMPLERS, canonical_name
 from shared.catalogue.schedules import canonical_schedule
 
 STEPS, SCALE, SAMPLER, SCHEDULE, ACCELERATOR = "ddim_steps", "scale", "sampler", "schedule", "accelerator"
+OF_THE_MODEL = (STEPS, SCALE, SAMPLER, SCHEDULE, ACCELERATOR)
+"""The fields that a model may have its own defaults of."""
 
 
 def with_accelerator(body: Mapping[str, Any]) -> Mapping[str, Any]:
