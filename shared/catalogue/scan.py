@@ -8,7 +8,7 @@ from pathlib import Path
 
 from shared.catalogue.facts_cache import FactsCache, Stamp
 from shared.catalogue.folder import INDEX, is_folder_of_parts, recognise_folder
-from shared.catalogue.kinds import CHECKPOINT, CONTROLNET, EMBEDDING, LORA, OTHER, TEXT_ENCODER, UPSCALER, VAE
+from shared.catalogue.kinds import CHECKPOINT, CONTROLNET, EMBEDDING, LORA, OTHER, TEXT_ENCODER, TINY_VAE, UPSCALER, VAE
 from shared.catalogue.recognition import FileFacts, recognise, yaml_beside
 from shared.catalogue.tensors import NotUsable
 from shared.catalogue.weights_file import SINGLE_FILES, WEIGHTS_FILES, read_header
@@ -21,7 +21,7 @@ _STEMS_OF_DIFFUSERS = ("diffusion_pytorch_model", "pytorch_lora_weights")
 _HUB_FOLDER, _SNAPSHOTS = "models--", "snapshots"
 # what lies in a folder of that name, in A1111's and ComfyUI's trees, where a file itself cannot tell any more
 _KINDS_OF_FOLDERS = {
-    "lora": LORA, "loras": LORA, "lycoris": LORA, "vae": VAE, "vae-approx": VAE, "vae_approx": VAE,
+    "lora": LORA, "loras": LORA, "lycoris": LORA, "vae": VAE, "vae-approx": TINY_VAE, "vae_approx": TINY_VAE,
     "embeddings": EMBEDDING, "controlnet": CONTROLNET, "esrgan": UPSCALER, "realesrgan": UPSCALER, "swinir": UPSCALER,
     "upscale_models": UPSCALER, "text_encoder": TEXT_ENCODER, "text_encoders": TEXT_ENCODER, "clip": TEXT_ENCODER,
     "clip_vision": OTHER, "hypernetworks": OTHER, "ipadapter": OTHER,

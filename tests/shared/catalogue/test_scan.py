@@ -17,12 +17,18 @@ from tests.shared.catalogue.test_folder import UNET as UNET_CONFIG
 from tests.shared.catalogue.test_folder import write_json
 
 A1111 = {"checkpoint": "Stable-diffusion", "vae": "VAE", "lora": "Lora", "embedding": "embeddings",
-         "controlnet": "ControlNet", "upscaler": "ESRGAN"}  # fmt: skip
+         "controlnet": "ControlNet", "upscaler": "ESRGAN", "tiny-vae": "VAE-approx"}  # fmt: skip
 COMFYUI = {"checkpoint": "checkpoints", "vae": "vae", "lora": "loras", "embedding": "embeddings",
-           "controlnet": "controlnet", "upscaler": "upscale_models"}  # fmt: skip
+           "controlnet": "controlnet", "upscaler": "upscale_models", "tiny-vae": "vae_approx",
+           "denoiser": "diffusion_models"}  # fmt: skip
+MODELS = ("checkpoint", "denoiser")
 SHAPES: dict[str, Mapping[str, tuple[int, ...]]] = {
     "checkpoint": checkpoint("sd1"), "vae": VAE, "lora": LORA, "embedding": EMBEDDING, "controlnet": CONTROLNET,
-    "upscaler": UPSCALER,
+    "upscaler": UPSCALER, "tiny-vae": {"decoder.layers.0.weight": (4, 4, 3, 3)},
+    # without the prefix that it has within a checkpoint
+    "denoiser": {
+        name.removeprefix(UNET): shape for name, shape in checkpoint("sd1").items() if name.startswith(UNET)
+    },
 }  # fmt: skip
 
 
@@ -77,13 +83,19 @@ def test_the_trees_of_other_programs_are_read(library, models_dir, tree):
     for kind, folder in tree.items():
         write(models_dir / folder / "sub folder" / f"a {kind}.safetensors", SHAPES[kind])
     looked = library()
-    assert list(new(looked)) == ["a checkpoint"]
-    model = new(looked)["a checkpoint"]
+    models = new(looked)
+    assert set(models) == {f"a {kind}" for kind in tree if kind in MODELS}
+    model = models["a checkpoint"]
     assert (model.family, model.configs, model.native_size, model.why_not) == ("sd1", ("v1-inference.yaml",), 512, "")
     assert model.shown == f"MODELS_DIR/{tree['checkpoint']}/sub folder/a checkpoint.safetensors"
     assert {(other.name, other.kind) for other in looked.catalogue.others} == {
-        (f"a {kind}", kind) for kind in tree if kind != "checkpoint"
+        (f"a {kind}", kind) for kind in tree if kind not in MODELS
     }
+    if "denoiser" in tree:
+        alone = models["a denoiser"]
+        assert alone.shown == "MODELS_DIR/diffusion_models/sub folder/a denoiser.safetensors"
+        assert (alone.family, alone.why_not) == ("sd1", "")
+        assert alone.donors == {"VAE": model.path, "text encoder": model.path}
 
 
 @pytest.mark.parametrize("name", ["two words", "日本語のモデル", "модель", "naïve 🙂", "v1.5 [best] (final)", "a'b\"c"])
@@ -249,11 +261,16 @@ def test_a_source_outside_of_all_folders_is_looked_at_alone(library, models_dir,
 def test_a_broken_file_is_listed_with_the_reason(library, models_dir, content, sentence):
     """Given a file that is cut or something else, when looked through, then it is listed, and says why it cannot be."""
     (models_dir / "cut.safetensors").write_bytes(content)
-    (models_dir / "Lora").mkdir()
-    (models_dir / "Lora" / "cut too.safetensors").write_bytes(content)
+    beside = {"Lora": "lora", "VAE-approx": "tiny-vae", "vae": "vae"}
+    for folder in beside:
+        (models_dir / folder).mkdir()
+        (models_dir / folder / f"cut {folder}.safetensors").write_bytes(content)
     looked = library()
+    assert list(new(looked)) == ["cut"]
     assert sentence in new(looked)["cut"].why_not
-    assert [(other.name, other.kind) for other in looked.catalogue.others] == [("cut too", "lora")]
+    others = {other.name: other for other in looked.catalogue.others}
+    assert {name: other.kind for name, other in others.items()} == {f"cut {name}": beside[name] for name in beside}
+    assert all(sentence in other.unusable for other in others.values())
 
 
 @pytest.mark.parametrize(("family", "name"), [("sdxl-refiner", "Stable Diffusion XL refiner"), ("sd1", "5 input")])
