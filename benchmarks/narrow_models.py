@@ -14,8 +14,9 @@ from benchmarks.original_layout import original
 from worker.models.clip_tokenizer import SIZE
 
 
-def narrow_parts(second: bool, width: int = 32, words: int = SIZE) -> dict[str, Any]:
-    """The three parts of a Stable Diffusion 1.x or 2.x at a tiny width, with random weights."""
+def narrow_parts(second: bool, width: int = 32, words: int = SIZE, channels: int = 4) -> dict[str, Any]:
+    """The three parts of a Stable Diffusion 1.x or 2.x at a tiny width, with random weights; of an inpainting model
+    where the UNet has 9 input `channels`."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -34,7 +35,7 @@ def narrow_parts(second: bool, width: int = 32, words: int = SIZE) -> dict[str, 
     # heads of 64 in 2.x, so that no level can be narrower
     widths = (64, 64, 128, 128) if second else (width, width, 2 * width, 2 * width)
     unet = UNet2DConditionModel(
-        sample_size=96 if second else 64, block_out_channels=widths, layers_per_block=2,
+        sample_size=96 if second else 64, in_channels=channels, block_out_channels=widths, layers_per_block=2,
         cross_attention_dim=text_width, attention_head_dim=[each // 64 for each in widths] if second else 8,
         use_linear_projection=second,
     )  # fmt: skip

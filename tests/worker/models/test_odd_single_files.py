@@ -237,6 +237,19 @@ def test_a_2_x_file_that_does_not_tell_is_asked(world: World, second: Weights, a
     assert config["prediction_type"] == prediction
 
 
+def test_an_inpainting_file_of_2_x_is_not_asked(world: World, second: Weights) -> None:
+    """Given a 2.x file with nine input channels and no mark, whose answer would be that of v-prediction, when loaded,
+    then it predicts noise, as the one that was published."""
+    first, generator = second[FIRST], torch.Generator().manual_seed(0)
+    wider = {
+        FIRST: torch.randn((first.shape[0], 9, 3, 3), generator=generator) / 9,
+        f"{UNET}out.2.bias": torch.full((4,), -20.0),
+    }
+    parts = world.read(second | wider, entry(V2, prediction=MEASURED))
+    assert parts.denoiser.config.in_channels == 9
+    assert parts.scheduler_config["prediction_type"] == EPSILON
+
+
 @pytest.mark.parametrize("prefix", [UNET, ""])
 def test_missing_parts_come_from_other_files(world: World, prefix: str) -> None:
     """Given a UNet alone, and files that have the other parts, when loaded, then those are used, and it is said."""

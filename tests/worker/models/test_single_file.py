@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.narrow_models import narrow_parts, narrow_xl_parts
@@ -22,6 +23,7 @@ from tests.worker.conftest import PLAIN, changed
 from tests.worker.original_layout import write_folder
 from worker.engine import Denoised, Engine
 from worker.families import FAMILIES
+from worker.families.unet import MASKED
 from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
@@ -35,7 +37,10 @@ PROFILE = profile_for("cpu", CPU)
 FULL = choose_precision("full", PROFILE, CPU)
 KINDS = {
     "v1": ("sd1", "v1-inference.yaml"), "v2v": ("sd2", "v2-inference-v.yaml"), "xl": ("sdxl", "sd_xl_base.yaml"),
+    "v1-inpainting": ("sd1", "v1-inference.yaml"),
 }  # fmt: skip
+# in `make test` a part of an image is drawn with the inpainting model, and no more
+MOST = [pytest.param(kind, marks=[pytest.mark.full] if kind == "v1-inpainting" else []) for kind in KINDS]
 
 
 @dataclass
@@ -61,7 +66,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     weights = {}
     for kind in KINDS:
         second = kind == "v2v"
-        parts = narrow_xl_parts() if kind == "xl" else narrow_parts(second)
+        channels = 9 if kind == "v1-inpainting" else 4
+        parts = narrow_xl_parts() if kind == "xl" else narrow_parts(second, channels=channels)
         write_folder(parts, folder / f"{kind}-twin", second)
         weights[kind] = original(parts, second)
         save_file(weights[kind], folder / f"{kind}.safetensors")
@@ -90,7 +96,7 @@ def pixels(drawn: Denoised) -> np.ndarray:
     return np.asarray(drawn.image, dtype=int)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOST)
 def test_a_single_file_is_its_diffusers_twin(world: World, kind: str) -> None:
     """Given one model as file, as pickle and as folder, when loaded, then every weight and the schedule are the same.
 
@@ -116,7 +122,7 @@ def test_a_single_file_is_its_diffusers_twin(world: World, kind: str) -> None:
             assert loaded.parts.scheduler_config.get(key) == twin.parts.scheduler_config.get(key)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MOST)
 def test_a_single_file_draws_what_its_twin_draws(engine: Engine, kind: str) -> None:
     """Given one model as file, pickle and folder, when each draws the same request, then the images are the same.
 
@@ -128,19 +134,36 @@ def test_a_single_file_draws_what_its_twin_draws(engine: Engine, kind: str) -> N
     assert np.abs(pixels(made(engine, kind, prompt="something else")) - twin).max() > 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_an_inpainting_model_in_a_single_file_is_told_the_mask(engine: Engine) -> None:
+    """Given an inpainting model as file and as folder, when a part of an image is drawn anew, then the images are the
+    same, and depend on the part."""
+    common = {"init_image": Image.new("RGB", (64, 64), "teal"), "strength": 1.0}
+    masks = [Image.new("L", (64, 64), 0) for _ in range(2)]
+    for mask, box in zip(masks, ((0, 0, 32, 64), (32, 0, 64, 64)), strict=True):
+        mask.paste(255, box)
+    ours = [pixels(made(engine, "v1-inpainting", mask=mask, **common)) for mask in masks]
+    twin = pixels(made(engine, "v1-inpainting-twin", mask=masks[0], **common))
+    assert np.abs(ours[0] - twin).max() <= 1
+    assert np.abs(ours[0] - ours[1]).max() > 1
+
+
+@pytest.mark.parametrize("kind", MOST)
 def test_a_single_file_predicts_what_its_twin_predicts(world: World, kind: str) -> None:
     """Given one model as file and as folder, when their parts are run, then text, noise and pixels are the same."""
     cache, family = world.cache(), FAMILIES[KINDS[kind][0]]
     both = cache.get(kind, FULL, ()), cache.get(f"{kind}-twin", FULL, ())
     latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(0))
     inputs = ConditioningInputs("a photo of a cat", "", 64, 64, 7.5)
+    further = {MASKED: torch.full((1, 5, 8, 8), 0.5)} if both[0].is_told_the_mask else {}
     with torch.no_grad():
         told = [family.encode(each, inputs).positive for each in both]
         texts = [torch.cat([tensor.flatten() for _, tensor in sorted(side.items())]) for side in told]
         noises = [
             family.denoise(
-                each.parts.denoiser, latents, torch.tensor([500]), {**told[1], TEXT: each.project_text(told[1][TEXT])}
+                each.parts.denoiser,
+                latents,
+                torch.tensor([500]),
+                {**told[1], **further, TEXT: each.project_text(told[1][TEXT])},
             )
             for each in both
         ]
