@@ -110,6 +110,24 @@ def test_ways_to_draw_are_those_of_the_stock_pipeline(
     stock.assert_same_latents(request_for(model=model, width=72, height=64, **asked), **theirs)
 
 
+def test_sizes_that_xl_is_told_are_those_of_the_stock_pipeline(stock: Stock, request_for: Build) -> None:
+    """Given sizes of one's own, when XL draws, then its latents are those of the stock pipeline that is told the same,
+    and other ones than without."""
+    told = {"original_size": (512, 768), "crops_coords_top_left": (3, 50), "target_size": (1000, 1024)}
+    common = {
+        "model": "tiny-sdxl",
+        "sampler": "k_euler",
+        "steps": 5,
+        "width": 72,
+        "noise_seed": SEED,
+        "step_seed": SEED,
+    }
+    stock.ours(request_for(**common))
+    (plain,) = stock.latents
+    stock.assert_same_latents(request_for(**common, **told), **told)
+    assert float((stock.latents[0] - plain).abs().max()) > 1e-3
+
+
 @pytest.mark.parametrize("model", ["tiny-sd1", "tiny-sd2"])
 def test_skipped_layers_are_those_of_the_stock_pipeline(
     model: str, stock: Stock, request_for: Build, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,6 @@
 """What Stable Diffusion XL is told: two texts, a pooled text and sizes. Its images: `test_stock_equality`."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,10 @@ import torch
 
 from shared.catalogue.models import Catalogue
 from shared.settings import Settings
+from tests.images import SAME, decibels
+from tests.worker.test_batching import alone, held_back, silent
 from worker.acceleration.split_batch import Sharing, SplitBatch
+from worker.engine import DenoiseRequest, Engine
 from worker.families import FAMILIES
 from worker.families.sdxl import POOLED, SIZES
 from worker.hardware.devices import Device
@@ -92,6 +96,30 @@ def test_other_sizes_are_told_as_asked_for(checkpoint: Checkpoint) -> None:
         told = FAMILY.encode(checkpoint, inputs)
     for side in (told.positive, told.negative):
         assert side[SIZES].tolist() == [[512, 768, 3, 5, 1000, 1024]]
+
+
+def test_requests_that_tell_other_sizes_share_passes(
+    engine: Engine, request_for: Callable[..., DenoiseRequest], passes: list[int]
+) -> None:
+    """Given requests that differ in the sizes that they tell alone, when they run together, then they share passes, and
+    each gets the image that it has alone, which is no other's."""
+    ways: list[dict[str, Any]] = [
+        {},
+        {"original_size": (64, 96), "crops_coords_top_left": (300, 5)},
+        {"original_size": (2048, 1024), "target_size": (1000, 1024)},
+    ]
+    requests = [request_for(model=NAME, sampler="k_euler", steps=4, **way) for way in ways]
+    solo = alone(engine, requests)
+    first, go_on = held_back(engine, request_for(model=NAME, steps=12))
+    passes.clear()
+    tickets = [engine.submit(request, silent) for request in requests]
+    go_on.set()
+    first.result(60)
+    together = [ticket.result(60) for ticket in tickets]
+    assert max(passes) > 4, "nothing was shared"
+    assert min(decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)) >= SAME
+    for one, two in itertools.combinations(solo, 2):
+        assert decibels(one.image, two.image) < SAME
 
 
 def test_sizes_are_exact_in_16_bits(cache: CheckpointCache) -> None:
