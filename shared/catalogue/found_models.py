@@ -214,7 +214,10 @@ def _checked(model: Model, found: FoundModel, others: Sequence[FoundModel], clai
 
 def _sentence(model: Model, found: FoundModel, claimed_family: str | None) -> str | None:
     if not found.is_folder:
-        return objection(found.facts, claimed_family)
+        wrong = objection(found.facts, claimed_family)
+        if wrong is None and found.path.suffix.lower() not in SINGLE_FILES:
+            return f"is a checkpoint whose name does not end with {' or '.join(SINGLE_FILES)}: rename it to .ckpt"
+        return wrong
     if claimed_family is None:
         return found.facts.refusal or None
     try:

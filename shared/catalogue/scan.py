@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 MOST_DEPTH, MOST_ENTRIES = 8, 50_000
 """How many folders deep each root is looked through, and at how many files and folders in it."""
 _STEMS_OF_DIFFUSERS = ("diffusion_pytorch_model", "pytorch_lora_weights")
+# what diffusers saves under a name of its own is told of in any format, also where it cannot be read
+_KINDS_OF_STEMS = {"pytorch_lora_weights": LORA, "learned_embeds": EMBEDDING}
 _HUB_FOLDER, _SNAPSHOTS = "models--", "snapshots"
 # what lies in a folder of that name, in A1111's and ComfyUI's trees, where a file itself cannot tell any more
 _KINDS_OF_FOLDERS = {
@@ -147,8 +149,9 @@ class _Walk:
             facts = _recognised(path, path.parent.name)
             self._cache.keep(path, stamp, facts)
         told = not facts.refusal and facts.kind != OTHER
-        # of a link to something else nothing is told, and these names belong to files of all kinds
-        if not told and (entry.is_symlink() or path.suffix.lower() not in SINGLE_FILES):
+        # of a link to something else nothing is told, and the other endings belong to files of all kinds
+        expected = path.suffix.lower() in SINGLE_FILES or path.stem in _KINDS_OF_STEMS
+        if not told and (entry.is_symlink() or not expected):
             return None
         relative = path.relative_to(root.folder).as_posix()
         name, sha256 = printable(_name(path)), self._cache.hash_of(path, stamp)
@@ -184,7 +187,7 @@ def _recognised(path: Path, folder: str) -> FileFacts:
     try:
         return recognise(read_header(path), yaml_beside(path))
     except NotUsable as wrong:
-        kind = _KINDS_OF_FOLDERS.get(folder.lower(), CHECKPOINT)
+        kind = _KINDS_OF_STEMS.get(path.stem) or _KINDS_OF_FOLDERS.get(folder.lower(), CHECKPOINT)
         return FileFacts(kind=kind, sentence=str(wrong), refusal=str(wrong))
 
 

@@ -12,6 +12,7 @@ _READERS: Mapping[str, Callable[[Path], Header]] = {
     ".ckpt": read_pickled_header,
     ".pt": read_pickled_header,
     ".pth": read_pickled_header,
+    ".bin": read_pickled_header,
 }
 SINGLE_FILES = (".safetensors", ".ckpt")
 """How the names of checkpoints in the original layout end, everything in one file."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from collections.abc import Mapping
 
 import pytest
@@ -15,6 +16,7 @@ from shared.settings import Settings
 from tests.shared.catalogue.small_files import CONTROLNET, EMBEDDING, LORA, UNET, UPSCALER, VAE, checkpoint, write
 from tests.shared.catalogue.test_folder import UNET as UNET_CONFIG
 from tests.shared.catalogue.test_folder import write_json
+from tests.shared.catalogue.test_headers import archive
 
 A1111 = {"checkpoint": "Stable-diffusion", "vae": "VAE", "lora": "Lora", "embedding": "embeddings",
          "controlnet": "ControlNet", "upscaler": "ESRGAN", "tiny-vae": "VAE-approx"}  # fmt: skip
@@ -271,6 +273,23 @@ def test_a_broken_file_is_listed_with_the_reason(library, models_dir, content, s
     others = {other.name: other for other in looked.catalogue.others}
     assert {name: other.kind for name, other in others.items()} == {f"cut {name}": beside[name] for name in beside}
     assert all(sentence in other.unusable for other in others.values())
+
+
+def test_a_bin_that_would_run_code_is_listed_where_its_name_says_what_it_is(library, models_dir):
+    """Given pickles under the names that diffusers gives to LoRAs and embeddings, when opening them would run code,
+    then they are listed with that reason; other files that end so, and links, are not."""
+    hostile = archive(pickle.dumps({"w": os.getcwd}))
+    for name in ("Lora/x/pytorch_lora_weights.bin", "y/learned_embeds.bin", "z/firmware.bin"):
+        (models_dir / name).parent.mkdir(parents=True)
+        (models_dir / name).write_bytes(hostile)
+    (models_dir / "linked").mkdir()
+    (models_dir / "linked" / "learned_embeds.bin").symlink_to(models_dir / "z" / "firmware.bin")
+    looked = library()
+    assert new(looked) == {}
+    assert {(other.shown, other.kind) for other in looked.catalogue.others} == {
+        ("MODELS_DIR/Lora/x/pytorch_lora_weights.bin", "lora"), ("MODELS_DIR/y/learned_embeds.bin", "embedding"),
+    }  # fmt: skip
+    assert all("would run code" in other.unusable for other in looked.catalogue.others)
 
 
 @pytest.mark.parametrize(("family", "name"), [("sdxl-refiner", "Stable Diffusion XL refiner"), ("sd1", "5 input")])

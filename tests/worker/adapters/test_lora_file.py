@@ -77,7 +77,7 @@ def _pickle(file: Path) -> None:
     torch.save(dict(SOUND) | {"x": _Hostile(file.with_name("touched"))}, file)
 
 
-@pytest.mark.parametrize("ending", [".safetensors", ".pt", ".ckpt"])
+@pytest.mark.parametrize("ending", [".safetensors", ".pt", ".ckpt", ".bin"])
 @pytest.mark.parametrize("spoil", [_cut, _huge_header, _no_file, _pickle])
 def test_a_spoilt_file_is_refused(spoil: Callable[[Path], None], ending: str, tmp_path: Path) -> None:
     """Given a file that is cut, lies about its header, is gone, or is a pickle that would run something, when it is
@@ -93,9 +93,10 @@ def test_a_spoilt_file_is_refused(spoil: Callable[[Path], None], ending: str, tm
     assert not (tmp_path / "touched").exists()
 
 
-def test_factors_in_a_pickle_are_read_as_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.pt", "pytorch_lora_weights.bin"])
+def test_factors_in_a_pickle_are_read_as_data(name: str, tmp_path: Path) -> None:
     """Given a LoRA as torch saves it, when it is read, then its factors are those of the tensors."""
-    file = tmp_path / "a.pt"
+    file = tmp_path / name
     torch.save(dict(SOUND), file)
     (change,) = read_lora(file).low_rank.values()
     assert torch.equal(change.down, DOWN)

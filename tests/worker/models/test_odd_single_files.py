@@ -13,12 +13,16 @@ from safetensors.torch import save_file
 
 from benchmarks.narrow_models import narrow_parts
 from benchmarks.original_layout import Weights, original
+from shared.catalogue.facts_cache import FactsCache
+from shared.catalogue.found_models import contents_of
 from shared.catalogue.models import MEASURED, Catalogue, Model
 from shared.catalogue.recognition import recognise
+from shared.catalogue.scan import Root, scan
 from shared.catalogue.tensors import NotUsable
 from shared.catalogue.weights_file import read_header
 from shared.errors import ModelUnavailable
 from shared.settings import Settings
+from tests.shared.catalogue.small_files import checkpoint
 from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
@@ -199,19 +203,37 @@ def test_views_and_parameters_in_a_ckpt_are_read(world: World) -> None:
 
 @pytest.mark.parametrize("newer", [True, False])
 @pytest.mark.parametrize("dictionary", [dict, torch.nn.ParameterDict])
-def test_embeddings_and_upscalers_of_torch_are_recognised(tmp_path: Path, newer: bool, dictionary: Any) -> None:
-    """Given a textual inversion and an upscaler as torch saves them, when looked at, then each is what it is."""
+def test_what_torch_saves_beside_models_is_recognised(tmp_path: Path, newer: bool, dictionary: Any) -> None:
+    """Given textual inversions, an upscaler and a LoRA as torch saves them, when looked at, then each is what it is."""
     vectors = torch.nn.Parameter(torch.zeros(2, 768))
     contents = {
         "embedding.pt": {"string_to_token": {"*": 265}, "string_to_param": dictionary({"*": vectors}), "step": 5},
         "upscaler.pth": {"params_ema": {"conv_first.weight": torch.zeros(4, 3, 3, 3)}},
+        "learned_embeds.bin": {"<spiral>": vectors},
+        "pytorch_lora_weights.bin": {"unet.mid_block.attentions.0.proj_in.lora.down.weight": vectors},
     }
     kinds = {}
     for name, content in contents.items():
         torch.save(content, tmp_path / name, _use_new_zipfile_serialization=newer)
         facts = recognise(read_header(tmp_path / name))
         kinds[name] = (facts.kind, facts.family)
-    assert kinds == {"embedding.pt": ("embedding", "sd1"), "upscaler.pth": ("upscaler", "")}
+    assert kinds == {
+        "embedding.pt": ("embedding", "sd1"), "upscaler.pth": ("upscaler", ""),
+        "learned_embeds.bin": ("embedding", "sd1"), "pytorch_lora_weights.bin": ("lora", ""),
+    }  # fmt: skip
+
+
+def test_a_checkpoint_under_another_ending_says_how_to_name_it(tmp_path: Path) -> None:
+    """Given one checkpoint as .bin and as .ckpt, when they are found, then the first says that it is to be renamed."""
+    weights = {name: torch.zeros(shape) for name, shape in checkpoint("sd1").items()}
+    for name in ("a.bin", "b.ckpt"):
+        torch.save(weights, tmp_path / name)
+    found = contents_of({}, scan([Root(tmp_path, "MODELS_DIR")], FactsCache(None)), tmp_path).models
+    assert found["a"].why_not == (
+        "The model 'a' cannot be used: MODELS_DIR/a.bin is a checkpoint whose name does not end with .safetensors or"
+        " .ckpt: rename it to .ckpt."
+    )
+    assert found["b"].why_not == ""
 
 
 V, EPSILON = "v_prediction", "epsilon"

@@ -67,6 +67,8 @@ def _write(file: Path, vectors: torch.Tensor, form: str) -> None:
         kept: Any = _a1111(vectors)
         kept["string_to_param"] = torch.nn.ParameterDict({"*": torch.nn.Parameter(vectors)})
         torch.save(kept, file.with_suffix(".pt"))
+    elif form == "learned_embeds.bin":
+        torch.save({"<spiral>": vectors}, file.with_suffix(".bin"))
     else:
         suffix = ".SAFETENSORS" if form == "in capitals" else ".safetensors"
         save_file({"emb_params" if form == "kohya" else "<spiral>": vectors}, file.with_suffix(suffix))
@@ -96,7 +98,9 @@ def _stock(checkpoint: Checkpoint, vectors: Mapping[str, torch.Tensor]) -> Any:
     return pipeline
 
 
-@pytest.mark.parametrize("form", ["a1111", "a1111 parameters", "kohya", "diffusers", "in capitals"])
+@pytest.mark.parametrize(
+    "form", ["a1111", "a1111 parameters", "kohya", "diffusers", "learned_embeds.bin", "in capitals"]
+)
 def test_a_named_embedding_is_told_as_the_stock_pipeline_tells_it(
     form: str, tell: Tell, cache: CheckpointCache, tmp_path: Path
 ) -> None:
