@@ -39,11 +39,12 @@ def about_steps(model: Model, sampler: str, steps: int) -> tuple[str, ...]:
             text = f"ddim_steps: {model.called} is made for {wanted} steps; {steps} take longer"
             return (f"{text} and may be worse.",)
         return ()
-    # fewer than are usual were not measured
     measured = SAMPLERS[sampler].enough_steps
-    if measured is None or measured <= USUAL.steps or steps >= measured:
+    if measured is None:
         return ()
-    return (_few_steps(f"the sampler {sampler}", measured, steps),)
+    # an operator may know that fewer are enough for this model
+    wanted = min(measured, model.defaults.steps) if sampler == model.defaults.sampler else measured
+    return (_few_steps(f"the sampler {sampler}", wanted, steps),) if steps < wanted else ()
 
 
 def _few_steps(who: str, wanted: int, steps: int) -> str:

@@ -163,6 +163,9 @@ def test_poor_choices_are_told_by_the_field(tmp_path: Path) -> None:
         about_sampler(plain, "lcm"): "sampler: lcm is for distilled models, and the model 'demo' is none",
         about_steps(turbo, "k_euler", 20): "ddim_steps: the model 'my_turbo' is made for 4 steps; 20 take longer",
         about_steps(plain, "plms", 20): "ddim_steps: the sampler plms wants about 100 steps; with 20",
+        about_steps(plain, "ddim", 19): "ddim_steps: the sampler ddim wants about 20 steps; with 19",
+        about_steps(replace(plain, steps=8), "ddim", 7): "ddim_steps: the sampler ddim wants about 8 steps; with 7",
+        about_steps(replace(plain, steps=8), "k_heun", 8): "ddim_steps: the sampler k_heun wants about 20 steps",
         about_guidance(turbo, 7.5): "scale: the model 'my_turbo' is distilled and made for 1, no guidance; with 7.5",
     }
     for sentences, begin in said.items():
@@ -170,7 +173,9 @@ def test_poor_choices_are_told_by_the_field(tmp_path: Path) -> None:
         assert sentence.startswith(begin)
     fine = (
         about_sampler(turbo, "lcm"), about_sampler(plain, "plms"), about_steps(turbo, "plms", 1),
-        about_steps(plain, "ddim", 5), about_guidance(turbo, 1.0), about_guidance(plain, 7.5),
+        about_steps(plain, "ddim", 20), about_steps(plain, "k_dpm_ad", 1), about_steps(plain, "ddpm", 1),
+        about_steps(replace(plain, steps=8), "ddim", 8), about_steps(replace(plain, sampler="plms"), "plms", 20),
+        about_guidance(turbo, 1.0), about_guidance(plain, 7.5),
         about_guidance(replace(turbo, scale=2.0), 1.5),
     )  # fmt: skip
     assert not any(fine)

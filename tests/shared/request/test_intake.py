@@ -798,12 +798,16 @@ def test_steps_without_guidance_cost_half(generate):
     ({"sampler": "plms"}, 1),
     ({"plms": True, "ddim_steps": 99}, 1),
     ({"sampler": "plms", "ddim_steps": 100}, 0),
-    ({"sampler": "ddim", "ddim_steps": 5}, 0),
-    ({"sampler": "uni_pc", "ddim_steps": 4}, 0),
+    ({"sampler": "ddim", "ddim_steps": 3}, 1),
+    ({"sampler": "ddim"}, 0),
+    ({"sampler": "uni_pc", "ddim_steps": 20}, 0),
+    ({"sampler": "ddpm", "ddim_steps": 4}, 0),
+    ({}, 0),
 ])  # fmt: skip
-def test_a_sampler_that_wants_more_steps_than_usual_is_told(generate, fields, said):
-    """Given a sampler that was measured to want many steps, when it gets fewer, then a warning names it."""
+def test_a_sampler_that_wants_more_steps_is_told(generate, fields, said):
+    """Given a sampler, when it gets fewer steps than were measured to be enough for it, then a warning names it."""
     warnings = generate(fields).warnings
 
     assert len(warnings) == said
-    assert all(warning.startswith("ddim_steps: the sampler plms wants about 100 steps") for warning in warnings)
+    name, wanted = ("ddim", 20) if fields.get("sampler") == "ddim" else ("plms", 100)
+    assert all(warning.startswith(f"ddim_steps: the sampler {name} wants about {wanted} steps") for warning in warnings)
