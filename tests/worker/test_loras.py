@@ -1,9 +1,7 @@
 """Images drawn with LoRAs: each is the stock pipeline's with the same file, alone and beside others in a batch."""
 
-import gc
 import hashlib
 import shutil
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -14,23 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from shared.catalogue.models import Catalogue
 from shared.errors import ModelUnavailable
 from shared.request.adapters import Lora
-from shared.settings import Settings
 from tests.images import SAME, decibels
 from tests.worker.lora_writing import ATTENTION, EVERYWHERE, networks, write_kohya, write_peft, write_whole
 from tests.worker.stock import SEED, Stock, stock_pipeline
 from worker.adapters.layer_names import layer_paths
 from worker.adapters.lora_file import read_lora
-from worker.adapters.lora_set import fitted
 from worker.adapters.used_lora import UsedLora
 from worker.engine import DenoiseRequest, Engine
-from worker.families import FAMILIES
-from worker.hardware.devices import Device
-from worker.hardware.variants import choose_precision, profile_for
-from worker.models.cache import CheckpointCache
-from worker.text.conditioning import ConditioningInputs
 
 Build = Callable[..., DenoiseRequest]
 OWN = {"sampler": "ddim", "steps": 3, "noise_seed": SEED, "step_seed": SEED, "width": 72}
@@ -183,25 +173,6 @@ def test_a_lora_that_does_not_fit_ends_its_own_request(
         save_file({"lora_te_text_model_embeddings.diff": torch.ones(1, 77)}, known("sketch"))
     with pytest.raises(ModelUnavailable, match=told):
         drawn(engine, request_for(loras=(Lora("sketch"),)))
-
-
-def test_what_is_kept_of_texts_does_not_keep_the_file(
-    settings: Settings, catalogue: Catalogue, models_dir: Path, tmp_path: Path
-) -> None:
-    """Given a text that was encoded with a LoRA, when nobody uses that any more, then its factors leave memory."""
-    device = Device("cpu")
-    profile = profile_for("cpu", device)
-    checkpoint = CheckpointCache(settings, catalogue, device, profile).get(
-        "tiny-sd1", choose_precision("full", profile, device), ()
-    )
-    file = read_lora(write_kohya(tmp_path / "one.safetensors", models_dir / "tiny-sd1"))
-    gone = weakref.ref(file)
-    with torch.no_grad(), fitted((UsedLora(Lora("one"), file),), checkpoint).encoding(checkpoint):
-        FAMILIES["sd1"].encode(checkpoint, ConditioningInputs("a cat", "", 64, 64, 7.5))
-    del file
-    gc.collect()
-    assert checkpoint.encodings
-    assert gone() is None
 
 
 @pytest.mark.parametrize(

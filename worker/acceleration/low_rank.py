@@ -8,7 +8,7 @@ The layers' weights are never touched (Hu et al., arXiv 2106.09685, 4.1).
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -20,7 +20,6 @@ import torch
 import torch.nn.functional as F
 
 from worker.acceleration.split_batch import Denoise
-from worker.acceleration.stack_memory import StackMemory
 from worker.acceleration.winograd import WinogradConv2d
 
 PREFIX = "lora."
@@ -147,7 +146,7 @@ class LowRankLayers:
 
     @contextmanager
     def applied(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:
-        """Change the layers meanwhile, by the tensors of the parts, `(S, width, rank)`: see `stacked_parts`."""
+        """Change the layers meanwhile, by the tensors of the parts, `(S, width, rank)`: see `factor_stacks`."""
         before, self._applied.tensors = self._applied.tensors, tensors
         try:
             yield
@@ -174,40 +173,6 @@ def apart(conditioning: Mapping[str, torch.Tensor]) -> tuple[Mapping[str, torch.
     """What the denoiser is told, and the tensors of its parts, by name."""
     parts = {name: tensor for name, tensor in conditioning.items() if name.startswith(PREFIX)}
     return {name: tensor for name, tensor in conditioning.items() if name not in parts}, parts
-
-
-def stacked_parts(
-    items: Sequence[Mapping[str, torch.Tensor]], threads: int = 0, memory: StackMemory | None = None
-) -> Mapping[str, torch.Tensor]:
-    """The tensors `(S, width, rank)` of all parts that any of the items has, each item's `(1, width, its rank)`.
-
-    The ranks and parts that an item lacks are zeros. Where the items come in pairs with the same tensors, as those of
-    guided requests do, and so many `threads` can share the pairs evenly, S is their number, else that of the items: a
-    layer then reads each set of factors once for both. With no thread told, it is that of the items.
-    """
-    names = dict.fromkeys(name for item in items for name in item if name.startswith(PREFIX))
-    if threads and _are_pairs(items, names) and (len(items) == 2 or len(items) // 2 % threads == 0):
-        items = items[::2]
-    return {name: _stacked([item.get(name) for item in items], memory or StackMemory()) for name in names}
-
-
-def _are_pairs(items: Sequence[Mapping[str, torch.Tensor]], names: Iterable[str]) -> bool:
-    pairs = zip(items[::2], items[1::2], strict=False)
-    return len(items) % 2 == 0 and all(one.get(name) is other.get(name) for one, other in pairs for name in names)
-
-
-def _stacked(tensors: Sequence[torch.Tensor | None], memory: StackMemory) -> torch.Tensor:
-    there = [tensor for tensor in tensors if tensor is not None]
-    if all(tensor is tensors[0] for tensor in tensors):
-        return there[0].expand(len(tensors), -1, -1)
-    width, rank = there[0].shape[1], max(tensor.shape[2] for tensor in there)
-    whole = memory.take((len(tensors), width, rank), there[0])
-    for place, tensor in enumerate(tensors):
-        own = 0 if tensor is None else tensor.shape[2]
-        if tensor is not None:
-            whole[place, :, :own] = tensor[0]
-        whole[place, :, own:] = 0
-    return whole
 
 
 def unet_part(path: str) -> str:

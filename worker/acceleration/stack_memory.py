@@ -18,6 +18,11 @@ class StackMemory:
         self._free: list[torch.Tensor] = []
         self._taken: dict[int, torch.Tensor] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is kept for the next ones."""
+        return sum(each.nbytes for each in self._free)
+
     def take(self, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
         """A tensor of this shape, of whatever values, and of the type and device of another one."""
         if like.device.type != "cpu":

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ class LoraFile:
     def low_rank(self) -> Mapping[tuple[str, str], LowRankChange]:
         """The changes that can be added for some items of a batch: all but those of a copy."""
         return {key: change for key, change in self.changes.items() if isinstance(change, LowRankChange)}
+
+    @cached_property
+    def rank(self) -> int:
+        """The largest of these."""
+        return max((change.rank for change in self.low_rank.values()), default=0)
 
     @property
     def nbytes(self) -> int:

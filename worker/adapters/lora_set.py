@@ -11,7 +11,7 @@ from shared.errors import ModelUnavailable
 from worker.acceleration.low_rank import LowRankLayers
 from worker.adapters.layer_names import UNET, layer_paths
 from worker.adapters.low_rank_change import LowRankChange
-from worker.adapters.used_lora import UsedLora, left_out
+from worker.adapters.used_lora import UsedLora, left_out, merged_and_added
 from worker.models.checkpoint import NO_LAYERS, Checkpoint
 
 NamedTensors = Mapping[str, torch.Tensor]
@@ -68,7 +68,7 @@ def fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
 
     Raises ModelUnavailable where a LoRA does not fit.
     """
-    added = [each for each in used if not each.file.whole]
+    _, added = merged_and_added(used)
     if not added:
         return LoraSet()
     key = tuple(each.key for each in added)
@@ -76,7 +76,27 @@ def fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
     if known is None:
         known = checkpoint.fitted[key] = _fitted(added, checkpoint)
     _keep(checkpoint.fitted_lately, key, known)
+    # a twin of the model has layers of its own
+    for network in (UNET, *known.encoders):
+        if layers := checkpoint.low_rank(network):
+            layers.listen()
     return known
+
+
+def bytes_to_fit(used: Sequence[UsedLora], checkpoint: Checkpoint) -> int:
+    """How many bytes `fitted` is going to take; 0 where it has them already, or where a LoRA does not fit."""
+    _, added = merged_and_added(used)
+    if not added or tuple(each.key for each in added) in checkpoint.fitted:
+        return 0
+    try:
+        by_network = _weighted([_fitting(each, checkpoint) for each in added], checkpoint)
+    except ModelUnavailable:
+        return 0  # to be told by `fitted`
+    return sum(
+        layers.widths[part] * rank * _dtype(network, layers, checkpoint).itemsize
+        for network, (layers, by_path) in by_network.items()
+        for part, rank in _ranks(layers, by_path).items()
+    )
 
 
 def _keep(kept: OrderedDict[Hashable, LoraSet], key: Hashable, used: LoraSet) -> None:
@@ -92,14 +112,10 @@ def _fitted(used: Sequence[UsedLora], checkpoint: Checkpoint) -> LoraSet:
     if of_denoiser is None:
         raise ModelUnavailable(NO_LAYERS)
     fitting = [_fitting(each, checkpoint) for each in used]
-    networks = {network: checkpoint.low_rank(network) for network in (UNET, *checkpoint.parts.text_encoders)}
     tensors: dict[str, dict[str, torch.Tensor]] = {}
-    for network, layers in networks.items():
-        weighted = [(each.changes.get(network, {}), each.used.weight_in(network)) for each in fitting]
-        if layers is not None and (made := _tensors(layers, [pair for pair in weighted if pair[0] and pair[1]])):
-            layers.listen()
-            dtype = checkpoint.denoiser_dtype if network == UNET else layers.dtype
-            tensors[network] = {part: checkpoint.device.send(whole.to(dtype)) for part, whole in made.items()}
+    for network, (layers, by_path) in _weighted(fitting, checkpoint).items():
+        dtype, made = _dtype(network, layers, checkpoint), _tensors(layers, by_path)
+        tensors[network] = {part: checkpoint.device.send(whole.to(dtype)) for part, whole in made.items()}
     of_unet = tensors.pop(UNET, {})
     beforehand = of_denoiser.beforehand
     return LoraSet(
@@ -150,19 +166,41 @@ def _paths(checkpoint: Checkpoint, network: str, layers: LowRankLayers) -> Mappi
     return known[network]
 
 
-def _tensors(
-    layers: LowRankLayers, weighted: Sequence[tuple[Mapping[str, Sequence[LowRankChange]], float]]
-) -> Mapping[str, torch.Tensor]:
-    """The factors of each part, `(1, width, rank)`, float32: those of several changes one after the other."""
-    by_path: dict[str, list[tuple[LowRankChange, float]]] = {}
-    for changes, weight in weighted:
-        for path, several in changes.items():
-            by_path.setdefault(path, []).extend((change, weight) for change in several)
+_ByPath = Mapping[str, Sequence[tuple[LowRankChange, float]]]
+"""The changes of each layer, with their weights."""
+
+
+def _weighted(fitting: Sequence[_Fitting], checkpoint: Checkpoint) -> Mapping[str, tuple[LowRankLayers, _ByPath]]:
+    """What of each network is changed; without those where nothing is."""
+    found: dict[str, tuple[LowRankLayers, _ByPath]] = {}
+    for network in (UNET, *checkpoint.parts.text_encoders):
+        by_path: dict[str, list[tuple[LowRankChange, float]]] = {}
+        for each in fitting:
+            if weight := each.used.weight_in(network):
+                for path, several in each.changes.get(network, {}).items():
+                    by_path.setdefault(path, []).extend((change, weight) for change in several)
+        layers = checkpoint.low_rank(network)
+        if by_path and layers is not None:
+            found[network] = layers, by_path
+    return found
+
+
+def _dtype(network: str, layers: LowRankLayers, checkpoint: Checkpoint) -> torch.dtype:
+    return checkpoint.denoiser_dtype if network == UNET else layers.dtype
+
+
+def _ranks(layers: LowRankLayers, by_path: _ByPath) -> Mapping[str, int]:
+    """That of the tensor of each part: those of several changes of a layer come one after the other."""
     ranks: dict[str, int] = {}
     for path, scaled in by_path.items():
         part = layers.places[path].part
         ranks[part] = max(ranks.get(part, _LEAST_RANK), sum(change.rank for change, _ in scaled))
-    wholes = {part: torch.zeros(1, layers.widths[part], 1 << (rank - 1).bit_length()) for part, rank in ranks.items()}
+    return {part: 1 << (rank - 1).bit_length() for part, rank in ranks.items()}
+
+
+def _tensors(layers: LowRankLayers, by_path: _ByPath) -> Mapping[str, torch.Tensor]:
+    """The factors of each part, `(1, width, rank)`, float32."""
+    wholes = {part: torch.zeros(1, layers.widths[part], rank) for part, rank in _ranks(layers, by_path).items()}
     for path, scaled in by_path.items():
         place = layers.places[path]
         down, up = place.factors(wholes[place.part])

@@ -7,7 +7,7 @@ import torch
 
 from worker.adapters.layer_change import Change
 from worker.adapters.layer_names import UNET, layer_paths
-from worker.adapters.used_lora import UsedLora, left_out
+from worker.adapters.used_lora import UsedLora, left_out, merged_and_added
 from worker.models.checkpoint import Parts
 
 
@@ -46,8 +46,8 @@ class Merged:
 
 def merged_of(used: Sequence[UsedLora]) -> Merged | None:
     """What of a request's LoRAs must be merged; None where nothing must."""
-    whole = tuple(each for each in used if each.file.whole and (each.lora.weight or each.lora.text_weight))
-    return Merged(whole) if whole else None
+    merged, _ = merged_and_added(used)
+    return Merged(merged) if merged else None
 
 
 class _Sum:

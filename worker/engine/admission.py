@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from worker.adapters.controlnet import ControlNet
 from worker.adapters.controlnet_cache import ControlNetCache
+from worker.adapters.lora_set import bytes_to_fit
 from worker.engine.active import ActiveRequests
 from worker.engine.failure import make_good, translated
 from worker.engine.inbox import Inbox
@@ -80,6 +81,8 @@ class Admission:
             try:
                 in_use, params = self._active.in_use(), ticket.request.params
                 checkpoint = self._cache.get(params.model, options.precision, in_use, ticket.addition)
+                if wanted := bytes_to_fit(ticket.loras, checkpoint):
+                    self._cache.make_room(wanted, [*in_use, checkpoint])
                 codec = self._cache.codec(checkpoint, params, in_use)
                 nets = self._controlnets(ticket, checkpoint)
                 enlarging = params.hires and params.hires.network
@@ -104,4 +107,6 @@ class Admission:
 
     def _must_wait_for_room(self, ticket: Ticket, precision: Precision) -> bool:
         in_use, model = self._active.in_use(), ticket.request.params.model
-        return bool(in_use) and not self._cache.has_room(model, precision, in_use, ticket.addition)
+        return bool(in_use) and not self._cache.has_room(
+            model, precision, in_use, ticket.addition, lambda checkpoint: bytes_to_fit(ticket.loras, checkpoint)
+        )

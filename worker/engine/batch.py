@@ -83,6 +83,11 @@ class Evaluator:
         self._stacks.clear()
         self._memory.clear()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is kept of the last passes."""
+        return self._stacked_bytes() + self._memory.nbytes
+
     def _evaluate(self, batch: Sequence[RunningRequest], inputs: Inputs, first: int, outcomes: Outcomes) -> None:
         outcome: torch.Tensor | Exception
         try:

@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 
 # of the memory of models: a LoRA is a few hundredths of one
 _SHARE_OF_LORAS = 8
+# likewise, of what all requests of a pass add to their model
+_SHARE_OF_STACKS = 4
 # likewise; an ESRGAN takes 64 MiB
 _SHARE_OF_NETWORKS = 8
 
@@ -89,7 +91,7 @@ class Engine:
             catalogue,
             self._device,
             self._profile,
-            beside=lambda: self._lora_files.nbytes + self.networks.nbytes,
+            beside=lambda: self._lora_files.nbytes + self.networks.nbytes + self._evaluator.nbytes,
         )
         self._controlnets = ControlNetCache(
             settings, catalogue, self._device, self._cache.preparation, self._cache.home
@@ -110,7 +112,7 @@ class Engine:
         # where parts come and go the passes' part would leave for the decoder's
         beside = self._device.queues and not self._profile.offload
         self._decoder = (DecoderBeside if beside else Decoder)(self._active, self._device, self._observations)
-        self._scheduler = Scheduler()
+        self._scheduler = Scheduler(settings.model_memory // _SHARE_OF_STACKS)
         self._evaluator = Evaluator(self._device)
         self._queued: deque[Pass] = deque()
         self._curves = Curves(curve_files)

@@ -150,6 +150,11 @@ class RunningRequest:
         return self._items[-self.guidance.items :]
 
     @property
+    def added(self) -> NamedTensors:
+        """What of the conditioning changes layers of the model; the same tensors for all its items."""
+        return self._loras.items
+
+    @property
     def plain_items(self) -> Sequence[NamedTensors]:
         """The same with the text as it was encoded."""
         return self._told.plain[-self.guidance.items :]

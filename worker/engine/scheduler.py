@@ -1,9 +1,11 @@
 """Which requests are next: short ones first, with a fixed share of the device for the oldest, so that none starves."""
 
+import math
 from collections.abc import Callable, Hashable, Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Protocol, TypeVar
 
+from worker.acceleration.factor_stacks import stack_bytes
 from worker.engine.curves import Curves
 from worker.engine.running import RunningRequest
 
@@ -29,7 +31,9 @@ C = TypeVar("C", bound=Candidate)
 class Scheduler:
     """Remembers how much of the device's time the oldest request is owed."""
 
-    def __init__(self) -> None:
+    def __init__(self, stacked_bytes: float = math.inf) -> None:
+        """`stacked_bytes`: how much what the requests of a pass add to their model may take, stacked for it."""
+        self._stacked_bytes = stacked_bytes
         self._owed = 0.0
 
     def next_batch(self, running: Sequence[RunningRequest], curves: Curves, threads: int) -> list[RunningRequest]:
@@ -43,6 +47,8 @@ class Scheduler:
         if (at_most := due[0].max_batch_size) is not None:
             fitting = sum(total <= at_most for total in accumulate(one.batch_items for one in due))
             due = due[: max(1, fitting)]
+        stacks = stack_bytes((one.added, one.batch_items) for one in due)
+        due = due[: max(1, sum(1 for _ in takewhile(lambda total: total <= self._stacked_bytes, stacks)))]
         return due[: curves.of(due[0].group, threads).share([one.batch_items for one in due])]
 
     def order(self, candidates: Sequence[C], seconds: Callable[[C], float]) -> list[C]:

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _BROKEN = (OSError, ValueError, KeyError, SafetensorError)
 """What the libraries raise for files that are missing or not what they should be; NotUsable is one of them."""
 _SENTENCE = 200
+# of the budget, for what requests add to one model
+_SHARE_OF_ADDED = 8
 _Signature = tuple[tuple[str, int, int], ...]
 _Key = tuple[str, Precision, Hashable]
 
@@ -118,7 +120,7 @@ class CheckpointCache:
                 raise ModelUnavailable(self._absence(model))
             try:
                 signature = _signature(place)
-                self._make_room(self._weights_of(model, place) * precision.denoiser.itemsize, in_use)
+                self.make_room(self._weights_of(model, place) * precision.denoiser.itemsize, in_use)
                 with giving_back_at_once():
                     loaded = self._load(model, place, precision, addition)
             except _BROKEN as broken:
@@ -130,7 +132,7 @@ class CheckpointCache:
             self._loaded[key] = loaded
             self._signatures[key] = signature
             # made ready for this device, it may take more than its files did
-            self._make_room(0, [*in_use, loaded])
+            self.make_room(0, [*in_use, loaded])
             log.info("loaded the model %s (%d MiB)", model.name, loaded.size >> 20)
         if next(reversed(self._loaded)) != key:
             self._loaded[key] = self._loaded.pop(key)
@@ -172,22 +174,32 @@ class CheckpointCache:
             self._offloader.offload_idle()
 
     def has_room(
-        self, name: str, precision: Precision, in_use: Collection[Held], addition: Addition | None = None
+        self,
+        name: str,
+        precision: Precision,
+        in_use: Collection[Held],
+        addition: Addition | None = None,
+        beside: Callable[[Checkpoint], int] = lambda _: 0,
     ) -> bool:
         """Whether `get` would keep to the budget: the model is in memory, or those not in use leave enough.
 
-        True for a model that cannot be read, so that `get` tells why.
+        `beside` gives the bytes that a request adds to a model in memory. Of these a share of the budget is there
+        whatever the models take. True for a model that cannot be read, so that `get` tells why.
         """
         model = self._catalogue.find(name)
-        key = addition.key if addition else None
-        if model is None or (model.name, precision, key) in self._loaded:
+        if model is None:
             return True
-        place = model.place(self._settings.models_dir)
-        try:
-            wanted = self._weights_of(model, place) * precision.denoiser.itemsize if place else 0
-        except _BROKEN:
-            return True
-        return wanted + sum(other.size for other in set(in_use)) <= self._budget
+        if loaded := self._loaded.get((model.name, precision, addition.key if addition else None)):
+            wanted, held = beside(loaded), {loaded, *in_use}
+            if wanted == 0 or wanted + loaded.fitted_bytes <= self._settings.model_memory // _SHARE_OF_ADDED:
+                return True
+        else:
+            place, held = model.place(self._settings.models_dir), set(in_use)
+            try:
+                wanted = self._weights_of(model, place) * precision.denoiser.itemsize if place else 0
+            except _BROKEN:
+                return True
+        return wanted + sum(other.size for other in held) <= self._budget
 
     def _load(self, model: Model, place: Path, precision: Precision, addition: Addition | None) -> Checkpoint:
         if addition and not self.preparation.changes_layers:
@@ -235,17 +247,20 @@ class CheckpointCache:
     def codec(self, checkpoint: Checkpoint, params: SamplingParams, in_use: Collection[Held]) -> Codec:
         """What encodes and decodes the image of a request with this model. Raises ModelUnavailable."""
         return self._vaes.codec(
-            checkpoint, params, lambda wanted, held: self._make_room(wanted, [*in_use, checkpoint, *held])
+            checkpoint, params, lambda wanted, held: self.make_room(wanted, [*in_use, checkpoint, *held])
         )
 
     @property
     def _budget(self) -> int:
         return self._settings.model_memory - self._beside()
 
-    def _make_room(self, wanted: int, in_use: Collection[Held]) -> None:
+    def make_room(self, wanted: int, in_use: Collection[Held]) -> None:
+        """Let go of what is not `in_use` until so many bytes more are within the budget, or nothing is left to go."""
         if self._fits(wanted):
             return
         self._vaes.forget_unused(in_use)  # they are quickly read again
+        for checkpoint in self._loaded.values():
+            checkpoint.fitted_lately.clear()  # likewise; those in use stay
         for key in list(self._loaded):
             if self._fits(wanted):
                 break

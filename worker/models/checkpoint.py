@@ -134,8 +134,14 @@ class Checkpoint:
 
     @property
     def size(self) -> int:
-        """Bytes of all weights."""
-        return sum(weight.nbytes for part in self.parts.modules for weight in part.state_dict().values())
+        """Bytes of all weights, and of what is added to them in the passes of some requests."""
+        weights: int = sum(weight.nbytes for part in self.parts.modules for weight in part.state_dict().values())
+        return weights + self.fitted_bytes
+
+    @property
+    def fitted_bytes(self) -> int:
+        """Bytes of what is added in the passes of some requests."""
+        return sum(added.nbytes for added in self.fitted.values())
 
     @property
     def remarks(self) -> tuple[str, ...]:

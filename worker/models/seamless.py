@@ -1,7 +1,6 @@
 """A model that draws images which tile without seams."""
 
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 import torch
 
@@ -42,6 +41,5 @@ def seamless(checkpoint: Checkpoint) -> Checkpoint:
             preparing=None,
             compiled=None,
             layers=layers,
-            fitted=WeakValueDictionary(),
         )
     return checkpoint.seamless

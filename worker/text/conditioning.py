@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from worker.acceleration.low_rank import PREFIX, stacked_parts
+from worker.acceleration.factor_stacks import stacked_parts
+from worker.acceleration.low_rank import PREFIX
 from worker.acceleration.stack_memory import StackMemory
 from worker.text.embeddings import Embedding
 

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import torch
 
-from worker.acceleration.low_rank import LowRankLayers, stacked_parts, unet_part
+from worker.acceleration.factor_stacks import stack_bytes, stacked_parts
+from worker.acceleration.low_rank import LowRankLayers, unet_part
 from worker.acceleration.split_batch import Sharing, SplitBatch
 from worker.acceleration.stack_memory import StackMemory
 from worker.acceleration.traced import recorded
@@ -148,3 +149,16 @@ def test_items_with_one_change_share_its_memory() -> None:
     stack = stacked_parts([{"lora.part": part}, {"lora.part": part}])["lora.part"]
     assert stack.shape == (2, 4, 100)
     assert stack.data_ptr() == part.data_ptr()
+
+
+def test_the_bytes_of_a_stack_are_known_before_it_is_made() -> None:
+    """Given requests with one change, with none and with others, when a batch grows by each, then its stacks take no
+    more than is told before, and exactly that where every part is stacked; with one change for all nothing is."""
+    small, large = ({"lora.a": torch.randn(1, 6, rank), "lora.b": torch.randn(1, 9, 4)} for rank in (2, 8))
+    requests: list[tuple[Mapping[str, torch.Tensor], int]] = [(small, 2), (small, 1), ({}, 1), (large, 2), (small, 2)]
+    told = list(stack_bytes(requests))
+    assert told[:2] == [0, 0]
+    for count in range(3, len(requests) + 1):
+        items = [parts for parts, items in requests[:count] for _ in range(items)]
+        assert told[count - 1] == sum(tensor.nbytes for tensor in stacked_parts(items).values())
+    assert list(stack_bytes([({}, 2), ({}, 1)])) == [0, 0]

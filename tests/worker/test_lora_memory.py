@@ -1,0 +1,140 @@
+"""What LoRAs take of a worker's memory: bounded by their ranks, counted with the models, shared by those of a pass."""
+
+import dataclasses
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from shared.catalogue.models import Catalogue
+from shared.request.adapters import Lora
+from shared.settings import Settings
+from tests.images import SAME, decibels
+from tests.worker.lora_writing import write_kohya
+from tests.worker.test_loras import Build, drawn
+from worker.adapters.lora_file import read_lora
+from worker.adapters.lora_set import bytes_to_fit, fitted
+from worker.adapters.used_lora import UsedLora
+from worker.engine import Engine
+from worker.engine.scheduler import Scheduler
+from worker.engine.step_times import StepTimes
+from worker.families import FAMILIES
+from worker.hardware.devices import Device
+from worker.hardware.variants import choose_precision, profile_for
+from worker.models.cache import CheckpointCache
+from worker.text.conditioning import ConditioningInputs
+
+
+def test_what_is_kept_of_texts_does_not_keep_the_file(
+    settings: Settings, catalogue: Catalogue, models_dir: Path, tmp_path: Path
+) -> None:
+    """Given a text that was encoded with a LoRA, when nobody uses that any more, then its factors leave memory."""
+    device = Device("cpu")
+    profile = profile_for("cpu", device)
+    checkpoint = CheckpointCache(settings, catalogue, device, profile).get(
+        "tiny-sd1", choose_precision("full", profile, device), ()
+    )
+    file = read_lora(write_kohya(tmp_path / "one.safetensors", models_dir / "tiny-sd1"))
+    gone = weakref.ref(file)
+    with torch.no_grad(), fitted((UsedLora(Lora("one"), file),), checkpoint).encoding(checkpoint):
+        FAMILIES["sd1"].encode(checkpoint, ConditioningInputs("a cat", "", 64, 64, 7.5))
+    del file
+    gc.collect()
+    assert checkpoint.encodings
+    assert gone() is None
+
+
+def test_sets_of_many_ranks_are_merged(
+    fresh: Engine, models_dir: Path, request_for: Build, known: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given LoRAs of more ranks together than travel with the items of a batch, when they are drawn with, then it is by
+    a copy of the model, and the image is that of both added; one without a weight does not count."""
+    files = [write_kohya(known(name), models_dir / "tiny-sd1", rank=rank) for name, rank in (("one", 3), ("two", 8))]
+    assert [read_lora(file).rank for file in files] == [3, 8]
+    wanted = request_for(loras=(Lora("one", 0.5, 0.5), Lora("two", 0.7, 0.3)), steps=2)
+    added = drawn(fresh, wanted)
+    monkeypatch.setattr("worker.adapters.used_lora._MOST_RANKS", 10)
+    drawn(fresh, request_for(loras=(Lora("one", 0.0, 0.0), Lora("two")), steps=1))
+    assert [each.added for each in fresh._cache._loaded.values()] == [None]
+    merged = drawn(fresh, wanted)
+    assert [each.added is None for each in fresh._cache._loaded.values()] == [True, False]
+    assert decibels(merged.image, added.image) >= SAME
+    assert merged.used["loras"] == added.used["loras"]
+    assert merged.warnings == added.warnings == ()
+
+
+def test_what_is_fitted_counts_and_leaves_before_models(
+    settings: Settings, catalogue: Catalogue, models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given sets of LoRAs fitted to a model, when room is needed, then those that nobody uses leave and the model
+    stays; their bytes are known before they are fitted, are those of the model from then on, and have a share of
+    their own."""
+    device = Device("cpu")
+    profile = profile_for("cpu", device)
+    cache = CheckpointCache(settings, catalogue, device, profile)
+    precision = choose_precision("full", profile, device)
+    checkpoint = cache.get("tiny-sd1", precision, ())
+    plain = checkpoint.size
+    sets = [
+        (UsedLora(Lora(name), read_lora(write_kohya(tmp_path / name, models_dir / "tiny-sd1", seed=seed))),)
+        for seed, name in enumerate(("one.safetensors", "two.safetensors"))
+    ]
+    wanted = bytes_to_fit(sets[0], checkpoint)
+    used = fitted(sets[0], checkpoint)
+    assert wanted == used.nbytes == checkpoint.size - plain > 0
+    assert bytes_to_fit(sets[0], checkpoint) == 0
+    assert fitted(sets[1], checkpoint).nbytes == wanted
+    assert checkpoint.size == plain + 2 * wanted
+    cache._settings = dataclasses.replace(settings, model_memory=plain + 2 * wanted)
+    monkeypatch.setattr("worker.models.cache._SHARE_OF_ADDED", 2**40)
+    assert cache.has_room("tiny-sd1", precision, [checkpoint], None, lambda _: 0)
+    assert not cache.has_room("tiny-sd1", precision, [checkpoint], None, lambda _: wanted)
+    monkeypatch.setattr("worker.models.cache._SHARE_OF_ADDED", 1)
+    assert cache.has_room("tiny-sd1", precision, [checkpoint], None, lambda _: wanted)
+    cache.make_room(wanted, ())
+    assert checkpoint.size == plain + wanted, "only the set that is used is left"
+    assert cache.names() == ["tiny-sd1"]
+    assert fitted(sets[0], checkpoint) is used
+
+
+def test_a_pass_has_no_larger_stacks_than_there_is_memory_for(
+    settings: Settings, catalogue: Catalogue, models_dir: Path, request_for: Build, known: Callable[[str], Path],
+    passes: list[int], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Given requests with LoRAs, when the factors of all do not fit into a share of MODEL_MEMORY, stacked for a pass,
+    then fewer share one; those with the same set, and those without any, share all the same."""
+    for seed, name in enumerate(("one", "two")):
+        write_kohya(known(name), models_dir / "tiny-sd1", seed=seed)
+    monkeypatch.setattr(StepTimes, "share", lambda _, items: len(items))
+    monkeypatch.setattr("worker.engine.admission._ADMISSION_S", 60.0)
+    engine = Engine(settings, catalogue)
+    engine.start()
+    try:
+
+        def together(*names: str) -> list[int]:
+            passes.clear()
+            with engine._inbox.changed:
+                tickets = [
+                    engine.submit(
+                        request_for(steps=2, noise_seed=seed, loras=(Lora(name),) if name else ()), lambda *_: None
+                    )
+                    for seed, name in enumerate(names)
+                ]
+            for ticket in tickets:
+                ticket.result(60)
+            return sorted(passes)
+
+        assert together("one", "two") == [4, 4]
+        (checkpoint,) = engine._cache._loaded.values()
+        largest = max(sum(part.nbytes for part in each.items.values()) for each in checkpoint.fitted.values())
+        engine._scheduler = Scheduler(3 * largest)
+        assert together("one", "two") == [2, 2, 2, 2]
+        assert together("one", "one", "one") == [6, 6]
+        assert together("", "") == [4, 4]
+        engine._scheduler = Scheduler(4 * largest)
+        assert together("one", "two") == [4, 4]
+    finally:
+        engine.stop()
