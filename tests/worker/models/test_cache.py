@@ -22,6 +22,7 @@ from tests.conftest import Clock
 from worker.hardware.devices import Device
 from worker.hardware.variants import Precision, choose_precision, profile_for
 from worker.models.cache import CheckpointCache
+from worker.models.checkpoint import Parts
 from worker.models.diffusers_folder import hub_files, weights_in_folder
 
 CPU = Device("cpu")
@@ -283,3 +284,61 @@ def test_a_model_whose_file_has_changed_is_loaded_anew(own_models: Settings, cat
     new = cache.get("tiny-sd1", FULL, ())
     assert new is not old
     assert torch.equal(new.parts.denoiser.conv_in.weight, old.parts.denoiser.conv_in.weight + 1)
+
+
+class Added:
+    """An addition that adds one to the weights of the denoiser's first layer; `made` counts the copies."""
+
+    made = 0
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def merge(self, parts: Parts, model: str) -> tuple[str, ...]:
+        Added.made += 1
+        parts.denoiser.conv_in.weight.data += 1
+        return (f"{self.key} in {model}",)
+
+
+def test_equal_additions_share_a_copy(
+    settings: Settings, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a model with something merged, when the same is asked for again, then it is the same copy; another
+    addition and the model itself have weights of their own."""
+    monkeypatch.setattr(Added, "made", 0)
+    cache = cache_of(settings, catalogue, 2**40)
+    plain, one = cache.get("tiny-sd1", FULL, ()), cache.get("tiny-sd1", FULL, (), Added("one"))
+    assert cache.get("tiny-sd1", FULL, (), Added("one")) is one
+    assert cache.get("tiny-sd1", FULL, (), Added("two")) is not one
+    assert cache.get("tiny-sd1", FULL, ()) is plain
+    assert Added.made == 2
+    assert (one.added, one.warnings, plain.added) == ("one", ("one in tiny-sd1",), None)
+    assert torch.equal(one.parts.denoiser.conv_in.weight, plain.parts.denoiser.conv_in.weight + 1)
+
+
+def test_copies_with_an_addition_leave_as_models_do(settings: Settings, catalogue: Catalogue) -> None:
+    """Given room for one model, when a copy with another addition is asked for, then the copy before leaves memory,
+    unless it is in use."""
+    cache = cache_of(settings, catalogue, 1)
+    first = cache.get("tiny-sd1", FULL, (), Added("one"))
+    cache.get("tiny-sd1", FULL, [first], Added("two"))
+    assert cache.get("tiny-sd1", FULL, [first], Added("one")) is first
+    gone = weakref.ref(first)
+    del first
+    cache.get("tiny-sd1", FULL, (), Added("three"))
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_copy_with_an_addition_needs_room_of_its_own(settings: Settings, catalogue: Catalogue) -> None:
+    """Given a model in use and no room for another, when there is to be room for it with an addition, then there is
+    none before that copy is in memory."""
+    cache = cache_of(settings, catalogue, 2**40)
+    plain = cache.get("tiny-sd1", FULL, ())
+    cache._settings = dataclasses.replace(settings, model_memory=plain.size * 3 // 2)
+    assert cache.has_room("tiny-sd1", FULL, [plain])
+    assert not cache.has_room("tiny-sd1", FULL, [plain], Added("one"))
+    assert cache.has_room("tiny-sd1", FULL, (), Added("one"))
+    cache.get("tiny-sd1", FULL, [plain], Added("one"))
+    assert cache.has_room("tiny-sd1", FULL, [plain], Added("one"))
+    assert not cache.has_room("tiny-sd1", FULL, [plain], Added("two"))
