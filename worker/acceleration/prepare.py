@@ -36,6 +36,7 @@ _LARGE_VAE = 20_000_000
 _CPU = "cpu"
 # what a conversion depends on besides the weights
 _LIBRARIES = ("openvino", "torch", "diffusers")
+_GIVEN_WAY = "CPU_BACKEND: OpenVINO could not be used for this model; torch was."
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,15 @@ class Preparation:
             log.warning("CPU_BACKEND has no effect: this worker computes on %s", device.name)
 
     @property
-    def changes_layers(self) -> bool:
-        """Whether torch computes the layers, so that something can be added to them."""
-        return not self._openvino
+    def converts(self) -> bool:
+        """Whether OpenVINO computes the denoisers that it can, whose layers are out of reach then."""
+        return self._openvino
 
-    def prepare(self, denoiser: Any, vae: Any, name: str, files: object) -> Prepared:
+    def prepare(self, denoiser: Any, vae: Any, name: str, files: object | None) -> Prepared:
         """Make both ready; they may be changed in place.
 
-        `name` is the model's, and the text of `files` changes when what it was read from does.
+        `name` is the model's, and the text of `files` changes when what it was read from does. Without these, where the
+        weights are others than those of the files, nothing is converted, for that would be kept as the model's.
         """
         # the layout that the matrix units work in; on a CPU a small denoiser is no faster with it
         vae.to(memory_format=torch.channels_last)
@@ -91,12 +93,14 @@ class Preparation:
         if large:
             cpu.speed_up_vae(vae)
         warnings: tuple[str, ...] = ()
-        if self._openvino:
+        if self._openvino and files is None:
+            warnings = (_GIVEN_WAY,)
+        elif self._openvino:
             try:
                 return Prepared(converted(denoiser, self._place(denoiser, name, files)), takes_residuals=False)
             except Exception:  # of openvino and torch's tracer, of any kind
                 log.exception("OpenVINO cannot be used for the model %s, torch computes it", name)
-                warnings = ("CPU_BACKEND: OpenVINO could not be used for this model; torch was.",)
+                warnings = (_GIVEN_WAY,)
         if large:
             cpu.speed_up_unet(denoiser)
         simplify_blocks(denoiser)

@@ -118,6 +118,9 @@ class CheckpointCache:
                 raise ModelUnavailable(model.why_not)
             if place is None:
                 raise ModelUnavailable(self._absence(model))
+            # a copy is not converted, and only the model itself tells whether it would be
+            if addition and self.preparation.converts and not self.get(name, precision, in_use).layers:
+                raise ModelUnavailable(NO_LAYERS)
             try:
                 signature = _signature(place)
                 self.make_room(self._weights_of(model, place) * precision.denoiser.itemsize, in_use)
@@ -202,8 +205,6 @@ class CheckpointCache:
         return wanted + sum(other.size for other in held) <= self._budget
 
     def _load(self, model: Model, place: Path, precision: Precision, addition: Addition | None) -> Checkpoint:
-        if addition and not self.preparation.changes_layers:
-            raise ModelUnavailable(NO_LAYERS)
         before = _signature(place)
         if place.is_dir():
             parts = read_folder(model, place, precision)
@@ -217,7 +218,8 @@ class CheckpointCache:
             part.to(self.home)
         for encoder in parts.text_encoders.values():
             self.preparation.prepare_text_encoder(encoder)
-        prepared = self.preparation.prepare(parts.denoiser, parts.vae, model.name, _signature(place))
+        files = None if addition else _signature(place)
+        prepared = self.preparation.prepare(parts.denoiser, parts.vae, model.name, files)
         return Checkpoint(
             model=model,
             precision=precision,

@@ -18,7 +18,10 @@ from worker.hardware.devices import Device
 from worker.hardware.variants import Precision
 from worker.models.offload import Offloader
 
-NO_LAYERS = "The worker computes with OpenVINO, which draws no LoRA here: leave loras out, or set CPU_BACKEND=torch."
+NO_LAYERS = (
+    "OpenVINO computes this model on the worker (CPU_BACKEND), and draws no LoRA: leave loras out, or ask the operator"
+    " for CPU_BACKEND=torch."
+)
 """Why nothing can be added to a model that torch does not compute."""
 
 

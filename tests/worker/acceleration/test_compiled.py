@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from PIL import Image
 
 from shared.catalogue.models import Catalogue
+from shared.request.adapters import Lora
 from shared.settings import Settings
 from tests.worker.engine.stand_in import Clock, StandIn
+from tests.worker.lora_writing import EVERYWHERE, write_kohya
 from worker.acceleration.compiled import CompiledDenoiser
 from worker.engine import Denoised, DenoiseRequest, Engine
 from worker.engine.measurement import Measurement
@@ -99,6 +102,28 @@ def test_a_batch_has_one_of_few_sizes_and_changes_no_image(
         assert image.warnings == alone.warnings
     (curve,) = queueing._curves._curves.values()
     assert set(curve.times._sizes) == {8, 4, 2}
+
+
+def with_loras(request_for: Build, known: Callable[[str], Path], models_dir: Path) -> list[DenoiseRequest]:
+    """One with a LoRA, one without and one with two."""
+    for seed, name in enumerate(("one", "two")):
+        write_kohya(known(name), models_dir / "tiny-sd1", ends=EVERYWHERE, rank=3 + seed, seed=seed)
+    sets: list[tuple[Lora, ...]] = [(Lora("one", 0.5, 0.5),), (), (Lora("two", 0.4, 0.4), Lora("one", -0.2, 0.0))]
+    return [request_for(loras=loras, noise_seed=5, steps=2) for loras in sets]
+
+
+def test_compiled_a_mixed_batch_has_each_request_s_loras(
+    queueing: Engine, engine: Engine, compiler: Compiler, models_dir: Path, request_for: Build,
+    known: Callable[[str], Path],
+) -> None:  # fmt: skip
+    """Given a compiler, when requests with different LoRAs and with none share their passes, then each image is that of
+    a worker that does not compile."""
+    requests = with_loras(request_for, known, models_dir)
+    made = [each.image for each in together(queueing, requests)]
+    assert compiler.sizes == [8, 8]
+    for request, image in zip(requests, made, strict=True):
+        assert apart(image, together(engine, [request])[0].image) <= 1
+    assert len({image.tobytes() for image in made}) == 3
 
 
 @pytest.mark.full
