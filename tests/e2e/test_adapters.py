@@ -19,7 +19,6 @@ from tests.e2e.service import Service
 from tests.images import SAME, decibels
 from tests.worker.lora_writing import networks, write_kohya
 
-pytestmark = pytest.mark.full
 DEMO = REPOSITORY_ROOT / "demo_model" / "weights"
 BODY: dict[str, Any] = {
     "prompt": "a red circle", "seed": 7, "W": 64, "H": 64, "ddim_steps": 4, "scale": 7.0, "sampler": "ddim",
@@ -72,6 +71,7 @@ def sent(file: bytes) -> dict[str, str]:
     return {"image": base64.b64encode(file).decode()}
 
 
+@pytest.mark.full
 def test_a_lora_is_the_same_by_field_by_tag_and_in_a1111s_words(service: Service, files: Files) -> None:
     """Given a LoRA, when it is asked for in each way, then the images are one, another than without it; the infotext
     names it with its hash, and asks for the same image again."""
@@ -99,14 +99,17 @@ def test_a_lora_is_the_same_by_field_by_tag_and_in_a1111s_words(service: Service
 
 
 def test_an_image_with_a_lora_is_asked_for_by_the_parameters_of_its_answer(service: Service, files: Files) -> None:
-    """Given the parameters that a job tells, when its LoRAs are sent back as they are, then the image is the same."""
+    """Given the parameters that a job tells, when its LoRAs are sent back as they are, then the image is the same, and
+    another than without them."""
     job = asked(service, "/generate", BODY | {"loras": [LORA], "synchronous_request": True, "return_base64": True})
     loras = job["Parameters"]["loras"]
     assert loras == [LORA | {"hash": files.sketch}]
     first = Image.open(io.BytesIO(base64.b64decode(job["Image"][0])))
     assert decibels(first, drawn(service, loras=loras)) >= SAME
+    assert decibels(first, drawn(service)) < SAME
 
 
+@pytest.mark.full
 def test_an_embedding_is_found_by_its_name(service: Service, files: Files) -> None:
     """Given an embedding, when a prompt names it, then the image is another than without its file, and names it with
     its hash."""
@@ -116,6 +119,7 @@ def test_an_embedding_is_found_by_its_name(service: Service, files: Files) -> No
     assert decibels(image, drawn(service, prompt="a red")) < SAME
 
 
+@pytest.mark.full
 def test_a_tag_of_what_is_not_here_is_refused(service: Service, files: Files) -> None:
     """Given A1111's clients, when a prompt names a LoRA that is not here, then 422 says so and what is like it."""
     assert files.sketch
@@ -124,6 +128,7 @@ def test_a_tag_of_what_is_not_here_is_refused(service: Service, files: Files) ->
     assert "No LoRA is called 'sktch'; like it are: sketch." in answer.json()["errors"]
 
 
+@pytest.mark.full
 def test_an_accelerator_is_a_lora_with_what_follows_from_its_kind(service: Service, files: Files) -> None:
     """Given an LCM LoRA, when a request names it as its accelerator, natively or in OpenAI's words, then the image is
     the one of a request that says all of it, names the LoRA with its hash, and asks for the same image again; a name
