@@ -127,16 +127,19 @@ def test_compiled_a_mixed_batch_has_each_request_s_loras(
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("adapted", [False, True], ids=["plain", "loras"])
 def test_the_compiler_itself_makes_the_same(
-    settings: Settings, catalogue: Catalogue, engine: Engine, request_for: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given torch's own compiler, without its code generator, when images are made, then each is that of a worker that
-    does not compile, and nothing failed."""
+    adapted: bool, settings: Settings, catalogue: Catalogue, engine: Engine, request_for: Build,
+    monkeypatch: pytest.MonkeyPatch, known: Callable[[str], Path], models_dir: Path,
+) -> None:  # fmt: skip
+    """Given torch's own compiler, without its code generator, when images are made, without LoRAs or one with and then
+    one without, then each is that of a worker that does not compile, and nothing failed."""
     monkeypatch.setattr(torch, "compile", lambda function, **options: COMPILE(function, backend="eager", **options))
     monkeypatch.setattr("worker.engine.engine.pick_device", lambda _: StandIn("cpu", Clock(pass_s=0.0)))
     compiling = Engine(replace(settings, torch_compile=True), catalogue)
     compiling.start()
-    for request in mixed(request_for)[:2]:
+    requests = with_loras(request_for, known, models_dir) if adapted else mixed(request_for)
+    for request in requests[:2]:
         (made,), (alone,) = together(compiling, [request]), together(engine, [request])
         assert apart(made.image, alone.image) <= 1
     assert compiling.remarks() == ()
