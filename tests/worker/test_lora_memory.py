@@ -3,7 +3,7 @@
 import dataclasses
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -100,41 +100,53 @@ def test_what_is_fitted_counts_and_leaves_before_models(
     assert fitted(sets[0], checkpoint) is used
 
 
-def test_a_pass_has_no_larger_stacks_than_there_is_memory_for(
-    settings: Settings, catalogue: Catalogue, models_dir: Path, request_for: Build, known: Callable[[str], Path],
-    passes: list[int], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """Given requests with LoRAs, when the factors of all do not fit into a share of MODEL_MEMORY, stacked for a pass,
-    then fewer share one; those with the same set, and those without any, share all the same."""
+def passes_of(engine: Engine, names: Sequence[str], passes: list[int], request_for: Build) -> list[int]:
+    """The batch items of the passes of requests that come together, each with a LoRA of that name, "" for none."""
+    passes.clear()
+    with engine._inbox.changed:
+        tickets = [
+            engine.submit(request_for(steps=2, noise_seed=seed, loras=(Lora(name),) if name else ()), lambda *_: None)
+            for seed, name in enumerate(names)
+        ]
+    for ticket in tickets:
+        ticket.result(60)
+    return sorted(passes)
+
+
+@pytest.fixture
+def sharing(fresh: Engine, models_dir: Path, known: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """An engine where all that is there comes in and shares a pass, if it may; LoRAs are called `one` and `two`."""
     for seed, name in enumerate(("one", "two")):
         write_kohya(known(name), models_dir / "tiny-sd1", seed=seed)
     monkeypatch.setattr(StepTimes, "share", lambda _, items: len(items))
     monkeypatch.setattr("worker.engine.admission._ADMISSION_S", 60.0)
-    engine = Engine(settings, catalogue)
-    engine.start()
-    try:
+    return fresh
 
-        def together(*names: str) -> list[int]:
-            passes.clear()
-            with engine._inbox.changed:
-                tickets = [
-                    engine.submit(
-                        request_for(steps=2, noise_seed=seed, loras=(Lora(name),) if name else ()), lambda *_: None
-                    )
-                    for seed, name in enumerate(names)
-                ]
-            for ticket in tickets:
-                ticket.result(60)
-            return sorted(passes)
 
-        assert together("one", "two") == [4, 4]
-        (checkpoint,) = engine._cache._loaded.values()
-        largest = max(sum(part.nbytes for part in each.items.values()) for each in checkpoint.fitted.values())
-        engine._scheduler = Scheduler(3 * largest)
-        assert together("one", "two") == [2, 2, 2, 2]
-        assert together("one", "one", "one") == [6, 6]
-        assert together("", "") == [4, 4]
-        engine._scheduler = Scheduler(4 * largest)
-        assert together("one", "two") == [4, 4]
-    finally:
-        engine.stop()
+def test_a_pass_has_no_larger_stacks_than_there_is_memory_for(
+    sharing: Engine, settings: Settings, passes: list[int], request_for: Build
+) -> None:
+    """Given requests with LoRAs, when the factors of all do not fit into a share of MODEL_MEMORY, stacked for a pass,
+    then fewer share one; those with the same set, and those without any, share all the same."""
+    assert sharing._scheduler._stacked_bytes == settings.model_memory // 4
+    assert passes_of(sharing, ["one", "two"], passes, request_for) == [4, 4]
+    (checkpoint,) = sharing._cache._loaded.values()
+    largest = max(sum(part.nbytes for part in each.items.values()) for each in checkpoint.fitted.values())
+    sharing._scheduler = Scheduler(3 * largest)
+    assert passes_of(sharing, ["one", "two"], passes, request_for) == [2, 2, 2, 2]
+    assert passes_of(sharing, ["one", "one", "one"], passes, request_for) == [6, 6]
+    assert passes_of(sharing, ["", ""], passes, request_for) == [4, 4]
+    sharing._scheduler = Scheduler(4 * largest)
+    assert passes_of(sharing, ["one", "two"], passes, request_for) == [4, 4]
+
+
+def test_a_request_waits_until_there_is_room_for_its_loras(
+    sharing: Engine, settings: Settings, passes: list[int], request_for: Build
+) -> None:
+    """Given no room beside a request under way, when another one comes with LoRAs that are not in memory, then it is
+    drawn after the first; one with the same LoRAs, or with none, is drawn beside it."""
+    sharing._cache._settings = dataclasses.replace(settings, model_memory=1)
+    assert passes_of(sharing, ["one", "two"], passes, request_for) == [2, 2, 2, 2]
+    (checkpoint,) = sharing._cache._loaded.values()
+    assert len(checkpoint.fitted) == 1, "that of the first has left for the second"
+    assert passes_of(sharing, ["one", "one", ""], passes, request_for) == [6, 6]
