@@ -59,6 +59,19 @@ def test_weights_decide_between_words(service: Service) -> None:
     assert most([colour_share(image, "red") < 0.02 for image in disfavoured])
 
 
+def test_a_large_image_shows_one_thing(service: Service) -> None:
+    """Given 384 pixels in two passes, when "a red circle on a blue background" is drawn, then there is one, and on
+    blue."""
+    hires = {"scale": 3, "strength": 0.2, "steps": 10, "upscaler": "lanczos"}
+    prompt = "a red circle on a blue background"
+    images = drawn(service, prompt, W=128, H=128, hires=hires, ddim_steps=12, n_samples=3)
+    assert [image.size for image in images] == [(384, 384)] * 3
+    # a shade of the background beside the edge is no second thing
+    seen = [[(each.colour, each.shape) for each in look(image) if each.colour != "blue"] for image in images]
+    assert most([things == [("red", "circle")] for things in seen])
+    assert most([background_colour(image) == "blue" for image in images])
+
+
 def a_red_circle_at_the_left() -> tuple[Image.Image, str]:
     """A drawn image, and the same as base64."""
     thing = Thing("circle", "red", "medium", "left", 0.28, 0.5, 0.2, 0.0)

@@ -98,12 +98,12 @@ def drop(page: Page, data: bytes, name: str, target: str = "main") -> None:
     page.dispatch_event(target, "drop", {"dataTransfer": transfer})
 
 
-def png(**texts: str) -> bytes:
+def png(size: tuple[int, int] = (96, 64), colour: str = "teal", **texts: str) -> bytes:
     chunks = PngInfo()
     for keyword, text in texts.items():
         chunks.add_itxt(keyword, text)
     out = io.BytesIO()
-    Image.new("RGB", (96, 64), "teal").save(out, "PNG", pnginfo=chunks)
+    Image.new("RGB", size, colour).save(out, "PNG", pnginfo=chunks)
     return out.getvalue()
 
 
@@ -111,6 +111,16 @@ def sent_mask(request: Request) -> Image.Image:
     """The mask of a request, in shades of grey."""
     data = json.loads(request.post_data or "{}")["mask"].partition("base64,")[2]
     return Image.open(io.BytesIO(base64.b64decode(data))).convert("L")
+
+
+def shown_images(page: Page, service: Service) -> list[Image.Image]:
+    """All images of the job whose image is shown large, once it is done."""
+    final = page.locator(".stage .final")
+    expect(final).to_be_visible()
+    expect(page.locator(".stage .state")).to_have_text(re.compile("Done in"))
+    job_id = (final.get_attribute("src") or "").partition("/images/")[2].partition("/")[0]
+    links = service.get(f"/status/{job_id}?result=false").json()["Images"]
+    return [Image.open(io.BytesIO(service.get(link).content)).convert("RGB") for link in links]
 
 
 def shut_out(page: Page) -> list[str]:
@@ -216,30 +226,33 @@ def test_the_form_is_the_services_own(open_page: OpenPage, service: Service) -> 
     expect(page.get_by_label("2:3")).to_be_checked()
 
 
-def test_a_large_image_is_drawn_in_two_passes(open_page: OpenPage) -> None:
-    """Given a person who wants an image enlarged and drawn again, when it is drawn, then it is so much larger, and what
-    it was made with fills the form again; with an image to start from there is no such choice."""
+def test_a_large_image_is_drawn_in_two_passes(open_page: OpenPage, service: Service) -> None:
+    """Given a person who wants an image enlarged and drawn again, when it is drawn, then it is so much larger and shows
+    the one thing that was asked for, and what it was made with fills the form again; with an image to start from there
+    is no such choice."""
     page = open_page()
-    set_more(page, W=64, H=72, ddim_steps=3)
+    set_more(page, W=128, H=128, ddim_steps=12, seed=11)
     way = page.get_by_label("Large in two passes")
     expect(way.locator("option:checked")).to_have_text("As usual here: in two passes where it is large")
     way.select_option("Enlarged and drawn again")
-    page.get_by_label("Times as large").fill("1.5")
-    page.get_by_label("Strength of the second pass").fill("0.7")
-    page.get_by_label("Enlarged by").select_option("latent")
-    draw(page, "a red circle")
+    page.get_by_label("Times as large").fill("3")
+    page.get_by_label("Strength of the second pass").fill("0.2")
+    page.get_by_label("Enlarged by").select_option("lanczos")
+    draw(page, "a red circle on a blue background")
 
-    image = page.locator(".stage .final")
-    expect(image).to_be_visible()
-    assert image.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [96, 112]
+    expect(newest_prompt(page)).to_have_text("a red circle on a blue background")
+    (image,) = shown_images(page, service)
+    assert image.size == (384, 384)
+    # a shade of the background beside the edge is no second thing
+    assert [thing for thing in things_in(image) if thing[0] != "blue"] == [("red", "circle")]
     assert shut_out(page) == []
     page.get_by_role("button", name="Back to the defaults").click()
     expect(page.get_by_label("Strength of the second pass")).to_have_count(0)
     page.locator(".tile .open").first.click()
     page.get_by_role("button", name="Use all").click()
-    expect(page.get_by_text("Drawn first at 64 x 72 pixels.")).to_be_visible()
-    expect(page.get_by_label("Strength of the second pass")).to_have_value("0.7")
-    expect(page.locator("#field-W")).to_have_value("96")
+    expect(page.get_by_text("Drawn first at 128 x 128 pixels.")).to_be_visible()
+    expect(page.get_by_label("Strength of the second pass")).to_have_value("0.2")
+    expect(page.locator("#field-W")).to_have_value("384")
     drop(page, png(), "start.png")
     expect(way).to_have_count(0)
 
@@ -565,18 +578,34 @@ def stroke(page: Page, *points: tuple[float, float]) -> None:
     page.mouse.up()
 
 
+def touch(page: Page, *points: tuple[float, float]) -> None:
+    """The same with a finger."""
+    box = page.locator(".easel canvas").bounding_box()
+    assert box is not None
+    finger = page.context.new_cdp_session(page)
+    kinds = ("touchStart", *["touchMove"] * (len(points) - 1))
+    for kind, (across, down) in zip(kinds, points, strict=True):
+        place = {"x": box["x"] + across * box["width"], "y": box["y"] + down * box["height"]}
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [place]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    finger.detach()
+
+
 def test_a_part_is_painted(open_page: OpenPage, service: Service) -> None:
-    """Given an image to start from, when a part of it is painted, erased, undone and inverted, then the request has
-    that mask, white where it is drawn anew, the rest of the image stays, and cleared it is no mask. The image's request
-    as a program says nothing about a mask, which it does not have."""
+    """Given an image to start from, when parts of it are painted, erased, undone and inverted until its right half is
+    left, then the request has that mask, white where it is drawn anew, a red circle is drawn there, the left half
+    stays bit for bit, and cleared it is no mask. The image's request as a program says nothing about a mask, which it
+    does not have."""
     page = open_page()
-    page.locator("#field-prompt").fill("a heart in a part")
-    drop(page, png(), "a.png", ".source")
+    prompt = "a red circle on the right on a blue background"
+    page.locator("#field-prompt").fill(prompt)
+    drop(page, png((128, 128), "navy"), "a.png", ".source")
     page.get_by_role("button", name="Redraw only a part").click()
-    page.get_by_label("Brush").fill("40")
+    page.get_by_label("Brush").fill("50")
     stroke(page, (0.25, 0.0), (0.25, 1.0))
+    stroke(page, (0.75, 0.0), (0.75, 1.0))
     page.get_by_role("button", name="Eraser").click()
-    stroke(page, (0.0, 0.9), (1.0, 0.9))
+    stroke(page, (0.75, 0.0), (0.75, 1.0))
     stroke(page, (0.25, 0.0), (0.25, 0.5))
     page.keyboard.press("Control+z")
     page.get_by_role("button", name="Invert").click()
@@ -585,22 +614,24 @@ def test_a_part_is_painted(open_page: OpenPage, service: Service) -> None:
 
     page.get_by_text("How the part is redrawn").click()
     page.locator("#field-mask_blur").fill("6")
-    set_more(page, ddim_steps=2)
+    page.get_by_label("Strength").fill("1")
+    set_more(page, ddim_steps=12, seed=3, n_iter=4)
     with page.expect_request("**/img2img") as sent:
         page.locator("#draw").click()
     assert json.loads(sent.value.post_data or "{}")["mask_blur"] == 6
     mask = sent_mask(sent.value)
-    assert mask.size == (96, 64)
-    assert [mask.getpixel(at) for at in ((24, 10), (24, 60), (80, 10))] == [0, 255, 255]
-    final = page.locator(".stage .final")
-    expect(newest_prompt(page)).to_have_text("a heart in a part")  # and not an image that was there before
-    expect(final).to_be_visible()
-    drawn = np.asarray(Image.open(io.BytesIO(page.request.get(f"{service.url}{final.get_attribute('src')}").body())))
-    kept, teal = np.asarray(mask) == 0, (0, 128, 128)
-    assert (drawn[kept] == teal).all()
-    assert (drawn[~kept] != teal).any()
+    assert mask.size == (128, 128)
+    assert mask.crop((0, 0, 62, 128)).getextrema() == (0, 0)
+    assert mask.crop((66, 0, 128, 128)).getextrema() == (255, 255)
+    expect(newest_prompt(page)).to_have_text(prompt)  # and not an image that was there before
+    images, kept, navy = shown_images(page, service), np.asarray(mask) == 0, (0, 0, 128)
+    assert all((np.asarray(image)[kept] == navy).all() for image in images)
+    right = [things_in(image.crop((64, 0, 128, 128))) for image in images]
+    # what fades at the edge is no second thing
+    seen = [[thing for thing in things if thing[0] != "blue"] for things in right]
+    assert seen.count([("red", "circle")]) >= 3, right
     page.locator(".tile .open").first.click()
-    expect(page.locator(".requests code")).to_contain_text("a heart in a part")
+    expect(page.locator(".requests code")).to_contain_text(prompt)
     expect(page.locator(".requests code")).not_to_contain_text("mask")
 
     page.reload()
@@ -619,9 +650,9 @@ def outline() -> bytes:
     return out.getvalue()
 
 
-def things_in(file: Any) -> list[tuple[str, str]]:
-    """The colour and shape of each thing that is seen in an image file."""
-    return [(each.colour, each.shape) for each in look(Image.open(file))]
+def things_in(image: Image.Image) -> list[tuple[str, str]]:
+    """The colour and shape of each thing that is seen in an image."""
+    return [(each.colour, each.shape) for each in look(image)]
 
 
 def test_an_outline_is_followed(open_page: OpenPage, service: Service, tmp_path: Path) -> None:
@@ -649,7 +680,7 @@ def test_an_outline_is_followed(open_page: OpenPage, service: Service, tmp_path:
     final = page.locator(".stage .final")
     expect(final).to_be_visible()
     drawn = page.request.get(f"{service.url}{final.get_attribute('src')}").body()
-    assert things_in(io.BytesIO(drawn)) == [("red", "triangle")]
+    assert things_in(Image.open(io.BytesIO(drawn))) == [("red", "triangle")]
 
     page.reload()
     expect(page.get_by_alt_text("What ControlNet 1 follows: outline.png")).to_be_visible()
@@ -663,7 +694,7 @@ def test_an_outline_is_followed(open_page: OpenPage, service: Service, tmp_path:
     expect(page.get_by_alt_text(re.compile("What ControlNet 1 follows: .*png"))).to_be_visible()
     (tmp_path / "control-1.png").write_bytes(outline())
     subprocess.run(["bash", "-c", program], cwd=tmp_path, check=True)
-    assert things_in(tmp_path / "image.png") == [("red", "triangle")]
+    assert things_in(Image.open(tmp_path / "image.png")) == [("red", "triangle")]
 
 
 @pytest.mark.full
@@ -754,7 +785,8 @@ def test_two_hundred_images_are_thumbnails(open_page: OpenPage, service: Service
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.full)])
 def test_it_is_for_everybody_on_a_phone_too(open_page: OpenPage, service: Service, scheme: str) -> None:
-    """Given 360 pixels and either scheme, when used, then nothing sticks out, and axe-core finds nothing serious."""
+    """Given 360 pixels and either scheme, when used, then nothing sticks out, axe-core finds nothing serious, and a
+    finger paints."""
     page = open_page(viewport={"width": 360, "height": 740}, color_scheme=scheme, has_touch=True, is_mobile=True)
     set_more(page, ddim_steps=2)
     draw(page, "a green square, " * 20)
@@ -773,6 +805,18 @@ def test_it_is_for_everybody_on_a_phone_too(open_page: OpenPage, service: Servic
     page.get_by_role("button", name="Side by side").tap()
     expect(page.locator(".comparison img")).to_have_count(2)
     assert shut_out(page) == []
+    page.keyboard.press("Escape")
+
+    drop(page, png(), "start.png", ".source")
+    page.get_by_role("button", name="Redraw only a part").tap()
+    touch(page, (0.25, 0.1), (0.25, 0.5), (0.25, 0.9))
+    assert shut_out(page) == []
+    page.get_by_role("button", name="Use it").click()
+    part = page.get_by_alt_text("The part of it that is redrawn")
+    expect(part).to_be_visible()
+    data = base64.b64decode((part.get_attribute("src") or "").partition("base64,")[2])
+    painted = Image.open(io.BytesIO(data)).getchannel("A")
+    assert [painted.getpixel(at) for at in ((24, 8), (24, 32), (24, 56), (80, 32))] == [255, 255, 255, 0]
 
 
 def test_a_server_that_is_away_is_waited_for(open_page: OpenPage, service: Service) -> None:
