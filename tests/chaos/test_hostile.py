@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -68,37 +68,49 @@ def post_image(service: Service, data: bytes) -> Any:
     return service.post("/img2img", body)
 
 
+def post_mask(service: Service, data: bytes) -> Any:
+    body = TINY | {"init_img": PNG, "mask": base64.b64encode(data).decode(), "ddim_steps": 1, "skip_save": True}
+    return service.post("/img2img", body)
+
+
 def post_control_image(service: Service, data: bytes) -> Any:
     control = {"model": "demo-outline", "image": base64.b64encode(data).decode(), "preprocess": "canny"}
     return service.post("/generate", TINY | {"controlnet": [control], "ddim_steps": 1, "skip_save": True})
 
 
+#: How an image is sent, by the field that it is refused by.
+DOORS: Mapping[str, Callable[[Service, bytes], Any]] = {
+    "init_img": post_image, "mask": post_mask, "controlnet": post_control_image,
+}  # fmt: skip
+
+
 def test_hostile_images_are_drawn_or_refused(service: Service, scale: Scale, keep_figures: Keep) -> None:
-    """Given bombs, halves, lies and odd kinds of images, when they are sent, then each is drawn, or refused by the
-    name of its field, and the API's memory stays within what its container has."""
+    """Given bombs, halves, lies and odd kinds of images, when they are sent to be drawn on, as masks and as control
+    images, then each is drawn with, or refused by the name of its field, and the API's memory stays within what its
+    container has."""
     before = most_memory_mb(service)
     drawn, slowest = {}, 0.0
-    for image in hostile.images(MOST_PIXELS):
-        begun = time.monotonic()
-        answer = post_image(service, image.data)
-        slowest = max(slowest, time.monotonic() - begun)
-        if image.good:
-            assert answer.status_code == 202, (image.name, answer.text[:300])
-            drawn[image.name] = answer.json()["task_id"]
-        else:
-            assert (answer.status_code, list(answer.json()["fields"])) == (400, ["init_img"]), image.name
-            answer = post_control_image(service, image.data)
-            assert (answer.status_code, list(answer.json()["fields"])) == (400, ["controlnet"]), image.name
+    for number, image in enumerate(hostile.images(MOST_PIXELS)):
+        for field in scale(("init_img", ("mask", "controlnet")[number % 2]), tuple(DOORS)):
+            begun = time.monotonic()
+            answer = DOORS[field](service, image.data)
+            slowest = max(slowest, time.monotonic() - begun)
+            if image.good:
+                assert answer.status_code == 202, (image.name, field, answer.text[:300])
+                drawn[image.name, field] = answer.json()["task_id"]
+            else:
+                assert (answer.status_code, list(answer.json()["fields"])) == (400, [field]), (image.name, field)
     for name, job_id in drawn.items():
         assert service.wait(job_id).json()["State"] == "SUCCESS", name
-    answers = _mutated(service, scale(60, 5000))
+    answers = _mutated(service, scale(60, 15_000))
     all_done(service)
     most = most_memory_mb(service)
     assert most < MEMORY_LIMIT_MB
     keep_figures(
-        corpus=len(list(hostile.images(MOST_PIXELS))), drawn=len(drawn), mutated=sum(answers.values()),
-        mutated_accepted=answers[202], answers_5xx=0, slowest_answer_s=round(slowest, 1),
-        api_memory_mb={"at_the_start": before, "most": most},
+        corpus=len(list(hostile.images(MOST_PIXELS))), drawn=dict(Counter(field for _, field in drawn)),
+        mutated={field: sum(of.values()) for field, of in answers.items()},
+        mutated_accepted={field: of[202] for field, of in answers.items()},
+        answers_5xx=0, slowest_answer_s=round(slowest, 1), api_memory_mb={"at_the_start": before, "most": most},
     )  # fmt: skip
 
 
@@ -135,27 +147,27 @@ def test_hostile_images_are_enlarged_or_refused(service: Service) -> None:
     assert most_memory_mb(service) < MEMORY_LIMIT_MB
 
 
-def _mutated(service: Service, count: int) -> Counter[int]:
-    """Answers to valid files of which some bytes are others, are gone, or stand twice."""
+def _mutated(service: Service, count: int) -> Mapping[str, Counter[int]]:
+    """Answers, by field, to valid files of which some bytes are others, are gone, or stand twice."""
     whole = [image.data for image in hostile.images(10_000) if image.good and len(image.data) < 50_000]
-    answers = Counter[int]()
+    answers = {field: Counter[int]() for field in DOORS}
     place, length, value = st.floats(0, 1), st.integers(1, 40), st.integers(0, 255)
     edits = st.lists(st.tuples(st.sampled_from(("set", "cut", "twice")), place, length, value), max_size=12)
 
     @settings(
         max_examples=count, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
     )
-    @given(st.sampled_from(whole), edits)
-    def send(file: bytes, edits: list[tuple[str, float, int, int]]) -> None:
+    @given(st.sampled_from(tuple(DOORS)), st.sampled_from(whole), edits)
+    def send(field: str, file: bytes, edits: list[tuple[str, float, int, int]]) -> None:
         data = bytearray(file)
         for edit, place, length, value in edits:
             at = int(place * max(0, len(data) - 1))
             piece = data[at : at + length]
             data[at : at + length] = {"set": bytes([value]) + piece[1:], "cut": b"", "twice": piece + piece}[edit]
-        answer = post_image(service, bytes(data))
-        answers[answer.status_code] += 1
+        answer = DOORS[field](service, bytes(data))
+        answers[field][answer.status_code] += 1
         assert answer.status_code in (202, 400)
-        assert answer.status_code == 202 or list(answer.json()["fields"]) == ["init_img"], answer.text[:300]
+        assert answer.status_code == 202 or list(answer.json()["fields"]) == [field], answer.text[:300]
 
     send()
     return answers
