@@ -88,7 +88,7 @@ def colour_share(image: Image.Image, *words: str) -> float:
     return float(np.isin(colour_indices(_array(image)), wanted).mean())
 
 
-def _normalised(mask: Mask) -> Mask:
+def normalised(mask: Mask) -> Mask:
     """The mask's bounding box, scaled to fill a square of 48 pixels and centred in it."""
     ys, xs = np.nonzero(mask)
     cut = Image.fromarray(mask[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1].astype(np.uint8) * 255)
@@ -108,17 +108,27 @@ def _templates() -> tuple[tuple[str, ...], npt.NDArray[np.bool_]]:
             canvas = Image.new("L", (192, 192))
             ImageDraw.Draw(canvas).polygon(outline(name, 96, 96, 80, tilt), fill=255)
             names.append(name)
-            masks.append(_normalised(np.asarray(canvas) > 127))
+            masks.append(normalised(np.asarray(canvas) > 127))
     return tuple(names), np.stack(masks)
 
 
 def classify_shape(mask: Mask) -> str:
     """The shape whose outline, slightly turned at most, overlaps the mask best; "" if none fits."""
-    names, templates = _templates()
-    seen = _normalised(mask)
-    overlap = (templates & seen).sum((1, 2)) / (templates | seen).sum((1, 2))
-    best = int(overlap.argmax())
-    return names[best] if overlap[best] >= RECOGNISED else ""
+    overlaps = _overlaps(mask)
+    best = int(overlaps.argmax())
+    return _templates()[0][best] if overlaps[best] >= RECOGNISED else ""
+
+
+def best_overlap(mask: Mask) -> float:
+    """The overlap with the shape that fits best."""
+    return float(_overlaps(mask).max())
+
+
+def _overlaps(mask: Mask) -> npt.NDArray[np.float64]:
+    _, templates = _templates()
+    seen = normalised(mask)
+    found: npt.NDArray[np.float64] = (templates & seen).sum((1, 2)) / (templates | seen).sum((1, 2))
+    return found
 
 
 def centre(mask: Mask) -> tuple[float, float]:

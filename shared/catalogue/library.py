@@ -16,8 +16,10 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 MODELS_DIR = "MODELS_DIR"
-BUNDLED = Root(REPOSITORY_ROOT / "demo_model" / "controlnets", "demo_model/controlnets")
-"""The ControlNet of the demo model."""
+BUNDLED = tuple(
+    Root(REPOSITORY_ROOT / "demo_model" / name, f"demo_model/{name}") for name in ("controlnets", "adapters")
+)
+"""The ControlNet, the LoRAs and the embedding of the demo model."""
 
 
 def roots_of(settings: Settings) -> list[Root]:
@@ -28,7 +30,7 @@ def roots_of(settings: Settings) -> list[Root]:
         name = printable(folder.name) or MODELS_DIR
         taken = {root.shown for root in roots}
         roots.append(Root(folder, name if name not in taken else f"{name} ({number})"))
-    return [*roots, BUNDLED]
+    return [*roots, *BUNDLED]
 
 
 class Library:

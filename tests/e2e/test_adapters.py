@@ -75,7 +75,9 @@ def sent(file: bytes) -> dict[str, str]:
 def test_a_lora_is_the_same_by_field_by_tag_and_in_a1111s_words(service: Service, files: Files) -> None:
     """Given a LoRA, when it is asked for in each way, then the images are one, another than without it; the infotext
     names it with its hash, and asks for the same image again."""
-    assert [each["name"] for each in service.get("/loras").json()["loras"]] == ["sketch"]
+    assert [each["name"] for each in service.get("/loras").json()["loras"]] == [
+        "sketch", "demo-lcm", "demo-night", "demo-sketch",
+    ]  # fmt: skip
     plain, by_field = drawn(service), drawn(service, loras=[LORA])
     tag = "a red circle<lora:sketch:0.8>"
     by_tag = drawn(service, prompt=tag, lora_tags=True)
@@ -113,7 +115,7 @@ def test_an_image_with_a_lora_is_asked_for_by_the_parameters_of_its_answer(servi
 def test_an_embedding_is_found_by_its_name(service: Service, files: Files) -> None:
     """Given an embedding, when a prompt names it, then the image is another than without its file, and names it with
     its hash."""
-    assert [each["name"] for each in service.get("/embeddings").json()["embeddings"]] == ["spiral"]
+    assert [each["name"] for each in service.get("/embeddings").json()["embeddings"]] == ["spiral", "demo-bell"]
     image = drawn(service, prompt="a red spiral")
     assert f'TI hashes: "spiral: {files.spiral[:12]}"' in image.info["parameters"]
     assert decibels(image, drawn(service, prompt="a red")) < SAME
@@ -125,7 +127,7 @@ def test_a_tag_of_what_is_not_here_is_refused(service: Service, files: Files) ->
     assert files.sketch
     answer = service.post("/sdapi/v1/txt2img", {"prompt": "a cat <lora:sktch:1>"})
     assert answer.status_code == 422
-    assert "No LoRA is called 'sktch'; like it are: sketch." in answer.json()["errors"]
+    assert "No LoRA is called 'sktch'; like it are: sketch, demo-sketch." in answer.json()["errors"]
 
 
 @pytest.mark.full

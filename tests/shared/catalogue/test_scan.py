@@ -41,9 +41,9 @@ def models_dir(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def nothing_bundled(monkeypatch, tmp_path):
+def nothing_bundled(monkeypatch):
     """The files that these tests count are their own."""
-    monkeypatch.setattr("shared.catalogue.library.BUNDLED", Root(tmp_path / "nowhere", "nowhere"))
+    monkeypatch.setattr("shared.catalogue.library.BUNDLED", ())
 
 
 @pytest.fixture
