@@ -121,6 +121,8 @@ def _values(field: fields.Field[Any]) -> str:
 def _enough_steps(scores: dict[str, Any] | None, sampler: Sampler) -> str:
     if sampler.evaluations_per_step is None:
         return "its own choice"
+    if sampler.for_distilled:
+        return "the model's"
     if scores is None:
         return "not measured"
     return str(scores["enough"] or f"more than {list(scores['steps'])[-1]}")

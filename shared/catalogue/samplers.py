@@ -123,7 +123,7 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     ),
     "k_dpmpp_2m_sde": Sampler(
         "DPM++ 2M SDE", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M_SDE), schedules=_ANY,
-        note="DPM++ 2M with fresh noise in every step: fine detail, at one evaluation a step.",
+        enough_steps=50, note="DPM++ 2M with fresh noise in every step: fine detail, at one evaluation a step.",
     ),
     "k_dpmpp_2m_sde_ka": Sampler(
         "DPM++ 2M SDE Karras", "DPMSolverMultistepScheduler", _frozen(**_DPMPP_2M_SDE, use_karras_sigmas=True),
@@ -132,11 +132,11 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     ),
     "k_dpmpp_3m_sde": Sampler(
         "DPM++ 3M SDE", "own:dpmpp_3m_sde", _EXPONENTIAL, schedules=(KARRAS, EXPONENTIAL),
-        note="A longer memory than 2M SDE; wants more steps, and then less guidance.",
+        enough_steps=20, note="A longer memory than 2M SDE.",
     ),
     "k_dpmpp_3m_sde_ka": Sampler(
         "DPM++ 3M SDE Karras", "own:dpmpp_3m_sde", _KARRAS, schedules=(KARRAS,),
-        note="DPM++ 3M SDE with small steps at the end.",
+        enough_steps=20, note="DPM++ 3M SDE with small steps at the end.",
     ),
     "uni_pc": Sampler(
         "UniPC", "UniPCMultistepScheduler", _frozen(solver_order=2), schedules=_ANY,
@@ -148,7 +148,7 @@ SAMPLERS: Mapping[str, Sampler] = MappingProxyType({
     ),
     "ddpm": Sampler(
         "DDPM", "DDPMScheduler", _frozen(clip_sample=False), schedules=_SPACINGS,
-        note="The original way, with fresh noise in every step: wants many steps.",
+        enough_steps=20, note="The original way, with fresh noise in every step.",
     ),
     "lcm": Sampler(
         "LCM", "LCMScheduler", _frozen(clip_sample=False, set_alpha_to_one=False), for_distilled=True,

@@ -173,7 +173,7 @@ def test_poor_choices_are_told_by_the_field(tmp_path: Path) -> None:
         assert sentence.startswith(begin)
     fine = (
         about_sampler(turbo, "lcm"), about_sampler(plain, "plms"), about_steps(turbo, "plms", 1),
-        about_steps(plain, "ddim", 20), about_steps(plain, "k_dpm_ad", 1), about_steps(plain, "ddpm", 1),
+        about_steps(plain, "ddim", 20), about_steps(plain, "k_dpm_ad", 1), about_steps(plain, "lcm", 1),
         about_steps(replace(plain, steps=8), "ddim", 8), about_steps(replace(plain, sampler="plms"), "plms", 20),
         about_guidance(turbo, 1.0), about_guidance(plain, 7.5),
         about_guidance(replace(turbo, scale=2.0), 1.5),

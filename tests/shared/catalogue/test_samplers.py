@@ -56,12 +56,15 @@ def test_labels_are_unique_and_arguments_are_plain():
 
 
 def test_enough_steps_are_those_that_were_measured():
-    """Given the latest measurement, when its numbers of steps are compared with the table's, then they are the same."""
+    """Given the latest measurement, when its numbers of steps are compared with the table's, then they are the same.
+
+    It was taken with a model that is not distilled, so it tells nothing of samplers for those that are.
+    """
     scores = json.loads((Path(__file__).parents[3] / "benchmarks" / "results" / "samplers.json").read_text())["scores"]
     assert {name: row.enough_steps for name, row in SAMPLERS.items() if row.enough_steps} == {
         name: score["enough"]
         for name, score in scores.items()
-        if score["enough"] and SAMPLERS[name].evaluations_per_step
+        if score["enough"] and SAMPLERS[name].evaluations_per_step and not SAMPLERS[name].for_distilled
     }
 
 
