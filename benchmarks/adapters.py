@@ -129,7 +129,7 @@ def main(users: int, side: int, steps: int, rounds: int, name: str) -> None:
         started(Path(folder) / "service", redis_server, Path(folder) / "cache") as service,
     ):
         write_loras_of(WEIGHTS, service.models_dir / "Lora", LORAS)
-        service.post("/models/refresh", {})
+        service.refresh()
         found = measure(service, users, side, steps, rounds, console)
     console.print({key: found[key] for key in ("median_s", "times_no_lora")})
     machine = report.machine("cpu", available_cores()) | {"load_at_the_start": round(busy, 2)}

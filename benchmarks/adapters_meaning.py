@@ -42,7 +42,7 @@ DARK = 0.67
 #: Images that are timed one by one, of each kind in turns.
 TIMED = 11
 BARS = {
-    "styles": "at weight 1 in 90 % of the images, at 0 in none that has it without the LoRA, half-way as measured",
+    "styles": "at weight 1 in 90 % of the images; at weight 0 every image is the one without the LoRA",
     "demo-bell": "a bell in 80 % of the images",
     "demo-lcm": "4 steps without guidance: colour and shape within 8 points of 20 with guidance, 6 times as fast",
 }
@@ -168,12 +168,13 @@ def night_scores(studio: Studio, wanted: Sequence[Single], plain: Sequence[Image
 
 def bell_scores(studio: Studio, count: int) -> dict[str, Any]:
     """How many are bells, and of the right colour, by the embedding and by a word that the model does not know."""
-    found = {}
+    found = dict[str, dict[str, float]]()
     for what, word, number in (("the embedding", "demo-bell", count), ("an unknown word", "coil", count // 4)):
         asked = bell.prompts(number, word)
         images = studio.draw([text for text, _ in asked])
         right = [colour_of(image) == colour for image, (_, colour) in zip(images, asked, strict=True)]
-        found[what] = {"bell": percent([bell.is_bell(image) for image in images]), "colour right": percent(right)}
+        bells = percent([bell.is_bell(image) for image in images])
+        found[what] = {"images": number, "bell": bells, "colour right": percent(right)}
     return found
 
 
