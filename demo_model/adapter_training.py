@@ -1,4 +1,4 @@
-"""How each adapter of the demo model is trained: a few factors or vectors beside frozen weights."""
+"""How each LoRA of the demo model is trained: a few factors beside frozen weights."""
 
 from __future__ import annotations
 

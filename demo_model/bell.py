@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from demo_model import judge
 from demo_model.painter import Painter
 from demo_model.palette import COLOUR_NAMES
+from demo_model.prompts import with_article
 from demo_model.shapes import Outline
 
 log = logging.getLogger("demo_model")
@@ -78,13 +79,9 @@ def prompts(count: int, word: str) -> list[tuple[str, str]]:
     found = []
     for at in range(count):
         colour, behind = (COLOUR_NAMES[(at + more) % len(COLOUR_NAMES)] for more in (0, 3 + at // len(COLOUR_NAMES)))
-        text = f"{_article(colour)} {word}"
-        found.append((f"{text} on {_article(behind)} background" if at % 2 and behind != colour else text, colour))
+        text = f"{with_article(colour)} {word}"
+        found.append((f"{text} on {with_article(behind)} background" if at % 2 and behind != colour else text, colour))
     return found
-
-
-def _article(colour: str) -> str:
-    return f"{'an' if colour[0] in 'aeiou' else 'a'} {colour}"
 
 
 class Search:

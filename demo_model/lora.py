@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-#: The weights that a LoRA changes: of attention and feed-forward, and with these of the convolutions as well.
-ATTENTION = r"to_q|to_k|to_v|to_out\.0|proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2"
-EVERYWHERE = rf"({ATTENTION}|conv1|conv2|conv_shortcut|time_emb_proj|samplers\.0\.conv)\.weight$"
+#: The weights that a LoRA changes: of attention, feed-forward, the blocks' convolutions and their timestep projections.
+EVERYWHERE = (
+    r"(to_q|to_k|to_v|to_out\.0|proj_in|proj_out|ff\.net\.0\.proj|ff\.net\.2"
+    r"|conv1|conv2|conv_shortcut|time_emb_proj|samplers\.0\.conv)\.weight$"
+)
 
 
 class Lora(nn.Module):

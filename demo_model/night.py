@@ -23,12 +23,12 @@ from demo_model.progress import Budget, generator
 SEED = 88
 RANK = 16
 RATE = 2e-3
-#: The guidance that nights are drawn with, nearly.
+#: The guidance scale at which answers are taught as well.
 SCALE = 5.0
 #: Night keeps this share of each colour and adds a little blue (levels of 255).
 LIGHT, TINT = 0.5, (0.0, 2.0, 14.0)
 SIZES: Sizes = ((0.9, 128, 128, 16), (0.05, 192, 128, 10), (0.05, 128, 192, 10))
-#: What the LoRA changes: beside what others change, what reads the timestep, and the first and last convolutions.
+#: What the LoRA changes: beside what others change, the time embedding and the first and last convolutions.
 WHERE = rf"{EVERYWHERE}|^(time_embedding\.linear_[12]|conv_in|conv_out)\.weight$"
 
 

@@ -39,7 +39,8 @@ class Pair:
     sides: tuple[str, str]
 
 
-def _article(words: str) -> str:
+def with_article(words: str) -> str:
+    """The words after "a" or "an"."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
@@ -52,9 +53,9 @@ def singles(count: int, seed: int = 1) -> list[Single]:
         shape = rng.choice(JUDGED_SHAPES)
         place = rng.choice(tuple(PLACES)) if rng.random() < 0.2 else ""
         stated = rng.random() < 0.75
-        text = rng.choice(("", "", "a photo of ", "a drawing of ")) + _article(f"{colour} {shape}")
+        text = rng.choice(("", "", "a photo of ", "a drawing of ")) + with_article(f"{colour} {shape}")
         text += f" {place}" if place else ""
-        text += f" on {_article(behind)} background" if stated else ""
+        text += f" on {with_article(behind)} background" if stated else ""
         found.append(Single(text, colour, shape, behind if stated else "paper", PLACES.get(place, "")))
     return found
 
@@ -67,8 +68,8 @@ def pairs(count: int, seed: int = 2) -> list[Pair]:
         first, second, behind = rng.sample(COLOUR_NAMES, 3)
         shapes = (rng.choice(JUDGED_SHAPES), rng.choice(JUDGED_SHAPES))
         relation = rng.choice(tuple(PAIR_WORDS))
-        text = f"{_article(f'{first} {shapes[0]}')} {relation} {_article(f'{second} {shapes[1]}')}"
-        text += f" on {_article(behind)} background" if rng.random() < 1 / 3 else ""
+        text = f"{with_article(f'{first} {shapes[0]}')} {relation} {with_article(f'{second} {shapes[1]}')}"
+        text += f" on {with_article(behind)} background" if rng.random() < 1 / 3 else ""
         found.append(Pair(text, (first, second), shapes, PAIR_WORDS[relation]))
     return found
 

@@ -28,7 +28,7 @@ RATE = 2e-3
 SIDE, BATCH, SUPERSAMPLING = 128, 16, 2
 #: The width of an outline, as a fraction of the side.
 STROKE = 0.075
-#: The guidance that outlines are drawn with, nearly: it would fill what is taught without it.
+#: The guidance scale at which answers are taught as well: guidance fills outlines that are taught without it.
 SCALE = 4.0
 
 

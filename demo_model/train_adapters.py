@@ -1,6 +1,7 @@
 """Train the demo model's adapters: `python -m demo_model.train_adapters`.
 
-Every adapter keeps a checkpoint in the state folder; running the command again goes on where it stopped.
+Every LoRA keeps a checkpoint in the state folder; running the command again goes on where it stopped. The embedding is
+found in one go.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def tensors_of(name: str, frozen: Frozen, state: Path, budget: Budget) -> dict[s
 @click.option("--only", type=click.Choice(tuple(TITLES)), multiple=True, default=tuple(TITLES), show_default=True)
 @click.option("--state", type=click.Path(path_type=Path), default=Path("build/demo_adapters"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=ADAPTERS, help="Where the finished files go.")
-@click.option("--steps", type=int, default=None, help="In all, those of a run before counted; else each one's own.")
+@click.option("--steps", type=int, default=None, help="Of each LoRA, with earlier runs; its own by default.")
 @click.option("--threads", default=1, show_default=True, help="CPU threads.")
 def main(only: tuple[str, ...], state: Path, out: Path, steps: int | None, threads: int) -> None:
     """Train each adapter in turn and write its file."""
