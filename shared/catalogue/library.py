@@ -61,14 +61,15 @@ class Library:
     def look(self) -> bool:
         """Scan the folders and read `models.toml` again; whether anything is other than before.
 
-        A `models.toml` that is wrong now is logged, and changes nothing.
+        A `models.toml` that is wrong now is logged, and changes nothing. One look at a time: what an older one saw must not
+        take the place of what a newer one did.
         """
-        try:
-            contents = self._contents()
-        except ValueError as wrong:
-            log.warning("the models stay as they were: %s", wrong)
-            return False
         with self._lock:
+            try:
+                contents = self._contents()
+            except ValueError as wrong:
+                log.warning("the models stay as they were: %s", wrong)
+                return False
             return self._replace(contents)
 
     def _replace(self, contents: Contents) -> bool:

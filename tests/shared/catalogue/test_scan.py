@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import threading
 from collections.abc import Mapping
 
 import pytest
@@ -412,6 +413,35 @@ def test_what_changes_is_noticed_by_looking_again(library, models_dir, caplog):
     (models_dir / "models.toml").unlink()
     assert looked.look()
     assert looked.catalogue.find("new") is None
+
+
+def test_an_older_look_does_not_undo_a_newer_one(library, models_dir, monkeypatch):
+    """Given a look that has seen the folders and is not done, when a file comes and another look begins, then the file
+    is found in the end."""
+    looked = library()
+    seen, newer = threading.Event(), threading.Event()
+
+    def slow(roots, cache):
+        found = scan(roots, cache)
+        if not seen.is_set():
+            seen.set()
+            newer.wait(0.5)  # the other look is done by then, where it need not wait for this one
+        return found
+
+    def look_again():
+        looked.look()
+        newer.set()
+
+    monkeypatch.setattr("shared.catalogue.library.scan", slow)
+    looks = [threading.Thread(target=looked.look), threading.Thread(target=look_again)]
+    looks[0].start()
+    assert seen.wait(60)
+    write(models_dir / "new.safetensors", checkpoint("sd1"))
+    looks[1].start()
+    for each in looks:
+        each.join()
+
+    assert looked.catalogue.find("new") is not None
 
 
 def test_a_hash_is_a_name_once_it_is_known(library, models_dir):
