@@ -351,7 +351,7 @@ def test_an_accelerator_is_chosen_beside_the_loras(open_page: OpenPage) -> None:
     and nothing that follows from it, and an image that was drawn with it fills the form again; where no LoRA is one,
     there is no choice."""
     page = open_page()
-    set_more(page)
+    with_loras(page, [], {})
     expect(page.locator("#field-ddim_steps")).to_have_value("20")
     expect(page.locator("#field-accelerator")).to_have_count(0)
     usual: dict[str, Any] = {"family": "sd1", "trigger_words": [], "why_not": None, "accelerates": None}

@@ -13,12 +13,12 @@ from shared.settings import Settings
 from tests.shared.catalogue.small_files import CONTROLNET, LORA, UPSCALER, VAE, checkpoint, write
 from worker.models.hashing import ModelHashes
 
-BUNDLED = "demo-outline"  # the ControlNet of the demo model, larger than all files here
 TINY = {"encoder.layers.0.weight": (4, 3, 3, 3), "decoder.layers.1.weight": (4, 4, 3, 3)}
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Library:
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    monkeypatch.setattr("shared.catalogue.library.BUNDLED", ())
     for name in ("a", "b", "c"):
         write(tmp_path / "models" / f"{name}.safetensors", checkpoint("sd1") | {name: (1,)})
     write(tmp_path / "models" / "lora.safetensors", LORA)
@@ -37,7 +37,7 @@ def test_models_in_memory_and_the_default_come_first(library: Library, tmp_path:
     library.look()
     hashes = ModelHashes(library, lambda: ["c"], pause=lambda _: None)
     counted = set[str]()
-    for expected in ("c", "b", "lora", "a", BUNDLED, None):
+    for expected in ("c", "b", "lora", "a", None):
         hashes.compute_next()
         counted |= {expected} if expected else set()
         assert hashed(library) == counted
@@ -47,7 +47,7 @@ def test_models_in_memory_and_the_default_come_first(library: Library, tmp_path:
     assert model.sha256 == hashlib.sha256(content).hexdigest()
     assert library.catalogue.find(model.short_hash) == model
     again = Library(Settings(models_dir=tmp_path / "models", compile_cache_dir=tmp_path / "cache"))
-    assert hashed(again) == {"a", "b", "c", "lora", BUNDLED}
+    assert hashed(again) == {"a", "b", "c", "lora"}
 
 
 def test_whatever_a_request_names_by_a_hash_is_counted(library: Library, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_whatever_a_request_names_by_a_hash_is_counted(library: Library, tmp_pat
         digests[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     library.look()
     hashes = ModelHashes(library, lambda: [], pause=lambda _: None)
-    while hashed(library) != {"a", "b", "c", "lora", BUNDLED, *beside}:
+    while hashed(library) != {"a", "b", "c", "lora", *beside}:
         before = hashed(library)
         hashes.compute_next()
         assert hashed(library) > before
