@@ -61,8 +61,8 @@ class Library:
     def look(self) -> bool:
         """Scan the folders and read `models.toml` again; whether anything is other than before.
 
-        A `models.toml` that is wrong now is logged, and changes nothing. One look at a time: what an older one saw must not
-        take the place of what a newer one did.
+        A `models.toml` that is wrong now is logged, and changes nothing. One look at a time: what an older one saw must
+        not take the place of what a newer one did.
         """
         with self._lock:
             try:
