@@ -50,15 +50,20 @@ class _Machine:
         self._load_persistent = load_persistent
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._steps = 0
 
     def run(self, stream: BinaryIO) -> Any:
-        for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if number > _MOST_STEPS:
-                raise ValueError("the pickle is too long")
+        for opcode, argument, _ in pickletools.genops(stream):
+            self._count(1)
             if opcode.name == "STOP":
                 return self._stack.pop()
             self._do(opcode.name, argument)
         raise ValueError("the pickle has no end")
+
+    def _count(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > _MOST_STEPS:
+            raise ValueError("the pickle is too long")
 
     def _do(self, name: str, argument: Any) -> None:
         stack = self._stack
@@ -104,6 +109,9 @@ class _Machine:
 
     def _stack_global(self, _: Any) -> None:
         name, module = self._stack.pop(), self._stack.pop()
+        # the text of a tuple that holds another one twice, and so on, has no end
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise ValueError("a name is no text")
         self._stack.append(self._named(f"{module}.{name}"))
 
     def _set_items(self, pairs: list[Any]) -> None:
@@ -131,6 +139,7 @@ class _Machine:
         state, target = self._stack.pop(), self._stack[-1]
         items = state.get(_ITEMS) if isinstance(state, dict) else None
         if isinstance(target, dict) and isinstance(items, dict):
+            self._count(len(items))  # one dictionary can be copied in every step
             target.update(items)
 
     def _new_with_keywords(self, _: Any) -> None:

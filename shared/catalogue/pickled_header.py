@@ -19,6 +19,7 @@ MOST_PICKLE_BYTES = 16 * 1024 * 1024
 _PICKLE = "data.pkl"
 _MAGIC = 0x1950A86A20F9469CFC6C
 _MOST_NAMES, _MOST_DEPTH = 200_000, 4
+_COMPRESSED = "is compressed: get the model as .safetensors"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 
 
@@ -61,6 +62,9 @@ def _read_archive(file: Path) -> tuple[Header, _Places]:
         size = entries[name].file_size
         if size > MOST_PICKLE_BYTES:
             raise NotUsable(f"lists more than {MOST_PICKLE_BYTES >> 20} MiB of names: get the model as .safetensors")
+        # of the other ways zipfile reads a whole piece at once, however much comes out of it
+        if entries[name].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise NotUsable(_COMPRESSED)
         with archive.open(name) as stream:
             text = stream.read(size)
     parts = {
@@ -71,7 +75,7 @@ def _read_archive(file: Path) -> tuple[Header, _Places]:
 
     def places() -> Mapping[str, int]:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in parts.values()):
-            raise NotUsable("is compressed: get the model as .safetensors")
+            raise NotUsable(_COMPRESSED)
         with file.open("rb") as stream:
             return {key: _data_begin(stream, entry.header_offset) for key, entry in parts.items()}
 
@@ -101,6 +105,8 @@ def _read_older(stream: BinaryIO) -> tuple[Header, _Places]:
     # each storage behind the number of its items
     places, place = {}, bounded.position
     for key in keys:
+        if not isinstance(key, str):
+            raise NotUsable(CUT)
         places[key] = place + 8
         place += 8 + names.bytes_of[key]
     if place > size:

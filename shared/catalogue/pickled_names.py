@@ -1,6 +1,6 @@
 """What stands in for the names of torch and others in a pickle of weights: nothing of these libraries themselves."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from shared.catalogue.tensors import ITEM_BYTES, LARGEST_SIDE, MOST_SIDES, NotUsable, StoredTensor
@@ -42,7 +42,7 @@ class Names:
             "collections.OrderedDict": lambda *_: {},
             "collections.defaultdict": lambda *_: {},
             "torch.nn.modules.container.ParameterDict": lambda *_: {},
-            "torch.Size": lambda items=(): tuple(items),
+            "torch.Size": _size,
             "torch._utils._rebuild_tensor": self._tensor,
             "torch._utils._rebuild_tensor_v2": self._tensor,
             "torch._utils._rebuild_tensor_v3": self._typed_tensor,
@@ -82,8 +82,11 @@ class Names:
     ) -> StoredTensor:
         return self._stored(of_type.dtype, storage[1], offset, shape, strides)
 
-    def _stored(self, dtype: str, key: str, offset: int, shape: Any, strides: Any) -> StoredTensor:
+    def _stored(self, dtype: Any, key: Any, offset: int, shape: Any, strides: Any) -> StoredTensor:
         shape, strides = tuple(map(int, shape)), tuple(map(int, strides))
+        # what is nested without end must not be hashed
+        if not isinstance(dtype, str) or not isinstance(key, str):
+            raise ValueError("no storage")
         room, item = self.bytes_of[key], ITEM_BYTES[dtype]
         if len(shape) > MOST_SIDES or min((offset, *shape, *strides)) < 0 or max((0, *shape)) > LARGEST_SIDE:
             raise NotUsable(CUT)
@@ -103,6 +106,13 @@ class _Typed:
 
     def __call__(self, *_: Any) -> "_Typed":
         return self
+
+
+def _size(items: Collection[Any] = ()) -> tuple[Any, ...]:
+    # one long list can be copied in every step
+    if len(items) > MOST_SIDES:
+        raise NotUsable(CUT)
+    return tuple(items)
 
 
 def _named(dtype: str) -> _Typed:

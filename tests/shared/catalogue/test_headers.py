@@ -152,6 +152,22 @@ def test_an_endless_pickle_is_given_up():
         read(b"N0" * 1_000_001 + b"N.")
 
 
+def test_a_name_that_is_no_text_is_not_made_one():
+    """Given a tuple that holds another one twice, and so on, as the name of a module, when read, then it is refused
+    before its text is written out."""
+    with pytest.raises(ValueError, match=r"^a name is no text$"):
+        read(b"N" + b"2\x86" * 15 + b"Vx\n\x93.")
+
+
+def test_a_dictionary_that_is_copied_without_end_is_given_up(monkeypatch):
+    """Given one dictionary of parameters that is copied into many, when read, then every item of a copy counts."""
+    monkeypatch.setattr("shared.catalogue.pickled_data._MOST_STEPS", 5000)
+    state = b"}V_parameters\n}(" + b"".join(b"K%cN" % number for number in range(200)) + b"usq\x00"
+    assert [len(copy) for copy in read(state + b"]" + b"}h\x00ba" * 3 + b".")] == [200] * 3
+    with pytest.raises(ValueError, match="too long"):
+        read(state + b"]" + b"}h\x00ba" * 30 + b".")
+
+
 def archive(pickled, **entries):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", entries.pop("compression", zipfile.ZIP_STORED)) as made:
@@ -170,11 +186,17 @@ def archive(pickled, **entries):
         (archive(pickle.dumps([1])), "holds no weights by name"),
         (archive(bytes(17 * 2**20), compression=zipfile.ZIP_DEFLATED), "lists more than 16 MiB of names"),
         (archive(pickle.dumps({str(n): n for n in range(200_002)})), "lists more names than any model has"),
+        (archive(b"N", compression=zipfile.ZIP_BZIP2), "is compressed: get the model as .safetensors"),
+        (archive(b"N", compression=zipfile.ZIP_LZMA), "is compressed: get the model as .safetensors"),
+        (archive(b"}Vw\nctorch\nSize\n(](" + b"N" * 17 + b"etRs."), "is cut short or no checkpoint"),
         (b"not found\n", "is cut short or no checkpoint"),
         (b"", "is cut short or no checkpoint"),
     ],
-    ids=["code", "no torch file", "cut", "no names", "a bomb", "too many names", "text", "empty"],
-)
+    ids=[
+        "code", "no torch file", "cut", "no names", "a bomb", "too many names", "bzip2", "lzma", "many sides", "text",
+        "empty",
+    ],
+)  # fmt: skip
 def test_a_ckpt_that_is_none_is_one_sentence(tmp_path, content, sentence):
     """Given a .ckpt that is hostile, cut or something else, when read, then one sentence says so and what to do."""
     file = tmp_path / "m.ckpt"
@@ -183,12 +205,14 @@ def test_a_ckpt_that_is_none_is_one_sentence(tmp_path, content, sentence):
         read_header(file)
 
 
+STORAGE = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI%d\ntQ"
+CALL = b"}Vw\nctorch._utils\n_rebuild_tensor_v2\n("
+
+
 def tensor_pickle(shape, strides, count=4):
     """A pickle in which torch's function is called for a tensor of float32 in storage "0", written by hand."""
     numbers = [b"(" + b"".join(b"I%d\n" % each for each in sides) + b"t" for sides in (shape, strides)]
-    storage = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI%d\ntQ" % count
-    call = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"I0\n" + numbers[0] + numbers[1] + b"tR"
-    return b"}Vw\n" + call + b"s."
+    return CALL + STORAGE % count + b"I0\n" + numbers[0] + numbers[1] + b"tRs."
 
 
 def test_a_tensor_of_a_ckpt_lies_in_its_storage(tmp_path):
@@ -211,6 +235,26 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, shape, strides, count)
     """Given a shape that needs more than is there, when read, then the file is refused, and no memory is taken."""
     file = tmp_path / "m.ckpt"
     file.write_bytes(archive(tensor_pickle(shape, strides, count), **{"0": bytes(16)}))
+    with pytest.raises(NotUsable, match="is cut short or no checkpoint: fetch it again"):
+        read_header(file)
+
+
+NESTED = b")" + b"\x85" * 200_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        archive(STORAGE % 4 + CALL + NESTED + b"V0\n\x86I0\n))tRs.", **{"0": bytes(16)}),
+        archive(CALL + b"Vfloat32\n" + NESTED + b"\x86I0\n))tRs."),
+        b"".join(pickle.dumps(each) for each in (0x1950A86A20F9469CFC6C, 1001, {}, {})) + b"]" + NESTED + b"a.",
+    ],
+    ids=["type", "storage", "older"],
+)
+def test_what_is_nested_without_end_is_no_storage(tmp_path, content):
+    """Given a tuple nested 200,000 deep where a storage is named, when read, then the process lives."""
+    file = tmp_path / "m.bin"
+    file.write_bytes(content)
     with pytest.raises(NotUsable, match="is cut short or no checkpoint: fetch it again"):
         read_header(file)
 
