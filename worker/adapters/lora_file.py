@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from shared.catalogue.tensors import NotUsable
+from shared.catalogue.tensors import ITEM_BYTES, NotUsable
 from shared.catalogue.weights_file import read_header
 from worker.adapters.layer_change import Change, change_of
 from worker.adapters.layer_names import network_and_layer
@@ -81,7 +81,11 @@ class LoraFile:
 
 def read_lora(file: Path) -> LoraFile:
     """Read, check and hash a file. Raises NotUsable, whose message completes a sentence that begins with its name."""
-    settings = _settings(read_header(file).metadata.get(_SETTINGS, ""))
+    header = read_header(file)
+    # each tensor is read by itself, also where many have the same place
+    if sum(each.count * ITEM_BYTES.get(each.dtype, 1) for each in header.tensors.values()) > file.stat().st_size:
+        raise NotUsable("has the same numbers in several tensors: get another")
+    settings = _settings(header.metadata.get(_SETTINGS, ""))
     with opened(file) as weights:
         layers: dict[str, dict[str, str]] = {}
         unknown = []

@@ -102,6 +102,15 @@ def test_factors_in_a_pickle_are_read_as_data(name: str, tmp_path: Path) -> None
     assert torch.equal(change.down, DOWN)
 
 
+def test_tensors_in_one_place_do_not_take_more_memory_than_the_file(tmp_path: Path) -> None:
+    """Given factors of many layers that are one and the same in the file, when it is read, then it is refused."""
+    file, factors = tmp_path / "a.bin", torch.ones(4096, 4)
+    layers = (f"lora_unet_mid_block_attentions_{number}_proj_in" for number in range(8))
+    torch.save({f"{layer}.lora_{end}.weight": factors for layer in layers for end in ("up", "down")}, file)
+    with pytest.raises(NotUsable, match="has the same numbers in several tensors: get another"):
+        read_lora(file)
+
+
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
 def test_factors_of_8_bits_are_read(dtype: torch.dtype, tmp_path: Path) -> None:
     """Given factors in a type of 8 bits, when the file is read, then they are what it holds."""
