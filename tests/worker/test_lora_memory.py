@@ -5,6 +5,8 @@ import gc
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -15,16 +17,19 @@ from shared.settings import Settings
 from tests.images import SAME, decibels
 from tests.worker.lora_writing import write_kohya
 from tests.worker.test_loras import Build, drawn
+from worker.acceleration.low_rank import PREFIX
 from worker.adapters.lora_file import read_lora
 from worker.adapters.lora_set import bytes_to_fit, fitted
 from worker.adapters.used_lora import UsedLora
 from worker.engine import Engine
+from worker.engine.batch import Evaluator
 from worker.engine.scheduler import Scheduler
 from worker.engine.step_times import StepTimes
 from worker.families import FAMILIES
 from worker.hardware.devices import Device
 from worker.hardware.variants import choose_precision, profile_for
 from worker.models.cache import CheckpointCache
+from worker.models.checkpoint import Checkpoint
 from worker.text.conditioning import ConditioningInputs
 
 
@@ -98,6 +103,16 @@ def test_what_is_fitted_counts_and_leaves_before_models(
     assert checkpoint.size == plain + wanted, "only the set that is used is left"
     assert cache.names() == ["tiny-sd1"]
     assert fitted(sets[0], checkpoint) is used
+
+
+def test_what_the_items_of_a_pass_have_in_common_counts_once() -> None:
+    """Given items that add the same to their model, and passes with a set for each item, when they are stacked, then
+    that counts once, and what each has of its own counts for each."""
+    common, evaluator = torch.zeros(1, 1000, 4), Evaluator(Device("cpu"))
+    compiled = cast(Checkpoint, SimpleNamespace(compiled=True))
+    stack = evaluator._stacked([{"text": torch.zeros(1, 10), f"{PREFIX}attention": common} for _ in range(8)], compiled)
+    assert [len(tensor) for tensor in stack.values()] == [8, 8]
+    assert evaluator.nbytes == common.nbytes + 8 * 10 * 4
 
 
 def passes_of(engine: Engine, names: Sequence[str], passes: list[int], request_for: Build) -> list[int]:

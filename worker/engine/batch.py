@@ -160,7 +160,9 @@ class Evaluator:
         return self._stacks[key][1]
 
     def _stacked_bytes(self) -> int:
-        return sum(tensor.nbytes for _, stack in self._stacks.values() for tensor in stack.values())
+        # a tensor that all items of a batch have in common is there once
+        storages = (tensor.untyped_storage() for _, stack in self._stacks.values() for tensor in stack.values())
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def _changed(checkpoint: Checkpoint, denoise: Denoise, items: Sequence[NamedTensors]) -> Denoise:

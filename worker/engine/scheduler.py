@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from itertools import accumulate, takewhile
+from itertools import accumulate
 from typing import Protocol, TypeVar
 
 from worker.acceleration.factor_stacks import stack_bytes
@@ -48,7 +48,7 @@ class Scheduler:
             fitting = sum(total <= at_most for total in accumulate(one.batch_items for one in due))
             due = due[: max(1, fitting)]
         stacks = stack_bytes((one.added, one.batch_items) for one in due)
-        due = due[: max(1, sum(1 for _ in takewhile(lambda total: total <= self._stacked_bytes, stacks)))]
+        due = due[: max(1, sum(total <= self._stacked_bytes for total in stacks))]
         return due[: curves.of(due[0].group, threads).share([one.batch_items for one in due])]
 
     def order(self, candidates: Sequence[C], seconds: Callable[[C], float]) -> list[C]:
