@@ -109,6 +109,11 @@ def drawn(answer: requests.Response) -> Any:
     return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"), dtype=int)
 
 
+def told_by(answer: requests.Response) -> str:
+    """The infotext of a PNG."""
+    return str(Image.open(io.BytesIO(answer.content)).info["parameters"])
+
+
 def works(service: Service) -> None:
     drawn(service.wait(service.submit(**SMALL)))
 
@@ -177,8 +182,9 @@ def test_a_file_that_is_put_there_is_drawn_with(world: World) -> None:
     while service.post("/generate", SMALL | {"ckpt": short}).status_code != 202:
         assert time.monotonic() < end
         time.sleep(0.2)
-    answer = service.wait(service.submit(**SMALL, ckpt=short, format="png"))
-    assert f"Model hash: {short}" in Image.open(io.BytesIO(answer.content)).info["parameters"]
+    while f"Model hash: {short}" not in told_by(service.wait(service.submit(**SMALL, ckpt=short, format="png"))):
+        assert time.monotonic() < end, "the worker that draws learns it from the other one"
+        time.sleep(0.2)
     file.unlink()
     service.refresh()
     assert service.post("/generate", SMALL | {"ckpt": "a new model"}).status_code == 400
