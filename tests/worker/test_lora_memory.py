@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from shared.catalogue.models import Catalogue
+from shared.errors import InternalError
 from shared.request.adapters import Lora
 from shared.settings import Settings
 from tests.images import SAME, decibels
@@ -165,3 +166,25 @@ def test_a_request_waits_until_there_is_room_for_its_loras(
     (checkpoint,) = sharing._cache._loaded.values()
     assert len(checkpoint.fitted) == 1, "that of the first has left for the second"
     assert passes_of(sharing, ["one", "one", ""], passes, request_for) == [6, 6]
+
+
+def test_a_set_whose_size_cannot_be_told_fails_its_request_alone(
+    sharing: Engine, passes: list[int], request_for: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a request under way, when one comes with LoRAs of a kind that nobody foresaw, then that one fails, and the
+    engine goes on."""
+
+    def unforeseen(used: Sequence[UsedLora], checkpoint: Checkpoint) -> int:
+        if any(each.lora.name == "two" for each in used):
+            raise KeyError("down")
+        return bytes_to_fit(used, checkpoint)
+
+    monkeypatch.setattr("worker.engine.admission.bytes_to_fit", unforeseen)
+    with sharing._inbox.changed:
+        first, odd = (
+            sharing.submit(request_for(steps=2, loras=(Lora(name),)), lambda *_: None) for name in ("one", "two")
+        )
+    with pytest.raises(InternalError):
+        odd.result(60)
+    assert first.result(60).image
+    assert passes_of(sharing, ["one"], passes, request_for) == [2, 2]

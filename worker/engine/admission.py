@@ -72,8 +72,14 @@ class Admission:
             if ending := ticket.ending:
                 self._inbox.end(ticket, ending)
                 continue
-            options = resolve(ticket.request.params, self._device, self._profile)
-            if self._must_wait_for_room(ticket, options.precision):
+            try:
+                options = resolve(ticket.request.params, self._device, self._profile)
+                waits = self._must_wait_for_room(ticket, options.precision)
+            except Exception as error:
+                self._inbox.take(ticket)
+                self._fail(ticket, error)
+                continue
+            if waits:
                 if time.monotonic() - ticket.arrived > _MODEL_PATIENCE_S:
                     break  # nobody overtakes it any more, so that the others' models fall free
                 continue
@@ -92,10 +98,14 @@ class Admission:
                     RunningRequest(ticket, checkpoint, options, named_in, nets, codec=codec, network=network)
                 )
             except Exception as error:
-                make_good(error, self._device)
-                ticket.outcome.set_exception(ticket.context.run(translated, error))
+                self._fail(ticket, error)
             encoded_image = encoded_image or reads_image
         self._owed_s = time.perf_counter() - started - _ADMISSION_S
+
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
+        """End a request that was taken, by an error that is its own."""
+        make_good(error, self._device)
+        ticket.outcome.set_exception(ticket.context.run(translated, error))
 
     def _controlnets(self, ticket: Ticket, checkpoint: Checkpoint) -> Sequence[ControlNet]:
         """Those of a request, loaded if need be."""
