@@ -240,6 +240,8 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path, shape, strides, count)
 
 
 NESTED = b")" + b"\x85" * 200_000
+#: What a file of torch before 1.6 begins with: magic number, version, and what it says of the machine.
+OLDER: tuple[object, ...] = (0x1950A86A20F9469CFC6C, 1001, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,7 @@ NESTED = b")" + b"\x85" * 200_000
     [
         archive(STORAGE % 4 + CALL + NESTED + b"V0\n\x86I0\n))tRs.", **{"0": bytes(16)}),
         archive(CALL + b"Vfloat32\n" + NESTED + b"\x86I0\n))tRs."),
-        b"".join(pickle.dumps(each) for each in (0x1950A86A20F9469CFC6C, 1001, {}, {})) + b"]" + NESTED + b"a.",
+        b"".join(pickle.dumps(each) for each in OLDER) + b"]" + NESTED + b"a.",
     ],
     ids=["type", "storage", "older"],
 )
