@@ -50,6 +50,20 @@ def alone(engine: Engine, requests: list[DenoiseRequest]) -> list[Denoised]:
     return [engine.submit(request, silent).result(120) for request in requests]
 
 
+def together(
+    engine: Engine, requests: list[DenoiseRequest], before: DenoiseRequest, passes: list[int]
+) -> list[Denoised]:
+    """What requests give that come while one `before` them is held back, and share passes."""
+    first, go_on = held_back(engine, before)
+    passes.clear()
+    tickets = [engine.submit(request, silent) for request in requests]
+    go_on.set()
+    first.result(60)
+    done = [ticket.result(60) for ticket in tickets]
+    assert max(passes) > 4, "nothing was shared"
+    return done
+
+
 @pytest.mark.parametrize(
     ("seed", "trained", "most_steps"),
     [
@@ -107,14 +121,8 @@ def test_ways_to_guide_share_a_pass_and_change_no_other(engine: Engine, request_
     ]
     requests = [request_for(steps=10 + number, noise_seed=number, **way) for number, way in enumerate(ways)]
     solo = alone(engine, requests)
-    first, go_on = held_back(engine, request_for(steps=30))
-    passes.clear()
-    tickets = [engine.submit(request, silent) for request in requests]
-    go_on.set()
-    first.result(60)
-    together = [ticket.result(60) for ticket in tickets]
-    assert max(passes) > 4, "nothing was shared"
-    assert min(decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)) >= SAME
+    shared = together(engine, requests, request_for(steps=30), passes)
+    assert min(decibels(one.image, two.image) for one, two in zip(solo, shared, strict=True)) >= SAME
 
 
 def test_steps_without_guidance_are_one_item(engine: Engine, request_for: Build, passes: list[int]) -> None:

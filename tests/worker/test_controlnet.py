@@ -1,6 +1,5 @@
 """Images that follow control images: those of the stock pipelines, whoever shares their forward passes."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from shared.settings import Settings
 from tests.images import SAME, decibels
 from tests.worker.controlnets import found, write_controlnet
 from tests.worker.stock import SEED, Stock
-from tests.worker.test_batching import silent
+from tests.worker.test_batching import held_back, silent, together
 from worker.engine import DenoiseRequest, Engine
 
 pytestmark = pytest.mark.slow
@@ -136,22 +135,8 @@ def test_requests_with_and_without_control_images_share_passes(
     requests = mixed(request_for, model)
     solo = [controlled.submit(request, silent).result(60) for request in requests]
     assert decibels(solo[1].image, solo[2].image) < SAME
-    begun, go_on = threading.Event(), threading.Event()
-
-    def hold(step: int, _steps: int) -> None:
-        begun.set()
-        if step == 1:
-            go_on.wait(60)
-
-    first = controlled.submit(request_for(model=model, steps=30), hold)
-    assert begun.wait(60)
-    passes.clear()
-    tickets = [controlled.submit(request, silent) for request in requests]
-    go_on.set()
-    first.result(60)
-    together = [ticket.result(60) for ticket in tickets]
-    assert max(passes) > 4, "nothing was shared"
-    assert min(decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)) >= SAME
+    shared = together(controlled, requests, request_for(model=model, steps=30), passes)
+    assert min(decibels(one.image, two.image) for one, two in zip(solo, shared, strict=True)) >= SAME
 
 
 def test_a_weight_of_zero_changes_nothing(controlled: Engine, request_for: Callable[..., DenoiseRequest]) -> None:
@@ -172,14 +157,7 @@ def test_zeros_added_change_no_bit(
 
     def beside(other: DenoiseRequest) -> torch.Tensor:
         latents.clear()
-        begun, go_on = threading.Event(), threading.Event()
-
-        def hold(_step: int, _steps: int) -> None:
-            begun.set()
-            go_on.wait(60)
-
-        holder = controlled.submit(request_for(steps=1, width=72), hold)
-        assert begun.wait(60)
+        holder, go_on = held_back(controlled, request_for(steps=1, width=72))
         tickets = [controlled.submit(other, silent), controlled.submit(plain, silent)]
         go_on.set()
         for ticket in (holder, *tickets):

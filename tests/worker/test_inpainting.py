@@ -12,7 +12,7 @@ from PIL import Image
 from tests.images import SAME, decibels
 from tests.worker.conftest import INPAINTING, changed
 from tests.worker.stock import SD, SEED, STOCK, XL, Stock, gradient
-from tests.worker.test_batching import alone, held_back, silent
+from tests.worker.test_batching import alone, together
 from worker.engine import DenoiseRequest, Engine
 from worker.modes.inpainting import latent_mask
 
@@ -98,14 +98,8 @@ def test_masked_requests_share_passes_and_equal_their_solo_images(
     for model in ("tiny-sd1", "tiny-sd1-inpaint"):
         requests = [request_for(model=model, steps=9, noise_seed=place, **way) for place, way in enumerate(ways)]
         solo = alone(engine, requests)
-        first, go_on = held_back(engine, request_for(model=model, width=72, steps=20))
-        passes.clear()
-        tickets = [engine.submit(request, silent) for request in requests]
-        go_on.set()
-        first.result(60)
-        together = [ticket.result(60) for ticket in tickets]
-        assert max(passes) > 4, "nothing was shared"
-        assert min(decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)) >= SAME
+        shared = together(engine, requests, request_for(model=model, width=72, steps=20), passes)
+        assert min(decibels(one.image, two.image) for one, two in zip(solo, shared, strict=True)) >= SAME
 
 
 @pytest.mark.parametrize("sampler", ["k_dpm_fast", "k_dpm_ad", "k_dpmpp_2s_a"])

@@ -65,8 +65,8 @@ def merged_and_added(used: Sequence[UsedLora]) -> tuple[tuple[UsedLora, ...], tu
     """
     added = tuple(each for each in used if not each.file.whole)
     if sum(each.file.rank for each in added if each.changes_something) > _MOST_RANKS:
-        added = ()
-    return tuple(each for each in used if each not in added and each.changes_something), added
+        return tuple(each for each in used if each.changes_something), ()
+    return tuple(each for each in used if each.file.whole and each.changes_something), added
 
 
 def left_out(used: UsedLora, names: Sequence[str], model: str) -> tuple[str, ...]:

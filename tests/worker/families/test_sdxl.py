@@ -11,7 +11,7 @@ import torch
 from shared.catalogue.models import Catalogue
 from shared.settings import Settings
 from tests.images import SAME, decibels
-from tests.worker.test_batching import alone, held_back, silent
+from tests.worker.test_batching import alone, together
 from worker.acceleration.split_batch import Sharing, SplitBatch
 from worker.engine import DenoiseRequest, Engine
 from worker.families import FAMILIES
@@ -110,14 +110,8 @@ def test_requests_that_tell_other_sizes_share_passes(
     ]
     requests = [request_for(model=NAME, sampler="k_euler", steps=4, **way) for way in ways]
     solo = alone(engine, requests)
-    first, go_on = held_back(engine, request_for(model=NAME, steps=12))
-    passes.clear()
-    tickets = [engine.submit(request, silent) for request in requests]
-    go_on.set()
-    first.result(60)
-    together = [ticket.result(60) for ticket in tickets]
-    assert max(passes) > 4, "nothing was shared"
-    assert min(decibels(one.image, two.image) for one, two in zip(solo, together, strict=True)) >= SAME
+    shared = together(engine, requests, request_for(model=NAME, steps=12), passes)
+    assert min(decibels(one.image, two.image) for one, two in zip(solo, shared, strict=True)) >= SAME
     for one, two in itertools.combinations(solo, 2):
         assert decibels(one.image, two.image) < SAME
 
