@@ -63,7 +63,7 @@ def kill_workers(
 
 def test_killed_workers_lose_nothing(make_service: ServiceFactory, scale: Scale, keep_figures: Keep) -> None:
     """Given two workers, when one is killed again and again, then every job ends once, and soon after its kill."""
-    jobs, pause_s, kills_at_least, timeout_s = scale((30, 1.0, 2, 4.0), (1000, 5.0, 10, 10.0))
+    jobs, pause_s, kills_at_least, timeout_s = scale((16, 1.0, 1, 4.0), (1000, 5.0, 10, 10.0))
     # a task may meet several of these kills by bad luck; three would end its job, as they should
     service = make_service(workers=2, VISIBILITY_TIMEOUT_S=str(timeout_s), LOG_FORMAT="json", MAX_ATTEMPTS="9")
     crew = Crew(service)

@@ -28,9 +28,8 @@ def frozen() -> Frozen:
     return Frozen.load()
 
 
-@pytest.mark.parametrize(
-    "name", ["sketch", pytest.param("night", marks=pytest.mark.full), pytest.param("lcm", marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("name", TRAININGS)
 def test_a_lora_of_two_runs_is_that_of_one(
     name: str, frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

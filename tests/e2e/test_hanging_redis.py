@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.service import Service
 
 ServiceFactory = Callable[..., Service]
@@ -19,6 +21,7 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> N
         time.sleep(0.01)
 
 
+@pytest.mark.full
 def test_the_steps_go_on_while_redis_hangs(make_service: ServiceFactory, tmp_path: Path) -> None:
     """Given a job under way, when Redis hangs for longer than all its steps take, then every step is made meanwhile;
     once Redis answers again, the job ends well, in its first attempt."""

@@ -93,6 +93,7 @@ def test_unknown_ids_are_404_everywhere(service: Service) -> None:
         assert set(answer.json()) == {"error", "code", "fields"}
 
 
+@pytest.mark.full
 def test_two_apis_and_two_workers_share_the_work(make_service: ServiceFactory) -> None:
     """Given 2 APIs and 2 workers on one Redis, when 12 jobs come to both, then each is done exactly once."""
     service = make_service(apis=2, workers=2)

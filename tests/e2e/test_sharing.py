@@ -50,7 +50,7 @@ def test_images_made_at_once_are_those_made_alone(service: Service) -> None:
             "prompt": prompt,
             "sampler": sampler,
             "seed": 40 + number,
-            "ddim_steps": 12 + number,
+            "ddim_steps": 5 + number,
             "scale": scale,
             "precision": "full",  # in 16 bits sums are rounded too coarsely to be the same in any company
             "return_base64": True,
@@ -100,6 +100,7 @@ def larger_passes(service: Service, than: int) -> int:
     return told[math.inf] - told[than] if told else 0
 
 
+@pytest.mark.full
 def test_a_worker_leaves_to_others_what_it_cannot_run_now(make_service: ServiceFactory) -> None:
     """Given images that gain nothing by sharing, when twelve wait, then a worker takes no more than it runs, plus one
     and one that may be on its way."""
@@ -124,7 +125,8 @@ def test_as_many_share_a_pass_as_pay(make_service: ServiceFactory) -> None:
         until(lambda: larger_passes(service, 16))
 
 
-def test_what_shares_is_learned_from_the_first_requests(make_service: ServiceFactory) -> None:
+@pytest.mark.parametrize("anew", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_what_shares_is_learned_from_the_first_requests(make_service: ServiceFactory, anew: bool) -> None:
     """Given a worker that has measured nothing, when 16 small requests wait, then it has soon tried eight and more in
     one forward pass, and tells what it learned; started anew, it knows."""
     service = make_service(WORKER_BEAT_S="0.5", WARM_UP_S="0")
@@ -137,6 +139,8 @@ def test_what_shares_is_learned_from_the_first_requests(make_service: ServiceFac
             return next((curve for curve in curves if "16" in curve["seconds_by_batch_items"]), None)
 
         assert until(told)["learned_from"] == ["requests"]
+    if not anew:
+        return
     service.stop(service.workers[0])
     service.start_worker()
     service.wait_ready()

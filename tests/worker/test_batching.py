@@ -67,7 +67,7 @@ def together(
 @pytest.mark.parametrize(
     ("seed", "trained", "most_steps"),
     [
-        (1, False, 20),
+        (1, False, 12),
         *(
             pytest.param(seed, trained, 50, marks=pytest.mark.full)
             for seed, trained in ((1, False), (2, True), (3, True))

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 Build = Callable[..., DenoiseRequest]
 
 # the smallest model with every sampler; the others with a few, and with all in test-full
-FEW = ("ddim", "k_euler_a", "k_dpmpp_2m_ka")
+FEW = ("ddim", "k_euler_a")
 CASES = [
     pytest.param(model, sampler, marks=[] if model == "tiny-sd1" or sampler in FEW else pytest.mark.full)
     for model in ("tiny-sd1", "tiny-sd2", "tiny-sdxl", "layout-sd15", "layout-sd21v", "layout-sdxl", "demo")

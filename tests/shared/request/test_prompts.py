@@ -124,8 +124,7 @@ def test_ten_times_the_text_is_ten_times_the_work(prefix: str, piece: str) -> No
 def test_a_huge_text_is_parsed_in_one_pass(piece: str) -> None:
     """Given ten times the longest prompt, when parsed, then there is a result: a quadratic search has no end."""
     text = "a:" + piece * (100_000 // len(piece))
-    for number in (text, text + ")"):
-        assert parse_prompt.__wrapped__(number).parts
+    assert parse_prompt.__wrapped__(text + ")").parts
 
 
 @pytest.mark.parametrize("text", ["(" * 5000 + "a", "(a" * 3333, "(a" * 2000 + ")" * 4000, "[" * 9000, "\\" * 9999])
