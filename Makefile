@@ -12,6 +12,8 @@ run: $(VENV)/.ready-run  ## set up, then serve on 127.0.0.1:5001 until Ctrl-C
 	@exec $(BIN)/python -m client serve
 
 # in the order of the folders, so that the long tests do not come last; three at once on two cores, as many only wait
+# bytecode is kept, whatever the environment says, or each program that a test starts compiles it anew
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint  ## everything that CI runs: lint, types, import rules, unit and end-to-end tests
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 

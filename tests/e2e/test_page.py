@@ -226,6 +226,7 @@ def test_the_form_is_the_services_own(open_page: OpenPage, service: Service) -> 
     expect(page.get_by_label("2:3")).to_be_checked()
 
 
+@pytest.mark.full
 def test_a_large_image_is_drawn_in_two_passes(open_page: OpenPage, service: Service) -> None:
     """Given a person who wants an image enlarged and drawn again, when it is drawn, then it is so much larger and shows
     the one thing that was asked for, and what it was made with fills the form again; with an image to start from there

@@ -95,6 +95,7 @@ def test_a_size_that_the_model_cannot_draw_is_made_all_the_same(api: webuiapi.We
     assert any("resized to 640x320" in warning for warning in result.info["warnings"])
 
 
+@pytest.mark.full
 def test_an_image_is_drawn_large_in_two_passes(api: webuiapi.WebUIApi) -> None:
     """Given enable_hr, when drawn, then four images of the larger size show the one thing that was asked for."""
     result = api.txt2img(
