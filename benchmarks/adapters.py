@@ -3,7 +3,9 @@
 A service of real processes with one worker and the demo model, started as an operator starts it, on all cores. In each
 round so many users draw at once without LoRAs, then each with one of eight LoRAs of rank 8, then of rank 32; and then
 one after the other without any, which is the least that a server takes that merges each LoRA into its weights and
-shares no forward pass. The times are the service's own, from the first acceptance to the last end.
+shares no forward pass. And one and all of them draw in 20 guided steps, in the 4 of an accelerator, and in 4 of LCM
+without its LoRA, which is the most that leaving out steps can gain. The times are the service's own, from the first
+acceptance to the last end.
 
 What one LoRA costs a single image of a full-size model is measured by `python -m benchmarks.one_lora`.
 """
@@ -11,7 +13,7 @@ What one LoRA costs a single image of a full-size model is measured by `python -
 import os
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from tests.worker.lora_writing import ATTENTION, write_kohya
 from worker.hardware.cores import available_cores
 
 RANKS, LORAS = (8, 32), 8
+ACCELERATOR = "demo-lcm"
 _LAYERS = (*ATTENTION, ".ff.net.0.proj", ".ff.net.2")
 _WEIGHT = 0.5
 _WARM_UP = 3
@@ -44,10 +47,12 @@ def write_loras_of(model: Path, folder: Path, count: int) -> None:
             write_kohya(folder / f"rank-{rank}-{number}.safetensors", model, ends=_LAYERS, rank=rank, seed=number)
 
 
-def asked(number: int, rank: int | None) -> Mapping[str, Any]:
-    """What that user adds to a request."""
-    if rank is None:
-        return {}
+Asked = Callable[[int], Mapping[str, Any]]
+"""What the user of a number adds to a request."""
+
+
+def own_lora(rank: int, number: int) -> Mapping[str, Any]:
+    """The LoRA of that rank that is this user's."""
     return {"loras": [{"name": f"rank-{rank}-{number % LORAS}", "weight": _WEIGHT}]}
 
 
@@ -74,42 +79,67 @@ def _wait(service: Service, task_id: str) -> None:
         raise RuntimeError(f"a job ended as {answer['State']}: {answer.get('error')}")
 
 
-def measure(service: Service, users: int, side: int, steps: int, rounds: int, console: Console) -> dict[str, Any]:
-    """The seconds of each way to draw in each round, and how many items the forward passes of all had."""
-    plain = [
-        {
-            "prompt": PROMPTS[number % len(PROMPTS)], "H": side, "W": side, "ddim_steps": steps, "return_base64": True,
-            "skip_save": True,
-        }
+def bodies(users: int, side: int, seed: int, asked: Asked) -> Sequence[Mapping[str, Any]]:
+    """What each of the users asks for."""
+    usual = {"H": side, "W": side, "return_base64": True, "skip_save": True}
+    return [
+        {"prompt": PROMPTS[number % len(PROMPTS)], "seed": seed + number, **usual, **asked(number)}
         for number in range(users)
-    ]  # fmt: skip
-    ways: dict[str, tuple[int | None, bool]] = {
-        "no LoRA": (None, True),
-        **{f"a LoRA of rank {rank} each": (rank, True) for rank in RANKS},
-        "one after the other, no LoRA": (None, False),
+    ]
+
+
+def with_loras(service: Service, users: int, side: int, steps: int, rounds: int, console: Console) -> dict[str, Any]:
+    """The seconds of each way to draw in each round, and how many items the forward passes of all had."""
+    plain = {"ddim_steps": steps}
+    ways: dict[str, tuple[Asked, bool]] = {
+        "no LoRA": (lambda _: plain, True),
+        **{
+            f"a LoRA of rank {rank} each": (lambda number, rank=rank: plain | own_lora(rank, number), True)
+            for rank in RANKS
+        },
+        "one after the other, no LoRA": (lambda _: plain, False),
     }
+    before = passes(service)
+    taken = in_turns(service, users, side, rounds, ways, console)
+    return summary(taken, "no LoRA") | {"passes_by_most_batch_items": dict(passes(service) - before)}
+
+
+def in_few_steps(service: Service, users: int, side: int, rounds: int, console: Console) -> dict[str, Any]:
+    """The seconds of the usual 20 guided steps, and of 4 without guidance."""
+    few = {"sampler": "lcm", "ddim_steps": 4, "scale": 1.0}
+    ways: dict[str, tuple[Asked, bool]] = {
+        "20 guided steps": (lambda _: {"sampler": "ddim", "ddim_steps": 20, "scale": 7.5}, True),
+        f"4 steps with {ACCELERATOR}": (lambda _: {"accelerator": ACCELERATOR}, True),
+        "4 steps of LCM without its LoRA": (lambda _: few, True),
+    }
+    return summary(in_turns(service, users, side, rounds, ways, console), "20 guided steps")
+
+
+def in_turns(
+    service: Service, users: int, side: int, rounds: int, ways: Mapping[str, tuple[Asked, bool]], console: Console
+) -> Mapping[str, Sequence[float]]:
+    """The seconds of each way in each round."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(_WARM_UP):  # files are read, and passes of these shapes recorded, which takes dozens of each
-        for rank, together in ways.values():
-            draw(service, _seeded(plain, 0, rank), together)
-    before = passes(service)
+        for asked, together in ways.values():
+            draw(service, bodies(users, side, 0, asked), together)
     for number in track(range(1, rounds + 1), f"{users} users", console=console):
-        for name, (rank, together) in ways.items():
-            taken[name].append(round(draw(service, _seeded(plain, 1000 * number, rank), together), 3))
-    first = taken["no LoRA"]
+        for name, (asked, together) in ways.items():
+            taken[name].append(round(draw(service, bodies(users, side, 1000 * number, asked), together), 3))
+    return taken
+
+
+def summary(taken: Mapping[str, Sequence[float]], usual: str) -> dict[str, Any]:
+    """Of the seconds of each way the medians, and those of their ratio to the usual way's in the same round."""
+    first = taken[usual]
     return {
-        "seconds": taken,
+        "seconds": dict(taken),
         "median_s": {name: round(statistics.median(all_s), 3) for name, all_s in taken.items()},
-        "times_no_lora": {
+        f"times_{usual.lower().replace(' ', '_')}": {
             name: round(statistics.median(own / other for own, other in zip(all_s, first, strict=True)), 3)
             for name, all_s in taken.items()
         },
-        "passes_by_most_batch_items": dict(passes(service) - before),
     }
-
-
-def _seeded(plain: Sequence[Mapping[str, Any]], seed: int, rank: int | None) -> list[Mapping[str, Any]]:
-    return [{**body, "seed": seed + number, **asked(number, rank)} for number, body in enumerate(plain)]
 
 
 @click.command()
@@ -130,12 +160,14 @@ def main(users: int, side: int, steps: int, rounds: int, name: str) -> None:
     ):
         write_loras_of(WEIGHTS, service.models_dir / "Lora", LORAS)
         service.refresh()
-        found = measure(service, users, side, steps, rounds, console)
+        found = with_loras(service, users, side, steps, rounds, console)
+        few = {f"{count} at once": in_few_steps(service, count, side, rounds, console) for count in (1, users)}
     console.print({key: found[key] for key in ("median_s", "times_no_lora")})
+    console.print({count: of["times_20_guided_steps"] for count, of in few.items()})
     machine = report.machine("cpu", available_cores()) | {"load_at_the_start": round(busy, 2)}
     click.echo(report.write(name, {
         "machine": machine, "model": "demo", "size": f"{side}x{side}", "steps": steps, "sampler": "ddim",
-        "users": users, "loras": LORAS, **found,
+        "users": users, "loras": LORAS, **found, "in_few_steps": few,
     }))  # fmt: skip
 
 
