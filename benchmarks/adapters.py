@@ -14,6 +14,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,9 @@ Asked = Callable[[int], Mapping[str, Any]]
 """What the user of a number adds to a request."""
 
 
-def own_lora(rank: int, number: int) -> Mapping[str, Any]:
-    """The LoRA of that rank that is this user's."""
-    return {"loras": [{"name": f"rank-{rank}-{number % LORAS}", "weight": _WEIGHT}]}
+def own_lora(rank: int, steps: int, number: int) -> Mapping[str, Any]:
+    """So many steps with the LoRA of that rank that is this user's."""
+    return {"ddim_steps": steps, "loras": [{"name": f"rank-{rank}-{number % LORAS}", "weight": _WEIGHT}]}
 
 
 def draw(service: Service, bodies: Sequence[Mapping[str, Any]], together: bool) -> float:
@@ -90,13 +91,10 @@ def bodies(users: int, side: int, seed: int, asked: Asked) -> Sequence[Mapping[s
 
 def with_loras(service: Service, users: int, side: int, steps: int, rounds: int, console: Console) -> dict[str, Any]:
     """The seconds of each way to draw in each round, and how many items the forward passes of all had."""
-    plain = {"ddim_steps": steps}
+    plain: dict[str, Any] = {"ddim_steps": steps}
     ways: dict[str, tuple[Asked, bool]] = {
         "no LoRA": (lambda _: plain, True),
-        **{
-            f"a LoRA of rank {rank} each": (lambda number, rank=rank: plain | own_lora(rank, number), True)
-            for rank in RANKS
-        },
+        **{f"a LoRA of rank {rank} each": (partial(own_lora, rank, steps), True) for rank in RANKS},
         "one after the other, no LoRA": (lambda _: plain, False),
     }
     before = passes(service)
