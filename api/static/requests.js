@@ -37,25 +37,30 @@ export async function copy(text, said) {
     }
 }
 
-// Where it goes, and what differs from the defaults there. The input images are not kept: the examples read files. Nor
-// is a mask, and what is about one is refused without it, and without sides that are gone beyond.
+// The OpenAI dialect has other defaults of these where there is a mask.
+const OTHERWISE_WITH_MASK = ["mask_redraw", "denoising_strength"];
+
+// Where it goes, and what differs from the defaults there. The input images and masks are not kept: the examples read
+// files. What is about a mask is refused without one, and without sides that are gone beyond.
 function bodyFor(parameters) {
     const kind = parameters.denoising_strength === undefined ? "generate" : "img2img";
     const fields = get().catalogue.fields[kind];
     const usual = (name) => defaultOf(fields, name, parameters);
-    const applies = (name) => parameters.expand || !ABOUT_MASKS.includes(name);
+    const { masked } = parameters;
+    const applies = (name) => masked || parameters.expand || !ABOUT_MASKS.includes(name);
     const told = (name) => fields[name]?.title && name !== "controlnet" && applies(name);
-    const differs = ([name, value]) => told(name) && value !== null && !same(value, usual(name));
+    const needed = (name) => masked && OTHERWISE_WITH_MASK.includes(name);
+    const differs = ([name, value]) => told(name) && value !== null && (needed(name) || !same(value, usual(name)));
     const { n_iter: _, ...body } = Object.fromEntries(Object.entries(parameters).filter(differs));
     const { controlnet: controls = [] } = parameters;
     const url = `${location.origin}/${kind}`;
-    return { url, fromImage: kind === "img2img", controls, body: { prompt: "", ...body } };
+    return { url, fromImage: kind === "img2img", masked, controls, body: { prompt: "", ...body } };
 }
 
 const waiting = (body) => ({ ...body, synchronous_request: true });
 const escaped = (text) => text.replaceAll("'", `'\\''`);
 const quoted = (text) => `'${escaped(text)}'`;
-const lines = (...parts) => parts.filter((part) => part !== false).join("\n");
+const lines = (...parts) => parts.filter((part) => part !== false && part !== undefined).join("\n");
 const PYTHON = { true: "True", false: "False", null: "None" };
 
 // What reads a file as base64: in single quotes of a shell, in Python, in JavaScript.
@@ -74,9 +79,10 @@ function followed(controls, read, write = (text) => text) {
     return `[${texts.join(", ")}]`;
 }
 
-function inShell(body, controls, image) {
+function inShell(body, controls, fromImage, masked) {
     const parts = [
-        image && `"init_img": ${FILE.shell(image)}`,
+        fromImage && `"init_img": ${FILE.shell("input.png")}`,
+        masked && `"mask": ${FILE.shell("mask.png")}`,
         controls.length > 0 && `"controlnet": ${followed(controls, FILE.shell, escaped)}`,
         escaped(JSON.stringify(body).slice(1, -1)),
     ];
@@ -92,33 +98,35 @@ function inPython(value, controls) {
 const inForm = (value) => (typeof value === "object" ? JSON.stringify(value) : value);
 const constant = (value) => PYTHON[value] ?? JSON.stringify(value);
 
-function curl({ url, fromImage, controls, body }) {
+function curl({ url, fromImage, masked, controls, body }) {
     return lines(
         `curl -sSf ${url} -H 'Content-Type: application/json' \\`,
         `  -H 'X-API-Key: ${keyForExamples()}' -o image.png \\`,
-        `  -d ${inShell(waiting(body), controls, fromImage && "input.png")}`,
+        `  -d ${inShell(waiting(body), controls, fromImage, masked)}`,
     );
 }
 
-function python({ url, fromImage, controls, body }) {
+function python({ url, fromImage, masked, controls, body }) {
     return lines(
         (fromImage || controls.length > 0) && "import base64",
         "import requests",
         "",
         `body = ${inPython(waiting(body), controls)}`,
         fromImage && `body["init_img"] = ${FILE.python("input.png")}`,
+        masked && `body["mask"] = ${FILE.python("mask.png")}`,
         `answer = requests.post("${url}", json=body, headers={"X-API-Key": "${keyForExamples()}"})`,
         "answer.raise_for_status()",
         'open("image.png", "wb").write(answer.content)',
     );
 }
 
-function javascript({ url, fromImage, controls, body }) {
+function javascript({ url, fromImage, masked, controls, body }) {
     return lines(
         'import { readFile, writeFile } from "node:fs/promises";',
         "",
         `const body = ${JSON.stringify(waiting(body), null, 2)};`,
         fromImage && `body.init_img = ${FILE.javascript("input.png")};`,
+        masked && `body.mask = ${FILE.javascript("mask.png")};`,
         controls.length > 0 && `body.controlnet = ${followed(controls, FILE.javascript)};`,
         `const answer = await fetch("${url}", {`,
         '  method: "POST",',
@@ -138,7 +146,7 @@ function asOpenai({ prompt, ckpt, W, H, ...others }) {
 
 const base = () => `${location.origin}/v1`;
 
-function curlOpenai({ fromImage, controls, body }) {
+function curlOpenai({ fromImage, masked, controls, body }) {
     const all = asOpenai(body);
     const key = `-H 'Authorization: Bearer ${keyForExamples()}'`;
     const save = `| python3 -c "import base64, json, sys; sys.stdout.buffer.write(
@@ -150,10 +158,11 @@ function curlOpenai({ fromImage, controls, body }) {
     }
     const form = Object.entries(all).map(([name, value]) => `-F ${quoted(`${name}=${inForm(value)}`)}`);
     if (controls.length) form.push(`-F 'controlnet=${followed(controls, FILE.shell, escaped)}'`);
-    return lines(`curl -sSf ${base()}/images/edits ${key} -F image=@input.png \\`, `  ${form.join(" ")} ${save}`);
+    const mask = masked ? " -F mask=@mask.png" : "";
+    return lines(`curl -sSf ${base()}/images/edits ${key} -F image=@input.png${mask} \\`, `  ${form.join(" ")} ${save}`);
 }
 
-function pythonOpenai({ fromImage, controls, body }) {
+function pythonOpenai({ fromImage, masked, controls, body }) {
     const { model, prompt, size, response_format: form, ...extra } = asOpenai(body);
     return lines(
         "import base64",
@@ -162,6 +171,7 @@ function pythonOpenai({ fromImage, controls, body }) {
         `client = OpenAI(base_url="${base()}", api_key="${keyForExamples()}")`,
         `answer = client.images.${fromImage ? "edit" : "generate"}(`,
         fromImage && '    image=open("input.png", "rb"),',
+        masked && '    mask=open("mask.png", "rb"),',
         `    model=${constant(model)},`,
         `    prompt=${constant(prompt)},`,
         size !== undefined && `    size="${size}",`,
@@ -172,7 +182,7 @@ function pythonOpenai({ fromImage, controls, body }) {
     );
 }
 
-function javascriptOpenai({ fromImage, controls, body }) {
+function javascriptOpenai({ fromImage, masked, controls, body }) {
     return lines(
         'import { createReadStream, writeFileSync } from "node:fs";',
         controls.length > 0 && 'import { readFile } from "node:fs/promises";',
@@ -181,6 +191,7 @@ function javascriptOpenai({ fromImage, controls, body }) {
         `const client = new OpenAI({ baseURL: "${base()}", apiKey: "${keyForExamples()}" });`,
         `const answer = await client.images.${fromImage ? "edit" : "generate"}({`,
         fromImage && '  image: createReadStream("input.png"),',
+        masked && '  mask: createReadStream("mask.png"),',
         controls.length > 0 && `  controlnet: ${followed(controls, FILE.javascript)},`,
         `${JSON.stringify(asOpenai(body), null, 2).slice(2)});`,
         'writeFileSync("image.png", Buffer.from(answer.data[0].b64_json, "base64"));',
