@@ -24,7 +24,7 @@ chaos: $(VENV)/.ready-dev  ## break things for an hour or so, and keep what was 
 	@CHAOS=full $(BIN)/pytest tests/chaos -v -m "full or not full"
 
 test-schema: $(VENV)/.ready-dev  ## 10,000 requests made from the API document, as it allows them and as it does not: 10 min
-	@CHAOS=full $(BIN)/pytest tests/chaos/test_document.py -v
+	@CHAOS=full $(BIN)/pytest tests/chaos/test_document.py -v -m "full or not full"
 
 test-full: lint  ## `make test` and the tests that take many minutes
 	@$(BIN)/pytest -m "full or not full"

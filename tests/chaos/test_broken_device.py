@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 import redis
 
 from shared.jobs.records import Task
@@ -10,6 +11,7 @@ from tests.e2e.service import Service
 from worker.process.ending import FAILED
 
 
+@pytest.mark.full
 def test_a_worker_whose_device_breaks_ends_and_its_jobs_run_elsewhere(make_service: Callable[..., Service]) -> None:
     """Given a device that fails for ever, when it breaks amid a job, then the worker ends with its reason and
     status, holds no task any more, and another worker does every job."""

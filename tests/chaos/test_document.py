@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from shared.settings import DUMMY_API_KEY, Settings
 from tests.chaos.conftest import Scale
 from tests.chaos.instant_worker import InstantWorker
@@ -21,6 +23,7 @@ _CHECKS = (
 )  # fmt: skip
 
 
+@pytest.mark.full
 def test_no_request_that_the_document_allows_or_forbids_breaks_it(
     make_service: ServiceFactory, scale: Scale, keep_figures: Keep, tmp_path: Path
 ) -> None:

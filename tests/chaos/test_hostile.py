@@ -224,7 +224,7 @@ def test_text_of_any_kind_stays_text(service: Service, scale: Scale, keep_figure
     # img2img takes all that generate takes
     places = [place for place in text_fields() if place[0] in scale(("/img2img",), ("/generate", "/img2img"))]
     for path, name in [*places, ("/generate", "prompt"), ("/generate", "")]:
-        for number, text in enumerate(hostile.TEXTS):
+        for number, text in enumerate(hostile.TEXTS[:: scale(2, 1)]):
             body = TINY | {"ddim_steps": 1} | ({"init_img": PNG} if path == "/img2img" else {})
             body |= {name: text} if name else {text or "x": 1}
             answer = service.post(path, body, api=number % 2)

@@ -39,6 +39,7 @@ def plain_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("plain_code")
+@pytest.mark.full
 def test_resumed_training_equals_unbroken_training(tmp_path: Path) -> None:
     """Four steps in one go and two plus two after a restart end at exactly the same weights and averages."""
     tokenizer = load_tokenizer(WEIGHTS / "tokenizer")

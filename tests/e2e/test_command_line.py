@@ -148,6 +148,7 @@ def _receipt(path: Path) -> Any:
         return json.loads(image.info["personal_diffusion"])
 
 
+@pytest.mark.full
 def test_the_examples_of_the_page_work(service: Service, environment: Mapping[str, str], tmp_path: Path) -> None:
     """Given the sections on Python and the command line, when their blocks are run in order, then each succeeds."""
     page = (REPOSITORY / "docs/clients.md").read_text()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import requests
 from PIL import Image
 
@@ -86,6 +87,7 @@ def test_workers_tell_about_themselves(service: Service) -> None:
     assert service.get("/workers", key=None).status_code == 401
 
 
+@pytest.mark.full
 def test_images_in_a_bucket(make_service: ServiceFactory, s3_environment: Mapping[str, str]) -> None:
     """Given S3 as the result store, when jobs run, then images come through the API, as a zip, and by signed links.
 

@@ -840,6 +840,7 @@ def test_it_is_for_everybody_on_a_phone_too(open_page: OpenPage, service: Servic
     assert [painted.getpixel(at) for at in ((24, 8), (24, 32), (24, 56), (80, 32))] == [255, 255, 255, 0]
 
 
+@pytest.mark.full
 def test_a_server_that_is_away_is_waited_for(open_page: OpenPage, service: Service) -> None:
     """Given a job under way, when the server is killed, then the page says so and loses nothing; when it is back, the
     job is followed to its end."""
