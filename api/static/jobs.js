@@ -42,7 +42,8 @@ export async function importRecent() {
 export async function submit(kind, body) {
     const accepted = await api.submit(`/${kind}`, body);
     const { init_img: _image, mask, controlnet, ...others } = body;
-    const parameters = { ...others, masked: Boolean(mask), controlnet: controlnet?.map(({ image: _, ...control }) => control) };
+    const controls = controlnet?.map(({ image: _, ...control }) => control);
+    const parameters = { ...others, masked: Boolean(mask), controlnet: controls };
     const job = {
         id: accepted.task_id,
         created: Date.now(),

@@ -46,7 +46,7 @@ function bodyFor(parameters) {
     const kind = parameters.denoising_strength === undefined ? "generate" : "img2img";
     const fields = get().catalogue.fields[kind];
     const usual = (name) => defaultOf(fields, name, parameters);
-    const { masked } = parameters;
+    const { masked = false } = parameters;
     const applies = (name) => masked || parameters.expand || !ABOUT_MASKS.includes(name);
     const told = (name) => fields[name]?.title && name !== "controlnet" && applies(name);
     const needed = (name) => masked && OTHERWISE_WITH_MASK.includes(name);
@@ -60,7 +60,7 @@ function bodyFor(parameters) {
 const waiting = (body) => ({ ...body, synchronous_request: true });
 const escaped = (text) => text.replaceAll("'", `'\\''`);
 const quoted = (text) => `'${escaped(text)}'`;
-const lines = (...parts) => parts.filter((part) => part !== false && part !== undefined).join("\n");
+const lines = (...parts) => parts.filter((part) => part !== false).join("\n");
 const PYTHON = { true: "True", false: "False", null: "None" };
 
 // What reads a file as base64: in single quotes of a shell, in Python, in JavaScript.

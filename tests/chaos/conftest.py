@@ -1,6 +1,6 @@
 """What the fault tests have in common: how much of everything, and where the figures go.
 
-`make test` runs each fault in a short form. `make chaos` runs them as long as the bars want it, and keeps what was
+`make test` runs some faults in a short form. `make chaos` runs all as long as the bars want it, and keeps what was
 measured in benchmarks/results/chaos.json.
 """
 

@@ -141,8 +141,8 @@ def texts_of_the_image(way: str, text: str, folder: Path) -> dict[str, str]:
     program = [sys.executable, "-c", text] if way.startswith("python") else ["bash", "-c", text]
     done = subprocess.run(program, cwd=folder, capture_output=True)
     assert done.returncode == 0, (way, text, done.stderr.decode())
-    with Image.open(folder / "image.png") as image:
-        found: dict[str, str] = image.text  # type: ignore[attr-defined]  # of PNG alone
+    with PngImageFile(folder / "image.png") as image:
+        found = {name: str(value) for name, value in image.text.items()}
     (folder / "image.png").unlink()
     return found
 
