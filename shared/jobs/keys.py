@@ -66,6 +66,11 @@ class Keys:
         return f"{self.prefix}backlog:taken"
 
     @property
+    def suspects(self) -> str:
+        """Hash: since when each task that looks lost has looked so."""
+        return f"{self.prefix}backlog:suspects"
+
+    @property
     def fair(self) -> str:
         """Hash: the virtual time, and where each owner's last task ends in it."""
         return f"{self.prefix}backlog:fair"

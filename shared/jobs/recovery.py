@@ -2,9 +2,13 @@
 
 An abandoned task is held by a message while its attempt has no lease. A loose one is open by its job's record, and
 neither queued nor held by a message.
+
+Each may be on its way from one to the next. How long it has looked lost is kept in Redis: workers may live for less
+time than it takes to be sure.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from typing import Any
@@ -22,11 +26,28 @@ _TASKS_A_LOOK = 5000
 class Recovery:
     """Looks for lost tasks in one Redis. Every method may raise `redis.RedisError`."""
 
-    def __init__(self, client: Any, keys: Keys, backlog: Backlog, leases: Leases) -> None:
+    def __init__(self, client: Any, keys: Keys, backlog: Backlog, leases: Leases, clock: Callable[[], float]) -> None:
         self._redis = client
         self._keys = keys
         self._backlog = backlog
         self._leases = leases
+        self._clock = clock
+
+    def suspects(self) -> Mapping[Taken | Loose, float]:
+        """What looked lost when a worker looked last, and for how many seconds it has done so by now."""
+        now = self._clock()
+        return {_suspect(text): now - float(since) for text, since in self._redis.hgetall(self._keys.suspects).items()}
+
+    def suspect(self, found: Iterable[Taken | Loose], before: Iterable[Taken | Loose]) -> None:
+        """Keep in mind what looks lost now; what looked so `before` and does not any more was not lost."""
+        found, before = set(found), set(before)
+        now = self._clock()
+        with self._redis.pipeline(transaction=False) as pipe:
+            for lost in found - before:
+                pipe.hsetnx(self._keys.suspects, _text(lost), now)
+            for lost in before - found:
+                pipe.hdel(self._keys.suspects, _text(lost))
+            pipe.execute()
 
     def abandoned_tasks(self) -> set[Taken]:
         """Tasks that a message holds while no attempt at them has a lease; those of ended jobs are let go.
@@ -34,7 +55,21 @@ class Recovery:
         A task that has just been taken, or waits for its message to come again, is among them for a moment. Those that
         stay have lost their message on the way: `requeue` them.
         """
-        held = self._backlog.taken() if self._leases.seconds else []
+        return self._without_lease(self._backlog.taken())
+
+    def give_back(self, message: str) -> None:
+        """Queue the task that a message holds as the next one, unless an attempt at it has a lease.
+
+        For a message that its worker puts back: it goes behind all others, and its task must not wait for it.
+        """
+        held = self._redis.hget(self._keys.taken, message)
+        for free in self._without_lease([Taken.parse(message, held)] if held else []):
+            self.requeue(free)
+
+    def _without_lease(self, held: Sequence[Taken]) -> set[Taken]:
+        """Those of these tasks at which no attempt has a lease; those of ended jobs are let go."""
+        if not self._leases.seconds:
+            return set()
         with self._redis.pipeline(transaction=False) as pipe:
             for taken in held:
                 pipe.hmget(self._keys.job(taken.task.job_id), "state", f"row:{taken.task.number}")
@@ -112,3 +147,14 @@ class Recovery:
 
 def _token(loose: Loose) -> str:
     return Task.from_json(loose.text).token
+
+
+def _text(lost: Taken | Loose) -> str:
+    return json.dumps(
+        [lost.message, lost.stored] if isinstance(lost, Taken) else [str(lost.task), lost.variant, lost.text]
+    )
+
+
+def _suspect(text: str) -> Taken | Loose:
+    first, *rest = json.loads(text)
+    return Taken.parse(first, *rest) if len(rest) == 1 else Loose(TaskRef.parse(first), *rest)

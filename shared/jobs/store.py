@@ -89,7 +89,7 @@ class JobStore:
             deadline_s=deadline_s, max_attempts=max_attempts,
         )  # fmt: skip
         self.progress = ProgressReports(client, keys, self.leases, fence, self.events, self.get, result_ttl_s)
-        self.recovery = Recovery(client, keys, self.backlog, self.leases)
+        self.recovery = Recovery(client, keys, self.backlog, self.leases, self.clock)
         self._estimates = Estimates(self.backlog.surveyor, pace, queue_known_for_s, self.clock)
         self._admission = Admission(self.endings, self._estimates, most, most_job_bytes)
 

@@ -107,8 +107,16 @@ class TaskRunner:
         A task whose earlier attempt was lost runs alone. False when the task or its message are another's by now, so
         that the message must be let go without a word. Raises WorkerStopping when the task was given back, TaskBusy
         when another attempt has it, only others have its model, or another task runs alone here: then the message must
-        go back to the queue, and means the same task when it comes again.
+        go back to the queue. Unless another attempt has it, the task does not wait for that, but is the next one.
         """
+        try:
+            return self._run_next(message, variant)
+        except (TaskBusy, WorkerStopping):
+            with suppress_passing():  # then it is found to be abandoned
+                self._jobs.recovery.give_back(message)
+            raise
+
+    def _run_next(self, message: str, variant: str) -> bool:
         if self._isolation.closed:
             raise TaskBusy("This worker runs a task alone.")
         left = self._left_to_others(variant)

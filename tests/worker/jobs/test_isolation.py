@@ -169,6 +169,33 @@ def test_a_task_whose_worker_died_runs_with_nothing_beside_it(jobs: JobStore, re
     assert jobs.get("next").state is State.SUCCESS
 
 
+def test_a_task_that_cannot_run_beside_one_alone_is_the_next_one(jobs: JobStore, results: ResultStore) -> None:
+    """Given two tasks that an attempt was lost with, when one runs alone, then the other waits for no message."""
+    lost = []
+    for message in ("first", "second"):
+        jobs.accept(message, request_of(steps=1))
+        jobs.claims.take(message, "any")
+        lost.append(jobs.claims.claim(message, 0, message))
+    jobs.accept("next", request_of(steps=1))
+    for claim in lost:
+        assert claim
+        jobs.redis.delete(f"test:lease:{claim.job_id}:0:{claim.token}")
+    engine = FakeEngine()
+    runner = TaskRunner(jobs, results, engine)
+
+    def try_the_other() -> None:
+        with pytest.raises(TaskBusy):
+            runner.run_next("second", "any")
+
+    engine.before_result = try_the_other
+    assert runner.run_next("first", "any")
+    engine.before_result = lambda: None
+
+    assert jobs.backlog.taken() == []
+    assert runner.run_next("any message", "any")
+    assert [jobs.get(job_id).state for job_id in ("second", "next")] == [State.SUCCESS, State.PENDING]
+
+
 def test_a_cancelled_task_keeps_no_others_out(redis_client: Any, results: ResultStore) -> None:
     """Given a task that waits to run alone, when it is cancelled, then its worker takes others again, and lets it
     go."""

@@ -31,14 +31,14 @@ def test_tasks_whose_messages_are_gone_get_new_ones(redis_client: Any, redis_url
 def test_a_task_that_nobody_works_on_gets_a_new_message(redis_client: Any, redis_url: str, clock: Clock) -> None:
     """Given a taken task without a heartbeat, when looked at for three seconds, then it waits and has a message."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
     jobs.accept("alive", request_of())
     jobs.claims.take("message of a worker that was killed", "any")
     jobs.claims.take("message of a worker that lives", "any")
     jobs.claims.claim("alive", 0)
 
-    recovery = Recovery(jobs, queue, clock)
+    recovery = Recovery(jobs, queue)
     for _ in range(3):
         recovery.look()
         clock.now += 0.5
@@ -52,14 +52,35 @@ def test_a_task_that_nobody_works_on_gets_a_new_message(redis_client: Any, redis
     app.close()
 
 
+def test_workers_that_live_for_a_moment_find_what_is_lost(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given tasks that were lost, when each worker looks but once before it dies, then all wait again soon."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
+    jobs.accept("taken", request_of())
+    jobs.claims.take("message of a worker that was killed", "any")
+    jobs.accept("in no list", request_of())
+    jobs.claims.take("message", "any")
+    redis_client.hdel("t:backlog:taken", "message")
+
+    for _ in range(3):
+        assert jobs.backlog.tasks_waiting("any") == 0
+        Recovery(jobs, queue).look()
+        clock.now += 2
+
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (2, 2)
+    Recovery(jobs, queue).look()
+    assert not redis_client.exists("t:backlog:suspects")
+    app.close()
+
+
 def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, redis_url: str, clock: Clock) -> None:
     """Given a task that begins between two looks and is put back, when looked at again, then its time begins anew."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     jobs.accept("passed on", request_of())
     jobs.claims.take("message", "any")
 
-    recovery = Recovery(jobs, queue, clock)
+    recovery = Recovery(jobs, queue)
     recovery.look()
     clock.now += 2
     claim = jobs.claims.claim("passed on", 0)
@@ -77,12 +98,12 @@ def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, r
 def test_a_task_in_no_list_is_requeued(redis_client: Any, redis_url: str, clock: Clock) -> None:
     """Given a task that only its job's record knows of, when several look for a while, then one of them requeues it."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
     jobs.claims.take("message", "any")
     redis_client.delete("t:backlog:taken")
 
-    recoveries = [Recovery(jobs, queue, clock) for _ in range(3)]
+    recoveries = [Recovery(jobs, queue) for _ in range(3)]
     for _ in range(3):
         for recovery in recoveries:
             recovery.look()
@@ -100,7 +121,7 @@ def test_a_look_at_the_records_is_bounded_and_reaches_all(
 ) -> None:
     """Given more open jobs than one look goes through, when looked at again and again, then each had its turn."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     ids = {f"job {number:02d}" for number in range(25)}
     for job_id in ids:
         jobs.accept(job_id, request_of())
@@ -113,7 +134,7 @@ def test_a_look_at_the_records_is_bounded_and_reaches_all(
 
     monkeypatch.setattr(jobs.recovery, "loose_tasks", loose_tasks)
 
-    recovery = Recovery(jobs, queue, clock)
+    recovery = Recovery(jobs, queue)
     for _ in range(3):
         recovery.look()
 
@@ -128,14 +149,14 @@ def test_jobs_of_many_tasks_keep_no_other_from_its_turn(
     """Given open jobs with more tasks than one look goes through, when the last one's task is lost, then it is
     found."""
     app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5), TaskQueue(app, redis_client, "t:")
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     monkeypatch.setattr("shared.jobs.recovery._TASKS_A_LOOK", 20)
     for number in range(10):
         jobs.accept(f"job {number}", request_of(n_iter=30 if number == 4 else 8))
     last = jobs.backlog.open_jobs(9, 1)[0]
     redis_client.zrem("t:backlog:rows:any", f"{last}:0")
 
-    recovery = Recovery(jobs, queue, clock)
+    recovery = Recovery(jobs, queue)
     for _ in range(10):
         recovery.look()
         clock.now += 3
@@ -150,6 +171,6 @@ def test_a_look_ends_what_is_overdue(redis_client: Any, redis_url: str, clock: C
     jobs = JobStore(redis_client, "t:", lease_s=5, longest_wait_s=10, clock=clock)
     jobs.accept("late", request_of())
     clock.now += 11
-    Recovery(jobs, TaskQueue(app, redis_client, "t:"), clock).look()
+    Recovery(jobs, TaskQueue(app, redis_client, "t:")).look()
     assert redis_client.hget("t:job:late", "state") == "FAILURE"
     app.close()
