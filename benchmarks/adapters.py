@@ -7,7 +7,8 @@ shares no forward pass. And one and all of them draw in 20 guided steps, in the 
 without its LoRA, which is the most that leaving out steps can gain. The times are the service's own, from the first
 acceptance to the last end.
 
-What one LoRA costs a single image of a full-size model is measured by `python -m benchmarks.one_lora`.
+What one LoRA costs a single image of a full-size model is measured by `python -m benchmarks.one_lora`, and what few
+steps gain there by `python -m benchmarks.few_steps`.
 """
 
 import os
@@ -102,23 +103,40 @@ def with_loras(service: Service, users: int, side: int, steps: int, rounds: int,
     return summary(taken, "no LoRA") | {"passes_by_most_batch_items": dict(passes(service) - before)}
 
 
-def in_few_steps(service: Service, users: int, side: int, rounds: int, console: Console) -> dict[str, Any]:
-    """The seconds of the usual 20 guided steps, and of 4 without guidance."""
-    few = {"sampler": "lcm", "ddim_steps": 4, "scale": 1.0}
+def in_few_steps(
+    service: Service,
+    users: int,
+    side: int,
+    rounds: int,
+    console: Console,
+    accelerator: str = ACCELERATOR,
+    warm_up: int = _WARM_UP,
+    **asked: Any,
+) -> dict[str, Any]:
+    """The seconds of the usual 20 guided steps, and of 4 without guidance; `asked`: by all."""
+    usual = asked | {"sampler": "ddim", "ddim_steps": 20, "scale": 7.5}
+    accelerated = asked | {"accelerator": accelerator}
+    few = asked | {"sampler": "lcm", "ddim_steps": 4, "scale": 1.0}
     ways: dict[str, tuple[Asked, bool]] = {
-        "20 guided steps": (lambda _: {"sampler": "ddim", "ddim_steps": 20, "scale": 7.5}, True),
-        f"4 steps with {ACCELERATOR}": (lambda _: {"accelerator": ACCELERATOR}, True),
+        "20 guided steps": (lambda _: usual, True),
+        f"4 steps with {accelerator}": (lambda _: accelerated, True),
         "4 steps of LCM without its LoRA": (lambda _: few, True),
     }
-    return summary(in_turns(service, users, side, rounds, ways, console), "20 guided steps")
+    return summary(in_turns(service, users, side, rounds, ways, console, warm_up), "20 guided steps")
 
 
 def in_turns(
-    service: Service, users: int, side: int, rounds: int, ways: Mapping[str, tuple[Asked, bool]], console: Console
+    service: Service,
+    users: int,
+    side: int,
+    rounds: int,
+    ways: Mapping[str, tuple[Asked, bool]],
+    console: Console,
+    warm_up: int = _WARM_UP,
 ) -> Mapping[str, Sequence[float]]:
     """The seconds of each way in each round."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(_WARM_UP):  # files are read, and passes of these shapes recorded, which takes dozens of each
+    for _ in range(warm_up):  # files are read, and passes of these shapes recorded, which takes dozens of each
         for asked, together in ways.values():
             draw(service, bodies(users, side, 0, asked), together)
     for number in track(range(1, rounds + 1), f"{users} users", console=console):
