@@ -38,7 +38,8 @@ RANKS, LORAS = (8, 32), 8
 ACCELERATOR = "demo-lcm"
 _LAYERS = (*ATTENTION, ".ff.net.0.proj", ".ff.net.2")
 _WEIGHT = 0.5
-_WARM_UP = 3
+# files are read, and passes of each shape recorded, which takes dozens of them
+_WARM_UP, _WARM_UP_OF_FEW = 3, 15
 
 
 def write_loras_of(model: Path, folder: Path, count: int) -> None:
@@ -110,7 +111,7 @@ def in_few_steps(
     rounds: int,
     console: Console,
     accelerator: str = ACCELERATOR,
-    warm_up: int = _WARM_UP,
+    warm_up: int = _WARM_UP_OF_FEW,
     **asked: Any,
 ) -> dict[str, Any]:
     """The seconds of the usual 20 guided steps, and of 4 without guidance; `asked`: by all."""
@@ -136,7 +137,7 @@ def in_turns(
 ) -> Mapping[str, Sequence[float]]:
     """The seconds of each way in each round."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(warm_up):  # files are read, and passes of these shapes recorded, which takes dozens of each
+    for _ in range(warm_up):
         for asked, together in ways.values():
             draw(service, bodies(users, side, 0, asked), together)
     for number in track(range(1, rounds + 1), f"{users} users", console=console):
