@@ -157,7 +157,8 @@ class Claims:
 
         def change(record: dict[str, str], writes: Writes) -> None:
             task = self._fence.own_task(record, claim)
-            if task.done:
+            if task.done:  # what is left is to close the job
+                self._leases.end(writes, claim.job_id, claim.task, claim.token)
                 return
             returned = replace(task, state="queued", attempt=task.attempt - (not counted), token="")
             writes.hset(self._keys.job(claim.job_id), f"row:{claim.task}", returned.to_json())

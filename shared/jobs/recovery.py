@@ -36,24 +36,32 @@ class Recovery:
     def suspects(self) -> Mapping[Taken | Loose, float]:
         """What looked lost when a worker looked last, and for how many seconds it has done so by now."""
         now = self._clock()
-        return {_suspect(text): now - float(since) for text, since in self._redis.hgetall(self._keys.suspects).items()}
+        suspects: dict[Taken | Loose, float] = {}
+        for text, since in self._redis.hgetall(self._keys.suspects).items():
+            try:
+                suspects[_suspect(text)] = now - float(since)
+            except (TypeError, ValueError):  # of another version
+                self._redis.hdel(self._keys.suspects, text)
+        return suspects
 
-    def suspect(self, found: Iterable[Taken | Loose], before: Iterable[Taken | Loose]) -> None:
+    def suspect(self, found: Iterable[Taken | Loose], before: Mapping[Taken | Loose, float]) -> None:
         """Keep in mind what looks lost now; what looked so `before` and does not any more was not lost."""
-        found, before = set(found), set(before)
+        found = set(found)
+        # the clock of Redis may have been put back
+        known = {lost for lost, seconds in before.items() if seconds >= 0}
         now = self._clock()
         with self._redis.pipeline(transaction=False) as pipe:
-            for lost in found - before:
-                pipe.hsetnx(self._keys.suspects, _text(lost), now)
-            for lost in before - found:
+            for lost in before.keys() - found:
                 pipe.hdel(self._keys.suspects, _text(lost))
+            for lost in found - known:
+                pipe.hset(self._keys.suspects, _text(lost), now)
             pipe.execute()
 
     def abandoned_tasks(self) -> set[Taken]:
         """Tasks that a message holds while no attempt at them has a lease; those of ended jobs are let go.
 
-        A task that has just been taken, or waits for its message to come again, is among them for a moment. Those that
-        stay have lost their message on the way: `requeue` them.
+        A task that has just been taken is among them for a moment. Those that stay have lost their message on the way,
+        or wait for it behind all others: `requeue` them.
         """
         return self._without_lease(self._backlog.taken())
 

@@ -2,7 +2,8 @@
 
 Signal
 ├── LeaseLost           another attempt owns the task now
-├── TaskBusy            the task is another's for the moment; its message must come again later
+├── TaskBusy            this worker does not do the task now; its message goes back to the queue
+│   └── TaskElsewhere   it lacks what the task needs, and another worker has it
 └── WorkerStopping      the worker ends, and gives the task back
     └── WorkerFailed    its device or engine failed amid the task, which counts as an attempt
 """
@@ -19,6 +20,10 @@ class LeaseLost(Signal):
 
 
 class TaskBusy(Signal):
+    pass
+
+
+class TaskElsewhere(TaskBusy):
     pass
 
 

@@ -7,13 +7,14 @@ from shared.jobs.records import Loose, Taken
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.queue import TaskQueue
+from shared.redis.errors import suppress_passing
 from shared.variants import QUEUES
 
 log = logging.getLogger(__name__)
 
 _MESSAGES_AT_ONCE = 100
 _JOBS_A_LOOK = 50
-# more than a message takes to come back to a worker that may do its task; two looks at the usual interval
+# more than a task takes from its message to its claim; two looks at the usual interval
 _LOST_AFTER_S = 2.5
 
 
@@ -37,11 +38,12 @@ class Recovery:
         self._jobs.endings.end_overdue()
         before = self._jobs.recovery.suspects()
         found = self._jobs.recovery.abandoned_tasks() | self._loose_tasks(before)
-        self._jobs.recovery.suspect(found, before)
         for lost in found:
             if before.get(lost, 0) >= _LOST_AFTER_S and self._jobs.recovery.requeue(lost):
                 with about_job(lost.task.job_id, task=lost.task.number):
                     log.warning("nobody works on the task any more, it waits again")
+        with suppress_passing():  # a full memory takes nothing new
+            self._jobs.recovery.suspect(found, before)
         for variant in QUEUES:
             missing = self._jobs.backlog.tasks_waiting(variant) - self._queue.messages_waiting(variant)
             if missing > 0:

@@ -11,7 +11,7 @@ import redis
 from shared.errors import InternalError, JobCancelled, ModelUnavailable, ServiceError
 from shared.histograms import QUEUE_WAIT, STAGE
 from shared.jobs.records import Claim, StoredImage, TaskRef, new_token, result_folder
-from shared.jobs.signals import LeaseLost, Objection, Signal, TaskBusy, WorkerFailed, WorkerStopping
+from shared.jobs.signals import LeaseLost, Objection, Signal, TaskBusy, TaskElsewhere, WorkerFailed, WorkerStopping
 from shared.jobs.store import JobStore
 from shared.logs import about_job
 from shared.redis.errors import suppress_passing
@@ -107,10 +107,13 @@ class TaskRunner:
         A task whose earlier attempt was lost runs alone. False when the task or its message are another's by now, so
         that the message must be let go without a word. Raises WorkerStopping when the task was given back, TaskBusy
         when another attempt has it, only others have its model, or another task runs alone here: then the message must
-        go back to the queue. Unless another attempt has it, the task does not wait for that, but is the next one.
+        go back to the queue. The task does not wait for that, but is the next one, unless another attempt has it; or
+        only another worker can do it: as the next one, this worker would take it again and again, and no other.
         """
         try:
             return self._run_next(message, variant)
+        except TaskElsewhere:
+            raise
         except (TaskBusy, WorkerStopping):
             with suppress_passing():  # then it is found to be abandoned
                 self._jobs.recovery.give_back(message)
@@ -179,7 +182,7 @@ class TaskRunner:
             return self._give_back(claim, stopping, counted=isinstance(stopping, WorkerFailed))
         except ModelUnavailable as error:
             if self._served_elsewhere(claim.request):
-                return self._give_back(claim, TaskBusy("Another worker has the model of this task."))
+                return self._give_back(claim, TaskElsewhere("Another worker has what this task needs."))
             return self._fail(claim, error)
         except ServiceError as error:
             return self._fail(claim, error)

@@ -87,6 +87,20 @@ def test_a_job_that_nobody_closes_is_found(leasing, take):
     assert leasing.recovery.loose_tasks(["one"]) == set()
 
 
+def test_a_job_whose_closing_is_given_back_is_closed_by_the_next(leasing, take):
+    """Given a worker that is told to stop amid closing a job, when it gives that back, then it is the next task."""
+    task = take()
+    claim = leasing.claims.claim("one", 0, "message")
+    leasing.claims.finish(claim, [], {}, [])
+    leasing.claims.renew(claim)
+
+    leasing.claims.release(claim)
+    leasing.recovery.give_back("message")
+
+    assert leasing.claims.take("other message", "any") == task
+    assert leasing.claims.claim("one", 0, "other message").finished
+
+
 def test_a_job_is_closed_by_one_worker_however_long_its_grid_takes(leasing, take):
     """Given a job whose last task's worker makes the grid, when others look, then none is to close it as well."""
     take(n_iter=2)

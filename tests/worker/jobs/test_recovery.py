@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import redis
 
 from shared.jobs.records import Loose
 from shared.jobs.store import JobStore
@@ -70,6 +71,44 @@ def test_workers_that_live_for_a_moment_find_what_is_lost(redis_client: Any, red
     assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (2, 2)
     Recovery(jobs, queue).look()
     assert not redis_client.exists("t:backlog:suspects")
+    app.close()
+
+
+def test_what_looks_lost_survives_other_versions_and_clocks(redis_client: Any, redis_url: str, clock: Clock) -> None:
+    """Given suspects that nobody can read, and a time in the future, when workers look, then the lost task is found."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
+    jobs.accept("lost", request_of())
+    jobs.claims.take("message", "any")
+    Recovery(jobs, queue).look()
+    (field,) = redis_client.hkeys("t:backlog:suspects")
+    redis_client.hset("t:backlog:suspects", mapping={field: clock.now + 1000, '["a", "b", "c", "d"]': 1, "[]": 1})
+    for _ in range(2):
+        Recovery(jobs, queue).look()
+        assert redis_client.hkeys("t:backlog:suspects") == [field]
+        clock.now += 3
+    Recovery(jobs, queue).look()
+    assert jobs.backlog.tasks_waiting("any") == 1
+    app.close()
+
+
+def test_a_full_memory_keeps_nothing_that_is_known_from_its_turn(
+    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a Redis that takes nothing new, when a worker looks, then what looked lost long enough waits again."""
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
+    jobs.accept("lost", request_of())
+    jobs.claims.take("message", "any")
+    Recovery(jobs, queue).look()
+    clock.now += 3
+
+    def full(*_: Any) -> None:
+        raise redis.exceptions.OutOfMemoryError("OOM command not allowed when used memory > 'maxmemory'.")
+
+    monkeypatch.setattr(jobs.recovery, "suspect", full)
+    Recovery(jobs, queue).look()
+    assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
     app.close()
 
 

@@ -367,6 +367,45 @@ def test_a_model_that_only_another_worker_has_is_left_to_it(
         assert (error.code, error.message) == ("model_unavailable", "It is not here.")
 
 
+@pytest.mark.parametrize("why", [WorkerStopping("stopping"), WorkerFailed("broken")])
+def test_a_task_that_is_given_back_is_the_next_one(leasing: JobStore, results: ResultStore, why: Exception) -> None:
+    """Given a task amid which its worker ends, when it is given back, then any message means it, before the others."""
+    engine = FakeEngine()
+    engine.errors = [why]
+    for name in ("first", "second"):
+        leasing.accept(name, request_of(steps=1))
+    with pytest.raises(WorkerStopping):
+        TaskRunner(leasing, results, engine).run_next("message", "any")
+    assert leasing.backlog.taken() == []
+    assert leasing.claims.take("other message", "any") == TaskRef("first", 0)
+
+
+def test_a_worker_that_lacks_a_file_goes_on_with_other_tasks(leasing: JobStore, results: ResultStore) -> None:
+    """Given a task for which another worker has the file, when this one refuses it, then it does the next."""
+    engine = FakeEngine()
+    engine.errors = [ModelUnavailable("It is not here.")]
+    runner = TaskRunner(leasing, results, engine, lambda _request: True)
+    for name in ("first", "second"):
+        leasing.accept(name, request_of(steps=1))
+    with pytest.raises(TaskBusy):
+        runner.run_next("message", "any")
+    assert runner.run_next("other message", "any")
+    assert [leasing.get(name).state for name in ("first", "second")] == [State.PROGRESS, State.SUCCESS]
+
+
+def test_a_task_that_a_living_worker_has_stays_with_it(leasing: JobStore, results: ResultStore) -> None:
+    """Given a task under way, when its message comes to a second worker, then that one leaves it alone."""
+    leasing.accept("j", request_of(steps=1))
+    leasing.claims.take("message", "any")
+    claim = leasing.claims.claim("j", 0, "message")
+    assert claim
+    held = leasing.backlog.taken()
+    with pytest.raises(TaskBusy):
+        TaskRunner(leasing, results, FakeEngine()).run_next("message", "any")
+    assert (leasing.backlog.taken(), leasing.backlog.tasks_waiting("any")) == (held, 0)
+    assert leasing.claims.finish(claim, [], {}, [])
+
+
 def test_a_running_job_has_a_preview(runner: TaskRunner, jobs: JobStore, engine: FakeEngine) -> None:
     """Given a job under way whose preview somebody asked for, when a step is done, then a small JPEG of the image can
     be read, but not before."""
