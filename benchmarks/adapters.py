@@ -104,26 +104,16 @@ def with_loras(service: Service, users: int, side: int, steps: int, rounds: int,
     return summary(taken, "no LoRA") | {"passes_by_most_batch_items": dict(passes(service) - before)}
 
 
-def in_few_steps(
-    service: Service,
-    users: int,
-    side: int,
-    rounds: int,
-    console: Console,
-    accelerator: str = ACCELERATOR,
-    warm_up: int = _WARM_UP_OF_FEW,
-    **asked: Any,
-) -> dict[str, Any]:
-    """The seconds of the usual 20 guided steps, and of 4 without guidance; `asked`: by all."""
-    usual = asked | {"sampler": "ddim", "ddim_steps": 20, "scale": 7.5}
-    accelerated = asked | {"accelerator": accelerator}
-    few = asked | {"sampler": "lcm", "ddim_steps": 4, "scale": 1.0}
+def in_few_steps(service: Service, users: int, side: int, rounds: int, console: Console) -> dict[str, Any]:
+    """The seconds of the usual 20 guided steps, and of 4 without guidance."""
+    few = {"sampler": "lcm", "ddim_steps": 4, "scale": 1.0}
     ways: dict[str, tuple[Asked, bool]] = {
-        "20 guided steps": (lambda _: usual, True),
-        f"4 steps with {accelerator}": (lambda _: accelerated, True),
+        "20 guided steps": (lambda _: {"sampler": "ddim", "ddim_steps": 20, "scale": 7.5}, True),
+        f"4 steps with {ACCELERATOR}": (lambda _: {"accelerator": ACCELERATOR}, True),
         "4 steps of LCM without its LoRA": (lambda _: few, True),
     }
-    return summary(in_turns(service, users, side, rounds, ways, console, warm_up), "20 guided steps")
+    taken = in_turns(service, users, side, rounds, ways, console, _WARM_UP_OF_FEW)
+    return summary(taken, "20 guided steps")
 
 
 def in_turns(
