@@ -107,8 +107,8 @@ class TaskRunner:
         A task whose earlier attempt was lost runs alone. False when the task or its message are another's by now, so
         that the message must be let go without a word. Raises WorkerStopping when the task was given back, TaskBusy
         when another attempt has it, only others have its model, or another task runs alone here: then the message must
-        go back to the queue. The task does not wait for that, but is the next one, unless another attempt has it; or
-        only another worker can do it: as the next one, this worker would take it again and again, and no other.
+        go back to the queue. The task does not wait for its message, but is the next one. It waits where another
+        attempt has it, and where only another worker can do it: this one would take it again and again.
         """
         try:
             return self._run_next(message, variant)

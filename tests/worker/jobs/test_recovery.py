@@ -1,5 +1,6 @@
 """How tasks whose message or worker was lost come to be done all the same."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,18 @@ from shared.settings import Settings
 from tests.conftest import Clock
 from tests.worker.jobs.conftest import request_of
 from worker.jobs.recovery import Recovery
+
+
+@pytest.fixture
+def jobs(redis_client: Any, clock: Clock) -> JobStore:
+    return JobStore(redis_client, "t:", lease_s=5, clock=clock)
+
+
+@pytest.fixture
+def queue(redis_client: Any, redis_url: str) -> Iterator[TaskQueue]:
+    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
+    yield TaskQueue(app, redis_client, "t:")
+    app.close()
 
 
 def test_tasks_whose_messages_are_gone_get_new_ones(redis_client: Any, redis_url: str) -> None:
@@ -29,10 +42,8 @@ def test_tasks_whose_messages_are_gone_get_new_ones(redis_client: Any, redis_url
     app.close()
 
 
-def test_a_task_that_nobody_works_on_gets_a_new_message(redis_client: Any, redis_url: str, clock: Clock) -> None:
+def test_a_task_that_nobody_works_on_gets_a_new_message(jobs: JobStore, queue: TaskQueue, clock: Clock) -> None:
     """Given a taken task without a heartbeat, when looked at for three seconds, then it waits and has a message."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
     jobs.accept("alive", request_of())
     jobs.claims.take("message of a worker that was killed", "any")
@@ -50,13 +61,12 @@ def test_a_task_that_nobody_works_on_gets_a_new_message(redis_client: Any, redis
     recovery.look()
     assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
     assert [taken.task.job_id for taken in jobs.backlog.taken()] == ["alive"]
-    app.close()
 
 
-def test_workers_that_live_for_a_moment_find_what_is_lost(redis_client: Any, redis_url: str, clock: Clock) -> None:
+def test_workers_that_live_for_a_moment_find_what_is_lost(
+    jobs: JobStore, queue: TaskQueue, clock: Clock, redis_client: Any
+) -> None:
     """Given tasks that were lost, when each worker looks but once before it dies, then all wait again soon."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     jobs.accept("taken", request_of())
     jobs.claims.take("message of a worker that was killed", "any")
     jobs.accept("in no list", request_of())
@@ -71,13 +81,12 @@ def test_workers_that_live_for_a_moment_find_what_is_lost(redis_client: Any, red
     assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (2, 2)
     Recovery(jobs, queue).look()
     assert not redis_client.exists("t:backlog:suspects")
-    app.close()
 
 
-def test_what_looks_lost_survives_other_versions_and_clocks(redis_client: Any, redis_url: str, clock: Clock) -> None:
+def test_what_looks_lost_survives_other_versions_and_clocks(
+    jobs: JobStore, queue: TaskQueue, clock: Clock, redis_client: Any
+) -> None:
     """Given suspects that nobody can read, and a time in the future, when workers look, then the lost task is found."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
     jobs.claims.take("message", "any")
     Recovery(jobs, queue).look()
@@ -89,15 +98,12 @@ def test_what_looks_lost_survives_other_versions_and_clocks(redis_client: Any, r
         clock.now += 3
     Recovery(jobs, queue).look()
     assert jobs.backlog.tasks_waiting("any") == 1
-    app.close()
 
 
 def test_a_full_memory_keeps_nothing_that_is_known_from_its_turn(
-    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    jobs: JobStore, queue: TaskQueue, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given a Redis that takes nothing new, when a worker looks, then what looked lost long enough waits again."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
     jobs.claims.take("message", "any")
     Recovery(jobs, queue).look()
@@ -109,13 +115,10 @@ def test_a_full_memory_keeps_nothing_that_is_known_from_its_turn(
     monkeypatch.setattr(jobs.recovery, "suspect", full)
     Recovery(jobs, queue).look()
     assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
-    app.close()
 
 
-def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, redis_url: str, clock: Clock) -> None:
+def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(jobs: JobStore, queue: TaskQueue, clock: Clock) -> None:
     """Given a task that begins between two looks and is put back, when looked at again, then its time begins anew."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     jobs.accept("passed on", request_of())
     jobs.claims.take("message", "any")
 
@@ -131,13 +134,10 @@ def test_a_task_that_is_worked_on_for_a_moment_was_not_lost(redis_client: Any, r
     clock.now += 2
     recovery.look()
     assert jobs.backlog.tasks_waiting("any") == 0
-    app.close()
 
 
-def test_a_task_in_no_list_is_requeued(redis_client: Any, redis_url: str, clock: Clock) -> None:
+def test_a_task_in_no_list_is_requeued(jobs: JobStore, queue: TaskQueue, clock: Clock, redis_client: Any) -> None:
     """Given a task that only its job's record knows of, when several look for a while, then one of them requeues it."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     jobs.accept("lost", request_of())
     jobs.claims.take("message", "any")
     redis_client.delete("t:backlog:taken")
@@ -152,15 +152,12 @@ def test_a_task_in_no_list_is_requeued(redis_client: Any, redis_url: str, clock:
     for recovery in recoveries:
         recovery.look()
     assert (jobs.backlog.tasks_waiting("any"), queue.messages_waiting("any")) == (1, 1)
-    app.close()
 
 
 def test_a_look_at_the_records_is_bounded_and_reaches_all(
-    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    jobs: JobStore, queue: TaskQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given more open jobs than one look goes through, when looked at again and again, then each had its turn."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     ids = {f"job {number:02d}" for number in range(25)}
     for job_id in ids:
         jobs.accept(job_id, request_of())
@@ -179,16 +176,13 @@ def test_a_look_at_the_records_is_bounded_and_reaches_all(
 
     assert max(map(len, looked_at)) <= 20
     assert set().union(*looked_at) == ids
-    app.close()
 
 
 def test_jobs_of_many_tasks_keep_no_other_from_its_turn(
-    redis_client: Any, redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    jobs: JobStore, queue: TaskQueue, clock: Clock, redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given open jobs with more tasks than one look goes through, when the last one's task is lost, then it is
     found."""
-    app = make_celery(Settings(redis_url=redis_url, key_prefix="t:"))
-    jobs, queue = JobStore(redis_client, "t:", lease_s=5, clock=clock), TaskQueue(app, redis_client, "t:")
     monkeypatch.setattr("shared.jobs.recovery._TASKS_A_LOOK", 20)
     for number in range(10):
         jobs.accept(f"job {number}", request_of(n_iter=30 if number == 4 else 8))
@@ -201,7 +195,6 @@ def test_jobs_of_many_tasks_keep_no_other_from_its_turn(
         clock.now += 3
 
     assert redis_client.zscore("t:backlog:rows:any", f"{last}:0") is not None
-    app.close()
 
 
 def test_a_look_ends_what_is_overdue(redis_client: Any, redis_url: str, clock: Clock) -> None:
